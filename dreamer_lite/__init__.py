@@ -1,0 +1,1 @@
+"""Dreamer Lite: DreamerV3 in PyTorch, small enough to read in one evening."""

@@ -1,0 +1,99 @@
+"""Learning without touching the world: the policy, the return scale, the actor loss (notebook 09)."""
+
+import math
+
+from torch import Tensor, nn
+import torch
+import torch.nn.functional as F
+
+from .latents import sample
+from .nets import MLP, Linear
+
+
+class Categorical:
+    """A choice among A actions, as one-hot vectors. A plain softmax: the official policy head applies no unimix."""
+
+    def __init__(self, logits: Tensor):
+        self.log_probs = logits.log_softmax(-1)  # (..., A)
+
+    def sample(self) -> Tensor:
+        return sample(self.log_probs.exp())
+
+    @property
+    def mode(self) -> Tensor:
+        return F.one_hot(self.log_probs.argmax(-1), self.log_probs.shape[-1]).to(self.log_probs.dtype)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return (action * self.log_probs).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+
+class BoundedNormal:
+    """Independent normals with mean in (-1, 1) and std in (low, high). Samples are not clipped.
+
+    Official: `embodied/jax/heads.py: Head.bounded_normal`, `embodied/jax/outs.py: Normal`.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, low: float = 0.1, high: float = 1.0):
+        self.mode = torch.tanh(mean)  # (..., A)
+        self.std = low + (high - low) * torch.sigmoid(std + 2)
+
+    def sample(self) -> Tensor:
+        return torch.normal(self.mode, self.std)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        z = (action - self.mode) / self.std
+        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return (0.5 + 0.5 * math.log(2 * math.pi) + self.std.log()).sum(-1)
+
+
+class Actor(nn.Module):
+    """The policy: feature (..., F) → a distribution over actions of size A.
+
+    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, else a `BoundedNormal` of A numbers.
+    """
+
+    def __init__(self, feature: int, actions: int, units: int, layers: int = 3, discrete: bool = True):
+        super().__init__()
+        self.distribution = Categorical if discrete else BoundedNormal
+        self.net = MLP(feature, units, layers)
+        self.heads = nn.ModuleList(Linear(units, actions, scale=0.01) for _ in range(1 if discrete else 2))
+
+    def forward(self, feature: Tensor) -> Categorical | BoundedNormal:
+        hidden = self.net(feature)
+        return self.distribution(*(head(hidden) for head in self.heads))
+
+
+class ReturnScale(nn.Module):
+    """How far apart good and bad returns are: a running 5th-to-95th percentile range, never below 1.
+
+    Paper: Eq. 7. Official: `embodied/jax/utils.py: Normalize`.
+    Gotcha: it starts at 0, is not debiased, and is updated BEFORE it is used.
+    """
+
+    def __init__(self, rate: float = 0.01, limit: float = 1.0, low: float = 0.05, high: float = 0.95):
+        super().__init__()
+        self.rate, self.limit = rate, limit
+        self.register_buffer("levels", torch.tensor([low, high]), persistent=False)
+        self.register_buffer("range", torch.zeros(2))
+
+    @torch.no_grad()
+    def update(self, returns: Tensor) -> Tensor:
+        """Take in a batch of returns of any shape; gives the new scale, a number ≥ limit."""
+        self.range.lerp_(torch.quantile(returns.flatten(), self.levels), self.rate)
+        return (self.range[1] - self.range[0]).clamp(min=self.limit)
+
+
+def actor_loss(log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor,
+               entropy_scale: float = 3e-4) -> Tensor:
+    """REINFORCE with an entropy bonus: - weight (sg(advantage) log π(a) + η entropy), all (N, H) → (N, H).
+
+    Paper: Eq. 6. Official: `dreamerv3/agent.py: imag_loss`. advantages: (return - value) / scale.
+    weights: the product of the continues up to and including each state, so that what comes after an imagined end
+    counts nothing. Gotcha: the entropy bonus is weighted too, and continuous actions use REINFORCE as well.
+    """
+    return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)

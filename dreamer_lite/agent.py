@@ -1,0 +1,110 @@
+"""The whole agent: one world model, one actor, one critic, one optimizer; acting and one train step (notebook 10)."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+import torch
+
+from .actor import Actor, ReturnScale, actor_loss
+from .config import Config
+from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
+from .imagination import imagine
+from .optim import LaProp
+from .rssm import State
+from .world_model import WorldModel
+
+# Official: `dreamerv3/configs.yaml: loss_scales`.
+LOSS_SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1,
+               "actor": 1.0, "critic": 1.0, "replay_critic": 0.3}
+
+
+class Carry(NamedTuple):
+    """What the agent remembers between two calls of `act`: the last posterior state and the last action (E, A)."""
+
+    state: State
+    action: Tensor
+
+
+class Dreamer(nn.Module):
+    """DreamerV3 for vector observations. Official: `dreamerv3/agent.py: Agent`.
+
+    observation: O; actions: A; discrete: whether actions are one-hot choices or vectors in [-1, 1].
+    """
+
+    def __init__(self, config: Config, observation: int, actions: int, discrete: bool, device: str = "cpu"):
+        super().__init__()
+        c = self.config = config
+        self.world_model = WorldModel(observation, actions, c.deter, c.rssm_dim or c.hidden_dim, c.latent_dim, c.classes,
+                                      c.hidden_dim, c.blocks, c.layers)
+        feature = self.world_model.feature
+        self.actor = Actor(feature, actions, c.hidden_dim, c.head_layers, discrete)
+        self.critic = Critic(feature, c.hidden_dim, c.head_layers)
+        self.return_scale = ReturnScale()
+        self.actions = actions
+        self.to(device)
+        self.optimizer = LaProp([(list(self.world_model.parameters()), c.world_lr), (list(self.actor.parameters()), c.actor_lr),
+                                 (list(self.critic.net.parameters()), c.critic_lr)], c.warmup)
+
+    def initial(self, batch: int) -> Carry:
+        """The memory before the first observation."""
+        state = self.world_model.rssm.initial(batch)
+        return Carry(state, state.h.new_zeros(batch, self.actions))
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
+        """Look at obs (E, O), choose an action (E, A): sampled, or the most likely one if greedy. It is in the new carry.
+
+        Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
+        """
+        states, _ = self.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)
+        state = State(states.h[:, 0], states.z[:, 0])
+        policy = self.actor(state.feature)
+        return Carry(state, policy.mode if greedy else policy.sample())
+
+    def loss(self, batch: dict[str, Tensor], start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
+        """All losses, unreduced, with the posterior states (B, T, …) and metrics. Official: `agent.py: Agent.loss`.
+
+        Gradients: reconstruction, reward, continue and replay_critic reach the whole world model, dyn the prior, rep the
+        posterior; actor and critic learn from features without gradient.
+        """
+        losses, states, metrics = self.world_model.loss(batch, start)
+        recent = slice(-self.config.imag_last if self.config.imag_last else None, None)
+        begin = State(*(part[:, recent].detach().flatten(0, 1) for part in states))
+        dream = imagine(self.world_model, self.actor, begin, self.config.horizon)
+
+        feature = dream.states.feature  # (N, H+1, F)
+        logits = self.critic(feature)
+        values = self.critic.value(logits)
+        returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1])
+        weights = dream.continues.cumprod(1)[:, :-1]
+        scale = self.return_scale.update(returns)
+        advantages = (returns - values[:, :-1]) / scale
+        policy = self.actor(feature[:, :-1])
+        entropies = policy.entropy()
+        losses["actor"] = actor_loss(policy.log_prob(dream.actions), entropies, advantages, weights, self.config.entropy)
+        losses["critic"] = critic_loss(
+            logits[:, :-1], returns, self.critic.slow_value(feature[:, :-1]), self.critic.bins, weights)
+
+        replayed = states.feature[:, recent]
+        losses["replay_critic"] = replay_critic_loss(
+            self.critic(replayed), self.critic.slow_value(replayed), self.critic.bins,
+            *(batch[k][:, recent] for k in ("reward", "is_last", "is_terminal")),
+            bootstrap=returns[:, 0].view(replayed.shape[:2]))
+        metrics.update(value=values, imagined_return=returns, return_scale=scale, advantage=advantages,
+                       weight=weights, policy_entropy=entropies, imagined_reward=dream.rewards,
+                       imagined_continue=dream.continues)
+        return losses, states, metrics
+
+    def train_step(self, batch: dict[str, Tensor], start: State) -> tuple[State, dict[str, Tensor]]:
+        """One gradient step on everything; returns fresh posterior states and the mean of each loss and metric.
+
+        Shapes are static and nothing is read back from the device, so the step can be captured and replayed.
+        """
+        self.optimizer.zero_grad()
+        losses, states, metrics = self.loss(batch, start)
+        means = {name: loss.mean() for name, loss in losses.items()}
+        sum(LOSS_SCALES[name] * mean for name, mean in means.items()).backward()
+        self.optimizer.step()
+        self.critic.update_slow()
+        means.update({name: value.detach().mean() for name, value in metrics.items()})
+        return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}

@@ -1,0 +1,38 @@
+"""Dreaming on purpose: roll the world model forward with the policy inside it (notebook 07)."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+import torch
+
+from .actor import Actor
+from .rssm import State
+from .world_model import WorldModel
+
+
+class Dream(NamedTuple):
+    """N imagined trajectories. Index t belongs to state t; action t is taken in state t; the start is state 0."""
+
+    states: State  # h (N, H+1, D), z (N, H+1, S, K)
+    actions: Tensor  # (N, H, A)
+    rewards: Tensor  # (N, H+1), the reward that arrives with each state
+    continues: Tensor  # (N, H+1), probability of going on times the discount
+
+
+@torch.no_grad()
+def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -> Dream:
+    """Dream `horizon` steps from each start, State of (N, …), with actions drawn from the actor.
+
+    Paper: "critic and actor learning". Official: `dreamerv3/rssm.py: RSSM.imagine`, `dreamerv3/agent.py: Agent.loss`.
+    Gotcha: no gradient is kept. The actor learns by REINFORCE from its own log-probabilities, for continuous actions
+    too, and the critic from its own values, so nothing has to flow back through the dream.
+    """
+    rssm, state = world_model.rssm, start
+    states, actions = [state], []
+    for _ in range(horizon):
+        actions.append(actor(state.feature).sample())
+        state = rssm.imagine_step(state, actions[-1])
+        states.append(state)
+    states = State(*(torch.stack(parts, 1) for parts in zip(*states)))
+    feature = states.feature
+    return Dream(states, torch.stack(actions, 1), world_model.predict_reward(feature), world_model.predict_continue(feature))

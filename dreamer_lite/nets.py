@@ -1,0 +1,73 @@
+"""The layers under everything: linear, block-diagonal linear, RMS norm, MLP (notebook 05)."""
+
+from torch import Tensor, nn
+import torch
+import torch.nn.functional as F
+
+
+def init_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
+    """Fill with a normal of std 1/sqrt(fan_in), cut at two standard deviations, times scale; scale 0 gives zeros.
+
+    Official: `embodied/jax/nets.py: Initializer`. 1.1368 restores the variance that the cut takes away.
+    """
+    std = 1.1368 * scale / fan_in**0.5
+    return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std) if scale else nn.init.zeros_(weight)
+
+
+class Linear(nn.Linear):
+    """nn.Linear with the official initialisation: (..., inputs) → (..., outputs), zero bias."""
+
+    def __init__(self, inputs: int, outputs: int, scale: float = 1.0):
+        self.scale = scale
+        super().__init__(inputs, outputs)
+
+    def reset_parameters(self) -> None:
+        init_(self.weight, self.in_features, self.scale)
+        nn.init.zeros_(self.bias)
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose weight is block-diagonal, plus inputs that all blocks share.
+
+    x: (N, inputs), block b sees its own slice; shared: (N, shared) is seen by every block. Returns (N, outputs).
+    Official: `embodied/jax/nets.py: BlockLinear`, which copies the shared inputs into every block; here they are one
+    dense product with the same weights. Gotcha: the fan-in of the initialisation is the official one, the width of
+    all blocks together, so that pre-activations start with 1/blocks of the usual variance.
+    Raises ValueError if the blocks do not divide inputs and outputs.
+    """
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, shared: int = 0):
+        super().__init__()
+        if inputs % blocks or outputs % blocks:
+            raise ValueError(f"{inputs} inputs and {outputs} outputs cannot be split into {blocks} equal blocks")
+        self.blocks, self.own = blocks, inputs // blocks
+        weight = torch.empty(self.own + shared, blocks, outputs // blocks)
+        self.weight = nn.Parameter(init_(weight, blocks * (self.own + shared)))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
+        x = x.unflatten(-1, (self.blocks, self.own)).transpose(0, 1)  # (blocks, N, own)
+        y = torch.bmm(x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1)  # (N, outputs)
+        if shared is not None:
+            y = torch.addmm(y, shared, self.weight[self.own :].flatten(1))
+        return y + self.bias
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) * gain over the last axis. Official: `embodied/jax/nets.py: Norm`, eps 1e-4."""
+
+    def __init__(self, size: int, eps: float = 1e-4):
+        super().__init__()
+        self.eps = eps
+        self.gain = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+
+
+class MLP(nn.Sequential):
+    """Layers of [Linear, RMSNorm, SiLU]: (..., inputs) → (..., units). Official: `embodied/jax/nets.py: MLP`."""
+
+    def __init__(self, inputs: int, units: int, layers: int):
+        sizes = [inputs] + [units] * layers
+        super().__init__(*(m for i, o in zip(sizes, sizes[1:]) for m in (Linear(i, o), RMSNorm(o), nn.SiLU())))

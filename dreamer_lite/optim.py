@@ -1,0 +1,65 @@
+"""LaProp with adaptive gradient clipping and warm-up, over one flat vector of parameters (notebook 06)."""
+
+from torch import Tensor, nn
+import torch
+
+
+class LaProp:
+    """The optimizer of DreamerV3: clip each tensor, divide by the RMS of gradients, THEN average (momentum).
+
+        g ← g / max(1, |g| / (clip · max(min_norm, |w|)))                      per parameter tensor
+        ν ← β2 ν + (1 - β2) g²,   n = g / (sqrt(ν / (1 - β2^k)) + eps)
+        μ ← β1 μ + (1 - β1) n,    w ← w - lr · min(1, (k - 1) / warmup) · μ / (1 - β1^k)
+
+    Paper: "LaProp", "AGC". Official: `embodied/jax/opt.py`: clip_by_agc, scale_by_rms, scale_by_momentum.
+    groups: (parameters, learning rate) pairs. All parameters become views of one flat vector, gradients of another: a step
+    is a few operations on long vectors instead of a dozen on each small tensor. So move a module to its device first.
+    Gotcha: the very first step has rate 0. Adam averages before it divides; LaProp after, so one huge gradient moves
+    weights by one normal step at most.
+    """
+
+    def __init__(self, groups: list[tuple[list[nn.Parameter], float]], warmup: int = 1000, clip: float = 0.3,
+                 min_norm: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-20):
+        self.warmup, self.clip, self.min_norm, self.betas, self.eps = warmup, clip, min_norm, betas, eps
+        params = [p for group, _ in groups for p in group]
+        sizes = torch.tensor([p.numel() for p in params])
+        device = params[0].device
+        self.weights = torch.cat([p.detach().flatten() for p in params])
+        self.gradients = torch.zeros_like(self.weights)
+        self.owner = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)  # which tensor, per weight
+        rates = torch.tensor([float(rate) for group, rate in groups for _ in group])
+        self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
+        self.weight_views, self.gradient_views = ([v.view_as(p) for v, p in zip(flat.split(sizes.tolist()), params)]
+                                                  for flat in (self.weights, self.gradients))
+        for p, weight, gradient in zip(params, self.weight_views, self.gradient_views):
+            p.data, p.grad = weight, gradient
+        self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self.count = torch.zeros((), dtype=torch.float64, device=device)  # steps done; a tensor, so nothing waits for it
+
+    def zero_grad(self) -> None:
+        self.gradients.zero_()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the weights once, along the gradients gathered since `zero_grad`."""
+        self.clip_gradients()
+        beta1, beta2 = self.betas
+        warmth = (self.count / self.warmup).clamp(max=1) if self.warmup else torch.ones_like(self.count)
+        self.count += 1
+        self.square.lerp_(self.gradients.square(), 1 - beta2)
+        rms = (self.square / (1 - beta2**self.count)).sqrt_().add_(self.eps)
+        self.mean.lerp_(self.gradients / rms, 1 - beta1)
+        self.weights.sub_(self.mean * self.rates * (warmth / (1 - beta1**self.count)))
+
+    def clip_gradients(self) -> None:
+        """Scale each tensor's gradient so that its norm is at most clip · max(min_norm, norm of its weights)."""
+        norms = torch.stack(torch._foreach_norm(self.gradient_views))
+        limits = self.clip * torch.stack(torch._foreach_norm(self.weight_views)).clamp(min=self.min_norm)
+        self.gradients.mul_((1 / (norms / limits).clamp(min=1))[self.owner])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "square": self.square, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, value in self.state_dict().items():
+            value.copy_(state[name])

@@ -1,0 +1,106 @@
+"""Memory and surprise: the recurrent state-space model (notebook 05)."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+import torch
+import torch.nn.functional as F
+
+from .latents import sample, unimix
+from .nets import MLP, BlockLinear, Linear, RMSNorm
+
+
+class State(NamedTuple):
+    """What the model knows: h (..., D), the recurrent memory, and z (..., S, K), the one-hot guess about now."""
+
+    h: Tensor
+    z: Tensor
+
+    @property
+    def feature(self) -> Tensor:
+        """[h, z] side by side, (..., F) with F = D + S·K: the input of every head."""
+        return torch.cat([self.h, self.z.flatten(-2)], -1)
+
+
+class RSSM(nn.Module):
+    """h carries memory; the prior guesses z from h alone, the posterior sees the observation too.
+
+    Paper: Eq. 1. Official: `dreamerv3/rssm.py: RSSM`. Raises ValueError if `blocks` does not divide `deter`.
+
+    Letters: D = deter, S = groups, K = classes, A = actions, E = size of the encoder's output (tokens).
+    """
+
+    def __init__(self, tokens: int, actions: int, deter: int, hidden: int, groups: int, classes: int, blocks: int = 8,
+                 mix: float = 0.01, core_layers: int = 1, prior_layers: int = 2, posterior_layers: int = 1):
+        super().__init__()
+        self.deter, self.groups, self.classes, self.mix = deter, groups, classes, mix
+        self.h_in = MLP(deter, hidden, 1)
+        self.z_in = MLP(groups * classes, hidden, 1)
+        self.a_in = MLP(actions, hidden, 1)
+        self.core = nn.ModuleList(BlockLinear(deter, deter, blocks, 0 if i else 3 * hidden) for i in range(core_layers))
+        self.core_norms = nn.ModuleList(RMSNorm(deter) for _ in range(core_layers))
+        self.gates = BlockLinear(deter, 3 * deter, blocks)
+        self.prior_net = nn.Sequential(MLP(deter, hidden, prior_layers), Linear(hidden, groups * classes))
+        self.posterior_net = nn.Sequential(MLP(deter + tokens, hidden, posterior_layers), Linear(hidden, groups * classes))
+
+    def initial(self, batch: int) -> State:
+        """The state before anything was seen: zeros, also for z (no class is chosen)."""
+        weight = self.gates.bias
+        return State(weight.new_zeros(batch, self.deter), weight.new_zeros(batch, self.groups, self.classes))
+
+    def recurrent(self, state: State, action: Tensor) -> Tensor:
+        """One step of memory: h' from h, z and the action that follows them, (N, …), (N, A) → (N, D).
+
+        Official: `dreamerv3/rssm.py: RSSM._core`. Gotcha: actions beyond ±1 are scaled back to ±1, without a gradient
+        through the scale.
+        """
+        return self.recurrent_step(state, self.embed_action(action))
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        return self.a_in(action / action.abs().clamp(min=1).detach())
+
+    def recurrent_step(self, state: State, action: Tensor) -> Tensor:
+        """`recurrent` for an action that is embedded already, so that `observe` can embed all T at once."""
+        y = state.h
+        shared = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), action], -1)
+        for linear, norm in zip(self.core, self.core_norms):
+            y, shared = F.silu(norm(linear(y, shared))), None
+        gates = self.gates(y).unflatten(-1, (self.gates.blocks, 3, -1))  # (N, blocks, 3, D / blocks)
+        reset, candidate, update = gates.unbind(-2)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
+        update = torch.sigmoid(update - 1).flatten(1)
+        return torch.lerp(state.h, candidate, update)  # update · candidate + (1 - update) · h
+
+    def prior(self, h: Tensor) -> Tensor:
+        """Logits of z from memory alone, (..., D) → (..., S, K). Official: `RSSM._prior`."""
+        return self.prior_net(h).unflatten(-1, (self.groups, self.classes))
+
+    def posterior(self, h: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of z after a look at the observation, (..., D), (..., E) → (..., S, K). Official: `RSSM._observe`."""
+        return self.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (self.groups, self.classes))
+
+    def observe(self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State,
+                noise: Tensor | None = None) -> tuple[State, Tensor]:
+        """Filter a sequence: states and posterior logits for tokens (B, T, E), actions (B, T, A), is_first (B, T).
+
+        actions[:, t] is the action that led to step t. Where is_first, the state and that action are set to zero and the
+        recurrent step still runs. noise: optional Gumbel noise (B, T, S, K), see `latents.sample`.
+        Returns State of (B, T, …) and logits (B, T, S, K). Official: `dreamerv3/rssm.py: RSSM.observe`.
+        """
+        keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
+        embedded = self.embed_action(actions * keep)
+        state, states, logits = start, [], []
+        for t in range(tokens.shape[1]):
+            state = State(state.h * keep[:, t], state.z * keep[:, t, None])
+            h = self.recurrent_step(state, embedded[:, t])
+            logits.append(self.posterior(h, tokens[:, t]))
+            z = sample(unimix(logits[-1], self.mix), None if noise is None else noise[:, t])
+            state = State(h, z)
+            states.append(state)
+        h, z = (torch.stack(parts, 1) for parts in zip(*states))
+        return State(h, z), torch.stack(logits, 1)
+
+    def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
+        """One step without looking: memory from the action, then z from the prior. Official: `RSSM.imagine`."""
+        h = self.recurrent(state, action)
+        return State(h, sample(unimix(self.prior(h), self.mix), noise))

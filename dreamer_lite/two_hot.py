@@ -1,0 +1,74 @@
+"""Regression as classification: a number becomes a weight on two neighbouring bins (notebook 03)."""
+
+from torch import Tensor
+import torch
+
+from .symlog import symexp
+
+
+def two_hot_bins(count: int = 255, limit: float = 20.0) -> Tensor:
+    """Bin values, evenly spaced in symlog space, from symexp(-limit) to symexp(limit).
+
+    Paper: Eq. 10. Official: `embodied/jax/heads.py: Head.symexp_twohot`. Returns (count,), raw units, mirror-symmetric.
+    Gotcha: the bins are RAW values (the last one is about 4.85e8), so targets are not symlogged and the mean is not symexped.
+    Raises ValueError for fewer than 2 bins or a limit that is not positive.
+    """
+    if count < 2 or limit <= 0:
+        raise ValueError(f"two_hot_bins needs count >= 2 and limit > 0, got count={count}, limit={limit}")
+    last = max((count + 1) // 2 - 1, 1)
+    # Rounds where the compiled official code rounds; near e^20 the last bit of the exponent is worth hundreds.
+    spacing = (torch.ones(()) / last).double()
+    exponents = limit * (1 - spacing * torch.arange(last + 1)).to(torch.get_default_dtype())
+    negative = -symexp(exponents)[: count // 2]
+    middle = torch.zeros(count % 2)
+    return torch.cat([negative, middle, -negative.flip(0)])
+
+
+def neighbours(x: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the bin at or below x, and the share of the bin above it; both shaped like x.
+
+    Values beyond the outermost bins are clipped to them. NaN stays NaN, so that a bad target is seen in the loss.
+    """
+    x = x.clamp(bins[0], bins[-1])
+    below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
+    share_above = (x - bins[below]) / (bins[below + 1] - bins[below])
+    return below, share_above
+
+
+def two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """Encode each number as weights on its two neighbouring bins, so that weights · bins = x.
+
+    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`. x: any shape (...) in raw units; returns (..., count).
+    Gotcha: the weights are linear in raw space, not in symlog space.
+    """
+    below, share_above = neighbours(x, bins)
+    weights = torch.zeros(*x.shape, len(bins), dtype=x.dtype, device=x.device)
+    weights.scatter_(-1, below[..., None], 1 - share_above[..., None])
+    weights.scatter_(-1, below[..., None] + 1, share_above[..., None])
+    return weights
+
+
+def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
+    """Read a number back: the mean of the bins under softmax(logits), (..., count) → (...).
+
+    Paper: Eq. 10. Official: `embodied/jax/outs.py: TwoHot.pred`.
+    Gotcha: mirror bins are paired before the sum. Equal probabilities then cancel exactly, and a fresh, zero-initialised
+    head predicts exactly 0; a plain sum of terms up to 1e6 leaves rounding dust of the size of a reward.
+    """
+    probs = logits.softmax(-1)
+    half = len(bins) // 2
+    surplus = probs[..., -half:] - probs[..., :half].flip(-1)  # (..., half): p(+b) - p(-b)
+    return surplus @ bins[-half:]
+
+
+def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
+    """Cross-entropy between two_hot(x) and softmax(logits), (..., count), (...) → (...).
+
+    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`.
+    Only two weights are not zero, so only two log-probabilities are read.
+    """
+    below, share_above = neighbours(x, bins)
+    log_probs = logits.log_softmax(-1)
+    log_below = log_probs.gather(-1, below[..., None]).squeeze(-1)
+    log_above = log_probs.gather(-1, below[..., None] + 1).squeeze(-1)
+    return -((1 - share_above) * log_below + share_above * log_above)
