@@ -40,7 +40,7 @@ class Dreamer(nn.Module):
         self.actor = Actor(feature, actions, c.hidden_dim, c.head_layers, discrete)
         self.critic = Critic(feature, c.hidden_dim, c.head_layers)
         self.return_scale = ReturnScale()
-        self.actions = actions
+        self.observation, self.actions, self.discrete = observation, actions, discrete
         self.to(device)
         self.optimizer = LaProp([(list(self.world_model.parameters()), c.world_lr), (list(self.actor.parameters()), c.actor_lr),
                                  (list(self.critic.net.parameters()), c.critic_lr)], c.warmup)
@@ -72,18 +72,16 @@ class Dreamer(nn.Module):
         begin = State(*(part[:, recent].detach().flatten(0, 1) for part in states))
         dream = imagine(self.world_model, self.actor, begin, self.config.horizon)
 
-        feature = dream.states.feature  # (N, H+1, F)
-        logits = self.critic(feature)
+        logits = self.critic(dream.features)  # (N, H+1, bins)
         values = self.critic.value(logits)
         returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1])
         weights = dream.continues.cumprod(1)[:, :-1]
         scale = self.return_scale.update(returns)
         advantages = (returns - values[:, :-1]) / scale
-        policy = self.actor(feature[:, :-1])
-        entropies = policy.entropy()
-        losses["actor"] = actor_loss(policy.log_prob(dream.actions), entropies, advantages, weights, self.config.entropy)
-        losses["critic"] = critic_loss(
-            logits[:, :-1], returns, self.critic.slow_value(feature[:, :-1]), self.critic.bins, weights)
+        policy = self.actor(dream.features)
+        log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]
+        losses["actor"] = actor_loss(log_probs, entropies, advantages, weights, self.config.entropy)
+        losses["critic"] = critic_loss(logits, returns, self.critic.slow_value(dream.features), self.critic.bins, weights)
 
         replayed = states.feature[:, recent]
         losses["replay_critic"] = replay_critic_loss(

@@ -4,6 +4,7 @@ import copy
 
 from torch import Tensor, nn
 import torch
+import torch.nn.functional as F
 
 from .nets import MLP, Linear
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
@@ -62,12 +63,14 @@ class Critic(nn.Module):
 
 
 def critic_loss(logits: Tensor, returns: Tensor, slow_values: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy to the λ-returns, and to the slow critic's mean as a regulariser, weighted: all (N, H) → (N, H).
+    """Cross-entropy to the λ-returns, and to the slow critic's mean as a regulariser; weighted, (N, H).
 
-    Paper: Eq. 5. Official: `dreamerv3/agent.py: imag_loss`. logits: (N, H, count).
+    Paper: Eq. 5. Official: `dreamerv3/agent.py: imag_loss`. logits (N, H+1, count) and slow_values (N, H+1) are given for
+    all states, returns and weights (N, H) for all but the last, which gets no loss.
     Gotcha: the slow critic enters as a number that is encoded again, not as its distribution.
     """
-    return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, slow_values, bins))
+    targets = torch.stack([F.pad(returns, (0, 1)), slow_values], -1)  # (N, H+1, 2); the padding is cut off below
+    return weights * two_hot_loss(logits, targets, bins)[:, :-1]
 
 
 def replay_critic_loss(logits: Tensor, slow_values: Tensor, bins: Tensor, rewards: Tensor, is_last: Tensor,
@@ -75,11 +78,10 @@ def replay_critic_loss(logits: Tensor, slow_values: Tensor, bins: Tensor, reward
     """The critic's loss on real experience, (B, T, …) → (B, T-1). Its gradient trains the world model too.
 
     rewards, is_last, is_terminal: (B, T) recorded; bootstrap: (B, T), the imagined λ-return from each replayed step.
-    Official: `dreamerv3/agent.py: repl_loss`. Gotcha: values are bootstrapped across no episode's end: λ becomes 0 where
-    an episode ends (by truncation the bootstrap still counts), and last steps get no loss.
+    Official: `dreamerv3/agent.py: repl_loss`. Gotcha: where an episode ends λ becomes 0, so nothing is taken from the next
+    one; if it was cut off by a time limit the bootstrap still counts. Last steps get no loss.
     """
     continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / horizon)
     lam = (~is_last[:, 1:]).to(rewards.dtype) * lam
     returns = lambda_return(rewards[:, 1:], continues, bootstrap[:, 1:], bootstrap[:, -1], lam)
-    weights = (~is_last[:, :-1]).to(rewards.dtype)
-    return critic_loss(logits[:, :-1], returns, slow_values[:, :-1], bins, weights)
+    return critic_loss(logits, returns, slow_values, bins, (~is_last[:, :-1]).to(rewards.dtype))

@@ -14,7 +14,8 @@ class Dream(NamedTuple):
     """N imagined trajectories. Index t belongs to state t; action t is taken in state t; the start is state 0."""
 
     states: State  # h (N, H+1, D), z (N, H+1, S, K)
-    actions: Tensor  # (N, H, A)
+    features: Tensor  # (N, H+1, F), the states as the heads see them
+    actions: Tensor  # (N, H+1, A), the last one is chosen but not carried out
     rewards: Tensor  # (N, H+1), the reward that arrives with each state
     continues: Tensor  # (N, H+1), probability of going on times the discount
 
@@ -27,12 +28,12 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
     Gotcha: no gradient is kept. The actor learns by REINFORCE from its own log-probabilities, for continuous actions
     too, and the critic from its own values, so nothing has to flow back through the dream.
     """
-    rssm, state = world_model.rssm, start
-    states, actions = [state], []
-    for _ in range(horizon):
-        actions.append(actor(state.feature).sample())
-        state = rssm.imagine_step(state, actions[-1])
-        states.append(state)
-    states = State(*(torch.stack(parts, 1) for parts in zip(*states)))
-    feature = states.feature
-    return Dream(states, torch.stack(actions, 1), world_model.predict_reward(feature), world_model.predict_continue(feature))
+    state, steps = start, []
+    for t in range(horizon + 1):
+        feature = state.feature
+        action = actor(feature).sample()
+        steps.append((feature, action, world_model.predict_reward(feature), world_model.predict_continue(feature)))
+        if t < horizon:
+            state = world_model.rssm.imagine_step(state, action)
+    features, actions, rewards, continues = (torch.stack(part, 1) for part in zip(*steps))
+    return Dream(world_model.rssm.state(features), features, actions, rewards, continues)

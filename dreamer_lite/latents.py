@@ -8,25 +8,30 @@ import torch.nn.functional as F
 def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
     """Probabilities that are never smaller than mix / K: (1 - mix) softmax(logits) + mix / K.
 
-    Paper: "1 % unimix". Official: `embodied/jax/outs.py: Categorical`. logits: (..., K); returns the same shape.
+    Paper: "1 % unimix". Official: `embodied/jax/outs.py: Categorical`. logits: (..., S, K); returns the same shape.
     Gotcha: sampling, KL and straight-through gradient must all use the mixed probabilities.
     """
-    return (1 - mix) * logits.softmax(-1) + mix / logits.shape[-1]
+    # The softmax is over the last axis. It runs on swapped axes because PyTorch's CPU kernel is slow on short last axes.
+    probs = logits.transpose(-2, -1).softmax(-2).transpose(-2, -1)
+    return (1 - mix) * probs + mix / logits.shape[-1]
 
 
 def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     """Draw one-hot samples whose gradient is that of the probabilities (straight-through).
 
-    Official: `embodied/jax/outs.py: OneHot.sample`. probs: (..., K); noise: standard Gumbel noise of the same shape, drawn
-    here if not given; zeros pick the most likely class. Returns (..., K), exactly one 1 in each group.
-    The class is argmax(ln p + noise), which is distributed as p (the Gumbel-max trick).
+    Official: `embodied/jax/outs.py: OneHot.sample`. probs: (..., K). Returns (..., K), exactly one 1 in each group.
+    noise: standard Gumbel noise of the same shape, for repeatable draws: the class is then argmax(ln p + noise), which is
+    distributed as p (the Gumbel-max trick); zeros pick the most likely class. Without it one uniform number per group
+    picks the class in whose stretch of the cumulative probability it falls.
     """
+    classes = probs.shape[-1]
     with torch.no_grad():
-        if noise is None:  # a Gumbel variable is -ln(an exponential one), so ln p + noise ranks like p / exponential
-            score = probs / torch.empty_like(probs).exponential_()
+        if noise is None:
+            uniform = torch.rand(*probs.shape[:-1], 1, dtype=probs.dtype, device=probs.device)
+            index = (probs.cumsum(-1) <= uniform).sum(-1).clamp(max=classes - 1)
         else:
-            score = probs.log() + noise
-        one_hot = F.one_hot(score.argmax(-1), probs.shape[-1]).to(probs.dtype)
+            index = (probs.log() + noise).argmax(-1)
+        one_hot = F.one_hot(index, classes).to(probs.dtype)
     return one_hot + (probs - probs.detach())
 
 

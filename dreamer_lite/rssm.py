@@ -48,6 +48,11 @@ class RSSM(nn.Module):
         weight = self.gates.bias
         return State(weight.new_zeros(batch, self.deter), weight.new_zeros(batch, self.groups, self.classes))
 
+    def state(self, feature: Tensor) -> State:
+        """The state inside a feature, (..., F): the inverse of `State.feature`, as views of it."""
+        h, z = feature.split([self.deter, self.groups * self.classes], -1)
+        return State(h, z.unflatten(-1, (self.groups, self.classes)))
+
     def recurrent(self, state: State, action: Tensor) -> Tensor:
         """One step of memory: h' from h, z and the action that follows them, (N, …), (N, A) → (N, D).
 

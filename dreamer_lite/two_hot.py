@@ -64,11 +64,11 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
 def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
     """Cross-entropy between two_hot(x) and softmax(logits), (..., count), (...) → (...).
 
-    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`.
-    Only two weights are not zero, so only two log-probabilities are read.
+    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`. Several targets for the same logits, x of (..., M), give
+    the sum of their losses: the softmax, which is what costs, is computed once.
+    Gotcha: only two weights per target are not zero, so only those log-probabilities are read.
     """
+    x = x if x.ndim == logits.ndim else x[..., None]
     below, share_above = neighbours(x, bins)
-    log_probs = logits.log_softmax(-1)
-    log_below = log_probs.gather(-1, below[..., None]).squeeze(-1)
-    log_above = log_probs.gather(-1, below[..., None] + 1).squeeze(-1)
-    return -((1 - share_above) * log_below + share_above * log_above)
+    log_probs = logits.log_softmax(-1).gather(-1, torch.cat([below, below + 1], -1))  # (..., 2M)
+    return -(torch.cat([1 - share_above, share_above], -1) * log_probs).sum(-1)

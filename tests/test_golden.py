@@ -227,7 +227,7 @@ def check_10_actor_critic(g):
     advantages = (returns - values[:, :-1]) / scale.update(returns)
     log_probs, entropies = policy.log_prob(action), policy.entropy()
     loss_actor = actor_loss(log_probs[:, :-1], entropies[:, :-1], advantages, weights[:, :-1], c["actent"])
-    loss_critic = critic_loss(logits[:, :-1], returns, slow[:, :-1], bins, weights[:, :-1])
+    loss_critic = critic_loss(logits, returns, slow, bins, weights[:, :-1])
     replay = g["rep_rew"], g["rep_last"], g["rep_term"]
     replay_slow = two_hot_mean(g["rep_slow_logits"], bins)
     bootstrap = returns[:, 0].view(replay[0].shape)
@@ -423,7 +423,7 @@ def check_16_full_agent(g):
                                 retnorm_after=dreamer.return_scale.range).items():
             g.check(name, value)
         scaled = (metrics["imagined_return"] - dreamer.return_scale.range[0]) / metrics["return_scale"]
-        slow = dreamer.critic.slow_value(dreams[0].states.feature)
+        slow = dreamer.critic.slow_value(dreams[0].features)
         weight = dreams[0].continues.cumprod(1)
         for name, value in dict(adv=metrics["advantage"], rew=metrics["imagined_reward"], con=metrics["imagined_continue"],
                                 val=metrics["value"], slowval=slow, weight=weight, ret=scaled,
@@ -431,7 +431,7 @@ def check_16_full_agent(g):
             g.check(f"metric_{name}", value.mean())
         g.check("metric_adv_std", metrics["advantage"].std(correction=0))
         g.check("imag_deter", dreams[0].states.h[:, 1:])
-        g.check("imag_action", dreams[0].actions.argmax(-1) if discrete else dreams[0].actions)
+        g.check("imag_action", dreams[0].actions[:, :-1].argmax(-1) if discrete else dreams[0].actions[:, :-1])
         trained = {n: p for n, p in named.items() if not n.startswith("slowval")}
         for (name, (param, roll)), value in zip(trained.items(), grad(total, *(p for p, _ in trained.values()))):
             g.check(f"grad_w_{name}", official.to_official(value, roll))

@@ -1,0 +1,75 @@
+"""What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
+
+from torch import Tensor
+import torch
+
+from .rssm import State
+
+
+class Replay:
+    """One ring of steps per environment; sequences are drawn uniformly and may cross episode borders (see is_first).
+
+    Beside each step lies the agent's latent state after it. A sequence so starts from the memory the agent had, instead
+    of from zeros, and `refresh` writes back the newer states that training computed.
+    Official: `embodied/core/replay.py`, with `replay_context: 1` in `dreamerv3/agent.py`.
+
+    capacity: steps over all environments. Everything lives on `device`, in static shapes.
+    """
+
+    def __init__(self, capacity: int, envs: int, observation: int, actions: int, deter: int, groups: int, classes: int,
+                 device: str = "cpu"):
+        self.length = capacity // envs
+        self.classes = classes
+        shapes = {"obs": (observation, torch.float32), "action": (actions, torch.float32), "reward": (0, torch.float32),
+                  "is_first": (0, torch.bool), "is_last": (0, torch.bool), "is_terminal": (0, torch.bool),
+                  "h": (deter, torch.float32), "z": (groups, torch.uint8 if classes <= 256 else torch.int32)}
+        self.data = {name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
+                     for name, (size, dtype) in shapes.items()}
+        self.added = 0  # steps ever added, per environment
+        self.generator = torch.Generator(device)
+
+    def __len__(self) -> int:
+        """Steps held, over all environments."""
+        return min(self.added, self.length) * len(self.data["reward"])
+
+    def add(self, row: dict[str, Tensor], state: State) -> None:
+        """Append one step of every environment: obs (E, O), the action (E, A) that led to it, reward and flags (E,), and
+        the state (E, …) after it."""
+        row = dict(row, h=state.h, z=state.z.argmax(-1))
+        for name, ring in self.data.items():
+            ring[:, self.added % self.length] = row[name]
+        self.added += 1
+
+    def sample(self, batch: int, steps: int) -> tuple[dict[str, Tensor], State, tuple[Tensor, Tensor]]:
+        """Draw `batch` sequences of `steps`: the batch (B, T, …), the state before each (B, …), and where they lie.
+
+        Raises ValueError if fewer than steps + 1 are held per environment.
+        """
+        held = min(self.added, self.length)
+        if held <= steps:
+            raise ValueError(f"the replay holds {held} steps per environment, a sequence of {steps} needs {steps + 1}")
+        device = self.generator.device
+        env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)
+        first = torch.randint(held - steps, (batch, 1), generator=self.generator, device=device)  # age 0 is the oldest
+        index = (self.added - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
+        before, index = index[:, 0], index[:, 1:]
+        names = [name for name in self.data if name not in ("h", "z")]
+        z = torch.nn.functional.one_hot(self.data["z"][env[:, 0], before].long(), self.classes)
+        start = State(self.data["h"][env[:, 0], before], z.to(torch.float32))
+        return {name: self.data[name][env, index] for name in names}, start, (env, index)
+
+    def refresh(self, where: tuple[Tensor, Tensor], states: State) -> None:
+        """Replace the stored states of sampled sequences by newer ones (B, T, …)."""
+        self.data["h"][where] = states.h
+        self.data["z"][where] = states.z.argmax(-1).to(self.data["z"].dtype)
+
+    def state_dict(self) -> dict:
+        held = min(self.added, self.length)
+        data = {name: ring[:, :held].clone() for name, ring in self.data.items()}
+        return {"data": data, "added": self.added, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, ring in self.data.items():
+            ring[:, : state["data"][name].shape[1]] = state["data"][name]
+        self.added = state["added"]
+        self.generator.set_state(state["generator"])

@@ -1,0 +1,296 @@
+"""The loop: environments → replay → world model → imagination → critic and actor → environments (notebook 10)."""
+
+from contextlib import contextmanager
+import csv
+import json
+import math
+from pathlib import Path
+import platform
+import signal
+import shutil
+import threading
+import time
+from typing import Any, Callable, Iterator
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import __version__, checkpoint
+from .agent import Dreamer
+from .config import Config
+from .draw import draw_learning_curve
+from .envs import make_envs
+from .evaluate import evaluate
+from .replay import Replay
+
+HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
+
+
+class Training:
+    """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run."""
+
+    def __init__(self, config: Config, device: str = "cpu"):
+        c = self.config = config
+        torch.manual_seed(c.seed)
+        self.envs = make_envs(c.env, c.envs, c.seed)
+        self.agent = Dreamer(c, self.envs.observation, self.envs.actions, self.envs.discrete, device)
+        self.replay = Replay(c.replay_size, c.envs, self.envs.observation, self.envs.actions, c.deter, c.latent_dim,
+                             c.classes, device)
+        self.replay.generator.manual_seed(c.seed)
+        self.carry = self.agent.initial(c.envs)
+        self.device = device
+        self.env_steps = self.train_steps = 0
+        self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
+        self.running = np.zeros(c.envs)  # returns of the unfinished episodes
+        self.returns: list[float] = []  # of finished episodes
+        self.seconds = 0.0
+        self.rows: list[dict[str, float]] = []  # what metrics.csv holds
+        self.solved: dict[str, float] | None = None
+        self.unread: list[dict[str, Tensor]] = []  # metrics still on the device
+        self.means: list[list[float]] = []
+
+    def collect(self) -> None:
+        """One step in every environment, into the replay."""
+        row = self.envs.step(self.carry.action.cpu().numpy())
+        tensors = {name: torch.as_tensor(value).to(self.device) for name, value in row._asdict().items()}
+        tensors["action"] = self.carry.action * ~tensors["is_first"][:, None]
+        self.carry = self.agent.act(tensors["obs"], tensors["is_first"], self.carry)
+        self.replay.add(tensors, self.carry.state)
+        self.env_steps += len(self.envs)
+        self.running = np.where(row.is_first, 0, self.running) + row.reward
+        self.returns += self.running[row.is_last].tolist()
+        if self.env_steps >= self.config.learn_start:
+            self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
+
+    def learn(self) -> None:
+        """Take the train steps that are due. Raises FloatingPointError if a loss is not finite."""
+        c = self.config
+        while self.due >= 1 and self.replay.added > c.seq_len:
+            self.due -= 1
+            batch, start, where = self.replay.sample(c.batch_size, c.seq_len)
+            states, means = self.agent.train_step(batch, start)
+            self.replay.refresh(where, states)
+            self.train_steps += 1
+            self.unread.append(means)
+            if self.device == "cpu" or len(self.unread) == 50:  # reading waits for a GPU, so do it seldom
+                self.read_metrics()
+
+    def read_metrics(self) -> None:
+        """Fetch the metrics of the last train steps; stop if one of them is not finite."""
+        if not self.unread:
+            return
+        names = list(self.unread[0])
+        values = torch.stack([torch.stack(list(means.values())) for means in self.unread]).tolist()
+        first = self.train_steps - len(values) + 1
+        self.unread = []
+        for step, row in enumerate(values, first):
+            bad = [f"{name} = {value}" for name, value in zip(names, row) if not math.isfinite(value)]
+            if bad:
+                raise FloatingPointError(f"train step {step} (about environment step {self.env_steps}): {', '.join(bad)}")
+        self.means += values
+        self.names = names
+
+    def log(self, scores: np.ndarray | None = None) -> dict[str, float]:
+        """One row of metrics.csv: means since the last row."""
+        self.read_metrics()
+        row: dict[str, float] = {"env_steps": self.env_steps, "train_steps": self.train_steps,
+                                 "episodes": len(self.returns), "seconds": round(self.seconds, 2)}
+        row["return"] = float(np.mean(self.returns[-10:])) if self.returns else float("nan")
+        row["eval_mean"], row["eval_std"], row["eval_episodes"] = (
+            (float("nan"), float("nan"), 0) if scores is None else (scores.mean(), scores.std(), len(scores)))
+        if self.means:
+            row |= {name: float(value) for name, value in zip(self.names, np.mean(self.means, 0))}
+        self.means = []
+        self.rows.append({name: round(float(value), 6) for name, value in row.items()})
+        return self.rows[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device != "cpu":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        plain = {name: getattr(self, name) for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows",
+                                                        "solved", "means")}
+        return plain | {
+            "optimizer": self.agent.optimizer.state_dict(), "replay": self.replay.state_dict(), "rng": rng,
+            "envs": self.envs.state_dict(), "running": self.running.tolist(), "names": getattr(self, "names", []),
+            "carry": [*self.carry.state, self.carry.action], "device": self.device}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows", "solved", "means", "names"):
+            setattr(self, name, state[name])
+        self.agent.optimizer.load_state_dict(state["optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self.envs.load_state_dict(state["envs"])
+        self.running = np.array(state["running"])
+        h, z, action = (part.to(self.device) for part in state["carry"])
+        self.carry = type(self.carry)(type(self.carry.state)(h, z), action)
+        torch.set_rng_state(state["rng"]["cpu"])
+        if "cuda" in state["rng"] and self.device != "cpu":
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+
+
+def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool = False,
+          progress: bool = True, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Train an agent and leave everything in the folder `out`; returns the run card.
+
+    until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
+    those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
+    resume: go on from the checkpoint in `out`. stop: asked after each step; True saves and stops early, as Ctrl-C does.
+    Raises OSError if `out` cannot be written, ValueError for bad input, FloatingPointError if a loss is not finite.
+    """
+    out = Path(out)
+    training = resume_training(out, device, config) if resume else Training(config, device)
+    prepare_folder(out, training, resume)
+    bar = tqdm(total=config.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
+    started = time.perf_counter() - training.seconds
+    with watch_interrupts() as interrupted, bar:
+        while not finished(training, until):
+            training.collect()
+            training.learn()
+            training.seconds = time.perf_counter() - started
+            bar.update(len(training.envs))
+            if is_time(training, config.eval_every):
+                measure(training)
+                write_metrics(out, training)
+            if training.env_steps % 20 < len(training.envs):
+                describe(bar, training)
+            if interrupted() or stop():
+                break
+            if is_time(training, config.save_every):
+                save_run(out, training)
+    training.read_metrics()
+    save_run(out, training)
+    write_metrics(out, training)
+    done = finished(training, until)
+    card = run_card(training, until, done)
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    draw_learning_curve([training.rows], out / "learning_curve.png", training.envs.threshold)
+    training.envs.close()
+    return card
+
+
+def resume_training(out: Path, device: str, config: Config) -> Training:
+    agent, state = checkpoint.load(out)
+    if "replay" not in state:
+        raise ValueError(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+    training = Training(config, device)
+    training.agent.load_state_dict(agent.state_dict())
+    training.load_state_dict(state)
+    return training
+
+
+def prepare_folder(out: Path, training: Training, resume: bool) -> None:
+    """Find out before training, not after, whether the run can be written."""
+    if not resume and (out / "checkpoint.pt").exists():
+        raise ValueError(f"{out} already holds a run; go on with it by --resume {out}, or give another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.agent.optimizer.weights.nbytes
+    free = shutil.disk_usage(out).free
+    if free < need:
+        raise OSError(f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
+                      "another folder with --out, or a smaller --replay_size")
+    (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n")
+    if not resume:
+        save_run(out, training)
+
+
+def save_run(out: Path, training: Training) -> None:
+    training.read_metrics()  # never save weights that are not finite
+    checkpoint.save(out / "checkpoint.pt", training.agent, **training.state_dict())
+
+
+def is_time(training: Training, every: int) -> bool:
+    """Whether the last step crossed a multiple of `every` environment steps."""
+    return bool(every) and training.env_steps % every < len(training.envs)
+
+
+def measure(training: Training) -> None:
+    """Evaluate the agent as it is now, and note whether that solves the task."""
+    c, threshold = training.config, training.envs.threshold
+    scores = None
+    if training.env_steps >= c.learn_start:
+        episodes = HOLD_EPISODES if training.solved else c.eval_episodes
+        scores = evaluate(training.agent, c.env, episodes, c.seed + training.env_steps)
+        if threshold is not None and training.solved is None and scores.mean() >= threshold:
+            training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
+    training.log(scores)
+
+
+def finished(training: Training, until: str) -> bool:
+    c = training.config
+    if training.env_steps >= c.steps or len(training.returns) >= c.episodes:
+        return True
+    if training.solved is None or until == "steps":
+        return False
+    return until == "solved" or training.env_steps >= hold_until(training)
+
+
+def hold_until(training: Training) -> int:
+    return max(2 * int(training.solved["env_steps"]), HOLD_STEPS) if training.solved else training.config.steps
+
+
+def held(training: Training) -> dict[str, float] | None:
+    """Of the evaluations since it was solved: how many, the share at or above the threshold, the worst."""
+    means = [row["eval_mean"] for row in training.rows
+             if training.solved and row["env_steps"] > training.solved["env_steps"] and row["eval_episodes"]]
+    if not means:
+        return None
+    share = float(np.mean([mean >= training.envs.threshold for mean in means]))
+    return {"evaluations": len(means), "share_at_threshold": share, "worst": min(means)}
+
+
+def run_card(training: Training, until: str, done: bool) -> dict[str, Any]:
+    """The run in a few lines, for people and programs."""
+    c = training.config
+    final = {}
+    for name, greedy in (("sampled", False), ("greedy", True)):
+        scores = evaluate(training.agent, c.env, 100, c.seed, greedy) if done else np.array([])
+        final[name] = {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)} if done else None
+    name = torch.cuda.get_device_name() if training.device != "cpu" else platform.processor() or platform.machine()
+    return {
+        "env": c.env, "seed": c.seed, "until": until, "finished": done, "env_steps": training.env_steps,
+        "train_steps": training.train_steps, "episodes": len(training.returns), "seconds": round(training.seconds, 1),
+        "threshold": training.envs.threshold, "solved_at_env_steps": training.solved and training.solved["env_steps"],
+        "solved_at_seconds": training.solved and round(training.solved["seconds"], 1), "held": held(training),
+        "final_evaluation": final, "device": training.device, "device_name": name, "threads": torch.get_num_threads(),
+        "versions": {"dreamer_lite": __version__, "python": platform.python_version(), "torch": torch.__version__,
+                     "numpy": np.__version__, "gymnasium": gymnasium.__version__},
+        "config": c.to_dict(),
+    }
+
+
+def write_metrics(out: Path, training: Training) -> None:
+    names = list(dict.fromkeys(name for row in training.rows for name in row))
+    with open(out / "metrics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(training.rows)
+
+
+def describe(bar: tqdm, training: Training) -> None:
+    evaluations = [row["eval_mean"] for row in training.rows if row["eval_episodes"]]
+    bar.set_postfix({"return": f"{np.mean(training.returns[-10:] or [0]):.0f}",
+                     "evaluation": f"{evaluations[-1]:.0f}" if evaluations else "-",
+                     "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}"}, refresh=False)
+
+
+@contextmanager
+def watch_interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
