@@ -35,10 +35,10 @@ class Dreamer(nn.Module):
         super().__init__()
         c = self.config = config
         self.world_model = WorldModel(observation, actions, c.deter, c.rssm_dim or c.hidden_dim, c.latent_dim, c.classes,
-                                      c.hidden_dim, c.blocks, c.layers)
+                                      c.hidden_dim, c.blocks, c.layers, horizon=c.discount_horizon)
         feature = self.world_model.feature
         self.actor = Actor(feature, actions, c.hidden_dim, c.head_layers, discrete)
-        self.critic = Critic(feature, c.hidden_dim, c.head_layers)
+        self.critic = Critic(feature, c.hidden_dim, c.head_layers, slow_rate=c.slow_rate)
         self.return_scale = ReturnScale()
         self.observation, self.actions, self.discrete = observation, actions, discrete
         self.to(device)
@@ -87,7 +87,7 @@ class Dreamer(nn.Module):
         losses["replay_critic"] = replay_critic_loss(
             self.critic(replayed), self.critic.slow_value(replayed), self.critic.bins,
             *(batch[k][:, recent] for k in ("reward", "is_last", "is_terminal")),
-            bootstrap=returns[:, 0].view(replayed.shape[:2]))
+            bootstrap=returns[:, 0].view(replayed.shape[:2]), horizon=self.config.discount_horizon)
         metrics.update(value=values, imagined_return=returns, return_scale=scale, advantage=advantages,
                        weight=weights, policy_entropy=entropies, imagined_reward=dream.rewards,
                        imagined_continue=dream.continues)

@@ -32,11 +32,13 @@ class Config:
     actor_lr: float = setting(1e-3, "learning rate of the actor (official 4e-5)")
     critic_lr: float = setting(1e-3, "learning rate of the critic (official 4e-5)")
     warmup: int = setting(100, "train steps over which rates rise from 0 (official 1000)")
+    slow_rate: float = setting(0.02, "how far the slow critic follows the critic in each train step (official 0.02)")
     entropy: float = setting(3e-4, "weight of the actor's entropy bonus (official 3e-4)")
 
     batch_size: int = setting(16, "B, sequences per train step (official 16)")
     seq_len: int = setting(32, "T, steps per sequence (official 64)")
     horizon: int = setting(15, "H, imagined steps (official 15)")
+    discount_horizon: float = setting(333, "steps over which the future counts: the discount is 1 - 1/this (official 333)")
     imag_last: int = setting(8, "dream from the last so many steps of each sequence; 0: from all (official 0)")
     train_ratio: float = setting(256, "replayed steps per environment step (official 32 to 1024 by task)")
     replay_size: int = setting(100_000, "environment steps the replay holds (official 5e6)")

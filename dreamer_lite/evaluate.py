@@ -1,10 +1,13 @@
-"""How good is the agent? Fresh episodes, mean ± standard deviation."""
+"""How good is the agent, and how true are its dreams? Fresh episodes; reality beside a dream."""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from .agent import Dreamer
 from .envs import make_envs
+from .symlog import symexp
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
 
@@ -27,3 +30,43 @@ def evaluate(agent: Dreamer, env: str, episodes: int = 100, seed: int = 0, greed
             carry = agent.act(torch.as_tensor(row.obs).to(device), torch.as_tensor(row.is_first).to(device), carry, greedy)
     envs.close()
     return returns
+
+
+class OpenLoop(NamedTuple):
+    """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
+
+    real: np.ndarray  # (T, O) observations
+    dreamed: np.ndarray  # (T, O) observations decoded from the dream
+    continues: np.ndarray  # (T,) the dream's probability that the episode goes on, without the discount
+    actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
+
+
+@torch.no_grad()
+def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed: int = 0) -> OpenLoop:
+    """Let the agent play, look for `context` steps, then dream on from its own actions without looking.
+
+    Both stop where the real episode ends. Raises ValueError if it ends within the context.
+    """
+    envs, rssm, device = make_envs(env, 1, FRESH + seed), agent.world_model.rssm, agent.critic.bins.device
+    rows, dreamed = [], []
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(FRESH + seed)
+        carry = agent.initial(1)
+        for t in range(context + steps):
+            action = carry.action
+            row = envs.step(action.cpu().numpy())
+            if row.is_first[0] and t:
+                break
+            carry = agent.act(torch.as_tensor(row.obs).to(device), torch.as_tensor(row.is_first).to(device), carry)
+            dreaming = t > context
+            state = rssm.imagine_step(state, action) if dreaming else carry.state
+            if t >= context:
+                feature = state.feature
+                dreamed.append((symexp(agent.world_model.decoder(feature))[0], agent.world_model.predict_continue(feature)[0]))
+                rows.append((row.obs[0], action[0]))
+    envs.close()
+    if not rows:
+        raise ValueError(f"the episode ended within {context} steps, before the dream began; give another seed or less context")
+    real, actions = (np.stack([np.asarray(torch.as_tensor(part).cpu()) for part in column]) for column in zip(*rows))
+    decoded, continues = (torch.stack(part).cpu().numpy() for part in zip(*dreamed))
+    return OpenLoop(real, decoded, continues / (1 - 1 / agent.world_model.horizon), actions)

@@ -449,8 +449,12 @@ def check_train_steps(g, batch, start):
         seen["retnorm"].append(dreamer.return_scale.range.clone())
         seen["param_norm"].append(torch.stack([named[name][0].detach().norm() for name in order]))
         seen["param_sum"].append(torch.stack([named[name][0].detach().sum() for name in order]))
+    # In float32 the far bins of the two-hot heads have gradients near 1e-20, which LaProp scales up to steps of full size in
+    # a direction that is rounding noise. The official tolerance allows for that; all other columns are held closer here.
+    noisy = np.array(["head_logits" in name and "pol" not in name for name in order])
     for name, values in seen.items():
-        g.check(f"train_{name}", torch.stack(values))
+        atol = {"param_norm": np.where(noisy, 5.0, 0.05), "param_sum": np.where(noisy, 200.0, 0.5)}.get(name)
+        g.check(f"train_{name}", torch.stack(values), atol)
 
 
 CHECKS = {
@@ -487,3 +491,29 @@ def test_every_file_has_a_check():
 @pytest.mark.parametrize("name", CHECKS)
 def test_ours_is_official(name, dtype):
     run_check(name, dtype)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_altered_output_is_noticed(name):
+    """Each official array that was compared, changed a little everywhere, must no longer agree."""
+    for dtype in (torch.float32, torch.float64):
+        for array, ours, expected, rtol, atol in run_check(name, dtype).compared:
+            if expected.dtype == bool:
+                altered = ~expected
+            else:
+                altered = expected + 2 * np.asarray(atol) + 0.01 * np.abs(expected) + 1e-6
+            with pytest.raises(AssertionError):
+                official.compare(array, ours, altered, rtol, atol)
+
+
+@pytest.mark.parametrize("array", ["shapes", "stats", "head_init"])
+def test_altered_initialisation_is_noticed(array, monkeypatch):
+    init = Golden.__init__
+
+    def altered(self, *args):
+        init(self, *args)
+        self.arrays[array] = self.arrays[array] * 2
+
+    monkeypatch.setattr(Golden, "__init__", altered)
+    with pytest.raises(AssertionError):
+        run_check("12_weight_init", torch.float32)
