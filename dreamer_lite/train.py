@@ -66,9 +66,13 @@ class Training:
         c = self.config = config
         torch.manual_seed(c.seed)
         self.envs = make_envs(c.env, c.envs, c.seed)
-        self.agent = Dreamer(c, self.envs.observation, self.envs.actions, self.envs.discrete, device)
-        self.replay = Replay(c.replay_size, c.envs, self.envs.observation, self.envs.actions, c.deter, c.latent_dim,
-                             c.classes, device)
+        try:
+            self.agent = Dreamer(c, self.envs.observation, self.envs.actions, self.envs.discrete, device)
+            self.replay = Replay(c.replay_size, c.envs, self.envs.observation, self.envs.actions, c.deter, c.latent_dim,
+                                 c.classes, device)
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(f"the agent and its replay do not fit into the memory of {device}; take a smaller preset, "
+                             f"--hidden_dim, --deter or --replay_size ({str(error).splitlines()[0][-90:]})") from error
         self.replay.generator.manual_seed(c.seed)
         self.carry = self.agent.initial(c.envs)
         self.device = device

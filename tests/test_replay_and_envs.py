@@ -1,0 +1,131 @@
+"""What is stored together belongs together, and a restored environment is the same environment."""
+
+import gymnasium
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import torch
+
+from dreamer_lite.envs import make_envs
+from dreamer_lite.replay import Replay
+from dreamer_lite.rssm import State
+from test_laws import settings  # noqa: F401  the same quick, repeatable profile
+
+
+def filled(steps, capacity=40, envs=2):
+    """Rows whose every number says which environment and step they are from; an episode ends every 7 steps."""
+    replay = Replay(capacity, envs, observation=1, actions=1, deter=2, groups=1, classes=3)
+    replay.generator.manual_seed(0)
+    for t in range(steps):
+        mark = torch.tensor([[t + 1000.0 * e] for e in range(envs)])
+        flag = torch.full((envs,), False)
+        row = {"obs": mark, "action": mark - 0.5, "reward": mark[:, 0] / 10, "is_first": flag | (t % 7 == 0),
+               "is_last": flag | (t % 7 == 6), "is_terminal": flag}
+        replay.add(row, State(mark.expand(envs, 2), torch.eye(3)[[t % 3] * envs][:, None]))
+    return replay
+
+
+@given(st.integers(6, 120), st.integers(1, 5))
+def test_sequences_are_what_was_added_in_order(steps, length):
+    replay = filled(steps)
+    batch, start, _ = replay.sample(32, length)
+    obs = batch["obs"][..., 0]
+    assert batch["obs"].shape == (32, length, 1)
+    assert (obs.diff(dim=1) == 1).all()  # consecutive, one environment, never across the ring's seam
+    step = obs % 1000
+    assert (step >= max(0, steps - 20) + 1).all() and (step < steps).all()
+    torch.testing.assert_close(batch["action"][..., 0], obs - 0.5)
+    torch.testing.assert_close(batch["reward"], obs / 10)
+    assert torch.equal(batch["is_first"], step % 7 == 0) and torch.equal(batch["is_last"], step % 7 == 6)
+    assert torch.equal(start.h[:, 0], obs[:, 0] - 1)  # the state BEFORE the first step
+    assert torch.equal(start.z[:, 0].argmax(-1), (step[:, 0].long() - 1) % 3)
+
+
+def test_every_stored_step_is_drawn():
+    """20 steps are held per environment, the oldest only as a start."""
+    replay = filled(30)
+    seen = {int(x) for _ in range(60) for x in replay.sample(32, 3)[0]["obs"].flatten()}
+    assert seen == {t + 1000 * e for t in range(11, 30) for e in range(2)}
+
+
+def test_refreshed_states_are_found_again():
+    replay = filled(20)
+    _, _, where = replay.sample(4, 5)
+    newer = State(torch.full((4, 5, 2), -1.0), torch.eye(3)[[2]].expand(4, 5, 1, 3))
+    replay.refresh(where, newer)
+    assert (replay.data["h"][where] == -1).all() and (replay.data["z"][where] == 2).all()
+    assert (replay.data["h"] == -1).sum() <= 4 * 5 * 2
+
+
+def test_a_sequence_longer_than_the_replay_is_refused():
+    with pytest.raises(ValueError, match="holds 5 steps per environment, a sequence of 5 needs 6"):
+        filled(5).sample(1, 5)
+
+
+def play(envs, steps, seed=0):
+    rng = np.random.default_rng(seed)
+    actions = (np.eye(envs.actions)[rng.integers(envs.actions, size=(steps, len(envs)))] if envs.discrete
+               else rng.uniform(-1.5, 1.5, (steps, len(envs), envs.actions))).astype(np.float32)
+    return [envs.step(action) for action in actions]
+
+
+def test_rows_follow_the_official_convention():
+    rows = play(make_envs("CartPole-v1", 3, 0), 200)
+    first, last, terminal = (np.stack([getattr(row, name) for row in rows]) for name in ("is_first", "is_last", "is_terminal"))
+    assert first[0].all() and last.any() and np.array_equal(last, terminal)
+    assert np.array_equal(first[1:], last[:-1])  # after a last row comes a first one
+    rewards = np.stack([row.reward for row in rows])
+    assert (rewards[first] == 0).all() and (rewards[~first] == 1).all()
+
+
+def test_a_time_limit_is_last_but_not_terminal():
+    rows = play(make_envs("Pendulum-v1", 1, 0), 202)
+    ends = [row for row in rows if row.is_last[0]]
+    assert len(ends) == 1 and not ends[0].is_terminal[0]
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0"])
+def test_restored_environments_go_on_as_if_nothing_had_happened(name):
+    envs, again = make_envs(name, 2, 5), make_envs(name, 2, 5)
+    play(envs, 73)
+    again.load_state_dict(envs.state_dict())
+    for one, other in zip(play(envs, 60, 1), play(again, 60, 1)):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other))
+
+
+def test_seeds_make_different_and_repeatable_episodes():
+    starts = [make_envs("CartPole-v1", 2, seed).step(np.zeros((2, 2), np.float32)).obs for seed in (0, 0, 1)]
+    assert np.array_equal(starts[0], starts[1]) and not np.array_equal(starts[0], starts[2])
+    assert not np.array_equal(starts[0][0], starts[0][1])
+
+
+def test_continuous_actions_reach_the_bounds_of_the_space():
+    envs = make_envs("Pendulum-v1", 1, 0)
+    assert envs.native(np.array([-1.0])) == -2 and envs.native(np.array([7.0])) == 2 and envs.native(np.array([0.0])) == 0
+
+
+class Odd(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, observation=None, action=None):
+        self.observation_space = observation or self.observation_space
+        self.action_space = action or self.action_space
+
+
+SPACES = gymnasium.spaces
+gymnasium.register("Odd-v0", Odd)
+
+
+@pytest.mark.parametrize("kind, space", [
+    ("observation", SPACES.Dict(a=SPACES.Discrete(2))), ("observation", SPACES.Tuple([SPACES.Discrete(2)])),
+    ("observation", SPACES.Discrete(4)), ("observation", SPACES.MultiBinary(3)), ("observation", SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
+    ("action", SPACES.MultiBinary(3)), ("action", SPACES.MultiDiscrete([2, 2])), ("action", SPACES.Dict(a=SPACES.Discrete(2))),
+    ("action", SPACES.Box(-np.inf, np.inf, (2,))), ("action", SPACES.Box(-1, 1, (2, 2))),
+])
+def test_unsupported_spaces_are_refused_in_one_line(kind, space, monkeypatch):
+    monkeypatch.setattr(gymnasium, "make", lambda name: Odd(**{kind: space}))
+    with pytest.raises(ValueError, match=f"{kind} space .* is not supported; dreamer_lite .* wrapper") as error:
+        make_envs("Odd-v0")
+    assert "\n" not in str(error.value)
