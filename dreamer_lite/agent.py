@@ -38,7 +38,7 @@ class Dreamer(nn.Module):
                                       c.hidden_dim, c.blocks, c.layers, horizon=c.discount_horizon)
         feature = self.world_model.feature
         self.actor = Actor(feature, actions, c.hidden_dim, c.head_layers, discrete)
-        self.critic = Critic(feature, c.hidden_dim, c.head_layers, slow_rate=c.slow_rate)
+        self.critic = Critic(feature, c.hidden_dim, c.head_layers)
         self.return_scale = ReturnScale()
         self.observation, self.actions, self.discrete = observation, actions, discrete
         self.to(device)

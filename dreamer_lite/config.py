@@ -32,14 +32,13 @@ class Config:
     actor_lr: float = setting(1e-3, "learning rate of the actor (official 4e-5)")
     critic_lr: float = setting(1e-3, "learning rate of the critic (official 4e-5)")
     warmup: int = setting(100, "train steps over which rates rise from 0 (official 1000)")
-    slow_rate: float = setting(0.02, "how far the slow critic follows the critic in each train step (official 0.02)")
     entropy: float = setting(3e-4, "weight of the actor's entropy bonus (official 3e-4)")
 
-    batch_size: int = setting(16, "B, sequences per train step (official 16)")
-    seq_len: int = setting(32, "T, steps per sequence (official 64)")
+    batch_size: int = setting(64, "B, sequences per train step (official 16; many short ones keep the slow loop over T short)")
+    seq_len: int = setting(8, "T, steps per sequence (official 64; the stored latents carry what came before)")
     horizon: int = setting(15, "H, imagined steps (official 15)")
-    discount_horizon: float = setting(333, "steps over which the future counts: the discount is 1 - 1/this (official 333)")
-    imag_last: int = setting(8, "dream from the last so many steps of each sequence; 0: from all (official 0)")
+    discount_horizon: float = setting(100, "steps over which the future counts: the discount is 1 - 1/this (official 333)")
+    imag_last: int = setting(2, "dream from the last so many steps of each sequence; 0: from all (official 0)")
     train_ratio: float = setting(256, "replayed steps per environment step (official 32 to 1024 by task)")
     replay_size: int = setting(100_000, "environment steps the replay holds (official 5e6)")
     learn_start: int = setting(500, "environment steps before the first train step")
@@ -83,7 +82,7 @@ class Config:
 def official(deter: int, width: int, classes: int) -> dict[str, Any]:
     """A model size of `dreamerv3/configs.yaml` with the official training settings."""
     return dict(deter=deter, hidden_dim=width, rssm_dim=0, classes=classes, latent_dim=32, blocks=8, layers=3, head_layers=3,
-                world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0,
+                world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0, discount_horizon=333,
                 replay_size=1_000_000, learn_start=1100, envs=16, steps=1_000_000)
 
 

@@ -1,0 +1,65 @@
+"""Makes everything in this folder: `python assets/make.py train 0 1 … 9`, then `python assets/make.py draw`.
+
+`train` runs the cpu preset for each seed until it held (about four minutes a seed) and keeps its metrics and run card.
+`draw` makes the figure of all recorded curves, the bundled agent, which is seed 0's as it was at the end of its run, the
+moving picture and the filmstrip, and prints the summary that the README quotes.
+"""
+
+import csv
+import json
+from pathlib import Path
+import shutil
+import sys
+
+import numpy as np
+
+from dreamer_lite import checkpoint
+from dreamer_lite.config import Config
+from dreamer_lite.draw import draw_filmstrip, draw_gif, draw_learning_curve
+from dreamer_lite.evaluate import open_loop
+from dreamer_lite.train import train, use_device
+
+ASSETS = Path(__file__).parent
+WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
+EPISODE = 3  # the seed of the episode that is drawn
+
+
+def record(seed: int) -> None:
+    folder = WORK / f"seed{seed}"
+    card = train(Config.preset("cpu", seed=seed), folder, use_device("cpu", threads=1), until="held", progress=sys.stderr.isatty())
+    shutil.copy(folder / "metrics.csv", ASSETS / "runs" / f"seed{seed}.csv")
+    shutil.copy(folder / "card.json", ASSETS / "runs" / f"seed{seed}.json")
+    print(f"seed {seed}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
+
+
+def summary(cards: list[dict]) -> str:
+    solved = [card["solved_at_env_steps"] or np.inf for card in cards]
+    seconds = [card["solved_at_seconds"] or np.inf for card in cards]
+    held = [card["held"] for card in cards if card["held"]]
+    evaluations = sum(h["evaluations"] for h in held)
+    share = sum(h["share_at_threshold"] * h["evaluations"] for h in held) / max(evaluations, 1)
+    return (f"{len(cards)} seeds; solved after {np.median(solved):g} environment steps (median), {max(solved):g} (worst); "
+            f"{np.median(seconds):g} s (median), {max(seconds):g} s (worst); then {evaluations} evaluations of 20 episodes: "
+            f"{share:.0%} at the threshold, worst {min((h['worst'] for h in held), default=np.nan):.0f}")
+
+
+def draw() -> None:
+    files = sorted((ASSETS / "runs").glob("seed*.csv"))
+    runs = [[{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files]
+    draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
+    agent, _ = checkpoint.load(WORK / "seed0")
+    checkpoint.save(ASSETS / "cartpole.pt", agent)
+    pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
+    draw_gif(pair, ASSETS / "dream.gif")
+    draw_filmstrip(pair, ASSETS / "dream.png")
+    print(summary([json.loads(file.with_suffix(".json").read_text()) for file in files]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"] and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
+        for word in sys.argv[2:]:
+            record(int(word))
+    elif sys.argv[1:] == ["draw"]:
+        draw()
+    else:
+        sys.exit(__doc__)
