@@ -20,7 +20,6 @@ def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap:
     ARRIVES after step t, that is r_{t+1}, c_{t+1}, v_{t+1}; bootstrap: (N,). lam: a number or (N, H). Returns (N, H).
     Gotcha: the discount is already inside `continues`.
     """
-    lam = torch.as_tensor(lam, dtype=rewards.dtype, device=rewards.device).expand_as(rewards)
     inputs = rewards + continues * (1 - lam) * values
     pull = continues * lam
     returns, last = [], bootstrap

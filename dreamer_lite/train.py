@@ -84,7 +84,8 @@ class Training:
         self.rows: list[dict[str, float]] = []  # what metrics.csv holds
         self.solved: dict[str, float] | None = None
         self.unread: list[dict[str, Tensor]] = []  # metrics still on the device
-        self.means: list[list[float]] = []
+        self.means: list[list[float]] = []  # of the train steps since the last row
+        self.names: list[str] = []
 
     def collect(self) -> None:
         """One step in every environment, into the replay."""
@@ -146,10 +147,10 @@ class Training:
         if self.device != "cpu":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         plain = {name: getattr(self, name) for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows",
-                                                        "solved", "means")}
+                                                        "solved", "means", "names")}
         return plain | {
             "optimizer": self.agent.optimizer.state_dict(), "replay": self.replay.state_dict(), "rng": rng,
-            "envs": self.envs.state_dict(), "running": self.running.tolist(), "names": getattr(self, "names", []),
+            "envs": self.envs.state_dict(), "running": self.running.tolist(),
             "carry": [*self.carry.state, self.carry.action], "device": self.device}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
