@@ -50,7 +50,7 @@ def number(kind: type) -> Any:
 
 def train_parser() -> Parser:
     parser = Parser(
-        prog="dreamer_lite", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="dreamer_lite", usage="python -m dreamer_lite [options]", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train DreamerV3 on a gymnasium environment. It stops when the task is solved: when the mean return of\n"
                     "an evaluation reaches the environment's own threshold (475 for CartPole-v1).\n\n"
                     "  python -m dreamer_lite                               learn CartPole\n"

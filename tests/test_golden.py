@@ -385,7 +385,7 @@ def make_agent(g):
     discrete = not g.arrays["prev_action"].ndim == 3
     count = lambda pattern: sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
     config = Config(deter=c["deter"], rssm_dim=c["hidden"], latent_dim=c["stoch"], classes=c["classes"], hidden_dim=c["units"],
-                    blocks=c["blocks"], layers=c["enc_layers"], head_layers=count("pol_mlp"), horizon=c["H"], imag_last=0,
+                    blocks=c["blocks"], layers=c["enc_layers"], head_layers=count("pol_mlp"), horizon=c["H"], imag_last=0, discount_horizon=c["horizon"],
                     world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"], warmup=c["opt_warmup"])
     dreamer = Dreamer(config, g["obs_vector"].shape[-1], c["A"], discrete)
     named = official.agent(dreamer)

@@ -5,7 +5,6 @@ import json
 import os
 from pathlib import Path
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -16,11 +15,14 @@ import numpy as np
 from PIL import Image
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamer_lite import checkpoint
 from dreamer_lite import train as train_module
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.bench import main as bench_main
+from dreamer_lite.bench import make_batch
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.evaluate import evaluate, open_loop
 from dreamer_lite.train import Training, train
@@ -257,6 +259,8 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
 import resource, signal
 from dreamer_lite import checkpoint
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.bench import main as bench_main
+from dreamer_lite.bench import make_batch
 from dreamer_lite.config import Config
 agent = Dreamer(Config.preset("debug"), 4, 2, True)
 checkpoint.save("{tmp_path}/a.pt", agent)
@@ -292,3 +296,26 @@ def test_presets_are_valid_and_unknown_names_are_refused():
     assert all(Config.preset(name) for name in PRESETS)
     with pytest.raises(ValueError, match="choose one of cpu, gpu"):
         Config.preset("tiny")
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses everything that would make a GPU's user wait for a value, or that has a shape which depends on values."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(word in str(func) for word in ("_local_scalar_dense", "nonzero", "masked_select", "unique")), f"{func} waits"
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_train_step_never_waits_for_a_value():
+    config = Config.preset("debug")
+    agent, batch = Dreamer(config, 4, 2, True), make_batch(config, "cpu")
+    with NoWaiting():
+        _, means = agent.train_step(batch, agent.initial(config.batch_size).state)
+        with pytest.raises(AssertionError, match="waits"):
+            means["critic"].item()
+
+
+def test_the_bench_prints_each_part(capsys):
+    assert bench_main(["--shape", "debug", "--repeats", "2", "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("forward", "backward", "optimizer", "train step", "environment steps/s", "peak memory"))
