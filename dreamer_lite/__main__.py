@@ -63,14 +63,14 @@ def train_parser() -> Parser:
     run = parser.add_argument_group("the run")
     run.add_argument("--preset", default=None, choices=list(PRESETS),
                      help="settings to start from, changed by the options below (default: cpu)")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)")
+    run.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)")
     run.add_argument("--out", default=None, type=Path, help="folder for the run (default: runs/ENV-PRESET-seedN, numbered on)")
-    run.add_argument("--resume", default=None, type=Path, metavar="RUN", help="go on with the run in this folder; may be "
-                     "combined with --steps, --episodes, --until and --device")
-    run.add_argument("--until", default="solved", choices=["solved", "held", "steps"],
+    run.add_argument("--resume", default=None, type=Path, metavar="RUN", help="go on with the run in this folder, as it was "
+                     "started; --steps, --episodes, --until, --device and --threads may be changed")
+    run.add_argument("--until", default=None, choices=["solved", "held", "steps"],
                      help="when to stop: solved; held: twice as many steps as that took, at least 6000, to see whether it stays "
                           "solved; steps: when --steps or --episodes are used up (default: solved)")
-    run.add_argument("--threads", default=0, type=number(int), help="CPU threads; 0 leaves the choice to PyTorch (default: 0)")
+    run.add_argument("--threads", default=None, type=number(int), help="CPU threads; 0 leaves the choice to PyTorch (default: 0)")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.add_argument("--version", action="version", version=f"dreamer_lite {__version__}")
     settings = parser.add_argument_group("settings (the defaults shown are those of the cpu preset)")
@@ -85,9 +85,12 @@ def run_train(words: list[str]) -> int:
     parser = train_parser()
     options = parser.parse(words)
     given = {f.name: value for f in fields(Config) if (value := getattr(options, f.name)) is not None}
-    device = use_device(options.device, options.threads)
+    how = {name: value for name in ("until", "device", "threads") if (value := getattr(options, name)) is not None}
     if options.resume:
-        agent, _ = checkpoint.load(options.resume)
+        if options.resume.is_file() and options.resume.name != "checkpoint.pt":
+            raise ValueError(f"--resume takes a run's folder, got the file {options.resume}")
+        agent, saved = checkpoint.load(options.resume)
+        how = {name: saved[name] for name in ("until", "device", "threads") if name in saved} | how
         fixed = sorted(set(given) - {"steps", "episodes"}) + ["preset"] * (options.preset is not None)
         if fixed or options.out:
             raise ValueError(f"--{(fixed or ['out'])[0]} cannot be changed while resuming; only --steps, --episodes, --until, "
@@ -98,8 +101,9 @@ def run_train(words: list[str]) -> int:
         preset = options.preset or "cpu"
         config = Config.preset(preset, **given)
         out = options.out or free_folder(Path("runs") / f"{config.env.replace('/', '-')}-{preset}-seed{config.seed}")
+    device = use_device(how.get("device", "auto"), how.get("threads", 0))
     print(f"{config.env} on {device}, in {out} (Ctrl-C saves and stops)", flush=True)
-    card = train(config, out, device, options.until, bool(options.resume), progress=not options.quiet)
+    card = train(config, out, device, how.get("until", "solved"), bool(options.resume), progress=not options.quiet)
     return report(card, out)
 
 
@@ -131,15 +135,28 @@ def run_evaluate(words: list[str]) -> int:
     parser.add_argument("--episodes", default=100, type=number(int), help="episodes of each kind (default: 100)")
     parser.add_argument("--seed", default=0, type=number(int), help="seed of the fresh episodes (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_env(parser)
     options = parser.parse(words)
     if options.episodes < 1 or options.seed < 0:
         raise ValueError(f"--episodes must be positive and --seed 0 or more, got {options.episodes} and {options.seed}")
     agent, _ = checkpoint.load(options.run, use_device(options.device))
+    env = trusted_env(agent.config.env, options.env)
     for name, greedy in (("sampled", False), ("greedy", True)):
-        scores = evaluate(agent, agent.config.env, options.episodes, options.seed, greedy)
-        print(f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {options.episodes} fresh "
+        scores = evaluate(agent, env, options.episodes, options.seed, greedy)
+        print(f"{env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {options.episodes} fresh "
               f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})")
     return 0
+
+
+def add_env(parser: Parser) -> None:
+    parser.add_argument("--env", default=None, help="environment to play in (default: the one it was trained on)")
+
+
+def trusted_env(saved: str, given: str | None) -> str:
+    """gymnasium imports the module in a name such as module:Name-v0, so such a name has to come from the user."""
+    if ":" in saved and given is None:
+        raise ValueError(f"the checkpoint names {saved!r}, which would import a module; if you trust it, add --env {saved}")
+    return given or saved
 
 
 def run_dream(words: list[str]) -> int:
@@ -150,6 +167,7 @@ def run_dream(words: list[str]) -> int:
     parser.add_argument("--steps", default=60, type=number(int), help="steps to dream (default: 60)")
     parser.add_argument("--context", default=10, type=number(int), help="steps to look before the dream begins (default: 10)")
     parser.add_argument("--seed", default=0, type=number(int), help="seed of the episode (default: 0)")
+    add_env(parser)
     options = parser.parse(words)
     if options.steps < 1 or options.context < 0 or options.seed < 0:
         raise ValueError("--steps must be positive, --context and --seed 0 or more, got "
@@ -157,7 +175,7 @@ def run_dream(words: list[str]) -> int:
     agent, _ = checkpoint.load(options.run)
     out = options.out or checkpoint.find(options.run).parent
     out.mkdir(parents=True, exist_ok=True)
-    pair = open_loop(agent, agent.config.env, options.steps, options.context, options.seed)
+    pair = open_loop(agent, trusted_env(agent.config.env, options.env), options.steps, options.context, options.seed)
     draw_filmstrip(pair, out / "dream.png")
     draw_gif(pair, out / "dream.gif")
     print(f"dreamed {len(pair.real) - 1} steps; look at {out / 'dream.png'} and {out / 'dream.gif'}")
@@ -181,8 +199,14 @@ def main(words: list[str]) -> int:
         print(f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "
               "environment's numbers; the last good checkpoint is kept", file=sys.stderr)
         return 1
-    except torch.OutOfMemoryError as error:
-        print(f"dreamer_lite: out of memory ({str(error).splitlines()[0]}); take a smaller preset or batch", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("dreamer_lite: stopped", file=sys.stderr)
+        return 130
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "alloc" not in str(error):
+            raise
+        print(f"dreamer_lite: out of memory ({(str(error).splitlines() or ['-'])[0][-90:]}); take a smaller preset, --batch_size or "
+              "--replay_size", file=sys.stderr)
         return 2
 
 

@@ -41,7 +41,7 @@ class BoundedNormal:
         self.std = low + (high - low) * torch.sigmoid(std + 2)
 
     def sample(self) -> Tensor:
-        return torch.normal(self.mode, self.std)
+        return self.mode + self.std * torch.randn_like(self.mode)
 
     def log_prob(self, action: Tensor) -> Tensor:
         z = (action - self.mode) / self.std

@@ -38,7 +38,7 @@ def seconds(action: Callable[[], object], device: str) -> float:
     start = time.perf_counter()
     action()
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
@@ -102,7 +102,7 @@ def main(words: list[str] | None = None) -> int:
     for name, values in time_train_step(config, device, max(options.repeats, 1)).items():
         print(f"{name:>12}: {statistics.median(values):7.4f} s   (fastest {min(values):.4f}, slowest {max(values):.4f})")
     print(f"      acting: {env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments")
-    peak = torch.cuda.max_memory_allocated() if device != "cpu" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated(device) if device != "cpu" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(f" peak memory: {peak / 1e6:7.0f} MB {'on the GPU' if device != 'cpu' else 'of the process'}")
     print(f"      matmul: {matmul_rate(device):7.0f} GFLOP/s, to compare machines by")
     return 0

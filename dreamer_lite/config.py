@@ -53,11 +53,17 @@ class Config:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "env":
+                if not isinstance(value, str) or not value:
+                    raise ValueError(f"env must be the name of an environment, got {value!r}")
                 continue
-            if not isinstance(value, (int, float)) or not value < float("inf"):
-                raise ValueError(f"{f.name} must be a finite number, got {value!r}")
+            if f.type is int and type(value) is not int or not isinstance(value, (int, float)):
+                raise ValueError(f"{f.name} must be a {'whole ' if f.type is int else ''}number, got {value!r}")
+            if not abs(value) < 2**40:
+                raise ValueError(f"{f.name} must be a finite number below 2^40, got {value!r}")
             if value < 0 or value == 0 and f.name not in zero_is_fine:
                 raise ValueError(f"{f.name} must be {'0 or more' if f.name in zero_is_fine else 'positive'}, got {value}")
+        if self.discount_horizon <= 1:
+            raise ValueError(f"discount_horizon must be more than 1, got {self.discount_horizon}")
         if self.deter % self.blocks:
             raise ValueError(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
         if self.seq_len < 2:
@@ -80,10 +86,11 @@ class Config:
 
 
 def official(deter: int, width: int, classes: int) -> dict[str, Any]:
-    """A model size of `dreamerv3/configs.yaml` with the official training settings."""
+    """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
+    official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
     return dict(deter=deter, hidden_dim=width, rssm_dim=0, classes=classes, latent_dim=32, blocks=8, layers=3, head_layers=3,
                 world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0, discount_horizon=333,
-                replay_size=1_000_000, learn_start=1100, envs=16, steps=1_000_000)
+                replay_size=100_000, learn_start=1100, envs=16, steps=1_000_000, eval_every=10_000, save_every=20_000)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

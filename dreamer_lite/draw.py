@@ -66,7 +66,7 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
 
 
 def is_cartpole(pair: OpenLoop) -> bool:
-    return pair.real.shape[1] == 4 and pair.actions.shape[1] == 2
+    return pair.env.startswith("CartPole-")
 
 
 def draw_cart(axes, obs: np.ndarray, colour: str) -> None:

@@ -105,7 +105,7 @@ class Envs:
 def make_env(name: str) -> gymnasium.Env:
     try:
         return gymnasium.make(name)
-    except (gymnasium.error.Error, ImportError, ModuleNotFoundError) as error:
+    except (gymnasium.error.Error, ImportError, ValueError, TypeError) as error:
         raise ValueError(f"environment {name!r} cannot be made: {' '.join(str(error).split())}") from error
 
 

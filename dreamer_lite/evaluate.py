@@ -10,6 +10,7 @@ from .envs import make_envs
 from .symlog import symexp
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
+LONGEST = 10_000  # steps after which an episode is taken as it is, for environments that never end one
 
 
 def evaluate(agent: Dreamer, env: str, episodes: int = 100, seed: int = 0, greedy: bool = False) -> np.ndarray:
@@ -23,10 +24,12 @@ def evaluate(agent: Dreamer, env: str, episodes: int = 100, seed: int = 0, greed
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(episodes)
-        while running.any():
+        for _ in range(LONGEST):
             row = envs.step(carry.action.cpu().numpy())
             returns += row.reward * running
             running &= ~row.is_last
+            if not running.any():
+                break
             carry = agent.act(torch.as_tensor(row.obs).to(device), torch.as_tensor(row.is_first).to(device), carry, greedy)
     envs.close()
     return returns
@@ -35,9 +38,9 @@ def evaluate(agent: Dreamer, env: str, episodes: int = 100, seed: int = 0, greed
 class OpenLoop(NamedTuple):
     """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
 
+    env: str
     real: np.ndarray  # (T, O) observations
     dreamed: np.ndarray  # (T, O) observations decoded from the dream
-    continues: np.ndarray  # (T,) the dream's probability that the episode goes on, without the discount
     actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
 
 
@@ -48,7 +51,7 @@ def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed
     Both stop where the real episode ends. Raises ValueError if it ends within the context.
     """
     envs, rssm, device = make_envs(env, 1, FRESH + seed), agent.world_model.rssm, agent.critic.bins.device
-    rows, dreamed = [], []
+    real, dreamed, actions = [], [], []
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(1)
@@ -61,12 +64,10 @@ def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed
             dreaming = t > context
             state = rssm.imagine_step(state, action) if dreaming else carry.state
             if t >= context:
-                feature = state.feature
-                dreamed.append((symexp(agent.world_model.decoder(feature))[0], agent.world_model.predict_continue(feature)[0]))
-                rows.append((row.obs[0], action[0]))
+                dreamed.append(symexp(agent.world_model.decoder(state.feature))[0].cpu().numpy())
+                real.append(row.obs[0])
+                actions.append(action[0].cpu().numpy())
     envs.close()
-    if not rows:
+    if not real:
         raise ValueError(f"the episode ended within {context} steps, before the dream began; give another seed or less context")
-    real, actions = (np.stack([np.asarray(torch.as_tensor(part).cpu()) for part in column]) for column in zip(*rows))
-    decoded, continues = (torch.stack(part).cpu().numpy() for part in zip(*dreamed))
-    return OpenLoop(real, decoded, continues / (1 - 1 / agent.world_model.horizon), actions)
+    return OpenLoop(env, np.stack(real), np.stack(dreamed), np.stack(actions))

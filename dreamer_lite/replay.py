@@ -27,6 +27,7 @@ class Replay:
                      for name, (size, dtype) in shapes.items()}
         self.added = 0  # steps ever added, per environment
         self.generator = torch.Generator(device)
+        self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
 
     def __len__(self) -> int:
         """Steps held, over all environments."""
@@ -59,17 +60,26 @@ class Replay:
         return {name: self.data[name][env, index] for name in names}, start, (env, index)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: State) -> None:
-        """Replace the stored states of sampled sequences by newer ones (B, T, …)."""
-        self.data["h"][where] = states.h
-        self.data["z"][where] = states.z.argmax(-1).to(self.data["z"].dtype)
+        """Replace the stored states of sampled sequences by newer ones (B, T, …).
+
+        Sequences may overlap. Then the last one wins, so that every write to a step carries the same value: which of
+        several different writes wins is otherwise left to chance when threads share the work.
+        """
+        step = (where[0] * self.length + where[1]).flatten()
+        order = torch.arange(len(step), device=step.device)
+        winner = self.writer.scatter_(0, step, -1).scatter_reduce_(0, step, order, "amax")[step]
+        self.data["h"][where] = states.h.flatten(0, 1)[winner].view_as(states.h)
+        z = states.z.argmax(-1).to(self.data["z"].dtype)
+        self.data["z"][where] = z.flatten(0, 1)[winner].view_as(z)
 
     def state_dict(self) -> dict:
         held = min(self.added, self.length)
-        data = {name: ring[:, :held].clone() for name, ring in self.data.items()}
-        return {"data": data, "added": self.added, "generator": self.generator.get_state()}
+        data = {name: ring[:, :held].to("cpu", copy=True) for name, ring in self.data.items()}
+        return {"data": data, "added": self.added, "generator": self.generator.get_state(), "device": self.generator.device.type}
 
     def load_state_dict(self, state: dict) -> None:
         for name, ring in self.data.items():
             ring[:, : state["data"][name].shape[1]] = state["data"][name]
         self.added = state["added"]
-        self.generator.set_state(state["generator"])
+        if state["device"] == self.generator.device.type:  # a CPU's random state means nothing to a GPU
+            self.generator.set_state(state["generator"])

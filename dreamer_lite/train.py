@@ -10,6 +10,7 @@ import platform
 import signal
 import shutil
 import threading
+import sys
 import time
 from typing import Any, Callable, Iterator
 
@@ -31,7 +32,8 @@ HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent th
 
 
 def use_device(name: str = "auto", threads: int = 0) -> str:
-    """The device called `name`, ready to train on: "auto" is CUDA where there is one. Raises ValueError if it is not there."""
+    """The device called `name`: "auto" is CUDA where there is one. Also sets the CPU threads (0: as they are) and calls
+    `keep_memory`. Raises ValueError for a device that is unknown or not there."""
     if threads < 0:
         raise ValueError(f"threads must be 0 or more, got {threads}")
     if threads:
@@ -70,7 +72,7 @@ class Training:
             self.agent = Dreamer(c, self.envs.observation, self.envs.actions, self.envs.discrete, device)
             self.replay = Replay(c.replay_size, c.envs, self.envs.observation, self.envs.actions, c.deter, c.latent_dim,
                                  c.classes, device)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
             raise ValueError(f"the agent and its replay do not fit into the memory of {device}; take a smaller preset, "
                              f"--hidden_dim, --deter or --replay_size ({str(error).splitlines()[0][-90:]})") from error
         self.replay.generator.manual_seed(c.seed)
@@ -83,6 +85,7 @@ class Training:
         self.seconds = 0.0
         self.rows: list[dict[str, float]] = []  # what metrics.csv holds
         self.solved: dict[str, float] | None = None
+        self.until = "solved"
         self.unread: list[dict[str, Tensor]] = []  # metrics still on the device
         self.means: list[list[float]] = []  # of the train steps since the last row
         self.names: list[str] = []
@@ -147,11 +150,11 @@ class Training:
         if self.device != "cpu":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         plain = {name: getattr(self, name) for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows",
-                                                        "solved", "means", "names")}
+                                                        "solved", "means", "names", "until")}
         return plain | {
             "optimizer": self.agent.optimizer.state_dict(), "replay": self.replay.state_dict(), "rng": rng,
             "envs": self.envs.state_dict(), "running": self.running.tolist(),
-            "carry": [*self.carry.state, self.carry.action], "device": self.device}
+            "carry": [*self.carry.state, self.carry.action], "device": self.device, "threads": torch.get_num_threads()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows", "solved", "means", "names"):
@@ -168,21 +171,24 @@ class Training:
 
 
 def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool = False,
-          progress: bool = True, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+          progress: bool = True) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
     those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
-    resume: go on from the checkpoint in `out`. stop: asked after each step; True saves and stops early, as Ctrl-C does.
+    resume: go on from the checkpoint in `out`. Ctrl-C saves and stops after the step at hand.
     Raises OSError if `out` cannot be written, ValueError for bad input, FloatingPointError if a loss is not finite.
     """
+    if until not in ("solved", "held", "steps"):
+        raise ValueError(f"until must be solved, held or steps, got {until!r}")
     out = Path(out)
     training = resume_training(out, device, config) if resume else Training(config, device)
+    training.until = until
     prepare_folder(out, training, resume)
     bar = tqdm(total=config.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
     started = time.perf_counter() - training.seconds
     with watch_interrupts() as interrupted, bar:
-        while not finished(training, until):
+        while not finished(training):
             training.collect()
             training.learn()
             training.seconds = time.perf_counter() - started
@@ -192,28 +198,29 @@ def train(config: Config, out: Path | str, device: str = "cpu", until: str = "so
                 write_metrics(out, training)
             if training.env_steps % 20 < len(training.envs):
                 describe(bar, training)
-            if interrupted() or stop():
+            if interrupted():
                 break
             if is_time(training, config.save_every):
                 save_run(out, training)
-    training.read_metrics()
-    save_run(out, training)
-    write_metrics(out, training)
-    done = finished(training, until)
-    card = run_card(training, until, done)
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    draw_learning_curve([training.rows], out / "learning_curve.png", training.envs.threshold)
+        save_run(out, training)
+        write_metrics(out, training)
+        card = run_card(training)
+        (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        draw_learning_curve([training.rows], out / "learning_curve.png", training.envs.threshold)
     training.envs.close()
     return card
 
 
 def resume_training(out: Path, device: str, config: Config) -> Training:
     agent, state = checkpoint.load(out)
-    if "replay" not in state:
+    if not isinstance(state, dict) or "replay" not in state:
         raise ValueError(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
     training = Training(config, device)
     training.agent.load_state_dict(agent.state_dict())
-    training.load_state_dict(state)
+    try:
+        training.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"the run in {out} does not fit this version of dreamer_lite ({error}); train again") from error
     return training
 
 
@@ -221,6 +228,8 @@ def prepare_folder(out: Path, training: Training, resume: bool) -> None:
     """Find out before training, not after, whether the run can be written."""
     if not resume and (out / "checkpoint.pt").exists():
         raise ValueError(f"{out} already holds a run; go on with it by --resume {out}, or give another folder with --out")
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; give another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.agent.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
@@ -233,7 +242,9 @@ def prepare_folder(out: Path, training: Training, resume: bool) -> None:
 
 
 def save_run(out: Path, training: Training) -> None:
-    training.read_metrics()  # never save weights that are not finite
+    training.read_metrics()
+    if not training.agent.optimizer.weights.isfinite().all():  # never replace a good checkpoint by such a one
+        raise FloatingPointError(f"train step {training.train_steps} (environment step {training.env_steps}): weights")
     checkpoint.save(out / "checkpoint.pt", training.agent, **training.state_dict())
 
 
@@ -244,6 +255,7 @@ def is_time(training: Training, every: int) -> bool:
 
 def measure(training: Training) -> None:
     """Evaluate the agent as it is now, and note whether that solves the task."""
+    training.read_metrics()
     c, threshold = training.config, training.envs.threshold
     scores = None
     if training.env_steps >= c.learn_start:
@@ -254,17 +266,13 @@ def measure(training: Training) -> None:
     training.log(scores)
 
 
-def finished(training: Training, until: str) -> bool:
+def finished(training: Training) -> bool:
     c = training.config
     if training.env_steps >= c.steps or len(training.returns) >= c.episodes:
         return True
-    if training.solved is None or until == "steps":
+    if training.solved is None or training.until == "steps":
         return False
-    return until == "solved" or training.env_steps >= hold_until(training)
-
-
-def hold_until(training: Training) -> int:
-    return max(2 * int(training.solved["env_steps"]), HOLD_STEPS) if training.solved else training.config.steps
+    return training.until == "solved" or training.env_steps >= max(2 * training.solved["env_steps"], HOLD_STEPS)
 
 
 def held(training: Training) -> dict[str, float] | None:
@@ -277,16 +285,16 @@ def held(training: Training) -> dict[str, float] | None:
     return {"evaluations": len(means), "share_at_threshold": share, "worst": min(means)}
 
 
-def run_card(training: Training, until: str, done: bool) -> dict[str, Any]:
-    """The run in a few lines, for people and programs."""
-    c = training.config
+def run_card(training: Training) -> dict[str, Any]:
+    """The run in a few lines, for people and programs. Seconds to solve end where the evaluation begins that found it."""
+    c, done = training.config, finished(training)
     final = {}
     for name, greedy in (("sampled", False), ("greedy", True)):
         scores = evaluate(training.agent, c.env, 100, c.seed, greedy) if done else np.array([])
         final[name] = {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)} if done else None
-    name = torch.cuda.get_device_name() if training.device != "cpu" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(training.device) if training.device != "cpu" else platform.processor() or platform.machine()
     return {
-        "env": c.env, "seed": c.seed, "until": until, "finished": done, "env_steps": training.env_steps,
+        "env": c.env, "seed": c.seed, "until": training.until, "finished": done, "env_steps": training.env_steps,
         "train_steps": training.train_steps, "episodes": len(training.returns), "seconds": round(training.seconds, 1),
         "threshold": training.envs.threshold, "solved_at_env_steps": training.solved and training.solved["env_steps"],
         "solved_at_seconds": training.solved and round(training.solved["seconds"], 1), "held": held(training),
@@ -321,6 +329,7 @@ def watch_interrupts() -> Iterator[Callable[[], bool]]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        print("\nstopping after this step, and saving …", file=sys.stderr)
 
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, note) for number in signals}

@@ -64,7 +64,7 @@ def check_02_twohot(g):
     naive = (special.softmax(-1) * bins).sum(-1)
     for name, value in (("jit", ours), ("naive", naive), ("naive_xla", naive)):  # rounding of other ways to sum, in float32
         if g.dtype == torch.float32:
-            g.check(f"special_pred_{name}", value, tolerance)
+            g.check(f"special_pred_{name}", value, tolerance if name == "jit" else 10 * tolerance)
         else:
             g.numpy(f"special_pred_{name}")
 
@@ -453,8 +453,9 @@ def check_train_steps(g, batch, start):
     # a direction that is rounding noise. The official tolerance allows for that; all other columns are held closer here.
     noisy = np.array(["head_logits" in name and "pol" not in name for name in order])
     for name, values in seen.items():
-        atol = {"param_norm": np.where(noisy, 5.0, 0.05), "param_sum": np.where(noisy, 200.0, 0.5)}.get(name)
-        g.check(f"train_{name}", torch.stack(values), atol)
+        rtol, atol = g.tolerances[f"train_{name}"]
+        expected = np.abs(g.numpy(f"train_{name}"))
+        g.check(f"train_{name}", torch.stack(values), rtol * expected + atol * np.where(noisy, 1, 0.01) if "param" in name else None)
 
 
 CHECKS = {
@@ -494,16 +495,32 @@ def test_ours_is_official(name, dtype):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_an_altered_output_is_noticed(name):
-    """Each official array that was compared, changed a little everywhere, must no longer agree."""
+def test_every_output_is_compared(name):
+    """An array that has a tolerance is an output; each one is compared, and so is its float64 twin."""
     for dtype in (torch.float32, torch.float64):
-        for array, ours, expected, rtol, atol in run_check(name, dtype).compared:
-            if expected.dtype == bool:
-                altered = ~expected
-            else:
-                altered = expected + 2 * np.asarray(atol) + 0.01 * np.abs(expected) + 1e-6
-            with pytest.raises(AssertionError):
-                official.compare(array, ours, altered, rtol, atol)
+        g = run_check(name, dtype)
+        outputs = {array for array in g.tolerances if array in g.arrays}
+        assert outputs <= {array for array, *_ in g.compared} | ({"special_pred_jit"} if dtype == torch.float64 else set())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_altered_output_is_noticed(name, dtype, monkeypatch):
+    """Change an official array a little and run the whole check again: the first, the last and two between."""
+    compared = [array for array, _, _, _, atol in run_check(name, dtype).compared if np.max(atol) < 0.5]
+    init = Golden.__init__
+    for array in {compared[i * (len(compared) - 1) // 3] for i in range(4)} if compared else ():
+
+        def altered(self, *args):
+            init(self, *args)
+            for key in (array, f"{array}__f64"):
+                if key in self.arrays:
+                    value = self.arrays[key]
+                    self.arrays[key] = ~value if value.dtype == bool else value + (1 + 0.01 * np.abs(value)).astype(value.dtype)
+
+        monkeypatch.setattr(Golden, "__init__", altered)
+        with pytest.raises(AssertionError):
+            run_check(name, dtype)
 
 
 @pytest.mark.parametrize("array", ["shapes", "stats", "head_init"])

@@ -58,6 +58,23 @@ def test_refreshed_states_are_found_again():
     assert (replay.data["h"] == -1).sum() <= 4 * 5 * 2
 
 
+def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threads():
+    """The shape of the cpu preset, where PyTorch begins to share the work among threads."""
+    replay = Replay(4 * 120, 4, observation=1, actions=1, deter=64, groups=8, classes=8)
+    replay.added = 118
+    _, _, where = replay.sample(64, 8)
+    states = State(torch.arange(512.0).view(64, 8, 1).expand(64, 8, 64).contiguous(),
+                   torch.eye(8)[torch.arange(512) % 8].view(64, 8, 1, 8).expand(64, 8, 8, 8))
+    flat = (where[0] * 120 + where[1]).flatten()
+    assert len(flat.unique()) < len(flat)  # they do overlap
+    for _ in range(20):
+        replay.refresh(where, states)
+        written = replay.data["h"].flatten(0, 1)
+        for step in flat.unique().tolist():
+            last = (flat == step).nonzero()[-1].item()
+            assert (written[step] == last).all() and (replay.data["z"].flatten(0, 1)[step] == last % 8).all()
+
+
 def test_a_sequence_longer_than_the_replay_is_refused():
     with pytest.raises(ValueError, match="holds 5 steps per environment, a sequence of 5 needs 6"):
         filled(5).sample(1, 5)

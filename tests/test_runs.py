@@ -88,18 +88,18 @@ def start_and_wait(folder, saved_steps, *words):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(uninterrupted, tmp_path, number):
-    folder = tmp_path / "broken"
-    process = start_and_wait(folder, 300, "--steps", 1_000_000)
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    process = start_and_wait(broken, 300, "--steps", 1_000_000)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    steps = checkpoint.load(folder)[1]["env_steps"]
-    assert steps < 900, "the machine was too fast for this test; give it more steps"
+    output, error = process.communicate(timeout=60)
+    steps = checkpoint.load(broken)[1]["env_steps"] + 200
     if number == signal.SIGINT:
-        assert process.returncode == 130 and f"--resume {folder}" in output
-    result = finish("--resume", folder, "--quiet", "--until", "steps", "--steps", 900, "--device", "cpu", "--threads", 1)
+        assert process.returncode == 130 and f"--resume {broken}" in output and "stopping after this step" in error
+    result = finish("--resume", broken, "--quiet", "--steps", steps)  # device, threads and --until are those of the run
     assert result.returncode == 0, result.stderr
-    assert_same(content(uninterrupted), content(folder))
+    assert finish(*DEBUG, "--steps", steps, "--out", whole).returncode == 0
+    assert_same(content(whole), content(broken))
 
 
 def test_same_seed_same_curve_and_another_seed_another(uninterrupted, tmp_path):
@@ -131,15 +131,18 @@ def test_evaluate_and_dream_from_the_command_line(uninterrupted, tmp_path, capsy
         assert gif.n_frames >= 2 and strip.width > strip.height
 
 
-def test_the_cpu_preset_beats_a_random_agent_within_a_minute():
+def test_the_cpu_preset_soon_beats_a_random_agent():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     training = Training(Config.preset("cpu", seed=3))
-    random = evaluate(training.agent, "CartPole-v1", 100)
-    start = time.perf_counter()
-    while training.env_steps < 1500:
+    random, best = evaluate(training.agent, "CartPole-v1", 100).mean(), 0.0
+    while training.env_steps < 2000 and best < 4 * random:
         training.collect()
         training.learn()
-    trained = evaluate(training.agent, "CartPole-v1", 100)
-    assert random.mean() < 30 and trained.mean() > 3 * random.mean(), (random.mean(), trained.mean(), time.perf_counter() - start)
+        if training.env_steps % 500 == 0 and training.env_steps >= 1500:
+            best = evaluate(training.agent, "CartPole-v1", 50).mean()
+    torch.set_num_threads(before)
+    assert random < 30 and best > 4 * random, (random, best)
 
 
 def test_an_evaluation_leaves_the_training_as_it_was():
@@ -191,7 +194,9 @@ BAD = {
     "--preset huge": "invalid choice: 'huge'", "--resume /nowhere": "no checkpoint at", "evaluate /nowhere": "no checkpoint at",
     "dream": "required: run", "frobnicate": "unknown command 'frobnicate'", "--steps -5": "steps must be positive, got -5",
     "--world_lr nan": "must be a finite number", "--seed -1": "seed must be 0 or more, got -1", "--out /proc/nope": "/proc/nope",
-    "--threads -2": "threads must be 0 or more", "--hidden_dim 100000000": "do not fit", "--imag_last 999": "imag_last=999",
+    "--threads -2": "threads must be 0 or more", "--deter 400000000000": "do not fit", "--imag_last 999": "imag_last=999",
+    "--resume README.md": "no checkpoint at", "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
+    "--seed 100000000000000000000": "seed must be", "--discount_horizon 0.5": "discount_horizon must be more than 1",
     "--episodes 0": "episodes must be positive", "extra": "unknown command 'extra'", "--latent_dim": "expected one argument",
 }
 
@@ -289,7 +294,7 @@ def test_a_disk_without_room_is_an_error_before_training(tmp_path, monkeypatch, 
 def test_presets_make_agents(name):
     agent = Dreamer(Config.preset(name), 4, 2, True)
     assert sum(p.numel() for p in agent.parameters() if p.requires_grad) > 0
-    assert name != "size1m" or sum(p.numel() for p in agent.parameters() if p.requires_grad) == 637_381  # the official count
+    assert name != "size1m" or sum(p.numel() for p in agent.parameters() if p.requires_grad) == 637_381  # r2dreamer's count
 
 
 def test_presets_are_valid_and_unknown_names_are_refused():
@@ -306,13 +311,36 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_train_step_never_waits_for_a_value():
+@pytest.mark.parametrize("discrete", [True, False])
+def test_a_train_step_never_waits_for_a_value(discrete):
     config = Config.preset("debug")
-    agent, batch = Dreamer(config, 4, 2, True), make_batch(config, "cpu")
+    agent, batch = Dreamer(config, 4, 2, discrete), make_batch(config, "cpu")
     with NoWaiting():
         _, means = agent.train_step(batch, agent.initial(config.batch_size).state)
         with pytest.raises(AssertionError, match="waits"):
             means["critic"].item()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, capsys):
+    code = main([*DEBUG, "--world_lr", "1e12", "--steps", "400", "--out", str(tmp_path / "run")])
+    assert code == 1 and "a loss is not finite" in capsys.readouterr().err
+    agent, _ = checkpoint.load(tmp_path / "run")
+    assert all(p.isfinite().all() for p in agent.parameters())
+
+
+def test_an_environment_whose_name_imports_a_module_is_not_taken_from_a_checkpoint(tmp_path, capsys):
+    agent = Dreamer(Config.preset("debug", env="antigravity:CartPole-v1"), 4, 2, True)
+    checkpoint.save(tmp_path / "a.pt", agent)
+    assert main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1"]) == 2
+    assert "would import a module; if you trust it, add --env" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1", "--env", "CartPole-v1"]) == 0
+
+
+@pytest.mark.parametrize("changes", [dict(discount_horizon=1), dict(discount_horizon=0.5), dict(batch_size=2.5), dict(env=3),
+                                     dict(latent_dim=True), dict(seed=2**64), dict(entropy=float("inf")), dict(seq_len=1)])
+def test_settings_that_cannot_work_are_refused(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        Config.preset("cpu", **changes)
 
 
 def test_the_bench_prints_each_part(capsys):
