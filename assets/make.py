@@ -1,8 +1,9 @@
-"""Makes everything in this folder: `python assets/make.py train 0 1 … 9`, then `python assets/make.py draw`.
+"""Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`train` runs the cpu preset for each seed until it held (about four minutes a seed) and keeps its metrics and run card.
-`draw` makes the figure of all recorded curves, the bundled agent, which is seed 0's as it was at the end of its run, the
-moving picture and the filmstrip, and prints the summary that the README quotes.
+`record` runs the cpu preset for each seed until it held (four minutes a seed or more) and keeps its metrics and run card.
+`agent` trains seed 0 until solved, as the plain command line does, and keeps the agent as it is then.
+`draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
+summary that the README quotes.
 """
 
 import csv
@@ -32,6 +33,14 @@ def record(seed: int) -> None:
     print(f"seed {seed}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
 
 
+def make_agent() -> None:
+    folder = WORK / "agent"
+    card = train(Config.preset("cpu", seed=0), folder, use_device("cpu", threads=1), progress=sys.stderr.isatty())
+    agent, _ = checkpoint.load(folder)
+    checkpoint.save(ASSETS / "cartpole.pt", agent)
+    print(f"solved at {card['solved_at_env_steps']}; {card['final_evaluation']}")
+
+
 def summary(cards: list[dict]) -> str:
     solved = [card["solved_at_env_steps"] or np.inf for card in cards]
     seconds = [card["solved_at_seconds"] or np.inf for card in cards]
@@ -47,8 +56,7 @@ def draw() -> None:
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
     runs = [[{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files]
     draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
-    agent, _ = checkpoint.load(WORK / "seed0")
-    checkpoint.save(ASSETS / "cartpole.pt", agent)
+    agent, _ = checkpoint.load(ASSETS / "cartpole.pt")
     pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
     draw_gif(pair, ASSETS / "dream.gif")
     draw_filmstrip(pair, ASSETS / "dream.png")
@@ -56,9 +64,11 @@ def draw() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["train"] and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
+    if sys.argv[1:2] == ["record"] and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
         for word in sys.argv[2:]:
             record(int(word))
+    elif sys.argv[1:] == ["agent"]:
+        make_agent()
     elif sys.argv[1:] == ["draw"]:
         draw()
     else:

@@ -2,7 +2,6 @@
 
 from torch import Tensor
 import torch
-import torch.nn.functional as F
 
 
 def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
@@ -31,7 +30,7 @@ def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
             index = (probs.cumsum(-1) <= uniform).sum(-1).clamp(max=classes - 1)
         else:
             index = (probs.log() + noise).argmax(-1)
-        one_hot = F.one_hot(index, classes).to(probs.dtype)
+        one_hot = torch.zeros_like(probs).scatter_(-1, index[..., None], 1)
     return one_hot + (probs - probs.detach())
 
 
