@@ -75,7 +75,7 @@ def train_parser() -> Parser:
     run.add_argument("--version", action="version", version=f"dreamer_lite {__version__}")
     settings = parser.add_argument_group("settings (the defaults shown are those of the cpu preset)")
     for f in fields(Config):
-        settings.add_argument(f"--{f.name}", default=None, type=number(f.type) if f.type in TYPES else number(type(f.default)),
+        settings.add_argument(f"--{f.name}", default=None, type=number(f.type),
                               metavar=f.name.upper() if f.type is str else "N",
                               help=f"{f.metadata['help']} (default: {f.default})".replace("%", "%%"))
     return parser

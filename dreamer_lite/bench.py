@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 

@@ -55,14 +55,14 @@ def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(1)
+        state = carry.state
         for t in range(context + steps):
             action = carry.action
             row = envs.step(action.cpu().numpy())
             if row.is_first[0] and t:
                 break
             carry = agent.act(torch.as_tensor(row.obs).to(device), torch.as_tensor(row.is_first).to(device), carry)
-            dreaming = t > context
-            state = rssm.imagine_step(state, action) if dreaming else carry.state
+            state = rssm.imagine_step(state, action) if t > context else carry.state
             if t >= context:
                 dreamed.append(symexp(agent.world_model.decoder(state.feature))[0].cpu().numpy())
                 real.append(row.obs[0])

@@ -64,6 +64,8 @@ def keep_memory() -> None:
 class Training:
     """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run."""
 
+    PLAIN = ("env_steps", "train_steps", "due", "returns", "seconds", "rows", "solved", "means", "names", "until")
+
     def __init__(self, config: Config, device: str = "cpu"):
         c = self.config = config
         torch.manual_seed(c.seed)
@@ -131,9 +133,8 @@ class Training:
         self.means += values
         self.names = names
 
-    def log(self, scores: np.ndarray | None = None) -> dict[str, float]:
-        """One row of metrics.csv: means since the last row."""
-        self.read_metrics()
+    def log(self, scores: np.ndarray | None) -> None:
+        """One row of metrics.csv: the evaluation, if there was one, and means since the last row."""
         row: dict[str, float] = {"env_steps": self.env_steps, "train_steps": self.train_steps,
                                  "episodes": len(self.returns), "seconds": round(self.seconds, 2)}
         row["return"] = float(np.mean(self.returns[-10:])) if self.returns else float("nan")
@@ -143,21 +144,19 @@ class Training:
             row |= {name: float(value) for name, value in zip(self.names, np.mean(self.means, 0))}
         self.means = []
         self.rows.append({name: round(float(value), 6) for name, value in row.items()})
-        return self.rows[-1]
 
     def state_dict(self) -> dict[str, Any]:
         rng = {"cpu": torch.get_rng_state()}
         if self.device != "cpu":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        plain = {name: getattr(self, name) for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows",
-                                                        "solved", "means", "names", "until")}
+        plain = {name: getattr(self, name) for name in self.PLAIN}
         return plain | {
             "optimizer": self.agent.optimizer.state_dict(), "replay": self.replay.state_dict(), "rng": rng,
             "envs": self.envs.state_dict(), "running": self.running.tolist(),
             "carry": [*self.carry.state, self.carry.action], "device": self.device, "threads": torch.get_num_threads()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("env_steps", "train_steps", "due", "returns", "seconds", "rows", "solved", "means", "names"):
+        for name in self.PLAIN:
             setattr(self, name, state[name])
         self.agent.optimizer.load_state_dict(state["optimizer"])
         self.replay.load_state_dict(state["replay"])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dreamer_lite.nets import MLP, BlockLinear, RMSNorm
+from dreamer_lite.nets import MLP, RMSNorm
 
 FOLDER = Path(os.environ.get("DREAMER_GOLDEN") or Path(__file__).parent / "golden")
 CONSTANTS = json.loads((FOLDER / "CONSTANTS.json").read_text())

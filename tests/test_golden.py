@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector
 
 import golden_files as official
 from dreamer_lite import agent as agent_module
@@ -19,7 +18,7 @@ from dreamer_lite.optim import LaProp
 from dreamer_lite.rssm import RSSM, State
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from dreamer_lite.world_model import Decoder, Encoder, continue_target, kl_losses
+from dreamer_lite.world_model import Decoder, continue_target, kl_losses
 from golden_files import Golden
 
 
