@@ -1,6 +1,6 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`record` runs the cpu preset for each seed until it held (four minutes a seed or more) and keeps its metrics and run card.
+`record` runs the cpu preset for each seed until it held (eight minutes a seed or more) and keeps its metrics and run card.
 `agent` trains seed 0 until solved, as the plain command line does, and keeps the agent as it is then.
 `draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
 summary that the README quotes.
@@ -37,7 +37,8 @@ def make_agent() -> None:
     folder = WORK / "agent"
     card = train(Config.preset("cpu", seed=0), folder, use_device("cpu", threads=1), progress=sys.stderr.isatty())
     agent, _ = checkpoint.load(folder)
-    checkpoint.save(ASSETS / "cartpole.pt", agent)
+    with agent.averaged():
+        checkpoint.save(ASSETS / "cartpole.pt", agent)
     print(f"solved at {card['solved_at_env_steps']}; {card['final_evaluation']}")
 
 

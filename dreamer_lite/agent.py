@@ -1,6 +1,7 @@
 """The whole agent: one world model, one actor, one critic, one optimizer; acting and one train step (notebook 10)."""
 
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Iterator, NamedTuple
 
 from torch import Tensor, nn
 import torch
@@ -38,12 +39,14 @@ class Dreamer(nn.Module):
                                       c.hidden_dim, c.blocks, c.layers, horizon=c.discount_horizon)
         feature = self.world_model.feature
         self.actor = Actor(feature, actions, c.hidden_dim, c.head_layers, discrete)
-        self.critic = Critic(feature, c.hidden_dim, c.head_layers)
+        self.critic = Critic(feature, c.hidden_dim, c.head_layers, slow_rate=c.slow_rate)
         self.return_scale = ReturnScale()
+        self.loss_scales = {**LOSS_SCALES, "reconstruction": c.reconstruction}
         self.observation, self.actions, self.discrete = observation, actions, discrete
         self.to(device)
         self.optimizer = LaProp([(list(self.world_model.parameters()), c.world_lr), (list(self.actor.parameters()), c.actor_lr),
                                  (list(self.critic.net.parameters()), c.critic_lr)], c.warmup)
+        self.register_buffer("average", self.optimizer.weights.clone())
 
     def initial(self, batch: int) -> Carry:
         """The memory before the first observation."""
@@ -60,6 +63,20 @@ class Dreamer(nn.Module):
         state = State(states.h[:, 0], states.z[:, 0])
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the weights are their running average, if `config.average` asks for one; after, the trained ones are back.
+
+        Not in the paper: Polyak averaging, which steadies an actor that a fresh failure has just moved.
+        """
+        trained = self.optimizer.weights.clone()
+        if self.config.average:
+            self.optimizer.weights.copy_(self.average)
+        try:
+            yield
+        finally:
+            self.optimizer.weights.copy_(trained)
 
     def loss(self, batch: dict[str, Tensor], start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
         """All losses, unreduced, with the posterior states (B, T, …) and metrics. Official: `agent.py: Agent.loss`.
@@ -101,8 +118,11 @@ class Dreamer(nn.Module):
         self.optimizer.zero_grad()
         losses, states, metrics = self.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
-        sum(LOSS_SCALES[name] * mean for name, mean in means.items()).backward()
+        sum(self.loss_scales[name] * mean for name, mean in means.items()).backward()
         self.optimizer.step()
         self.critic.update_slow()
+        if self.config.average:  # at first the plain mean, so that the initial weights are soon forgotten
+            share = (1 / self.optimizer.count).clamp(min=1 - self.config.average).to(self.average.dtype)
+            self.average.lerp_(self.optimizer.weights, share)
         means.update({name: value.detach().mean() for name, value in metrics.items()})
         return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}

@@ -29,8 +29,11 @@ class Config:
     head_layers: int = setting(3, "layers of actor and critic (official 3)")
 
     world_lr: float = setting(1e-3, "learning rate of the world model (official 4e-5, for millions of steps)")
-    actor_lr: float = setting(1e-3, "learning rate of the actor (official 4e-5)")
-    critic_lr: float = setting(1e-3, "learning rate of the critic (official 4e-5)")
+    actor_lr: float = setting(3e-4, "learning rate of the actor (official 4e-5); slower than the others, so that it follows them")
+    critic_lr: float = setting(3e-3, "learning rate of the critic (official 4e-5)")
+    slow_rate: float = setting(0.1, "how far the slow critic follows the critic in each train step, 0 to 1 (official 0.02)")
+    reconstruction: float = setting(100, "weight of the reconstruction loss against the others (official 1; four numbers weigh little)")
+    average: float = setting(0.998, "decay of the running average of the weights that is evaluated; 0: the weights as they are (official)")
     warmup: int = setting(100, "train steps over which rates rise from 0 (official 1000)")
     entropy: float = setting(3e-4, "weight of the actor's entropy bonus (official 3e-4)")
 
@@ -39,17 +42,17 @@ class Config:
     horizon: int = setting(15, "H, imagined steps (official 15)")
     discount_horizon: float = setting(100, "steps over which the future counts: the discount is 1 - 1/this (official 333)")
     imag_last: int = setting(2, "dream from the last so many steps of each sequence; 0: from all (official 0)")
-    train_ratio: float = setting(256, "replayed steps per environment step (official 32 to 1024 by task)")
+    train_ratio: float = setting(512, "replayed steps per environment step (official 32 to 1024 by task)")
     replay_size: int = setting(100_000, "environment steps the replay holds (official 5e6)")
     learn_start: int = setting(500, "environment steps before the first train step")
 
-    envs: int = setting(4, "environments stepped side by side (official 16)")
+    envs: int = setting(1, "environments stepped side by side (official 16; with one, each failure is learned from before the next)")
     eval_every: int = setting(500, "environment steps between evaluations; 0: never")
     eval_episodes: int = setting(100, "episodes of an evaluation")
     save_every: int = setting(2000, "environment steps between checkpoints")
 
     def __post_init__(self) -> None:
-        zero_is_fine = {"seed", "rssm_dim", "warmup", "entropy", "imag_last", "eval_every", "learn_start"}
+        zero_is_fine = {"seed", "rssm_dim", "warmup", "entropy", "imag_last", "eval_every", "learn_start", "average"}
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "env":
@@ -64,6 +67,8 @@ class Config:
                 raise ValueError(f"{f.name} must be {'0 or more' if f.name in zero_is_fine else 'positive'}, got {value}")
         if self.discount_horizon <= 1:
             raise ValueError(f"discount_horizon must be more than 1, got {self.discount_horizon}")
+        if self.slow_rate > 1 or self.average >= 1:
+            raise ValueError(f"slow_rate must be at most 1 and average below 1, got {self.slow_rate} and {self.average}")
         if self.deter % self.blocks:
             raise ValueError(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
         if self.seq_len < 2:
@@ -89,8 +94,8 @@ def official(deter: int, width: int, classes: int) -> dict[str, Any]:
     """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
     official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
     return dict(deter=deter, hidden_dim=width, rssm_dim=0, classes=classes, latent_dim=32, blocks=8, layers=3, head_layers=3,
-                world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0, discount_horizon=333,
-                replay_size=100_000, learn_start=1100, envs=16, steps=1_000_000, eval_every=10_000, save_every=20_000)
+                world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, slow_rate=0.02,
+                reconstruction=1, average=0, train_ratio=256, replay_size=100_000, learn_start=1100, envs=16, steps=1_000_000, eval_every=10_000, save_every=20_000)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

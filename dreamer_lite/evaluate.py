@@ -14,14 +14,14 @@ LONGEST = 10_000  # steps after which an episode is taken as it is, for environm
 
 
 def evaluate(agent: Dreamer, env: str, episodes: int = 100, seed: int = 0, greedy: bool = False) -> np.ndarray:
-    """Returns (episodes,) of the agent in new environments, one per episode, all at once; sampled actions unless greedy.
+    """Returns (episodes,) of the agent, with its averaged weights, in new environments, one per episode, all at once; sampled actions unless greedy.
 
     The random state of PyTorch is left as it was, so an evaluation does not change the training around it.
     """
     envs = make_envs(env, episodes, FRESH + seed)
     device = agent.critic.bins.device
     returns, running = np.zeros(episodes), np.ones(episodes, bool)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with agent.averaged(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(episodes)
         for _ in range(LONGEST):
@@ -52,7 +52,7 @@ def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed
     """
     envs, rssm, device = make_envs(env, 1, FRESH + seed), agent.world_model.rssm, agent.critic.bins.device
     real, dreamed, actions = [], [], []
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with agent.averaged(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(1)
         state = carry.state

@@ -22,6 +22,16 @@ class State(NamedTuple):
         return torch.cat([self.h, self.z.flatten(-2)], -1)
 
 
+def gru(h: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
+    """The gates of the recurrent step: u · c + (1 - u) · h, with c = tanh(σ(reset) · candidate) and u = σ(update - 1).
+
+    All four (N, D), the last three before their squashing; returns (N, D). Official: `dreamerv3/rssm.py: RSSM._core`.
+    Gotcha: the -1 makes a fresh network keep most of its memory, and `reset` gates the candidate, not h.
+    """
+    candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+    return torch.lerp(h, candidate, torch.sigmoid(update - 1))
+
+
 class RSSM(nn.Module):
     """h carries memory; the prior guesses z from h alone, the posterior sees the observation too.
 
@@ -71,10 +81,7 @@ class RSSM(nn.Module):
         for linear, norm in zip(self.core, self.core_norms):
             y, shared = F.silu(norm(linear(y, shared))), None
         gates = self.gates(y).unflatten(-1, (self.gates.blocks, 3, -1))  # (N, blocks, 3, D / blocks)
-        reset, candidate, update = gates.unbind(-2)
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
-        update = torch.sigmoid(update - 1).flatten(1)
-        return torch.lerp(state.h, candidate, update)  # update · candidate + (1 - update) · h
+        return gru(state.h, *(part.flatten(1) for part in gates.unbind(-2)))
 
     def prior(self, h: Tensor) -> Tensor:
         """Logits of z from memory alone, (..., D) → (..., S, K). Official: `RSSM._prior`."""

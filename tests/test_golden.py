@@ -385,7 +385,8 @@ def make_agent(g):
     count = lambda pattern: sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
     config = Config(deter=c["deter"], rssm_dim=c["hidden"], latent_dim=c["stoch"], classes=c["classes"], hidden_dim=c["units"],
                     blocks=c["blocks"], layers=c["enc_layers"], head_layers=count("pol_mlp"), horizon=c["H"], imag_last=0, discount_horizon=c["horizon"],
-                    world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"], warmup=c["opt_warmup"])
+                    world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"], warmup=c["opt_warmup"], slow_rate=0.02,
+                    reconstruction=1, average=0)
     dreamer = Dreamer(config, g["obs_vector"].shape[-1], c["A"], discrete)
     named = official.agent(dreamer)
     official.load(g, named)
