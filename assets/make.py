@@ -1,9 +1,11 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
 `record` runs the cpu preset for each seed until it held (eight minutes a seed or more) and keeps its metrics and run card.
-`agent` trains seed 0 until solved, as the plain command line does, and keeps the agent as it is then.
+`agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
 `draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
 summary that the README quotes.
+`maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
+committed: with their pictures, without timings and without controls, which need a kernel.
 """
 
 import csv
@@ -21,6 +23,7 @@ from dreamer_lite.evaluate import open_loop
 from dreamer_lite.train import train, use_device
 
 ASSETS = Path(__file__).parent
+NOTEBOOKS = ASSETS.parent / "notebooks"
 WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
 EPISODE = 3  # the seed of the episode that is drawn
 
@@ -34,12 +37,9 @@ def record(seed: int) -> None:
 
 
 def make_agent() -> None:
-    folder = WORK / "agent"
-    card = train(Config.preset("cpu", seed=0), folder, use_device("cpu", threads=1), progress=sys.stderr.isatty())
-    agent, _ = checkpoint.load(folder)
+    agent, _ = checkpoint.load(WORK / "seed0")
     with agent.averaged():
         checkpoint.save(ASSETS / "cartpole.pt", agent)
-    print(f"solved at {card['solved_at_env_steps']}; {card['final_evaluation']}")
 
 
 def summary(cards: list[dict]) -> str:
@@ -64,6 +64,32 @@ def draw() -> None:
     print(summary([json.loads(file.with_suffix(".json").read_text()) for file in files]))
 
 
+def draw_maps() -> None:
+    from dreamer_lite.course.agent_map import agent_map
+
+    folder = NOTEBOOKS / "images"
+    folder.mkdir(exist_ok=True)
+    for number in range(11):
+        (folder / f"map_{number:02d}.svg").write_text(agent_map(f"{number:02d}"), encoding="utf-8")
+
+
+def run_notebooks(names: list[str]) -> None:
+    from nbclient import NotebookClient
+    import nbformat
+
+    for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9A]*.ipynb")):
+        book = nbformat.read(path, 4)
+        NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}, record_timing=False,
+                       store_widget_state=False, timeout=600).execute()
+        for cell in book.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [out for out in cell.outputs if "application/vnd.jupyter.widget-view+json" not in out.get("data", {})]
+        book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"}}
+        nbformat.write(book, path)
+        print(path.name, f"{path.stat().st_size / 1000:.0f} kB")
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["record"] and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
         for word in sys.argv[2:]:
@@ -72,5 +98,9 @@ if __name__ == "__main__":
         make_agent()
     elif sys.argv[1:] == ["draw"]:
         draw()
+    elif sys.argv[1:] == ["maps"]:
+        draw_maps()
+    elif sys.argv[1:2] == ["notebooks"]:
+        run_notebooks(sys.argv[2:])
     else:
         sys.exit(__doc__)

@@ -32,6 +32,10 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     """Reality above, the dream below, at evenly spaced steps. CartPole is drawn as carts, other tasks as curves."""
     if not is_cartpole(pair):
         return draw_curves(pair, path)
+    filmstrip(pair, frames).savefig(path, dpi=120)
+
+
+def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
     steps = np.linspace(0, len(pair.real) - 1, min(frames, len(pair.real))).round().astype(int)
     figure = Figure(figsize=(1.5 * len(steps), 3.1), layout="constrained")
     for column, t in enumerate(steps):
@@ -42,7 +46,7 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
                 axes.set_ylabel(name, color=colour)
             if row == 0:
                 axes.set_title(f"step {t}", fontsize=9)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:

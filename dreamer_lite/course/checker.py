@@ -1,0 +1,321 @@
+"""Judging a reader's function: run it safely, compare it with the finished one, name the mistake."""
+
+import contextlib
+from dataclasses import dataclass, field
+import dis
+import inspect
+import io
+import random
+import signal
+import sys
+import threading
+import time
+from typing import Any, Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SECONDS = 5.0  # that one check may take
+Probe = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong version that people write, and the words that name it."""
+
+    wrong: Callable
+    words: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function to write. `cases` makes fresh inputs, small ones first; `probe` runs a version on one of them and returns
+    what is compared, by name: {"the result": …, "the gradient": …}. `letters` names the axes of the result."""
+
+    name: str
+    finished: Callable
+    cases: Callable[[], list[tuple]]
+    mistakes: tuple[Mistake, ...]
+    hints: tuple[str, str, str]
+    letters: str = ""
+    probe: Probe | None = None
+    judge: Callable[[Callable], str | None] | None = None  # for answers that are not unique: what is wrong, or None
+    tolerance: float = 1e-4
+    kept_for: str | None = None  # "module:name" in the package that the reader's version can stand in for
+
+    def run(self, version: Callable, case: tuple) -> dict[str, Any]:
+        case = copied(case)
+        return self.probe(version, *case) if self.probe else {"the result": version(*case)}
+
+
+@dataclass
+class Verdict:
+    """`state` is right, not yet or blank; `words` say why, one sentence a line."""
+
+    state: str
+    words: list[str] = field(default_factory=list)
+
+
+class TookTooLong(BaseException):
+    """Not an Exception, so that a reader's `except Exception` does not swallow it."""
+
+
+def copied(value: Any) -> Any:
+    """The same value in fresh memory, so that code that writes into its inputs does no harm."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, dict):
+        return {name: copied(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        parts = [copied(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return [copied(part) for part in value] if isinstance(value, list) else value
+
+
+def is_blank(version: Any) -> bool:
+    """Whether a function still has its `...`, or does nothing."""
+    if not inspect.isfunction(version):
+        return version is None or version is ...
+    idle = {"RESUME", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST", "NOP", "LOAD_COMMON_CONSTANT"}
+    steps = [step for step in dis.get_instructions(version)]
+    if all(step.opname in idle for step in steps):
+        return all(step.argval is None or step.argval is ...
+                   for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST"))
+    try:
+        import ast
+        import textwrap
+        tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    return any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+               for node in ast.walk(tree))
+
+
+def judge(exercise: Exercise, version: Any) -> Verdict:
+    """The verdict on one version. Never raises, never hangs for long, leaves the random state as it was."""
+    if is_blank(version):
+        return Verdict("blank")
+    if not callable(version):
+        return Verdict("not yet", [f"`check` wants the function itself, got {short(version)}. "
+                                   f"Write `{exercise.name} = check({exercise.name})`, without calling it."])
+    printed = io.StringIO()
+    try:
+        with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
+            verdict = compare(exercise, version)
+    except TookTooLong:
+        verdict = Verdict("not yet", [f"It ran for {SECONDS:g} seconds and was stopped. Is there a loop that never ends?"])
+    except KeyboardInterrupt:
+        verdict = Verdict("not yet", ["It was interrupted before the check was done."])
+    except BaseException as error:  # wild code: sys.exit, RecursionError, MemoryError, anything
+        verdict = Verdict("not yet", [raised(error)])
+    if printed.getvalue() and verdict.state != "right":
+        verdict.words += ["It printed: " + " / ".join(printed.getvalue().strip().splitlines()[:5])]
+    return verdict
+
+
+def compare(exercise: Exercise, version: Callable) -> Verdict:
+    if exercise.judge:
+        words = exercise.judge(version)
+        return Verdict("right") if words is None else Verdict("not yet", [words])
+    torch.seed()
+    cases = exercise.cases()
+    wrong = None
+    for case in cases:
+        expected = exercise.run(exercise.finished, case)
+        try:
+            yours = exercise.run(version, case)
+        except Exception as error:
+            wrong = wrong or raised(error) + inputs(case)
+            break
+        wrong = wrong or difference(yours, expected, case, exercise)
+        if wrong:
+            break
+    if wrong is None:
+        return Verdict("right")
+    named = name_mistake(exercise, version, cases)
+    return Verdict("not yet", [named, wrong] if named else [wrong])
+
+
+def name_mistake(exercise: Exercise, version: Callable, cases: list[tuple]) -> str | None:
+    """The words of the known mistake that behaves as this version does, on every case."""
+    yours = [outcome(exercise, version, case) for case in cases]
+    for mistake in exercise.mistakes:
+        theirs = [outcome(exercise, mistake.wrong, case) for case in cases]
+        if any(theirs) and all(alike(a, b, exercise.tolerance) for a, b in zip(yours, theirs)):
+            return mistake.words
+    return None
+
+
+def outcome(exercise: Exercise, version: Callable, case: tuple) -> dict[str, Any] | None:
+    try:
+        return exercise.run(version, case)
+    except Exception:
+        return None
+
+
+def alike(a: dict | None, b: dict | None, tolerance: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(type_problem(a[name], b[name]) is None and same(a[name], b[name], tolerance) for name in b)
+
+
+def tensors(value: Any) -> Any:
+    """Numbers and tensors as float64 tensors; tuples as tuples of them; the rest as it is."""
+    if isinstance(value, (bool, int, float)):
+        return torch.tensor(value, dtype=torch.float64)
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", torch.float64)
+    return tuple(tensors(part) for part in value) if isinstance(value, (tuple, list)) else value
+
+
+def same(yours: Any, expected: Any, tolerance: float) -> bool:
+    yours, expected = tensors(yours), tensors(expected)
+    if isinstance(expected, tuple):
+        return len(yours) == len(expected) and all(same(a, b, tolerance) for a, b in zip(yours, expected))
+    if not isinstance(expected, Tensor):
+        return type(yours) is type(expected) and yours == expected
+    return yours.shape == expected.shape and torch.allclose(yours, expected, tolerance, tolerance * 1e-2, equal_nan=True)
+
+
+def type_problem(yours: Any, expected: Any) -> str | None:
+    """What is wrong with the kind of thing that came back, or None."""
+    if yours is None:
+        return "It returns None. Is there a `return`?"
+    if isinstance(expected, Tensor) and not isinstance(yours, Tensor):
+        return f"It returns {kind(yours)}; a tensor is expected."
+    if isinstance(expected, (tuple, list)):
+        if not isinstance(yours, (tuple, list)):
+            return f"It returns {kind(yours)}; {len(expected)} things are expected, as in `return a, b`."
+        if len(yours) != len(expected):
+            return f"It returns {len(yours)} things; {len(expected)} are expected."
+        return next(filter(None, map(type_problem, yours, expected)), None)
+    if isinstance(expected, (bool, int, float)) and not isinstance(yours, (bool, int, float)):
+        if not (isinstance(yours, Tensor) and yours.numel() == 1):
+            return f"It returns {kind(yours)}; a number is expected."
+    return None
+
+
+def difference(yours: dict, expected: dict, case: tuple, exercise: Exercise) -> str | None:
+    """What differs between two results, in words, or None."""
+    for name in expected:
+        problem = type_problem(yours[name], expected[name])
+        if problem:
+            return problem
+        mine, right = tensors(yours[name]), tensors(expected[name])
+        for k, (a, b) in enumerate(zip(mine, right) if isinstance(right, tuple) else [(mine, right)]):
+            what = f"{name}, part {k + 1}" if isinstance(right, tuple) else name
+            found = shape_difference(a, b, what, exercise.letters) or value_difference(a, b, what, exercise.tolerance)
+            if found:
+                return found + inputs(case)
+    return None
+
+
+def shape_difference(a: Any, b: Any, what: str, letters: str) -> str | None:
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape == b.shape:
+        return None
+    words = f"The shape of {what} is {tuple(a.shape)}; expected is {tuple(b.shape)}"
+    if sorted(a.shape) == sorted(b.shape) and len(letters) == b.ndim:
+        by_size = dict(zip(b.shape, letters))
+        words += f": yours is ({', '.join(by_size[n] for n in a.shape)}), expected ({', '.join(letters)}), axes swapped"
+    elif sorted(a.shape) == sorted(b.shape):
+        words += ": the axes are swapped"
+    return words + "."
+
+
+def value_difference(a: Any, b: Any, what: str, tolerance: float) -> str | None:
+    if same(a, b, tolerance):
+        return None
+    if not isinstance(b, Tensor) or not isinstance(a, Tensor):
+        return f"Yours gives {short(a)}; expected is {short(b)}."
+    wrong = ~torch.isclose(a, b, tolerance, tolerance * 1e-2, equal_nan=True)
+    at = tuple(wrong.nonzero()[0].tolist()) if b.ndim else ()
+    where = f" at [{', '.join(map(str, at))}]" if at else ""
+    if not a[at].isfinite() and b[at].isfinite():
+        return f"{cap(what)} holds {float(a[at])}{where}; expected is {float(b[at]):.6g}."
+    share = f", and {int(wrong.sum())} of {wrong.numel()} values differ" if wrong.numel() > 1 else ""
+    return f"{cap(what)}{where}: yours is {float(a[at]):.6g}, expected is {float(b[at]):.6g}{share}."
+
+
+def inputs(case: tuple) -> str:
+    """The inputs of a case in a few words: values where they are few, else shapes."""
+    return " The input was " + ", ".join(short(part) for part in case) + "."
+
+
+def short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        if value.numel() <= 8:
+            return str(torch.round(value.detach().to(torch.float64), decimals=8).tolist() if value.is_floating_point() else value.tolist())
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else kind(value)
+
+
+def kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def cap(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def raised(error: BaseException) -> str:
+    """What was raised, where in the reader's own code, and a word on the usual cause."""
+    line = ""
+    for frame in inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []:
+        if "ipykernel" in frame.filename or frame.filename.startswith("<"):
+            line = f" in line {frame.lineno} of the cell"
+    text = (str(error).splitlines() or [""])[0][:200]
+    more = {"RecursionError": " It calls itself without an end.",
+            "NameError": " Is it spelt as in the cell above, and was that cell run?"}.get(type(error).__name__, "")
+    return f"It raised {type(error).__name__}{line}: {text}.{more}".replace("..", ".")
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Random states, gradient mode and default type are the same afterwards, whatever the code inside does."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    grad, dtype, limit = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
+    with torch.random.fork_rng():
+        try:
+            torch.set_grad_enabled(True)
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+            torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype)
+            sys.setrecursionlimit(limit)
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise TookTooLong inside when the time is up: by a timer signal where there is one, else between two lines of code."""
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        def ring(*_: Any) -> None:
+            raise TookTooLong
+
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # again and again, in case a bare `except` swallows it
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    else:
+        end = time.monotonic() + seconds
+
+        def watch(*_: Any) -> Callable:
+            if time.monotonic() > end:
+                raise TookTooLong
+            return watch
+
+        before = sys.gettrace()
+        sys.settrace(watch)
+        try:
+            yield
+        finally:
+            sys.settrace(before)

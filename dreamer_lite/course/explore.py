@@ -1,0 +1,115 @@
+"""Pictures with controls: a pure function draws, ipywidgets move its arguments, the picture is an ordinary output.
+
+The picture comes first and is a plain PNG with a text for those who can't see it. It stays in the saved notebook and after a
+kernel restart; only the controls need a kernel.
+"""
+
+from base64 import b64encode
+import io
+import threading
+from typing import Any, Callable
+
+from IPython.display import display
+import ipywidgets as widgets
+from matplotlib.figure import Figure
+import torch
+
+from ..draw import DREAM, GREY, REALITY
+
+POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
+
+
+def png(figure: Figure, dpi: int = 90) -> bytes:
+    """The figure as PNG bytes. Drawn without pyplot, so callbacks on other threads are safe."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def bundle(data: bytes, alt: str) -> dict[str, Any]:
+    """What `display` wants for a PNG whose text twin is `alt`."""
+    return {"data": {"image/png": b64encode(data).decode(), "text/plain": alt}, "metadata": {"image/png": {"alt": alt}}}
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with its alternative text."""
+    picture = bundle(png(figure), alt)
+    display(picture["data"], metadata=picture["metadata"], raw=True)
+
+
+def canvas(width: float = 7.0, height: float = 3.0) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def tidy(axes: Any, **labels: Any) -> Any:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(**labels)
+    return axes
+
+
+class Explorer:
+    """A picture and its controls. `draw(**values)` returns a figure and one sentence that reads it.
+
+    A button's value is the number of its clicks. `png` and `text` are what is shown now.
+    """
+
+    def __init__(self, draw: Callable[..., tuple[Figure, str]], alt: str, **controls: widgets.Widget):
+        self.draw, self.alt, self.controls = draw, alt, controls
+        self.clicks = {name: 0 for name, control in controls.items() if isinstance(control, widgets.Button)}
+        self.status = widgets.HTML()
+        self.status.add_class("dreamer-status")
+        self.lock, self.handle = threading.Lock(), None
+        for name, control in controls.items():
+            if isinstance(control, widgets.Button):
+                control.on_click(lambda _, name=name: self.click(name))
+            else:
+                control.observe(lambda _: self.update(), "value")
+        self.update()
+
+    def click(self, name: str) -> None:
+        self.clicks[name] += 1
+        self.update()
+
+    def update(self) -> None:
+        """Draw anew for the values of now. What goes wrong is told below the picture, and the old picture stays."""
+        values = {name: self.clicks[name] if name in self.clicks else control.value for name, control in self.controls.items()}
+        with self.lock, torch.no_grad(), torch.random.fork_rng():
+            try:
+                figure, self.text = self.draw(**values)
+                self.png = png(figure)
+            except Exception as error:
+                if not hasattr(self, "png"):
+                    raise
+                self.text = f"this can't be drawn: {error}"
+            self.status.value = f"<span role='status'>{self.text}</span>"
+            if self.handle is not None:
+                self.handle.update(self.picture()["data"], metadata=self.picture()["metadata"], raw=True)
+
+    def picture(self) -> dict[str, Any]:
+        return bundle(self.png, f"{self.alt} {self.text}")
+
+    def _ipython_display_(self) -> None:
+        self.handle = display(self.picture()["data"], metadata=self.picture()["metadata"], raw=True, display_id=True)
+        box = widgets.VBox([*self.controls.values(), self.status])
+        box.add_class("dreamer-explorer")
+        display(box)
+
+
+def slider(label: str, low: float, high: float, value: float, step: float = 0.1) -> widgets.FloatSlider:
+    """A labelled slider, also moved by the arrow keys."""
+    return widgets.FloatSlider(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
+
+
+def whole(label: str, low: int, high: int, value: int) -> widgets.IntSlider:
+    return widgets.IntSlider(value, min=low, max=high, description=label, continuous_update=False, **WIDE)
+
+
+def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButtons:
+    return widgets.ToggleButtons(options=options, value=value or options[0], description=label, style={"description_width": "initial"})
+
+
+def button(label: str) -> widgets.Button:
+    return widgets.Button(description=label, layout={"width": "auto"})
+
+
+WIDE = {"style": {"description_width": "11em"}, "layout": {"width": "34em"}}

@@ -1,0 +1,186 @@
+"""What a reader calls: setup, check, hint, solution, keep."""
+
+from html import escape
+import importlib
+import inspect
+import os
+from pathlib import Path
+import platform
+import re
+from typing import Any, Callable
+
+from IPython import get_ipython
+from IPython.display import display
+import numpy as np
+import torch
+
+from .. import __version__
+from .checker import Exercise, judge
+from .exercises import EXERCISES
+
+PARTS = Path("my_parts")  # beside the notebooks; git ignores it
+COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
+shown: dict[str, int] = {}  # hints already given, by exercise
+
+
+def setup(number: str, seed: int = 0) -> None:
+    """Start notebook `number`: seed everything, and say which versions and which device run here."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    say(f"notebook {number}", [f"dreamer_lite {__version__}, Python {platform.python_version()}, PyTorch "
+                               f"{torch.__version__.split('+')[0]}, {device}, seed {seed}"], "#0072B2")
+
+
+def check(version: Any, name: str | None = None) -> Callable:
+    """Judge an exercise's function, say what is right or wrong with it, and hand back a version to go on with: the reader's
+    own if it is right, the finished one if it is blank or wrong. Never raises, for whatever it is given."""
+    exercise = find(name or getattr(version, "__name__", None))
+    if exercise is None:
+        return version
+    verdict = judge(exercise, version)
+    if verdict.state == "right":
+        more = f" Keep it with <code>keep({exercise.name})</code>." if exercise.kept_for else ""
+        say(f"{exercise.name}: right", [f"The cells below use your version.{more}"], COLOURS["right"])
+        return version
+    if verdict.state == "blank":
+        words = [f"Replace the <code>...</code> in <code>{exercise.name}</code>, then run its cell and this one again. Until then "
+                 f"the cells below use the finished version. <code>hint(\"{exercise.name}\")</code> helps."]
+    else:
+        words = [code(line) for line in verdict.words]
+        words.append(f"The cells below use the finished version. <code>hint(\"{exercise.name}\")</code> helps.")
+    say(f"{exercise.name}: {verdict.state}", words, COLOURS[verdict.state])
+    return exercise.finished
+
+
+def hint(name: str) -> None:
+    """Show the next hint for an exercise: each call goes one level deeper, three in all."""
+    exercise = find(name)
+    if exercise is None:
+        return
+    level = min(shown.get(exercise.name, 0) + 1, 3)
+    shown[exercise.name] = level
+    last = f"That was the last hint; <code>solution(\"{exercise.name}\")</code> shows the finished code." if level == 3 else ""
+    say(f"{exercise.name}: hint {level} of 3", [code(exercise.hints[level - 1])] + [last] * bool(last), "#0072B2")
+
+
+def solution(name: str) -> None:
+    """Show the finished source: the package's own, so it can't drift from what runs."""
+    exercise = find(name)
+    if exercise is None:
+        return
+    source = inspect.getsource(exercise.finished)
+    where = f"{exercise.finished.__module__.replace('.', '/')}.py"
+    show(f"<p><code>{where}</code></p><pre style='line-height:1.3'>{escape(source)}</pre>", f"{where}\n\n{source}")
+
+
+def keep(version: Callable) -> None:
+    """Save a right answer's source in the folder my_parts beside the notebooks, for notebook 10 to train with."""
+    exercise = find(getattr(version, "__name__", None))
+    if exercise is None:
+        return
+    if version is exercise.finished:
+        return say(f"{exercise.name}: nothing to keep", ["This is the finished version; write your own first."], COLOURS["blank"])
+    verdict = judge(exercise, version)
+    if verdict.state != "right":
+        return say(f"{exercise.name}: not kept", ["Only a right answer is kept; run its <code>check</code>."], COLOURS["not yet"])
+    try:
+        source = inspect.getsource(version)
+    except (OSError, TypeError):
+        return say(f"{exercise.name}: not kept", ["Its source can't be read. Define it with <code>def</code> in a cell."],
+                   COLOURS["not yet"])
+    file = PARTS / f"{exercise.name}.py"
+    try:
+        PARTS.mkdir(exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+    except OSError as error:
+        return say(f"{exercise.name}: not kept", [f"{escape(str(file))} can't be written: {escape(str(error))}"], COLOURS["not yet"])
+    _, problem = kept(exercise.name)
+    if problem:
+        file.unlink()
+        return say(f"{exercise.name}: not kept", [escape(problem)], COLOURS["not yet"])
+    say(f"{exercise.name}: kept", [f"Saved as <code>{escape(file.as_posix())}</code>. Notebook 10 trains with it."], COLOURS["right"])
+
+
+def kept(name: str) -> tuple[Callable | None, str | None]:
+    """The reader's kept version of an exercise, loaded and checked again, or None; and what is wrong with it, or None."""
+    exercise = EXERCISES[name]
+    file = PARTS / f"{name}.py"
+    if not file.is_file():
+        return None, None
+    home = importlib.import_module(exercise.finished.__module__)
+    names = {**vars(home), "torch": torch, "np": np, "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
+    try:
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
+    except Exception as error:
+        return None, f"{file.as_posix()} does not run: {type(error).__name__}: {error}"
+    version = names.get(name)
+    verdict = judge(exercise, version)
+    if verdict.state == "right":
+        return version, None
+    why = " ".join(verdict.words) or "it is blank"
+    return None, (f"{file.as_posix()} is not right on its own: {why} It may use only torch, np, F, nn and what the module "
+                  f"{exercise.finished.__module__} imports; put helpers inside the function.")
+
+
+def self_check() -> bool:
+    """Look at everything the course needs, and say how to mend what is missing. True if all is well."""
+    rows = [
+        ("Python 3.10 or newer", platform.python_version_tuple() >= ("3", "10") and int(platform.python_version_tuple()[1]) >= 10,
+         platform.python_version(), "install a newer Python and make the environment again"),
+        *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets")),
+        agent_row(),
+        ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a place of your own"),
+    ]
+    good = all(fine for _, fine, _, _ in rows)
+    lines = [f"{'✓' if fine else '✗'} {escape(what)} {escape(seen)}" + ("" if fine else f" <b>To mend:</b> {escape(fix)}")
+             for what, fine, seen, fix in rows]
+    say("everything is in place" if good else "something is missing", lines, COLOURS["right" if good else "not yet"])
+    return good
+
+
+def module_row(name: str) -> tuple[str, bool, str, str]:
+    try:
+        return name, True, importlib.import_module(name).__version__, ""
+    except ImportError:
+        return name, False, "is not installed", f"run the set-up command of the README, or: python -m pip install {name}"
+
+
+def agent_row() -> tuple[str, bool, str, str]:
+    from .bundled import bundled_agent
+    try:
+        bundled_agent()
+        return "the trained agent loads", True, "", ""
+    except ValueError as error:
+        return "the trained agent", False, str(error), "start Jupyter inside a clone of the repository"
+
+
+def find(name: str | None) -> Exercise | None:
+    if name in EXERCISES:
+        return EXERCISES[name]
+    say("no such exercise", [f"There is none called {escape(repr(name))}. Is the function's name still the one in the exercise?"],
+        COLOURS["not yet"])
+    return None
+
+
+def say(title: str, lines: list[str], colour: str) -> None:
+    """A short block in the notebook, with a plain-text twin for terminals, nbval and screen readers."""
+    body = "".join(f"<div style='margin-top:.25em'>{line}</div>" for line in lines)
+    html = (f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
+            f"<b style='color:{colour}'>{escape(title)}</b>{body}</div>")
+    plain = "\n".join([title] + ["  " + re.sub(r"</?(code|b|pre)[^>]*>", "", line) for line in lines])
+    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&#x27;", "'"), ("&quot;", '"'), ("&amp;", "&")):
+        plain = plain.replace(entity, sign)
+    show(html, plain)
+
+
+def show(html: str, plain: str) -> None:
+    if get_ipython() is None:
+        print(plain)
+    else:
+        display({"text/html": html, "text/plain": plain}, raw=True)
+
+
+def code(text: str) -> str:
+    """Escaped text in which `backticks` set code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).replace("\n", "<br>")

@@ -1,0 +1,362 @@
+"""The checkers: every known mistake is named, every right way of writing is accepted, wild code is told and not thrown."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dreamer_lite.course import check, hint, keep, kept, setup, solution
+from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge
+from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
+from dreamer_lite.latents import sample as finished_sample, unimix as finished_unimix
+from dreamer_lite.rssm import State
+from dreamer_lite.symlog import symexp as finished_symexp, symlog as finished_symlog
+from dreamer_lite.two_hot import two_hot as finished_two_hot
+
+MISTAKES = [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_finished_version_is_right(name):
+    for _ in range(3):
+        verdict = judge(EXERCISES[name], EXERCISES[name].finished)
+        assert verdict.state == "right", verdict
+
+
+@pytest.mark.parametrize("name, k", MISTAKES)
+def test_each_mistake_is_named_in_its_own_words(name, k):
+    mistake = EXERCISES[name].mistakes[k]
+    verdict = judge(EXERCISES[name], mistake.wrong)
+    assert verdict.state == "not yet"
+    assert mistake.words in verdict.words[0], verdict
+
+
+def test_there_are_five_mistakes_per_exercise_and_each_has_its_own_words():
+    assert len(MISTAKES) >= 5 * len(EXERCISES)
+    for exercise in EXERCISES.values():
+        assert len({m.words for m in exercise.mistakes}) == len(exercise.mistakes) and len(exercise.hints) == 3
+
+
+# Other right ways to write each function: in place, in float64, with numpy-like steps, with loops.
+
+
+def lean(angle):
+    return torch.where(angle > 0, 1, 0)
+
+
+def sizes(D, S, K):
+    return [D], [S, K], [S * K + D]
+
+
+def lets_go(real, dreamed, tolerance):
+    for t in range(len(real)):
+        if sum(abs(float(a) - float(b)) for a, b in zip(real[t], dreamed[t])) / real.shape[1] > tolerance:
+            return t
+    return len(real)
+
+
+def previous_action(chosen, is_first):
+    out = torch.zeros_like(chosen)
+    out[:, 1:] = chosen[:, :-1]
+    out[is_first] = 0
+    return out
+
+
+def goes_on(is_last, is_terminal):
+    return 1 - is_terminal.double()
+
+
+def cut(ring, oldest, ages, steps):
+    straight = torch.cat([ring[oldest:], ring[:oldest]])
+    return torch.stack([straight[a : a + steps] for a in ages.tolist()])
+
+
+def symlog(x):
+    return torch.where(x < 0, -torch.log1p(-x.clamp(max=0)), torch.log1p(x.clamp(min=0)))
+
+
+def symexp(x):
+    return torch.where(x < 0, -torch.expm1(-x.clamp(max=0)), torch.expm1(x.clamp(min=0)))
+
+
+def symlog_loss(prediction, target):
+    return (finished_symlog(target) - prediction) ** 2
+
+
+def expose():
+    return torch.tensor(-1e-3)
+
+
+def two_hot_bins(count=255, limit=20.0):
+    return finished_symexp(torch.linspace(-limit, limit, count))
+
+
+def two_hot(x, bins):
+    weights = torch.zeros(x.numel(), len(bins))
+    for row, value in enumerate(x.flatten().clamp(bins[0], bins[-1]).tolist()):
+        k = min(max(int((bins <= value).sum()) - 1, 0), len(bins) - 2)
+        share = (value - float(bins[k])) / float(bins[k + 1] - bins[k])
+        weights[row, k], weights[row, k + 1] = 1 - share, share
+    return weights.view(*x.shape, len(bins))
+
+
+def two_hot_mean(logits, bins):
+    probs, n = F.softmax(logits, -1), len(bins)
+    return sum((probs[..., n - 1 - i] - probs[..., i]) * bins[n - 1 - i] for i in range(n // 2))
+
+
+def two_hot_loss(logits, x, bins):
+    return torch.logsumexp(logits, -1) - (finished_two_hot(x, bins) * logits).sum(-1)
+
+
+def unimix(logits, mix=0.01):
+    e = (logits - logits.amax(-1, keepdim=True)).exp()
+    return torch.lerp(e / e.sum(-1, keepdim=True), torch.full_like(logits, 1 / logits.shape[-1]), mix)
+
+
+def sample(probs, noise=None):
+    noise = -torch.log(-torch.log(torch.rand_like(probs))) if noise is None else noise
+    z = F.one_hot((probs.log() + noise).argmax(-1), probs.shape[-1]).to(probs.dtype)
+    return (z - probs).detach() + probs
+
+
+def kl(p, q):
+    return F.kl_div(q.log(), p, reduction="none").flatten(-2).sum(-1)
+
+
+def entropy(p):
+    return torch.distributions.Categorical(probs=p).entropy().sum(-1)
+
+
+def gru(h, reset, candidate, update):
+    u = 1 / (1 + torch.exp(1 - update))
+    return u * torch.tanh(candidate * torch.sigmoid(reset)) + (1 - u) * h
+
+
+def posterior(rssm, h, tokens):
+    return rssm.posterior_net(torch.cat([h, tokens], dim=-1)).reshape(*h.shape[:-1], rssm.groups, rssm.classes)
+
+
+def reset(state, action, is_first):
+    h, z, action = state.h.clone(), state.z.clone(), action.clone()
+    h[is_first], z[is_first], action[is_first] = 0, 0, 0
+    return (h, z), action
+
+
+def observe(rssm, tokens, actions, is_first, start, noise=None):
+    state, hs, zs, ls = start, [], [], []
+    for t in range(tokens.shape[1]):
+        (h, z), action = reset(state, actions[:, t], is_first[:, t])
+        h = rssm.recurrent(State(h, z), action)
+        logits = rssm.posterior(h, tokens[:, t])
+        z = finished_sample(finished_unimix(logits), None if noise is None else noise[:, t])
+        state = State(h, z)
+        hs, zs, ls = [*hs, h], [*zs, z], [*ls, logits]
+    return State(torch.stack(hs, 1), torch.stack(zs, 1)), torch.stack(ls, 1)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_another_right_way_of_writing_is_accepted(name):
+    verdict = judge(EXERCISES[name], globals()[name])
+    assert verdict.state == "right", verdict
+
+
+def test_the_hints_end_where_the_answer_is():
+    """The third hint of a one-line exercise is code that passes."""
+    for name, exercise in EXERCISES.items():
+        lines = [part for part in exercise.hints[2].split("`") if part.startswith("return ")]
+        if len(lines) == 1 and exercise.hints[2] == f"`{lines[0]}`":
+            names = {**vars(sys.modules[exercise.finished.__module__]), **{n: e.finished for n, e in EXERCISES.items()}, "F": F, "torch": torch}
+            import inspect
+            arguments = ["rssm" if a == "self" else a for a in inspect.signature(exercise.finished).parameters]
+            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0"}
+            exec(f"def {name}({', '.join(defaults.get(a, a) for a in arguments)}):\n    {lines[0]}", names)
+            assert judge(exercise, names[name]).state == "right", name
+
+
+def never_ends(x):
+    while True:
+        pass
+
+
+def never_ends_and_swallows(x):
+    while True:
+        try:
+            x = x + 1
+        except Exception:
+            pass
+
+
+def calls_itself(x):
+    return calls_itself(x)
+
+
+def leaves(x):
+    sys.exit(3)
+
+
+def tampers(x):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    x.fill_(7)
+    return x
+
+
+WILD = {
+    "numpy": (lambda x: x.detach().numpy(), "a tensor is expected"),
+    "nothing": (lambda x: print("looking at", x.shape), "returns None"),
+    "text": (lambda x: "symlog", "a tensor is expected"),
+    "nan": (lambda x: x * float("nan"), "nan"),
+    "error": (lambda x: x @ x @ 5, "raised"),
+    "too many arguments": (lambda x, y: x, "TypeError"),
+    "no arguments": (lambda: 0, "TypeError"),
+    "unknown name": (lambda x: simlog(x), "NameError"),  # noqa: F821
+    "itself": (calls_itself, "without an end"),
+    "exit": (leaves, "SystemExit"),
+    "detached": (lambda x: finished_symlog(x).detach(), "no gradient"),
+    "shape": (lambda x: finished_symlog(x)[..., :1], "shape"),
+    "huge": (lambda x: torch.zeros(10**15), "raised"),
+    "tampers": (tampers, "raised"),
+}
+
+
+@pytest.mark.parametrize("kind", WILD)
+def test_wild_code_is_told_and_not_thrown(kind):
+    wild, words = WILD[kind]
+    verdict = judge(EXERCISES["symlog"], wild)
+    assert verdict.state == "not yet" and words in " ".join(verdict.words), verdict
+
+
+@pytest.mark.parametrize("endless", [never_ends, never_ends_and_swallows])
+def test_endless_code_is_stopped(endless, monkeypatch):
+    monkeypatch.setattr("dreamer_lite.course.checker.SECONDS", 0.5)
+    assert "never ends" in judge(EXERCISES["symlog"], endless).words[0]
+
+
+def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
+    import threading
+    monkeypatch.setattr("dreamer_lite.course.checker.SECONDS", 0.5)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(judge(EXERCISES["symlog"], never_ends)))
+    thread.start()
+    thread.join(20)
+    assert found and "never ends" in found[0].words[0]
+
+
+def test_a_check_leaves_random_states_and_modes_as_they_were():
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    expected = torch.rand(3).tolist(), np.random.rand(), random.random()
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    judge(EXERCISES["symlog"], tampers)
+    assert (torch.rand(3).tolist(), np.random.rand(), random.random()) == expected
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+def test_swapped_axes_are_told_in_letters():
+    exercise = Exercise("twice", lambda x: 2 * x, lambda: [(torch.ones(3, 5),)], (), ("", "", ""), letters="BT")
+    verdict = judge(exercise, lambda x: 2 * x.T)
+    assert "yours is (T, B), expected (B, T), axes swapped" in verdict.words[0]
+
+
+def test_the_first_wrong_value_is_shown_with_both_versions():
+    verdict = judge(EXERCISES["symlog"], lambda x: finished_symlog(x) * 1.5)
+    assert "yours is" in verdict.words[0] and "expected is" in verdict.words[0] and "The input was" in verdict.words[0]
+
+
+def blank_with_words(x):
+    """Only a docstring."""
+
+
+def half_done(x):
+    y = x.abs()
+    ...
+    return y
+
+
+def constant(x):
+    return 0
+
+
+def test_blank_is_seen():
+    assert is_blank(blank_with_words) and is_blank(half_done) and is_blank(lambda x: None) and not is_blank(constant)
+
+
+def test_check_hands_back_a_version_that_works(capsys):
+    blank = lambda x: ...  # noqa: E731
+    blank.__name__ = "symlog"
+    assert check(blank) is finished_symlog
+    assert "symlog: blank" in capsys.readouterr().out
+    assert check(symlog) is symlog
+    assert "symlog: right" in capsys.readouterr().out
+    assert check(lambda x: x, "symlog") is finished_symlog
+    assert "symlog: not yet" in capsys.readouterr().out
+    for odd in (None, 5, torch.zeros(3), symlog(torch.ones(1))):
+        check(odd)
+        assert "no such exercise" in capsys.readouterr().out
+    assert check(5, "symlog") is finished_symlog
+    assert "wants the function itself" in capsys.readouterr().out
+
+
+def test_hints_go_deeper_and_solution_shows_the_source(capsys, monkeypatch):
+    monkeypatch.setattr("dreamer_lite.course.notebook.shown", {})
+    for level in (1, 2, 3, 3):
+        hint("symexp")
+        assert f"hint {level} of 3" in capsys.readouterr().out
+    hint("symexpp")
+    assert "no such exercise" in capsys.readouterr().out
+    solution("symexp")
+    out = capsys.readouterr().out
+    assert "dreamer_lite/symlog.py" in out and "torch.expm1" in out
+    setup("02", seed=3)
+    assert "seed 3" in capsys.readouterr().out
+
+
+def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keep(EXERCISES["symlog"].finished)
+    assert "nothing to keep" in capsys.readouterr().out and not (tmp_path / "my_parts").exists()
+    wrong = lambda x: x  # noqa: E731
+    wrong.__name__ = "symlog"
+    keep(wrong)
+    assert "not kept" in capsys.readouterr().out
+    keep(symlog)
+    assert "symlog: kept" in capsys.readouterr().out
+    version, problem = kept("symlog")
+    assert problem is None and torch.equal(version(torch.ones(2)), finished_symlog(torch.ones(2)))
+    assert kept("symexp") == (None, None)
+    file = tmp_path / "my_parts" / "symlog.py"
+    file.write_text(file.read_text().replace("-torch.log1p(-", "torch.log1p(-"))
+    version, problem = kept("symlog")
+    assert version is None and "sign" in problem
+    file.write_text("def symlog(x:\n")
+    assert "does not run" in kept("symlog")[1]
+
+
+def test_keep_tells_of_names_that_only_the_notebook_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keep(symlog_loss)  # uses finished_symlog, a name of this file
+    out = capsys.readouterr().out
+    assert "not kept" in out and "finished_symlog" in out and not list((tmp_path / "my_parts").glob("*.py"))
+
+
+def test_every_kept_part_has_its_place_in_the_package():
+    for exercise in EXERCISES.values():
+        if exercise.kept_for:
+            module, name = exercise.kept_for.split(":")
+            thing = sys.modules[f"dreamer_lite.{module}"]
+            for part in name.split("."):
+                thing = getattr(thing, part)
+            assert thing is exercise.finished
+
+
+def test_a_mistake_must_be_wrong():
+    """The bank can't hold a right version: the checker would have to reject it."""
+    exercise = EXERCISES["symlog"]
+    assert judge(exercise, Mistake(finished_symlog, "").wrong).state == "right"
+    assert set(NOTEBOOKS) == {"00", "01", "02", "03", "04", "05"}

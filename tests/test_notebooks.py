@@ -1,0 +1,163 @@
+"""The notebooks keep their contract, blank and filled in."""
+
+import ast
+import inspect
+from pathlib import Path
+import re
+import textwrap
+
+from nbclient import NotebookClient
+import nbformat
+import pytest
+
+from dreamer_lite.course.agent_map import agent_map, alt
+from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+BOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+NAMES = [path.stem for path in BOOKS]
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", 4)
+
+
+def words(book):
+    return sum(len(cell.source.split()) for cell in book.cells if cell.cell_type == "markdown")
+
+
+def definitions(book):
+    """Every function and class that a notebook defines at the top of a cell."""
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            yield from (node for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+
+
+def is_stub(node):
+    return any(isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and part.value.value is ... for part in node.body)
+
+
+def test_all_six_are_here_and_each_has_its_exercises():
+    assert [name[:2] for name in NAMES] == list(NOTEBOOKS)
+    for name in NAMES:
+        stubs = [node.name for node in definitions(read(name)) if is_stub(node)]
+        assert stubs == [exercise.name for exercise in NOTEBOOKS[name[:2]].EXERCISES] and 3 <= len(stubs) <= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_length(name):
+    book = read(name)
+    assert 45 <= len(book.cells) <= 75 and 1500 <= words(book) <= 2500, (len(book.cells), words(book))
+    lengths = [len(cell.source.splitlines()) for cell in book.cells if cell.cell_type == "code"]
+    assert max(lengths) <= 25 and sum(length < 10 for length in lengths) > len(lengths) / 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_the_parts(name):
+    """Title and map, set-up, cold open, shapes, ideas and exercises, one honest number, break it, the original, recap, questions."""
+    book = read(name)
+    assert book.cells[0].source.startswith(f"# {name[:2]} · ") and f"(images/map_{name[:2]}.svg)" in book.cells[0].source
+    assert f'setup("{name[:2]}")' in book.cells[1].source and len(book.cells[1].source.splitlines()) <= 8
+    text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    parts = ["## Shapes today", "### Exercise 1", "## One honest number", "## Break it", "## Against the original", "## Recap", "**Do you remember?**"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert text.count("<details>") == 3
+    recap = text[text.index("## Recap") : text.index("**Do you remember?**")]
+    assert len(re.findall(r"^- ", recap, re.M)) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exercise_has_its_check_right_after_it(name):
+    cells = read(name).cells
+    for here, after in zip(cells, cells[1:]):
+        if here.cell_type == "code" and any(isinstance(n, ast.FunctionDef) and is_stub(n) for n in ast.parse(here.source).body):
+            function = re.match(r"def (\w+)", here.source).group(1)
+            assert after.source.startswith(f"{function} = check({function})")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_outputs_are_whole_and_clean(name):
+    path = FOLDER / f"{name}.ipynb"
+    assert path.stat().st_size < 500_000
+    book = nbformat.read(path, 4)
+    assert "widgets" not in book.metadata
+    counts = [cell.execution_count for cell in book.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "run all, then save: python assets/make.py notebooks"
+    for cell in book.cells:
+        assert "execution" not in cell.metadata
+        for out in cell.get("outputs", []):
+            assert out.output_type != "error" and out.get("name") != "stderr"
+            assert "application/vnd.jupyter.widget-view+json" not in out.get("data", {})
+            if "image/png" in out.get("data", {}):
+                assert len(out.data["text/plain"]) > 30 and "<" not in out.data["text/plain"], "a picture needs words"
+    assert not re.search(r"/home/|/root/|/tmp/|/Users/|C:\\\\|site-packages", path.read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_and_pictures(name):
+    text = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        assert (FOLDER / target).exists(), target
+    for words_of_it, number in re.findall(r"!\[([^\]]*)\]\(images/map_(\d\d).svg\)", text):
+        assert words_of_it == alt(number) and (FOLDER / f"images/map_{number}.svg").read_text() == agent_map(number)
+    assert "pip install" not in text
+
+
+def without_docstring(node):
+    node = ast.parse(ast.unparse(node)).body[0]
+    if ast.get_docstring(node) is not None:
+        node.body = node.body[1:]
+    node.returns = None
+    for argument in [*node.args.args, *node.args.kwonlyargs]:
+        argument.annotation = None
+    return ast.dump(node)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_definition_with_a_namesake_in_the_package_is_the_same_code(name):
+    package = {}
+    for path in (ROOT / "dreamer_lite").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                package[node.name] = node
+    for node in definitions(read(name)):
+        if node.name in package and not is_stub(node):
+            assert without_docstring(node) == without_docstring(package[node.name]), node.name
+
+
+def test_every_stub_takes_the_arguments_of_the_finished_version():
+    for name in NAMES:
+        for node in definitions(read(name)):
+            if is_stub(node):
+                stub = [a.arg.replace("rssm", "self") for a in node.args.args]
+                assert stub == list(inspect.signature(EXERCISES[node.name].finished).parameters), node.name
+
+
+def filled(book):
+    """The book with the finished source in place of every stub."""
+    for cell in book.cells:
+        if cell.cell_type == "code" and (match := re.match(r"def (\w+)\(", cell.source)) and is_stub(ast.parse(cell.source).body[0]):
+            finished = EXERCISES[match.group(1)].finished
+            source = textwrap.dedent(inspect.getsource(finished))
+            module = inspect.getmodule(finished).__name__
+            cell.source = f"from {module} import *\nfrom {module} import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
+    return book
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_filled_in_it_runs_and_every_verdict_is_right(name, tmp_path):
+    book = filled(read(name))
+    NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, timeout=300).execute()
+    texts = ["".join(out.data.get("text/plain", "")) for cell in book.cells if cell.cell_type == "code"
+             for out in cell.outputs if out.output_type == "display_data"]
+    for exercise in NOTEBOOKS[name[:2]].EXERCISES:
+        assert f"{exercise.name}: right" in [text.splitlines()[0] for text in texts if text]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_blank_every_verdict_is_blank(name):
+    texts = [out.data["text/plain"] for cell in read(name).cells if cell.cell_type == "code" for out in cell.outputs
+             if out.output_type == "display_data" and "text/html" in out.data]
+    assert [t.splitlines()[0] for t in texts if ": blank" in t.splitlines()[0]] == [f"{e.name}: blank" for e in NOTEBOOKS[name[:2]].EXERCISES]
