@@ -5,7 +5,7 @@
 `draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
 summary that the README quotes.
 `maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
-committed: with their pictures, without timings and without controls, which need a kernel.
+committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
 """
 
 import csv
@@ -73,6 +73,15 @@ def draw_maps() -> None:
         (folder / f"map_{number:02d}.svg").write_text(agent_map(f"{number:02d}"), encoding="utf-8")
 
 
+def draw_widgets() -> None:
+    from dreamer_lite.course import alignment, dice, player, scale_fit, surprise, two_hot_mover
+
+    (ASSETS / "widgets").mkdir(exist_ok=True)
+    for make in (player.dream_player, alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
+                 two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer):
+        (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
+
+
 def run_notebooks(names: list[str]) -> None:
     from nbclient import NotebookClient
     import nbformat
@@ -100,6 +109,8 @@ if __name__ == "__main__":
         draw()
     elif sys.argv[1:] == ["maps"]:
         draw_maps()
+    elif sys.argv[1:] == ["widgets"]:
+        draw_widgets()
     elif sys.argv[1:2] == ["notebooks"]:
         run_notebooks(sys.argv[2:])
     else:

@@ -31,7 +31,7 @@ def draw_dice(a: float, b: float, c: float, d: float, estimator: str, again: int
     left.axhline(0.0025, color=OWN, linewidth=1)
     middle = figure.add_subplot(1, 3, 2)
     middle.imshow(draws.view(10, 20), cmap="viridis", vmin=0, vmax=3, aspect="equal")
-    middle.set(xticks=[], yticks=[], title="200 samples")
+    middle.set(xticks=[], yticks=[], title="200 samples (dark: face 0)")
     right = tidy(figure.add_subplot(1, 3, 3), title="push on the logits", xlabel="face", ylim=(-0.3, 0.3))
     right.axhline(0, color=GREY, linewidth=0.5)
     right.bar(range(4), push, color=POSTERIOR)

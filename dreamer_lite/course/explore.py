@@ -90,7 +90,9 @@ class Explorer:
 
     def _ipython_display_(self) -> None:
         self.handle = display(self.picture()["data"], metadata=self.picture()["metadata"], raw=True, display_id=True)
-        box = widgets.VBox([*self.controls.values(), self.status])
+        buttons = [self.controls[name] for name in self.clicks]
+        others = [control for name, control in self.controls.items() if name not in self.clicks]
+        box = widgets.VBox([*others, widgets.HBox(buttons), self.status])
         box.add_class("dreamer-explorer")
         display(box)
 
@@ -100,8 +102,8 @@ def slider(label: str, low: float, high: float, value: float, step: float = 0.1)
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
 
 
-def whole(label: str, low: int, high: int, value: int) -> widgets.IntSlider:
-    return widgets.IntSlider(value, min=low, max=high, description=label, continuous_update=False, **WIDE)
+def whole(label: str, low: int, high: int, value: int, step: int = 1) -> widgets.IntSlider:
+    return widgets.IntSlider(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
 
 
 def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButtons:
@@ -112,4 +114,4 @@ def button(label: str) -> widgets.Button:
     return widgets.Button(description=label, layout={"width": "auto"})
 
 
-WIDE = {"style": {"description_width": "11em"}, "layout": {"width": "34em"}}
+WIDE = {"style": {"description_width": "14em"}, "layout": {"width": "38em"}}

@@ -27,7 +27,7 @@ def draw_two_hot(place: float, count: int = 9) -> tuple[Figure, str]:
 def two_hot_mover() -> Explorer:
     """Drag a value, and watch two bins share it."""
     return Explorer(draw_two_hot, "Bars: the weight of each bin; a triangle marks the value.",
-                    place=slider("value, in symlog space", -3.5, 3.5, 1.2), count=whole("number of bins", 2, 15, 9))
+                    place=slider("value, in symlog space", -3.5, 3.5, 1.2), count=whole("number of bins", 3, 15, 9, step=2))
 
 
 def learn_peaks(low: float, high: float, share: float, steps: int = 300) -> tuple[Tensor, Tensor, float]:

@@ -1,0 +1,127 @@
+"""Every widget in a real JupyterLab, in a real browser: run all, move a control, see the picture change."""
+
+import json
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "build" / "screenshots"  # not kept in git
+WIDGETS = {"00_a_dream_you_can_play": 1, "01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2}
+FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+         "--disable-sync").split()
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+if CHROMIUM is None and not os.environ.get("DREAMER_BROWSER"):  # CI sets it: there a missing browser is a failure
+    pytest.skip("no chromium on this machine", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab of its own, with private settings, in a copy of the notebooks. Yields its address."""
+    home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
+    shutil.copytree(ROOT / "notebooks", work, dirs_exist_ok=True)
+    settings = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+                "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+    for name, content in settings.items():
+        file = home / "settings" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+              "JUPYTER_RUNTIME_DIR": "runtime"}
+    environment = os.environ | {name: str(home / place) for name, place in places.items()}
+    with open(home / "log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=test", "--allow-root",
+             "--expose-app-in-browser", f"--ServerApp.root_dir={work}"], env=environment, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test")
+                break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            raise TimeoutError((home / "log").read_text()[-2000:])
+        yield f"http://127.0.0.1:{port}/lab?token=test"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    from playwright.sync_api import sync_playwright
+
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.set_default_timeout(30_000)
+        page.goto(lab)
+        page.wait_for_function("window.jupyterapp !== undefined")
+        page.evaluate("window.jupyterapp.restored.then(() => true)")
+        yield page
+        browser.close()
+
+
+def wait_for(condition, seconds=60):
+    """Poll until the condition holds. Returns whether it did."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_controls_change_the_picture(page, name):
+    page.evaluate(f"void jupyterapp.commands.execute('docmanager:open', {{path: '{name}.ipynb'}})")
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    boxes = panel.locator(".dreamer-explorer")
+    last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
+    assert wait_for(lambda: boxes.count() == WIDGETS[name] and last.inner_text().strip("[]: ").isdigit(), 240)
+    assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    for i in range(WIDGETS[name]):
+        move_and_look(boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}")
+    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
+
+
+def settle(picture):
+    """Wait until no late update comes any more, so that the next change is the next control's."""
+    last = None
+    while last != (last := picture.get_attribute("src")):
+        time.sleep(1.0)
+
+
+def move_and_look(area, shot):
+    """Press a key on each slider and each button of a widget; its picture and its sentence must follow."""
+    picture, status = area.locator("img").first, area.locator(".dreamer-status")
+    picture.scroll_into_view_if_needed()
+    area.screenshot(path=f"{shot}_before.png")
+    controls = [*area.locator(".noUi-handle").all(), *area.locator(".widget-button").all()[:1],
+                *area.locator(".widget-toggle-buttons").locator("button").all()[1:2]]
+    assert controls
+    for control in controls:
+        before = picture.get_attribute("src")
+        control.focus()
+        for key in (["ArrowRight"] * 3 if "noUi" in control.get_attribute("class") else ["Enter"]):
+            control.press(key)
+        assert wait_for(lambda: picture.get_attribute("src") != before, 60), f"{shot.name}: the picture did not change"
+        settle(picture)
+    assert status.inner_text().strip() and "can't be drawn" not in status.inner_text()
+    area.screenshot(path=f"{shot}_after.png")
