@@ -26,9 +26,11 @@ def pyproject_lists():
     text = (ROOT / "pyproject.toml").read_text()
     if tomllib:
         project = tomllib.loads(text)["project"]
-        return project["requires-python"], project["dependencies"], project["optional-dependencies"]["test"]
-    blocks = [ast.literal_eval(re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1)) for name in ("dependencies", "test")]
-    return re.search(r'requires-python = "(.*)"', text).group(1), *blocks
+        extras = project["optional-dependencies"]
+        return project["requires-python"], project["dependencies"], extras["course"] + extras["test"]
+    core, course, test = (ast.literal_eval(re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1))
+                          for name in ("dependencies", "course", "test"))
+    return re.search(r'requires-python = "(.*)"', text).group(1), core, course + test
 
 
 def test_conda_and_pip_install_the_same():
@@ -50,7 +52,7 @@ def test_every_dependency_earns_a_line_in_the_readme():
 
 
 def test_files_and_pictures_that_the_readme_names_exist():
-    for document in [ROOT / "README.md", *ROOT.glob("assets/**/README.md")]:
+    for document in [ROOT / "README.md", *ROOT.glob("assets/**/README.md"), ROOT / "notebooks/README.md"]:
         text = document.read_text()
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
             assert (document.parent / target).exists(), f"{document.name} names {target}"
