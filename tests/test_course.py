@@ -321,6 +321,8 @@ def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     keep(EXERCISES["symlog"].finished)
     assert "nothing to keep" in capsys.readouterr().out and not (tmp_path / "my_parts").exists()
+    keep(goes_on)
+    assert "no part of the agent" in capsys.readouterr().out
     wrong = lambda x: x  # noqa: E731
     wrong.__name__ = "symlog"
     keep(wrong)
@@ -340,9 +342,9 @@ def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch
 
 def test_keep_tells_of_names_that_only_the_notebook_has(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    keep(symlog_loss)  # uses finished_symlog, a name of this file
+    keep(two_hot_loss)  # uses finished_two_hot, a name of this file
     out = capsys.readouterr().out
-    assert "not kept" in out and "finished_symlog" in out and not list((tmp_path / "my_parts").glob("*.py"))
+    assert "not kept" in out and "finished_two_hot" in out and not list((tmp_path / "my_parts").glob("*.py"))
 
 
 def test_every_kept_part_has_its_place_in_the_package():

@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_name(tmp_path
 BAD = {
     "--batchsize 3": "did you mean --batch_size?", "--batch_size x": "'x' is not a whole number", "--batch-size 0": "batch_size must be positive, got 0",
     "--env Nope-v0": "'Nope-v0' cannot be made", "--env Blackjack-v1": "observation space Tuple", "--device foo": "auto, cpu, cuda or cuda:N",
-    "--device cuda:99": "CUDA devices here", "--deter 10 --blocks 4": "deter=10 and blocks=4", "--seq_len 90000": "replay_size of at least",
+    "--device cuda:99": "CUDA devices here", "--deter 10 --blocks 4": "deter=10 and blocks=4", "--seq_len 200000": "replay_size of at least",
     "--preset huge": "invalid choice: 'huge'", "--resume /nowhere": "no checkpoint at", "evaluate /nowhere": "no checkpoint at",
     "dream": "required: run", "frobnicate": "unknown command 'frobnicate'", "--steps -5": "steps must be positive, got -5",
     "--world_lr nan": "must be a finite number", "--seed -1": "seed must be 0 or more, got -1", "--out /proc/nope": "/proc/nope",

@@ -81,6 +81,8 @@ def keep(version: Callable) -> None:
         return
     if version is exercise.finished:
         return say(f"{exercise.name}: nothing to keep", ["This is the finished version; write your own first."], COLOURS["blank"])
+    if exercise.kept_for is None:
+        return say(f"{exercise.name}: nothing to keep", ["This one was for practice; it is no part of the agent."], COLOURS["blank"])
     verdict = judge(exercise, version)
     if verdict.state != "right":
         return say(f"{exercise.name}: not kept", ["Only a right answer is kept; run its <code>check</code>."], COLOURS["not yet"])

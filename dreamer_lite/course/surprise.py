@@ -34,7 +34,7 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
         axes.annotate("kick", (KICK_AT, 13), color=GREY, ha="right")
     parts = (seen.posterior * (seen.posterior.log() - seen.prior.log())).sum(-1)[t]  # (S,)
     for place, group in enumerate(parts.topk(3).indices.tolist()):
-        bars = tidy(figure.add_subplot(grid[1, place]), title=f"group {group}", ylim=(0, 1.05), xlabel="class")
+        bars = tidy(figure.add_subplot(grid[1, place]), title=f"die {group}", ylim=(0, 1.25), xlabel="face", xticks=range(seen.prior.shape[-1]))
         faces = torch.arange(seen.prior.shape[-1])
         bars.bar(faces - 0.2, seen.prior[t, group], 0.4, color=DREAM, label="prior: expected")
         bars.bar(faces + 0.2, seen.posterior[t, group], 0.4, color=POSTERIOR, label="posterior: seen")

@@ -19,6 +19,18 @@ def raw_weights(x: Tensor, bins: Tensor, swap: bool = False, symlog_space: bool 
         -1, below[..., None] + 1, share[..., None])
 
 
+def unclipped(x: Tensor, bins: Tensor) -> Tensor:
+    below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
+    share = (x - bins[below]) / (bins[below + 1] - bins[below])
+    return torch.zeros(*x.shape, len(bins)).scatter(-1, below[..., None], 1 - share[..., None]).scatter(
+        -1, below[..., None] + 1, share[..., None])
+
+
+def lower_only(x: Tensor, bins: Tensor) -> Tensor:
+    below = (torch.bucketize(x.clamp(bins[0], bins[-1]), bins, right=True) - 1).clamp(0, len(bins) - 1)
+    return torch.nn.functional.one_hot(below, len(bins)).to(x.dtype)
+
+
 def one_hot(x: Tensor, bins: Tensor) -> Tensor:
     nearest = (x[..., None] - bins).abs().argmin(-1)
     return torch.nn.functional.one_hot(nearest, len(bins)).to(x.dtype)
@@ -87,6 +99,8 @@ EXERCISES = (
             Mistake(lambda count=255, limit=20.0: symexp(torch.linspace(0, limit, count)), "Rewards and values can be negative too: start at -limit."),
             Mistake(lambda count=255, limit=20.0: symexp(torch.linspace(-limit, limit, count + 1)), "That is one bin too many: `count` counts bins, not gaps."),
             Mistake(lambda count=255, limit=20.0: symexp(torch.linspace(-20.0, 20.0, count)), "The limit is fixed at 20; use the argument."),
+            Mistake(lambda count=255, limit=20.0: symexp(torch.linspace(-limit, limit, 255)), "The count is fixed at 255; use the argument."),
+            Mistake(lambda count=255, limit=20.0: symexp(symexp(torch.linspace(-limit, limit, count))), "symexp is applied twice."),
             Mistake(lambda count=255, limit=20.0: symexp(torch.linspace(limit, -limit, count)), "They run from high to low. Bins rise."),
         ),
         hints=("Even steps in one space, raw values in the other. Which function leads from the first to the second?",
@@ -102,6 +116,8 @@ EXERCISES = (
             Mistake(one_hot, "This puts everything on the nearest bin. Two neighbours share the weight, so that nothing is lost by rounding."),
             Mistake(soft, "This spreads weight over many bins. At most two are not zero."),
             Mistake(lambda x, b: raw_weights(x.clamp(-2, 2), b), "Values are clipped at ±2 (the limit in symlog space). The outermost bins are much larger."),
+            Mistake(unclipped, "Numbers beyond the last bin get weights outside 0 to 1: clip x to the outermost bins first."),
+            Mistake(lower_only, "All the weight is on the bin below. The bin above gets its share, so that the mean is x."),
             Mistake(lambda x, b: raw_weights(x, b)[..., :-1], "One bin is missing: there are as many weights as bins."),
             Mistake(lambda x, b: two_hot(x, b).flip(-1), "The weights run from high to low; bins rise."),
         ),
@@ -112,9 +128,13 @@ EXERCISES = (
                "and the same with `below[..., None] + 1` and `share[..., None]`."),
     ),
     Exercise(
-        "two_hot_mean", two_hot_mean, mean_cases, probe=mean_probe, kept_for="two_hot:two_hot_mean",
+        "two_hot_mean", two_hot_mean, mean_cases, probe=mean_probe, tolerance=1e-3, kept_for="two_hot:two_hot_mean",
         mistakes=(
             Mistake(lambda l, b: l.softmax(-1) @ b, "A plain sum: for equal probabilities it leaves rounding dust of the size of a reward, where exactly 0 is due. Pair mirror bins first."),
+            Mistake(lambda l, b: (l.softmax(-1) * b).sum(-1), "A plain sum over the bins: equal probabilities leave rounding dust where exactly 0 is due. Pair mirror bins first."),
+            Mistake(lambda l, b: (l.softmax(-1)[..., -(len(b) // 2):] - l.softmax(-1)[..., : len(b) // 2]) @ b[-(len(b) // 2):],
+                    "The lower half runs the other way: flip it, so that p(-b) stands beside p(+b)."),
+            Mistake(lambda l, b: 2 * two_hot_mean(l, b), "Each pair is counted twice: sum over one half of the bins only."),
             Mistake(lambda l, b: l @ b, "These are logits, not probabilities: softmax first."),
             Mistake(lambda l, b: symexp(two_hot_mean(l, b)), "symexp is applied once more; the bins are raw values already."),
             Mistake(lambda l, b: symexp(l.softmax(-1) @ symlog(b)), "This averages in symlog space. Then a mean of returns isn't the mean return."),
@@ -137,6 +157,8 @@ EXERCISES = (
             Mistake(lambda l, x, b: -(two_hot(x, b) * l).sum(-1), "These are logits. `log_softmax` makes log-probabilities of them."),
             Mistake(lambda l, x, b: (two_hot_mean(l, b) - x).square(), "This is the squared error of the mean. Two-hot learns by cross-entropy, whatever the size of x."),
             Mistake(lambda l, x, b: cross(l, x, b).mean(), "This is one number for all. Keep one loss per target."),
+            Mistake(lambda l, x, b: cross(l, x, b) / 0.6931471805599453, "This is in bits. We use nats: the natural logarithm."),
+            Mistake(lambda l, x, b: -(l.softmax(-1) * two_hot(x, b).clamp(min=1e-9).log()).sum(-1), "The roles are swapped: the target's weights stand outside, the network's log-probabilities inside."),
             Mistake(lambda l, x, b: cross(l, symlog(x), b), "The target is squashed by symlog, but the bins are raw values."),
             Mistake(lambda l, x, b: cross(l, x, b) / len(b), "This divides by the number of bins: cross-entropy is a sum over bins, not a mean."),
             Mistake(lambda l, x, b: -(two_hot(x, b) * l.log_softmax(0)).sum(-1), "The softmax runs over the batch. It belongs on the last axis, the bins."),

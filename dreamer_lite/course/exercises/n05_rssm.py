@@ -50,26 +50,38 @@ def reset_probe(version: Callable, state: State, action: Tensor, is_first: Tenso
 
 def observe_cases() -> list[tuple]:
     cases = []
-    for B, T in ((1, 3), (2, 4), (3, 6)):
+    for B, T in ((1, 3), (2, 6), (3, 8)):
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, T // 2] = True
         is_first[0, 0] = B > 1
-        noise = -torch.log(-torch.log(torch.rand(B, T, 2, 3)))
-        cases.append((small_rssm(), torch.randn(B, T, 6), torch.randn(B, T, 2), is_first, a_state(B), noise))
+        rssm, noise = small_rssm(), -torch.log(-torch.log(torch.rand(B, T, 2, 3)))
+        if B > 1:  # sure dice and wild noise: here it shows whether unimix was used
+            rssm.posterior_net[-1].weight *= 30
+            noise *= 5
+        cases.append((rssm, torch.randn(B, T, 6), torch.randn(B, T, 2), is_first, a_state(B), noise))
     return cases
 
 
-def observe_probe(version: Callable, *case) -> dict:
-    out = version(*case)
+def observe_probe(version: Callable, rssm: RSSM, tokens: Tensor, *case) -> dict:
+    """States and logits for given noise, the gradient through time, and shapes without noise."""
+    tokens = tokens.requires_grad_(True)
+    out = version(rssm, tokens, *case)
     names = ("the pair (states, logits)", "the posterior logits", "h", "z")
     if not isinstance(out, (tuple, list)) or len(out) != 2 or not isinstance(out[0], tuple) or len(out[0]) != 2:
-        return dict.fromkeys(names, out)
-    return dict(zip(names, ((0, 0), out[1], *out[0])))
+        return dict.fromkeys((*names, "the gradient of the last logits", "the shape of z without noise"), out)
+    found = dict(zip(names, ((0, 0), out[1], *out[0])))
+    gradient = torch.autograd.grad(out[1][:, -1].sum(), tokens, allow_unused=True)[0] if out[1].requires_grad else None
+    try:
+        free = tuple(version(rssm, tokens, *case[:-1], None)[0][1].shape)
+    except Exception:
+        free = ()
+    return found | {"the gradient of the last logits": torch.zeros_like(tokens) if gradient is None else gradient,
+                    "the shape of z without noise": free}
 
 
 def looped(rssm: RSSM, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None, *,
            forget: str = "all", action_at: int = 0, look: bool = True, stack: int = 1, mode: bool = False,
-           stale: bool = False) -> tuple[State, Tensor]:
+           stale: bool = False, mix: float = 0.01, detach: bool = False, carry: bool = True, needs_noise: bool = False) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
     for t in range(tokens.shape[1]):
@@ -86,9 +98,10 @@ def looped(rssm: RSSM, tokens: Tensor, actions: Tensor, is_first: Tensor, start:
         h = rssm.recurrent(cleared, action)
         memory = cleared.h if stale else h
         logits.append(rssm.posterior(memory, tokens[:, t]) if look else rssm.prior(h))
-        z = sample(unimix(logits[-1], rssm.mix), torch.zeros_like(noise[:, t]) if mode else noise[:, t])
-        state = State(h, z)
-        states.append(state)
+        given = noise[:, t] if noise is not None or needs_noise else None
+        z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
+        states.append(State(h, z))
+        state = State(h.detach(), z.detach()) if detach else State(h, z) if carry else start
     h, z = (torch.stack(parts, stack) for parts in zip(*states))
     return State(h, z), torch.stack(logits, stack)
 
@@ -111,10 +124,14 @@ EXERCISES = (
             Mistake(lambda h, r, c, u: torch.lerp(h, r.sigmoid() * torch.tanh(c), (u - 1).sigmoid()), "The reset gate stands outside of tanh; it belongs inside: tanh(σ(reset) · candidate)."),
             Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(c), (u - 1).sigmoid()), "The reset gate is not used."),
             Mistake(lambda h, r, c, u: torch.lerp(h, r.sigmoid() * c, (u - 1).sigmoid()), "The candidate is not squashed: without tanh, memory can grow without bound."),
+            Mistake(lambda h, r, c, u: torch.lerp(r.sigmoid() * h, torch.tanh(c), (u - 1).sigmoid()), "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) · candidate)."),
+            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()), "reset and update are swapped."),
+            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid() - 1), "The -1 belongs inside: σ(update - 1), not σ(update) - 1."),
+            Mistake(lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c), "The old memory is missing: add (1 - u) · h."),
             Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), u - 1), "The gates are not squashed: σ turns each into a share between 0 and 1."),
             Mistake(lambda h, r, c, u: torch.lerp(h, torch.sigmoid(r.sigmoid() * c), (u - 1).sigmoid()), "The candidate is squashed by σ; tanh keeps it between -1 and 1."),
         ),
-        hints=("Three gates: how much of the candidate counts, what the candidate is, how much of the old gives way.",
+        hints=("Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the old gives way.",
                "c = tanh(σ(reset) · candidate), u = σ(update - 1), and the new memory is a mixture of c and h.",
                "`c = torch.tanh(torch.sigmoid(reset) * candidate)`, `u = torch.sigmoid(update - 1)`, `return u * c + (1 - u) * h`"),
     ),
@@ -126,6 +143,7 @@ EXERCISES = (
             Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)), "The logits are still flat. Give them their axes: S groups, K classes."),
             Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)), "Groups and classes are swapped: (…, S, K)."),
             Mistake(lambda m, h, x: m.posterior(h, x).softmax(-1), "These are probabilities. Logits are wanted; unimix makes probabilities of them later."),
+            Mistake(lambda m, h, x: unimix(m.posterior(h, x), m.mix), "unimix is applied already. Logits are wanted; probabilities come later."),
             Mistake(lambda m, h, x: m.posterior(torch.zeros_like(h), x), "The memory is not used: the posterior sees h and the tokens."),
         ),
         hints=("The posterior sees memory and observation, side by side, and answers with one die per group.",
@@ -154,12 +172,16 @@ EXERCISES = (
             Mistake(wrongly(forget="action"), "The state is not reset where an episode begins, only the action."),
             Mistake(wrongly(forget="state"), "The action is not cleared where an episode begins: it belongs to the episode before."),
             Mistake(wrongly(forget="h"), "h is reset, z is not."),
-            Mistake(wrongly(action_at=1), "One action too late: actions[:, t] led to step t already; you use actions[:, t + 1]."),
-            Mistake(wrongly(action_at=-1), "One action too early: you use actions[:, t - 1], but actions[:, t] is the one that led to step t."),
+            Mistake(wrongly(action_at=1), "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one that led to it."),
+            Mistake(wrongly(action_at=-1), "One action late: you use actions[:, t - 1], but actions[:, t] is the one that led to step t."),
             Mistake(wrongly(look=False), "z comes from the prior: this never looks at the tokens."),
             Mistake(wrongly(stale=True), "The posterior sees the old memory. It should see the h of this step, after the recurrent one."),
             Mistake(wrongly(stack=0), "Stacked along axis 0: the result is (T, B, …). Batch comes first: stack along axis 1."),
             Mistake(wrongly(mode=True), "The noise is not used: z is the likeliest class instead of a sample."),
+            Mistake(wrongly(mix=0.0), "unimix is missing: the dice are thrown with plain softmax probabilities, but everything else uses the mixed ones."),
+            Mistake(wrongly(detach=True), "The state is detached between steps: no gradient flows back through time, so memory can't learn what to keep."),
+            Mistake(wrongly(carry=False), "The state is not carried on: every step starts from `start` again."),
+            Mistake(wrongly(needs_noise=True), "It works with given noise only. Without it, `sample` makes its own: pass None on."),
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
         ),
         hints=("One pass through time. Each step: reset where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
