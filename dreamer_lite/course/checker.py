@@ -185,19 +185,25 @@ def same(yours: Any, expected: Any, tolerance: float) -> bool:
 def type_problem(yours: Any, expected: Any) -> str | None:
     """What is wrong with the kind of thing that came back, or None."""
     if yours is None:
-        return "It returns None. Is there a `return`?"
+        return "It returns None here. Is there a `return` on every way through?"
     if isinstance(expected, Tensor) and not isinstance(yours, Tensor):
         return f"It returns {kind(yours)}; a tensor is expected."
+    if isinstance(expected, Tensor) and family(yours) != family(expected):
+        return f"It returns {family(yours)}; {family(expected)} are expected."
     if isinstance(expected, (tuple, list)):
         if not isinstance(yours, (tuple, list)):
             return f"It returns {kind(yours)}; {len(expected)} things are expected, as in `return a, b`."
         if len(yours) != len(expected):
-            return f"It returns {len(yours)} things; {len(expected)} are expected."
+            return f"It returns {len(yours)} thing{'s' * (len(yours) != 1)}; expected: {len(expected)}."
         return next(filter(None, map(type_problem, yours, expected)), None)
     if isinstance(expected, (bool, int, float)) and not isinstance(yours, (bool, int, float)):
         if not (isinstance(yours, Tensor) and yours.numel() == 1):
             return f"It returns {kind(yours)}; a number is expected."
     return None
+
+
+def family(x: Tensor) -> str:
+    return "true and false" if x.dtype == torch.bool else "floating-point numbers" if x.is_floating_point() else "whole numbers"
 
 
 def difference(yours: dict, expected: dict, case: tuple, exercise: Exercise) -> str | None:
@@ -231,7 +237,7 @@ def value_difference(a: Any, b: Any, what: str, tolerance: float) -> str | None:
     if same(a, b, tolerance):
         return None
     if not isinstance(b, Tensor) or not isinstance(a, Tensor):
-        return f"Yours gives {short(a)}; expected is {short(b)}."
+        return f"{cap(what)}: yours is {short(a)}, expected is {short(b)}."
     wrong = ~torch.isclose(a, b, tolerance, tolerance * 1e-2, equal_nan=True)
     at = tuple(wrong.nonzero()[0].tolist()) if b.ndim else ()
     where = f" at [{', '.join(map(str, at))}]" if at else ""

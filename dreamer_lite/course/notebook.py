@@ -27,7 +27,7 @@ def setup(number: str, seed: int = 0) -> None:
     """Start notebook `number`: seed everything, and say which versions and which device run here."""
     torch.manual_seed(seed)
     np.random.seed(seed)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     say(f"notebook {number}", [f"dreamer_lite {__version__}, Python {platform.python_version()}, PyTorch "
                                f"{torch.__version__.split('+')[0]}, {device}, seed {seed}"], "#0072B2")
 

@@ -1,5 +1,7 @@
 """Exercises of notebook 00: a first policy, the shapes of a state, when a dream lets go."""
 
+from typing import Callable
+
 from torch import Tensor
 import torch
 
@@ -26,11 +28,20 @@ def lets_go(real: Tensor, dreamed: Tensor, tolerance: float) -> int:
 
 
 def lean_cases() -> list[tuple]:
-    return [(torch.tensor([0.1, -0.1]),), (torch.randn(6) * 0.1,), (torch.randn(100) * 0.1,)]
+    return [(torch.tensor([0.1, -0.1, 0.0]),), (torch.randn(6) * 0.1,), (torch.randn(100) * 0.1,)]
 
 
 def sizes_cases() -> list[tuple]:
     return [(64, 8, 8), (512, 32, 4), (5, 3, 7)]
+
+
+def sizes_probe(version: Callable, D: int, S: int, K: int) -> dict:
+    """Each shape as text, lists and tuples alike."""
+    out = version(D, S, K)
+    parts = list(out) if isinstance(out, (tuple, list)) else [out]
+    texts = [str(tuple(part)) if isinstance(part, (tuple, list)) else str(part) for part in parts]
+    names = ("the shape of h", "the shape of z", "the shape of the feature")
+    return {"the number of shapes": len(parts)} | dict(zip(names, [*texts, "", "", ""]))
 
 
 def lets_go_cases() -> list[tuple]:
@@ -38,18 +49,20 @@ def lets_go_cases() -> list[tuple]:
     for size in (1, 4, 3, 4, 4):
         steps = 12 + int(torch.randint(8, ()))
         real = torch.randn(steps, size)
-        sign = torch.randint(2, (steps, size)) * 2.0 - 1
-        # Small at first, large in the middle, small again at the end; the sign of each difference is random.
+        sign = (torch.randint(2, (steps, 1)) * 2.0 - 1) * (1 - 2 * (torch.arange(size) % 2))
+        # Small at first, large in the middle, small again at the end; neighbouring numbers err to different sides.
         error = torch.rand(steps, size) * 0.2 + 0.3
         start = int(torch.randint(3, 6, ()))
-        error[start : start + 4] += 1
-        cases.append((real, real + sign * error, 0.8))
+        share = torch.full((size,), 0.2) if size > 1 else torch.ones(1)
+        share[size // 2] = size - share.sum() + share[size // 2]  # most of it in one number, so that only the mean will do
+        error[start : start + 4] += share
+        cases.append((real, real + sign * error, 0.6 + 0.3 * float(torch.rand(()))))
     one_number = torch.full((8, 4), 0.1)
     one_number[3, 1] = 1.0
     one_number[5, 2] = 2.0  # one of the four numbers is far off, their mean is not
     one_number[6] = 3.0
     zero = torch.zeros(8, 4)
-    return cases + [(zero, one_number, 0.8), (zero, zero + 0.1, 0.8)]
+    return cases + [(zero, one_number, 0.8), (zero, zero + 0.1, 0.8), (zero, zero + 0.5, 0.5)]
 
 
 def first(beyond: Tensor, steps: int) -> int:
@@ -65,6 +78,8 @@ EXERCISES = (
         "lean", lean, lean_cases, letters="N",
         mistakes=(
             Mistake(lambda angle: (angle < 0).long(), "This pushes away from the side the pole leans to: the sign is reversed."),
+            Mistake(lambda angle: (angle >= 0).long(), "At exactly 0 the pole leans to neither side; the exercise asks for 0 there."),
+            Mistake(lambda angle: angle > 0, "This gives True and False. The environment wants whole numbers: `.long()` turns one into the other."),
             Mistake(lambda angle: angle, "This hands back the angle itself. The environment wants an action: 1 for right, 0 for left."),
             Mistake(lambda angle: torch.sign(angle).long(), "This gives -1 for left. CartPole's actions are 0 and 1."),
             Mistake(lambda angle: torch.ones_like(angle).long(), "This always pushes right, wherever the pole leans."),
@@ -75,7 +90,7 @@ EXERCISES = (
                "`return (angle > 0).long()`"),
     ),
     Exercise(
-        "sizes", sizes, sizes_cases,
+        "sizes", sizes, sizes_cases, probe=sizes_probe,
         mistakes=(
             Mistake(lambda D, S, K: ((D,), (S, K), (D * S * K,)), "The feature is h and z side by side: their sizes add, they don't multiply."),
             Mistake(lambda D, S, K: ((D,), (S, K), (D + S + K,)), "z holds S groups of K numbers each, S·K in all, not S + K."),
@@ -91,6 +106,8 @@ EXERCISES = (
     Exercise(
         "lets_go", lets_go, lets_go_cases,
         mistakes=(
+            Mistake(lambda r, d, e: first((r - d).abs().mean(-1) >= e, len(r)), "An error that equals the tolerance does not exceed it: use >."),
+            Mistake(lambda r, d, e: first((r - d).abs().mean(-1) > e, -1), "Where it never lets go, return T, the number of steps."),
             Mistake(lambda r, d, e: first((r - d).mean(-1).abs() > e, len(r)),
                     "Errors of different sign cancel in your mean: take the absolute value before averaging."),
             Mistake(lambda r, d, e: first((r - d).abs().amax(-1) > e, len(r)),

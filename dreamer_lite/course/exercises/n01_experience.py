@@ -32,7 +32,7 @@ def action_cases() -> list[tuple]:
     for B, T, A in ((1, 4, 2), (2, 6, 2), (3, 7, 4), (5, 5, 3)):
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, 0] = torch.arange(B) % 2 == 0
-        is_first[:, T // 2] = True
+        is_first[torch.arange(B), (T // 2 + torch.arange(B)) % T] = True  # another border in each row
         cases.append((torch.eye(A)[torch.randint(A, (B, T))] * torch.randint(1, 4, (B, T, 1)), is_first))
     return cases
 
@@ -53,7 +53,7 @@ def goes_on_cases() -> list[tuple]:
 
 def cut_cases() -> list[tuple]:
     cases = []
-    for length, size, batch, steps in ((6, 1, 1, 3), (10, 2, 3, 4), (17, 3, 4, 5)):
+    for length, size, batch, steps in ((6, 2, 2, 3), (10, 2, 3, 4), (17, 3, 4, 5)):
         oldest = length // 2
         ages = torch.randint(length - steps, (batch,))
         ages[-1] = length - steps - 1  # one that passes the end of the memory
@@ -82,6 +82,7 @@ EXERCISES = (
             Mistake(lambda a, f: a.roll(1, 1) * (~f)[..., None],
                     "roll wraps around: the first step gets the last action of the row. Put zeros there."),
             Mistake(lambda a, f: shifted(a, f) * f[..., None], "The mask is reversed: this keeps actions only where an episode begins."),
+            Mistake(lambda a, f: shifted(a * (~f)[..., None], f), "Masked before the shift: the zeros land one step too late. Shift first, then clear where is_first."),
             Mistake(lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
                     "This shifts along the batch. Time is the second axis."),
         ),
@@ -94,6 +95,9 @@ EXERCISES = (
         "goes_on", goes_on, goes_on_cases, letters="BT",
         mistakes=(
             Mistake(lambda l, t: (~l).float(), "Truncation taken for termination: when the clock runs out the world goes on. Only is_terminal ends it."),
+            Mistake(lambda l, t: torch.ones_like(t).float(), "This never ends: where is_terminal, the answer is 0."),
+            Mistake(lambda l, t: 0.99 * (~t).float(), "The discount comes later; here 1.0 means that it goes on."),
+            Mistake(lambda l, t: ~t, "Right, but as True and False. The head learns from numbers: `.float()`."),
             Mistake(lambda l, t: t.float(), "Reversed: 1 means that the world goes on."),
             Mistake(lambda l, t: l.float(), "This marks the last steps with 1. The world goes on where nothing terminal happened."),
             Mistake(lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."),
@@ -115,6 +119,9 @@ EXERCISES = (
             Mistake(lambda r, o, a, s: r[(o - a[:, None] + torch.arange(s)) % len(r)], "Ages count forward in time, from the oldest row to newer ones; yours go back."),
             Mistake(lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)], "Time runs backwards inside your sequences."),
             Mistake(lambda r, o, a, s: r[(o + a + torch.arange(s)[:, None]) % len(r)], "Batch and time are swapped: the result is (B, T, O), with one row of indices per sequence."),
+            Mistake(lambda r, o, a, s: ((o + a[:, None] + torch.arange(s)) % len(r)), "These are the row numbers. Index the ring with them."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s + 1)) % len(r)], "Each sequence is one step too long."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)) % (len(r) - 1)], "The ring has L rows, so the remainder is % L, not % (L - 1)."),
             Mistake(lambda r, o, a, s: r[(o + a) % len(r)], "This is the first row of each sequence alone; `steps` of them are wanted."),
         ),
         hints=("Make a table of row numbers, one row per sequence and one column per step, and index the ring with it.",

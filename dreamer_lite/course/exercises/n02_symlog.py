@@ -43,7 +43,8 @@ def judge_expose(version: Callable) -> str | None:
 
 
 def values() -> list[Tensor]:
-    return [torch.tensor([-1.0, 0.0, 3.0]), torch.tensor([1e-8, -1e-8, 1e-4]), torch.randn(2, 3) * 10 ** (torch.rand(2, 3) * 4)]
+    return [torch.tensor([-1.0, 0.0, 3.0]), torch.tensor([1e-8, -1e-8, 1e-4]), torch.randn(2, 3) * 10 ** (torch.rand(2, 3) * 4),
+            torch.tensor([1e6, -1e8])]
 
 
 def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
@@ -69,12 +70,20 @@ def loss_cases() -> list[tuple]:
             (torch.randn(2, 5, 3), torch.randn(2, 5, 3) * 1000)]
 
 
+def loss_probe(version: Callable, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The loss, and whether the prediction can learn from it."""
+    prediction = prediction.clone().requires_grad_(True)
+    out = version(prediction, target)
+    learns = isinstance(out, Tensor) and out.requires_grad and bool(torch.autograd.grad(out.sum(), prediction)[0].any())
+    return {"the result": out, "whether a gradient flows to the prediction": float(learns)}
+
+
 def cases() -> list[tuple]:
     return [(x,) for x in values()]
 
 
 def exp_cases() -> list[tuple]:
-    return [(torch.tensor([-1.0, 0.0, 2.0]),), (torch.tensor([1e-8, -1e-8, 1e-4]),), (torch.randn(2, 3) * 4,)]
+    return [(torch.tensor([-1.0, 0.0, 2.0]),), (torch.tensor([1e-8, -1e-8, 1e-4]),), (torch.randn(2, 3) * 4,), (torch.tensor([12.0, -18.0]),)]
 
 
 EXERCISES = (
@@ -87,6 +96,8 @@ EXERCISES = (
             Mistake(bad_symlog, "The well-known bug: log(|x| + 1e-5) is negative for all |x| below 1. The 1 inside the logarithm makes it pass through 0."),
             Mistake(lambda x: torch.sign(x) * torch.log1p(x.abs()) / 2.302585093, "This is the logarithm to base 10. The natural one is meant."),
             Mistake(symexp, "This is symexp, the inverse."),
+            Mistake(lambda x: torch.sign(x) * torch.log(x.abs()), "The 1 is missing: the logarithm of |x| alone is negative below 1, and has no value at 0."),
+            Mistake(lambda x: torch.sign(x) * torch.log1p(x), "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value."),
             Mistake(lambda x: torch.sign(x) * torch.log1p(x.square()), "Inside stands |x|, not x²: symlog(x) should be close to x near 0."),
             Mistake(lambda x: torch.asinh(x), "asinh looks alike, but grows as ln(2|x|): it is another squashing function than the paper's."),
         ),
@@ -99,8 +110,10 @@ EXERCISES = (
         mistakes=(
             Mistake(lambda x: torch.sign(x) * (torch.exp(x.abs()) - 1), "`exp(|x|) - 1` loses small numbers to rounding. `torch.expm1` keeps them."),
             Mistake(lambda x: torch.expm1(x.abs()), "The sign is lost: symexp(-2) must be -symexp(2)."),
-            Mistake(lambda x: torch.expm1(x), "For negative x, exp(x) - 1 never passes -1. Take |x|, and put the sign in front."),
+            Mistake(lambda x: torch.expm1(x), "For negative x, exp(x) - 1 never falls below -1. Take |x|, and put the sign in front."),
             Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()), "The -1 is missing: symexp(0) must be 0, and yours jumps there."),
+            Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()) - 1, "Mind the brackets: sign(x) · (exp(|x|) - 1)."),
+            Mistake(lambda x: torch.sign(x) * torch.expm1(x), "Inside stands |x|, not x."),
             Mistake(lambda x: symexp(symexp(x)), "symexp is applied twice."),
             Mistake(lambda x: torch.sinh(x), "sinh looks alike, but is the inverse of asinh, not of symlog."),
             Mistake(symlog, "This is symlog; its inverse is wanted."),
@@ -110,13 +123,17 @@ EXERCISES = (
                "`return torch.sign(x) * torch.expm1(x.abs())`"),
     ),
     Exercise(
-        "symlog_loss", symlog_loss, loss_cases,
+        "symlog_loss", symlog_loss, loss_cases, probe=loss_probe,
         mistakes=(
             Mistake(lambda p, t: (p - t).square(), "The target is not squashed: this is the plain squared error."),
             Mistake(lambda p, t: (symlog(p) - symlog(t)).square(), "The prediction is squashed too. The network already speaks symlog; only the target is translated."),
             Mistake(lambda p, t: (symexp(p) - t).square(), "This compares in raw space: the large targets rule again."),
             Mistake(lambda p, t: 0.5 * (p - symlog(t)).square(), "There is a factor 1/2 too much. The paper prints it; the official code, and we, leave it out."),
             Mistake(lambda p, t: (p - symlog(t)).square().mean(), "This is one number for all. Keep the shape; averaging comes later."),
+            Mistake(lambda p, t: (symlog(p) - t).square(), "The roles are swapped: squash the target, not the prediction."),
+            Mistake(lambda p, t: symlog(p - t).square(), "This squashes the difference. Squash the target, then subtract."),
+            Mistake(lambda p, t: (p.detach() - symlog(t)).square(), "The prediction is detached: no network could learn from this."),
+            Mistake(lambda p, t: p - symlog(t), "The square is missing."),
             Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. The squared one is meant."),
             Mistake(lambda p, t: (p - symexp(t)).square(), "symexp stretches the target; symlog squashes it."),
         ),
