@@ -49,6 +49,17 @@ class Exercise:
         return self.probe(version, *case) if self.probe else {"the result": version(*case)}
 
 
+def with_gradient(version: Callable, x: Tensor, *rest: Any) -> dict[str, Any]:
+    """A probe: the result, and its gradient with respect to the first input."""
+    x = x.clone().requires_grad_(True)
+    out = version(x, *rest)
+    if not isinstance(out, Tensor):
+        return {"the result": out, "the gradient": out}
+    if not out.requires_grad:
+        raise ValueError("no gradient flows through it; use torch functions, without detach, item or numpy")
+    return {"the result": out, "the gradient": torch.autograd.grad(out.sum(), x)[0]}
+
+
 @dataclass
 class Verdict:
     """`state` is right, not yet or blank; `words` say why, one sentence a line."""

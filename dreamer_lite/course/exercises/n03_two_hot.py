@@ -5,7 +5,7 @@ import torch
 
 from ...symlog import symexp, symlog
 from ...two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from ..checker import Exercise, Mistake
+from ..checker import Exercise, Mistake, with_gradient
 
 
 def raw_weights(x: Tensor, bins: Tensor, swap: bool = False, symlog_space: bool = False, side: bool = True) -> Tensor:
@@ -57,29 +57,11 @@ def mean_cases() -> list[tuple]:
             (torch.full((1, 254), 0.3), two_hot_bins(254, 20.0)), (torch.randn(4, 6), two_hot_bins(6, 2.0))]
 
 
-def mean_probe(version, logits: Tensor, bins: Tensor) -> dict[str, Tensor]:
-    y = version(logits, bins)
-    logits = logits.clone().requires_grad_(True)
-    out = version(logits, bins)
-    if not isinstance(out, Tensor) or not out.requires_grad:
-        raise ValueError("no gradient flows through it; use torch functions, without detach, item or numpy")
-    return {"the result": y, "the gradient": torch.autograd.grad(out.sum(), logits)[0]}
-
-
 def loss_cases() -> list[tuple]:
     cases = []
     for shape, count, limit in (((3,), 5, 2.0), ((2, 4), 41, 8.0), ((2, 3, 2), 255, 20.0)):
         cases.append((torch.randn(*shape, count) * 2, torch.randn(shape) * 5, two_hot_bins(count, limit)))
     return cases
-
-
-def loss_probe(version, logits: Tensor, x: Tensor, bins: Tensor) -> dict[str, Tensor]:
-    y = version(logits, x, bins)
-    logits = logits.clone().requires_grad_(True)
-    out = version(logits, x, bins)
-    if not isinstance(out, Tensor) or not out.requires_grad:
-        raise ValueError("no gradient flows to the logits; use torch functions, without detach, item or numpy")
-    return {"the result": y, "the gradient": torch.autograd.grad(out.sum(), logits)[0]}
 
 
 def cross(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
@@ -128,7 +110,7 @@ EXERCISES = (
                "and the same with `below[..., None] + 1` and `share[..., None]`."),
     ),
     Exercise(
-        "two_hot_mean", two_hot_mean, mean_cases, probe=mean_probe, tolerance=1e-3, kept_for="two_hot:two_hot_mean",
+        "two_hot_mean", two_hot_mean, mean_cases, probe=with_gradient, tolerance=1e-3, kept_for="two_hot:two_hot_mean",
         mistakes=(
             Mistake(lambda l, b: l.softmax(-1) @ b, "A plain sum: for equal probabilities it leaves rounding dust of the size of a reward, where exactly 0 is due. Pair mirror bins first."),
             Mistake(lambda l, b: (l.softmax(-1) * b).sum(-1), "A plain sum over the bins: equal probabilities leave rounding dust where exactly 0 is due. Pair mirror bins first."),
@@ -150,7 +132,7 @@ EXERCISES = (
                "then `surplus @ bins[-half:]`."),
     ),
     Exercise(
-        "two_hot_loss", two_hot_loss, loss_cases, probe=loss_probe, kept_for="two_hot:two_hot_loss",
+        "two_hot_loss", two_hot_loss, loss_cases, probe=with_gradient, kept_for="two_hot:two_hot_loss",
         mistakes=(
             Mistake(lambda l, x, b: -cross(l, x, b), "The sign is missing: log-probabilities are negative, a loss is not."),
             Mistake(lambda l, x, b: -(two_hot(x, b) * l.softmax(-1)).sum(-1), "The logarithm is missing: cross-entropy uses log-probabilities."),

@@ -47,7 +47,7 @@ def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Ten
             "whether two rows of throws differ": float(not torch.equal(draws, version(die).detach()))}
 
 
-def with_gradient(version: Callable, *case) -> dict[str, Tensor]:
+def with_flows(version: Callable, *case) -> dict[str, Tensor]:
     """The result, and whether a gradient flows from it to each tensor."""
     inputs = [part.clone().requires_grad_(True) if isinstance(part, Tensor) else part for part in case]
     out = version(*inputs)
@@ -121,7 +121,7 @@ def through_log(probs: Tensor, noise: Tensor | None = None) -> Tensor:
 
 EXERCISES = (
     Exercise(
-        "unimix", unimix, unimix_cases, probe=with_gradient, kept_for="latents:unimix",
+        "unimix", unimix, unimix_cases, probe=with_flows, kept_for="latents:unimix",
         mistakes=(
             Mistake(lambda l, mix=0.01: l.softmax(-1), "There is no uniform part: a class can still reach probability 0."),
             Mistake(lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix, "The uniform part is too large: it is shared by K classes, mix / K for each. Yours add up to more than 1."),
@@ -160,7 +160,7 @@ EXERCISES = (
         letters="BSK",
     ),
     Exercise(
-        "kl", kl, kl_cases, probe=with_gradient, kept_for="latents:kl", letters="B",
+        "kl", kl, kl_cases, probe=with_flows, kept_for="latents:kl", letters="B",
         mistakes=(
             Mistake(lambda p, q: kl(q, p), "KL reversed: this is KL(q || p). The expectation is under the first one, p."),
             Mistake(lambda p, q: kl(p, q) / p.shape[-2], "This is the mean over groups. Independent dice add up: sum over groups."),
@@ -180,7 +180,7 @@ EXERCISES = (
                "`return (p * (p.log() - q.log())).sum((-2, -1))`"),
     ),
     Exercise(
-        "entropy", entropy, entropy_cases, probe=with_gradient, letters="B", kept_for="latents:entropy",
+        "entropy", entropy, entropy_cases, probe=with_flows, letters="B", kept_for="latents:entropy",
         mistakes=(
             Mistake(lambda p: -entropy(p), "The sign is missing: ln p is negative, entropy is not."),
             Mistake(lambda p: entropy(p) / p.shape[-2], "This is the mean over groups; the groups' entropies add up."),
