@@ -362,3 +362,15 @@ def test_a_mistake_must_be_wrong():
     exercise = EXERCISES["symlog"]
     assert judge(exercise, Mistake(finished_symlog, "").wrong).state == "right"
     assert set(NOTEBOOKS) == {"00", "01", "02", "03", "04", "05"}
+
+
+def test_code_that_writes_into_its_inputs_does_no_harm():
+    def in_place(state, action, is_first):
+        state.h[is_first], state.z[is_first], action[is_first] = 0, 0, 0
+        return state, action
+
+    state, action, is_first = case = EXERCISES["reset"].cases()[0]
+    before = state.h.clone(), state.z.clone(), action.clone()
+    EXERCISES["reset"].run(in_place, case)
+    assert all(torch.equal(a, b) for a, b in zip(before, (*state, action)))
+    assert judge(EXERCISES["reset"], in_place).state == "right"

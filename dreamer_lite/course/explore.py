@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 import torch
 
-from ..draw import DREAM, GREY, REALITY
+from ..draw import DREAM, GREY, REALITY  # noqa: F401  (every drawing takes its colours from here)
 
 POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..latents import kl
-from ..rssm import RSSM, State
+from ..rssm import RSSM
 from .bundled import Watched, watch
 from .explore import DREAM, GREY, OWN, POSTERIOR, Explorer, canvas, choice, slider, tidy, whole
 
