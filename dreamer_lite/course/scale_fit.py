@@ -52,6 +52,8 @@ def draw_scale_fit(exponent: float, fitted: Callable[..., np.ndarray] = fit) -> 
         axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, ylim=(-1.6, 1.6), xlabel="input")
         axes.plot(X, targets(scale)[:, 0], color=REALITY, label="target, of size 1")
         axes.plot(X, prediction[:, 0], color=DREAM, linestyle="--", label="prediction")
+        if np.abs(prediction[:, 0]).min() > 1.6:
+            axes.annotate("the prediction lies outside", (0.05, 0.9), xycoords="axes fraction", color=DREAM, fontsize=8)
         axes.axhline(0, color=GREY, linewidth=0.5)
         if column == 0:
             axes.legend(loc="lower right", fontsize=8)
