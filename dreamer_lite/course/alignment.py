@@ -40,7 +40,7 @@ def draw_alignment(stream: Stream, t: int, late: int = 0) -> Figure:
 
 def read(stream: Stream, t: int, late: int = 0) -> str:
     """The lit column in one sentence."""
-    angle, action, reward, first, last, terminal, go = (row[t] for row in cells(stream, late))
+    angle, action, reward, first, _, terminal, _ = (row[t] for row in cells(stream, late))
     if late:
         return f"Step {t}: these actions are {abs(late)} {'late' if late > 0 else 'early'}; '{action}' did not lead to angle {angle}."
     if first == "yes":

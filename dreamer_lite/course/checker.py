@@ -1,5 +1,6 @@
 """Judging a reader's function: run it safely, compare it with the finished one, name the mistake."""
 
+import ast
 import contextlib
 from dataclasses import dataclass, field
 import dis
@@ -8,6 +9,7 @@ import io
 import random
 import signal
 import sys
+import textwrap
 import threading
 import time
 from typing import Any, Callable, Iterator
@@ -94,8 +96,6 @@ def is_blank(version: Any) -> bool:
         return all(step.argval is None or step.argval is ...
                    for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST"))
     try:
-        import ast
-        import textwrap
         tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
     except (OSError, TypeError, SyntaxError):
         return False
@@ -131,21 +131,16 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
         return Verdict("right") if words is None else Verdict("not yet", [words])
     torch.seed()
     cases = exercise.cases()
-    wrong = None
     for case in cases:
         expected = exercise.run(exercise.finished, case)
         try:
-            yours = exercise.run(version, case)
+            wrong = difference(exercise.run(version, case), expected, case, exercise)
         except Exception as error:
-            wrong = wrong or raised(error) + inputs(case)
-            break
-        wrong = wrong or difference(yours, expected, case, exercise)
+            wrong = raised(error) + inputs(case)
         if wrong:
-            break
-    if wrong is None:
-        return Verdict("right")
-    named = name_mistake(exercise, version, cases)
-    return Verdict("not yet", [named, wrong] if named else [wrong])
+            named = name_mistake(exercise, version, cases)
+            return Verdict("not yet", [named, wrong] if named else [wrong])
+    return Verdict("right")
 
 
 def name_mistake(exercise: Exercise, version: Callable, cases: list[tuple]) -> str | None:

@@ -83,13 +83,15 @@ class Explorer:
                 self.text = f"this can't be drawn: {error}"
             self.status.value = f"<span role='status'>{self.text}</span>"
             if self.handle is not None:
-                self.handle.update(self.picture()["data"], metadata=self.picture()["metadata"], raw=True)
+                picture = self.picture()
+                self.handle.update(picture["data"], metadata=picture["metadata"], raw=True)
 
     def picture(self) -> dict[str, Any]:
         return bundle(self.png, f"{self.alt} {self.text}")
 
     def _ipython_display_(self) -> None:
-        self.handle = display(self.picture()["data"], metadata=self.picture()["metadata"], raw=True, display_id=True)
+        picture = self.picture()
+        self.handle = display(picture["data"], metadata=picture["metadata"], raw=True, display_id=True)
         buttons = [self.controls[name] for name in self.clicks]
         others = [control for name, control in self.controls.items() if name not in self.clicks]
         box = widgets.VBox([*others, widgets.HBox(buttons), self.status])

@@ -1,12 +1,13 @@
 """What a reader calls: setup, check, hint, solution, keep."""
 
-from html import escape
+from html import escape, unescape
 import importlib
 import inspect
 import os
 from pathlib import Path
 import platform
 import re
+import sys
 from typing import Any, Callable
 
 from IPython import get_ipython
@@ -128,7 +129,7 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
 def self_check() -> bool:
     """Look at everything the course needs, and say how to mend what is missing. True if all is well."""
     rows = [
-        ("Python 3.10 or newer", platform.python_version_tuple() >= ("3", "10") and int(platform.python_version_tuple()[1]) >= 10,
+        ("Python 3.10 or newer", sys.version_info >= (3, 10),
          platform.python_version(), "install a newer Python and make the environment again"),
         *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets")),
         agent_row(),
@@ -171,9 +172,7 @@ def say(title: str, lines: list[str], colour: str) -> None:
     html = (f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
             f"<b style='color:{colour}'>{escape(title)}</b>{body}</div>")
     plain = "\n".join([title] + ["  " + re.sub(r"</?(code|b|pre)[^>]*>", "", line) for line in lines])
-    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&#x27;", "'"), ("&quot;", '"'), ("&amp;", "&")):
-        plain = plain.replace(entity, sign)
-    show(html, plain)
+    show(html, unescape(plain))
 
 
 def show(html: str, plain: str) -> None:

@@ -1,7 +1,6 @@
 """Notebook 02: one network learns small and large targets at once, with and without symlog."""
 
 from functools import lru_cache
-from typing import Callable
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -41,12 +40,12 @@ def error(prediction: np.ndarray, scale: float) -> np.ndarray:
     return np.sqrt(((prediction - y) ** 2).mean(0) / (y**2).mean(0))
 
 
-def draw_scale_fit(exponent: float, fitted: Callable[..., np.ndarray] = fit) -> tuple[Figure, str]:
+def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
     """The small task, fitted beside one that is 10^exponent times as large."""
     scale = float(10**exponent)
     figure, words = canvas(7.5, 2.8), []
     for column, squash in enumerate((False, True)):
-        prediction = fitted(scale, squash)
+        prediction = fit(scale, squash)
         small, large = error(prediction, scale)
         name = "with symlog" if squash else "without"
         axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, ylim=(-1.6, 1.6), xlabel="input")

@@ -52,7 +52,7 @@ def draw_peaks(share: float, high: float = 100.0) -> tuple[Figure, str]:
     answer = share * high
     axes.axvline(float(symlog(torch.tensor(answer))), color=REALITY, linestyle="--")
     axes.annotate(f" squared error: {answer:g}, which never happens", (float(symlog(torch.tensor(answer))), 0.95), color=REALITY,
-                  fontsize=9, ha="right" if share > 0.02 else "left")
+                  fontsize=9, ha="right")
     axes.set_xticks(symlog(torch.tensor([-100.0, -10, -1, 0, 1, 10, 100])), ["-100", "-10", "-1", "0", "1", "10", "100"])
     return figure, f"Two-hot keeps both peaks, and its mean reads {mean:.1f}; the true mean is {answer:g}."
 

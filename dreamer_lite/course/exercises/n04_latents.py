@@ -75,10 +75,6 @@ def one_hot(probs: Tensor, noise: Tensor | None) -> Tensor:
     return torch.nn.functional.one_hot((probs.log() + noise).argmax(-1), probs.shape[-1]).to(probs.dtype)
 
 
-def no_gradient(probs: Tensor, noise: Tensor | None = None) -> Tensor:
-    return one_hot(probs.detach(), noise)
-
-
 def most_likely(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), torch.zeros_like(probs)) + probs - probs.detach()
 
