@@ -10,9 +10,11 @@ committed: with their pictures, without timings and without controls, which need
 
 import csv
 import json
+import os
 from pathlib import Path
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 
@@ -86,10 +88,12 @@ def run_notebooks(names: list[str]) -> None:
     from nbclient import NotebookClient
     import nbformat
 
+    fresh = tempfile.TemporaryDirectory()  # no kept parts and no earlier run: a book is what a new reader sees
+    os.environ["DREAMER_HOME"] = fresh.name
     for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9A]*.ipynb")):
         book = nbformat.read(path, 4)
         NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}, record_timing=False,
-                       store_widget_state=False, timeout=600).execute()
+                       store_widget_state=False, timeout=1800).execute()
         for cell in book.cells:
             if cell.cell_type == "code":
                 cell.outputs = [out for out in cell.outputs if "application/vnd.jupyter.widget-view+json" not in out.get("data", {})]

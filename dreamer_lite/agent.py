@@ -9,7 +9,7 @@ import torch
 from .actor import Actor, ReturnScale, actor_loss
 from .config import Config
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
-from .imagination import imagine
+from .imagination import imagine, step_weights
 from .optim import LaProp
 from .rssm import State
 from .world_model import WorldModel
@@ -92,7 +92,7 @@ class Dreamer(nn.Module):
         logits = self.critic(dream.features)  # (N, H+1, bins)
         values = self.critic.value(logits)
         returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1])
-        weights = dream.continues.cumprod(1)[:, :-1]
+        weights = step_weights(dream.continues)
         scale = self.return_scale.update(returns)
         advantages = (returns - values[:, :-1]) / scale
         policy = self.actor(dream.features)

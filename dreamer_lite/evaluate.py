@@ -7,7 +7,6 @@ import torch
 
 from .agent import Dreamer
 from .envs import make_envs
-from .symlog import symexp
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
 LONGEST = 10_000  # steps after which an episode is taken as it is, for environments that never end one
@@ -64,7 +63,7 @@ def open_loop(agent: Dreamer, env: str, steps: int = 60, context: int = 10, seed
             carry = agent.act(torch.as_tensor(row.obs).to(device), torch.as_tensor(row.is_first).to(device), carry)
             state = rssm.imagine_step(state, action) if t > context else carry.state
             if t >= context:
-                dreamed.append(symexp(agent.world_model.decoder(state.feature))[0].cpu().numpy())
+                dreamed.append(agent.world_model.predict_obs(state.feature)[0].cpu().numpy())
                 real.append(row.obs[0])
                 actions.append(action[0].cpu().numpy())
     envs.close()

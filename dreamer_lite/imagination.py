@@ -37,3 +37,12 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
             state = world_model.rssm.imagine_step(state, action)
     features, actions, rewards, continues = (torch.stack(part, 1) for part in zip(*steps))
     return Dream(world_model.rssm.state(features), features, actions, rewards, continues)
+
+
+def step_weights(continues: Tensor) -> Tensor:
+    """How much each imagined step counts: the product of the continues up to and including its own, (N, H+1) → (N, H).
+
+    Paper: "critic and actor learning". Official: `dreamerv3/agent.py: imag_loss` (weight). The last state takes no action that
+    is carried out, so it has no weight. Gotcha: the start's own continue is in every product.
+    """
+    return continues.cumprod(1)[:, :-1]

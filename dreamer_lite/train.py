@@ -170,12 +170,13 @@ class Training:
 
 
 def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool = False,
-          progress: bool = True) -> dict[str, Any]:
+          progress: bool = True, on_step: Callable[[Training], None] | None = None) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
     those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
     resume: go on from the checkpoint in `out`. Ctrl-C saves and stops after the step at hand.
+    on_step: called after each environment step, to look at the run; it must not change it.
     Raises OSError if `out` cannot be written, ValueError for bad input, FloatingPointError if a loss is not finite.
     """
     if until not in ("solved", "held", "steps"):
@@ -197,6 +198,8 @@ def train(config: Config, out: Path | str, device: str = "cpu", until: str = "so
                 write_metrics(out, training)
             if training.env_steps % 20 < len(training.envs):
                 describe(bar, training)
+            if on_step:
+                on_step(training)
             if interrupted():
                 break
             if is_time(training, config.save_every):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from .latents import entropy, kl, unimix
 from .nets import MLP, Linear
 from .rssm import RSSM, State
-from .symlog import symlog
+from .symlog import symexp, symlog
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
@@ -75,6 +75,10 @@ class WorldModel(nn.Module):
         """Encode and filter a sequence: obs (B, T, O), actions (B, T, A), is_first (B, T) → states, posterior logits."""
         return self.rssm.observe(self.encoder(obs), actions, is_first, start)
 
+    def predict_obs(self, feature: Tensor) -> Tensor:
+        """The observation that belongs to a state, in its own units, (..., F) → (..., O)."""
+        return symexp(self.decoder(feature))
+
     def predict_reward(self, feature: Tensor) -> Tensor:
         """Reward that arrives with a state, (..., F) → (...)."""
         return two_hot_mean(self.reward_head(feature), self.bins)
@@ -82,6 +86,19 @@ class WorldModel(nn.Module):
     def predict_continue(self, feature: Tensor) -> Tensor:
         """Probability that the episode goes on, times the discount, (..., F) → (...)."""
         return torch.sigmoid(self.continue_head(feature)).squeeze(-1)
+
+    def prediction_losses(self, feature: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How badly decoder, reward head and continue head read the feature (B, T, F): three losses (B, T), by name.
+
+        Paper: Eq. 3, L_pred. Official: `dreamerv3/agent.py: Agent.loss`. Gotcha: all that comes before the feature learns from them too.
+        """
+        goes_on = continue_target(batch["is_terminal"], self.horizon).to(feature.dtype)
+        return {
+            "reconstruction": self.decoder.loss(self.decoder(feature), batch["obs"]),
+            "reward": two_hot_loss(self.reward_head(feature), batch["reward"], self.bins),
+            "continue": F.binary_cross_entropy_with_logits(
+                self.continue_head(feature).squeeze(-1), goes_on, reduction="none"),
+        }
 
     def loss(self, batch: dict[str, Tensor], start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
         """Unreduced losses (B, T) of a replayed batch, its posterior states, and metrics.
@@ -92,16 +109,7 @@ class WorldModel(nn.Module):
         states, logits = self.observe(batch["obs"], batch["action"], batch["is_first"], start)
         posterior = unimix(logits, self.rssm.mix)
         prior = unimix(self.rssm.prior(states.h), self.rssm.mix)
-        feature = states.feature
         dyn, rep = kl_losses(posterior, prior, self.free_nats)
-        goes_on = continue_target(batch["is_terminal"], self.horizon).to(feature.dtype)
-        losses = {
-            "reconstruction": self.decoder.loss(self.decoder(feature), batch["obs"]),
-            "reward": two_hot_loss(self.reward_head(feature), batch["reward"], self.bins),
-            "continue": F.binary_cross_entropy_with_logits(
-                self.continue_head(feature).squeeze(-1), goes_on, reduction="none"),
-            "dyn": dyn,
-            "rep": rep,
-        }
+        losses = self.prediction_losses(states.feature, batch) | {"dyn": dyn, "rep": rep}
         metrics = {"prior_entropy": entropy(prior.detach()), "posterior_entropy": entropy(posterior.detach())}
         return losses, states, metrics

@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, setup, solution
 from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge
 from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
+from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample, unimix as finished_unimix
 from dreamer_lite.rssm import State
 from dreamer_lite.symlog import symexp as finished_symexp, symlog as finished_symlog
@@ -158,6 +160,128 @@ def observe(rssm, tokens, actions, is_first, start, noise=None):
     return State(torch.stack(hs, 1), torch.stack(zs, 1)), torch.stack(ls, 1)
 
 
+def kl_losses(posterior, prior, free_nats=1.0):
+    frozen = posterior.clone().detach(), prior.clone().detach()
+    pairs = (frozen[0], prior), (posterior, frozen[1])
+    return [torch.maximum((q * (q / p).log()).sum((-1, -2)), torch.tensor(free_nats)) for q, p in pairs]
+
+
+def continue_target(is_terminal, horizon=333):
+    return (1 - is_terminal.float()) * (1 - 1 / horizon)
+
+
+def prediction_losses(world_model, feature, batch):
+    guess, goes_on = world_model.decoder(feature), torch.sigmoid(world_model.continue_head(feature))[..., 0]
+    target = continue_target(batch["is_terminal"], world_model.horizon)
+    log_probs = F.log_softmax(world_model.reward_head(feature), -1)
+    return {"continue": F.binary_cross_entropy(goes_on, target, reduction="none"),
+            "reward": -(finished_two_hot(batch["reward"], world_model.bins) * log_probs).sum(-1),
+            "reconstruction": ((guess - finished_symlog(batch["obs"])) ** 2).sum(-1)}
+
+
+def fit(world_model, optimizer, batch, scales):
+    optimizer.zero_grad()
+    losses = world_model.loss(batch, world_model.rssm.initial(batch["obs"].shape[0]))[0]
+    total = torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()
+    total.backward()
+    optimizer.step()
+    return total
+
+
+@torch.no_grad()
+def imagine(world_model, actor, start, horizon):
+    state, features, actions = start, [start.feature], []
+    for _ in range(horizon):
+        actions.append(actor(features[-1]).sample())
+        state = world_model.rssm.imagine_step(state, actions[-1])
+        features.append(state.feature)
+    actions.append(actor(features[-1]).sample())
+    features, actions = torch.stack(features, 1), torch.stack(actions, 1)
+    return Dream(world_model.rssm.state(features), features, actions, world_model.predict_reward(features), world_model.predict_continue(features))
+
+
+def dream_along(world_model, start, actions):
+    features = []
+    for action in actions.transpose(0, 1):
+        start = world_model.rssm.imagine_step(start, action)
+        features.append(start.feature)
+    return finished_symexp(world_model.decoder(torch.stack(features, dim=1)))
+
+
+def step_weights(continues):
+    weights, running = [], torch.ones(len(continues))
+    for t in range(continues.shape[1] - 1):
+        running = running * continues[:, t]
+        weights.append(running)
+    return torch.stack(weights, 1)
+
+
+def lambda_return(rewards, continues, values, bootstrap, lam=0.95):
+    lam = torch.as_tensor(lam, dtype=rewards.dtype).expand_as(rewards)
+    returns = torch.zeros_like(rewards)
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        later = returns[:, t + 1] if t + 1 < rewards.shape[1] else bootstrap
+        returns[:, t] = rewards[:, t] + continues[:, t] * ((1 - lam[:, t]) * values[:, t] + lam[:, t] * later)
+    return returns
+
+
+def dream_returns(rewards, continues, values, lam=0.95):
+    found, last = [], values[:, -1]
+    for t in range(rewards.shape[1] - 1, 0, -1):
+        last = rewards[:, t] + continues[:, t] * ((1 - lam) * values[:, t] + lam * last)
+        found.insert(0, last)
+    return torch.stack(found, 1)
+
+
+def critic_loss(logits, returns, slow_values, bins, weights):
+    log_probs, slow_values = F.log_softmax(logits[:, :-1], -1), slow_values[:, :-1]
+    target = finished_two_hot(returns, bins) + finished_two_hot(slow_values, bins)
+    return -weights * (target * log_probs).sum(-1)
+
+
+def log_prob(policy, action):
+    return policy.log_probs.gather(-1, action.argmax(-1, keepdim=True)).squeeze(-1)
+
+
+def update(return_scale, returns):
+    low, high = returns.flatten().quantile(0.05), returns.flatten().quantile(0.95)
+    rate = return_scale.rate
+    return_scale.range = (1 - rate) * return_scale.range + rate * torch.stack([low, high])
+    return torch.maximum(torch.tensor(return_scale.limit), return_scale.range.diff()[0])
+
+
+def advantages(returns, values, scale):
+    return returns / scale - values[:, : returns.shape[1]] / scale
+
+
+def actor_loss(log_probs, entropies, advantages, weights, entropy_scale=3e-4):
+    with torch.no_grad():
+        weights, push = weights.clone(), weights * advantages
+    return -(push * log_probs) - entropy_scale * weights * entropies
+
+
+@torch.no_grad()
+def act(agent, obs, is_first, carry, greedy=False):
+    model = agent.world_model
+    (h, z), _ = model.rssm.observe(model.encoder(obs).unsqueeze(1), carry.action.unsqueeze(1), is_first.unsqueeze(1), carry.state)
+    state = State(h.squeeze(1), z.squeeze(1))
+    choice = agent.actor(state.feature)
+    return Carry(state, choice.mode) if greedy else Carry(state, choice.sample())
+
+
+def steps_due(env_steps, ratio, batch, length):
+    return int(env_steps * ratio) // (batch * length)
+
+
+def solved_at(rows, threshold):
+    for row in rows:
+        if row[2] >= threshold:
+            return row[0]
+
+
+OBJECTS = {"log_prob": "policy", "update": "return_scale", "prediction_losses": "world_model", "act": "agent"}
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_another_right_way_of_writing_is_accepted(name):
     verdict = judge(EXERCISES[name], globals()[name])
@@ -171,8 +295,9 @@ def test_the_hints_end_where_the_answer_is():
         if len(lines) == 1 and exercise.hints[2] == f"`{lines[0]}`":
             names = {**vars(sys.modules[exercise.finished.__module__]), **{n: e.finished for n, e in EXERCISES.items()}, "F": F, "torch": torch}
             import inspect
-            arguments = ["rssm" if a == "self" else a for a in inspect.signature(exercise.finished).parameters]
-            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0"}
+            arguments = [OBJECTS.get(name, "rssm") if a == "self" else a for a in inspect.signature(exercise.finished).parameters]
+            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0", "lam": "lam=0.95", "horizon": "horizon=333",
+                        "entropy_scale": "entropy_scale=3e-4", "free_nats": "free_nats=1.0"}
             exec(f"def {name}({', '.join(defaults.get(a, a) for a in arguments)}):\n    {lines[0]}", names)
             assert judge(exercise, names[name]).state == "right", name
 
@@ -318,7 +443,7 @@ def test_hints_go_deeper_and_solution_shows_the_source(capsys, monkeypatch):
 
 
 def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     keep(EXERCISES["symlog"].finished)
     assert "nothing to keep" in capsys.readouterr().out and not (tmp_path / "my_parts").exists()
     keep(goes_on)
@@ -341,7 +466,7 @@ def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch
 
 
 def test_keep_tells_of_names_that_only_the_notebook_has(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     keep(two_hot_loss)  # uses finished_two_hot, a name of this file
     out = capsys.readouterr().out
     assert "not kept" in out and "finished_two_hot" in out and not list((tmp_path / "my_parts").glob("*.py"))
@@ -361,7 +486,7 @@ def test_a_mistake_must_be_wrong():
     """The bank can't hold a right version: the checker would have to reject it."""
     exercise = EXERCISES["symlog"]
     assert judge(exercise, Mistake(finished_symlog, "").wrong).state == "right"
-    assert set(NOTEBOOKS) == {"00", "01", "02", "03", "04", "05"}
+    assert list(NOTEBOOKS) == [f"{number:02d}" for number in range(11)]
 
 
 def test_code_that_writes_into_its_inputs_does_no_harm():

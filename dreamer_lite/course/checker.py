@@ -202,6 +202,8 @@ def type_problem(yours: Any, expected: Any) -> str | None:
         if len(yours) != len(expected):
             return f"It returns {len(yours)} thing{'s' * (len(yours) != 1)}; expected: {len(expected)}."
         return next(filter(None, map(type_problem, yours, expected)), None)
+    if isinstance(expected, dict) and not isinstance(yours, dict):
+        return f"It returns {kind(yours)}; a dictionary is expected."
     if isinstance(expected, (bool, int, float)) and not isinstance(yours, (bool, int, float)):
         if not (isinstance(yours, Tensor) and yours.numel() == 1):
             return f"It returns {kind(yours)}; a number is expected."

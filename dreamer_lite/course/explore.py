@@ -93,10 +93,12 @@ class Explorer:
         picture = self.picture()
         self.handle = display(picture["data"], metadata=picture["metadata"], raw=True, display_id=True)
         buttons = [self.controls[name] for name in self.clicks]
-        others = [control for name, control in self.controls.items() if name not in self.clicks]
-        box = widgets.VBox([*others, widgets.HBox(buttons), self.status])
-        box.add_class("dreamer-explorer")
-        display(box)
+        boxes = [control for control in self.controls.values() if isinstance(control, widgets.Checkbox)]
+        others = [control for name, control in self.controls.items() if name not in self.clicks and control not in boxes]
+        rows = [*others, widgets.HBox(boxes, layout={"flex_flow": "row wrap"}), widgets.HBox(buttons), self.status]
+        below = widgets.VBox(rows)
+        below.add_class("dreamer-explorer")
+        display(below)
 
 
 def slider(label: str, low: float, high: float, value: float, step: float = 0.1) -> widgets.FloatSlider:
@@ -110,6 +112,11 @@ def whole(label: str, low: int, high: int, value: int, step: int = 1) -> widgets
 
 def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(options=options, value=value or options[0], description=label, style={"description_width": "initial"})
+
+
+def box(label: str) -> widgets.Checkbox:
+    """A box to tick."""
+    return widgets.Checkbox(False, description=label, indent=False, layout={"width": "auto"})
 
 
 def button(label: str) -> widgets.Button:

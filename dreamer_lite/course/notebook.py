@@ -19,9 +19,13 @@ from .. import __version__
 from .checker import Exercise, judge
 from .exercises import EXERCISES
 
-PARTS = Path("my_parts")  # beside the notebooks; git ignores it
 COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
 shown: dict[str, int] = {}  # hints already given, by exercise
+
+
+def home(folder: str) -> Path:
+    """Where the reader's own folders lie: beside the notebooks, or where the variable DREAMER_HOME says. Git ignores them."""
+    return Path(os.environ.get("DREAMER_HOME", ".")) / folder
 
 
 def setup(number: str, seed: int = 0) -> None:
@@ -92,9 +96,9 @@ def keep(version: Callable) -> None:
     except (OSError, TypeError):
         return say(f"{exercise.name}: not kept", ["Its source can't be read. Define it with <code>def</code> in a cell."],
                    COLOURS["not yet"])
-    file = PARTS / f"{exercise.name}.py"
+    file = home("my_parts") / f"{exercise.name}.py"
     try:
-        PARTS.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         file.write_text(source, encoding="utf-8")
     except OSError as error:
         return say(f"{exercise.name}: not kept", [f"{escape(str(file))} can't be written: {escape(str(error))}"], COLOURS["not yet"])
@@ -108,11 +112,11 @@ def keep(version: Callable) -> None:
 def kept(name: str) -> tuple[Callable | None, str | None]:
     """The reader's kept version of an exercise, loaded and checked again, or None; and what is wrong with it, or None."""
     exercise = EXERCISES[name]
-    file = PARTS / f"{name}.py"
+    file = home("my_parts") / f"{name}.py"
     if not file.is_file():
         return None, None
-    home = importlib.import_module(exercise.finished.__module__)
-    names = {**vars(home), "torch": torch, "np": np, "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
+    module = importlib.import_module(exercise.finished.__module__)
+    names = {**{other: e.finished for other, e in EXERCISES.items()}, **vars(module), "torch": torch, "np": np, "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
     try:
         exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
     except Exception as error:
@@ -122,8 +126,8 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
     if verdict.state == "right":
         return version, None
     why = " ".join(verdict.words) or "it is blank"
-    return None, (f"{file.as_posix()} is not right on its own: {why} It may use only torch, np, F, nn and what the module "
-                  f"{exercise.finished.__module__} imports; put helpers inside the function.")
+    return None, (f"{file.as_posix()} is not right on its own: {why} It may use only torch, np, F, nn, the functions of other exercises and what the "
+                  f"module {exercise.finished.__module__} imports; put helpers inside the function.")
 
 
 def self_check() -> bool:

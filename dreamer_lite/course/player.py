@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from ..draw import draw_cart
 from ..envs import make_envs
 from ..rssm import State
-from ..symlog import symexp
 from .bundled import bundled_agent
 from .explore import DREAM, GREY, REALITY, Explorer, button, canvas, tidy
 
@@ -48,7 +47,7 @@ class Game:
         return np.stack(real), np.stack(dreamed), over
 
     def decode(self, state: State) -> np.ndarray:
-        return symexp(self.agent.world_model.decoder(state.feature))[0].numpy()
+        return self.agent.world_model.predict_obs(state.feature)[0].numpy()
 
 
 def draw_game(real: np.ndarray, dreamed: np.ndarray) -> Figure:

@@ -90,7 +90,7 @@ EXERCISES = (
                "`return symexp(torch.linspace(-limit, limit, count))`"),
     ),
     Exercise(
-        "two_hot", two_hot, two_hot_cases, kept_for="two_hot:two_hot",
+        "two_hot", two_hot, two_hot_cases,
         mistakes=(
             Mistake(lambda x, b: raw_weights(x, b, swap=True), "The two weights are swapped: the nearer bin must get the larger one."),
             Mistake(lambda x, b: raw_weights(x, b, symlog_space=True), "The shares are taken in symlog space. They are linear in raw space, so that weights · bins gives x back."),
