@@ -76,12 +76,15 @@ def draw_maps() -> None:
 
 
 def draw_widgets() -> None:
-    from dreamer_lite.course import alignment, dice, player, scale_fit, surprise, two_hot_mover
+    from dreamer_lite.course import (actor_lab, alignment, dice, fan, gradient_flow, player, returns, scale_fit, surprise,
+                                     two_hot_mover)
 
     (ASSETS / "widgets").mkdir(exist_ok=True)
     for make in (player.dream_player, alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
-                 two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer):
+                 two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer,
+                 gradient_flow.gradient_flow, fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
         (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
+    (ASSETS / "widgets" / "policy_map.png").write_bytes(actor_lab.policy_map(actor_lab.school(0, progress=False)).png)
 
 
 def run_notebooks(names: list[str]) -> None:

@@ -5,27 +5,36 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer_lite.course import actor_lab, fan, model_lab, returns
+from dreamer_lite.course.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.alignment import alignment_xray, cells
 from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
 from dreamer_lite.course.dice import dice_explorer, gradient
 from dreamer_lite.course.explore import Explorer, canvas, slider
+from dreamer_lite.course.fan import dream_fan
+from dreamer_lite.course.gradient_flow import draw_flow, flows, gradient_flow
 from dreamer_lite.course.player import Game, dream_player, drift
+from dreamer_lite.course.returns import return_mixer
+from dreamer_lite.course.run_view import episode_replay
 from dreamer_lite.course.scale_fit import error, fit, scale_explorer
 from dreamer_lite.course.surprise import causality_explorer, influence, surprise, surprise_meter
 from dreamer_lite.course.two_hot_mover import draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
 
-WIDGETS = [dream_player, alignment_xray, scale_explorer, two_hot_mover, peaks_explorer, dice_explorer, surprise_meter, causality_explorer]
+WIDGETS = [dream_player, alignment_xray, scale_explorer, two_hot_mover, peaks_explorer, dice_explorer, surprise_meter, causality_explorer,
+           gradient_flow, dream_fan, return_mixer, scale_toy, policy_map, episode_replay]
 
 
 def ends(control):
     if isinstance(control, ipywidgets.ToggleButtons):
         return list(control.options)
+    if isinstance(control, ipywidgets.Checkbox):
+        return [True, False]
     return [control.min, control.max]
 
 
 @pytest.mark.parametrize("make", WIDGETS, ids=lambda make: make.__name__)
 def test_every_control_to_its_ends(make):
-    explorer = make()
+    explorer = make(bundled_agent()) if make is episode_replay else make()
     assert explorer.png.startswith(b"\x89PNG") and len(explorer.alt) > 20
     for name, control in explorer.controls.items():
         assert control.description, f"{name} has no label"
@@ -135,3 +144,71 @@ def test_causality_is_a_triangle_and_off_by_one_is_not(what):
     assert torch.equal(moved, torch.ones_like(moved).triu().bool())
     if what == "action":
         assert (influence(what, 1) > 1e-6).tril(-1).any()
+
+
+def reached(loss, steps):
+    return {name for name, size in flows(steps)[loss].items() if size > 0}
+
+
+def test_gradients_flow_where_the_notebook_says():
+    assert reached("dyn", 1) == {"recurrent", "prior"} and reached("rep", 1) == {"encoder", "posterior", "recurrent"}
+    assert reached("dyn", 8) == {"encoder", "posterior", "recurrent", "prior"} and reached("rep", 8) == reached("rep", 1)
+    assert reached("actor", 8) == {"actor"} and reached("critic", 8) == {"critic"}
+    assert reached("replay_critic", 8) == {"encoder", "posterior", "recurrent", "critic"}
+    for loss, head in (("reconstruction", "decoder"), ("reward", "reward head"), ("continue", "continue head")):
+        assert reached(loss, 1) == {"encoder", "posterior", "recurrent", head}
+
+
+def test_a_right_guess_is_counted_as_right():
+    names = ("encoder", "posterior", "recurrent", "prior", "decoder", "critic", "actor")
+    guess = {name: name in ("recurrent", "prior") for name in names}
+    assert "7 of 7" in draw_flow("dyn", "1", "the gradients", **guess)[1]
+    assert "5 of 7" in draw_flow("dyn", "8", "the gradients", **guess)[1]
+    assert "needs more than one step" in draw_flow("actor", "1", "the gradients", **guess)[1]
+
+
+def test_batches_begin_anew_and_cross_no_length():
+    torch.manual_seed(0)
+    memory = random_stream(60)
+    batch = model_lab.sequences(memory, B=500, T=8)
+    assert batch["is_first"][:, 0].all() and batch["obs"].shape == (500, 8, 4)
+    assert torch.equal(memory.is_first, random_stream(60).is_first)  # the memory is as it was
+    rows = {tuple(row) for row in memory.obs[:52].tolist()}
+    assert {tuple(row) for row in batch["obs"][:, 0].tolist()} == rows
+
+
+def test_a_world_model_that_was_trained_dreams_better_than_a_fresh_one():
+    fresh, trained = (model_lab.errors(model_lab.train(0, steps, progress=False)) for steps in (0, 60))
+    assert trained["model"].mean() < 0.7 * fresh["model"].mean()
+    assert torch.equal(fresh["copy"], trained["copy"]) and trained["looking"].mean() < trained["model"].mean()
+
+
+def test_steps_true_ends_at_the_first_break():
+    assert fan.steps_true(torch.tensor([[0.1, 0.3, 0.1], [0.1, 0.1, 0.1], [0.5, 0.1, 0.1]]), 0.2).tolist() == [1, 3, 0]
+
+
+def test_the_same_actions_dream_the_same_real_future():
+    drift = fan.drifts(0)
+    assert drift["dream"].median(0).values[14] < 0.1 < drift["copy"].median(0).values[14]
+    assert fan.blind(watch(60).actions[1:], 0) == 59
+
+
+def test_returns_without_a_critic_have_no_bias_and_those_of_a_fresh_one_have_no_noise():
+    found = returns.spread("fresh", returns.LONG)
+    assert found.bias[20] < 0.2 < found.bias[0] and found.noise[0] < 0.05 < found.noise[20]
+    assert torch.allclose(found.error.square(), found.bias.square() + found.noise.square(), rtol=1e-4)
+    assert 5 < returns.truth().mean() < 25
+
+
+def test_shuffled_lessons_teach_nothing_and_right_ones_do():
+    taught = actor_lab.school(0, 60, progress=False)
+    assert actor_lab.test(taught.agent) > 3 * actor_lab.test(actor_lab.school(0, 60, shuffle=True, progress=False).agent)
+    same = bundled_agent().world_model.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in taught.agent.world_model.state_dict().items())
+    assert set(taught.snapshots) == {0, 10, 25, 50, 60}
+
+
+def test_the_return_scale_makes_large_rewards_alike():
+    ten, hundred = (actor_lab.toy(size, True)[-1] for size in (10.0, 100.0))
+    assert torch.allclose(ten, hundred, atol=0.02)
+    assert torch.equal(actor_lab.toy(0.01, True), actor_lab.toy(0.01, False))  # the floor

@@ -110,7 +110,7 @@ def draw_spread(lam: float, horizon: int, age: str) -> tuple[Figure, str]:
     one.fill_between(LAMBDAS, mean - deviation, mean + deviation, color=DREAM, alpha=0.25, linewidth=0)
     one.axhline(float(truth()[20]), color=REALITY, linestyle="--", label="truth")
     one.legend(fontsize=8)
-    every = tidy(figure.add_subplot(1, 2, 2), xlabel="λ", ylabel="error", title="all moments", ylim=(0, 10))
+    every = tidy(figure.add_subplot(1, 2, 2), xlabel="λ", ylabel="error", title="all moments", ylim=(0, 14))
     for name, colour, style in (("bias", OWN, "--"), ("noise", GREY, ":"), ("error", "black", "-")):
         every.plot(LAMBDAS, getattr(found, name), color=colour, linestyle=style, label=name)
     every.legend(fontsize=8)

@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "screenshots"  # not kept in git
-WIDGETS = {"00_a_dream_you_can_play": 1, "01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2}
+WIDGETS = {"00_a_dream_you_can_play": 1, "01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,
+           "06_world_model": 1, "07_imagination": 1, "08_critic": 1, "09_actor": 2}
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
          "--disable-sync").split()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,7 +26,7 @@ if CHROMIUM is None and not os.environ.get("DREAMER_BROWSER"):  # CI sets it: th
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own, with private settings, in a copy of the notebooks. Yields its address."""
+    """A JupyterLab of its own, with private settings, in a copy of the notebooks. Yields its address and that folder."""
     home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "notebooks", work, dirs_exist_ok=True)
     settings = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
@@ -39,7 +40,7 @@ def lab(tmp_path_factory):
         port = probe.getsockname()[1]
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
               "JUPYTER_RUNTIME_DIR": "runtime"}
-    environment = os.environ | {name: str(home / place) for name, place in places.items()}
+    environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"DREAMER_HOME": str(work)}
     with open(home / "log", "w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=test", "--allow-root",
@@ -53,7 +54,7 @@ def lab(tmp_path_factory):
                 time.sleep(0.25)
         else:
             raise TimeoutError((home / "log").read_text()[-2000:])
-        yield f"http://127.0.0.1:{port}/lab?token=test"
+        yield f"http://127.0.0.1:{port}/lab?token=test", work
     finally:
         server.terminate()
         server.wait(20)
@@ -68,7 +69,7 @@ def page(lab):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         page.set_default_timeout(30_000)
-        page.goto(lab)
+        page.goto(lab[0])
         page.wait_for_function("window.jupyterapp !== undefined")
         page.evaluate("window.jupyterapp.restored.then(() => true)")
         yield page
@@ -85,19 +86,54 @@ def wait_for(condition, seconds=60):
     return False
 
 
-@pytest.mark.parametrize("name", WIDGETS)
-def test_controls_change_the_picture(page, name):
+def open_and_run(page, name):
+    """Open a notebook, wait for its kernel, run all cells. Returns the panel."""
     page.evaluate(f"void jupyterapp.commands.execute('docmanager:open', {{path: '{name}.ipynb'}})")
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     panel.locator(".jp-Notebook .jp-Cell").first.wait_for()
     assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
     page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    return panel
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_controls_change_the_picture(page, name):
+    panel = open_and_run(page, name)
     boxes = panel.locator(".dreamer-explorer")
     last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
-    assert wait_for(lambda: boxes.count() == WIDGETS[name] and last.inner_text().strip("[]: ").isdigit(), 240)
+    assert wait_for(lambda: boxes.count() == WIDGETS[name] and last.inner_text().strip("[]: ").isdigit(), 600)
     assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     for i in range(WIDGETS[name]):
         move_and_look(boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}")
+    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
+
+
+def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
+    """Notebook 10: the dashboard moves; interrupting the kernel saves; running the cell again goes on where it was."""
+    card = lab[1] / "my_run" / "card.json"
+    panel = open_and_run(page, "10_cartpole")
+    cell = panel.locator(".jp-CodeCell", has_text="train_live(config")
+    picture = cell.locator(".jp-OutputArea img")
+
+    def watch_and_interrupt(shot):
+        shown = set()
+        assert wait_for(lambda: picture.count() == 1 and (shown.add(picture.get_attribute("src")) or len(shown) > 5), 120), "the dashboard stands still"
+        picture.scroll_into_view_if_needed()
+        picture.screenshot(path=str(SHOTS / f"10_cartpole_{shot}.png"))
+        before = card.stat().st_mtime if card.exists() else 0
+        page.evaluate("void jupyterapp.commands.execute('notebook:interrupt-kernel')")
+        assert wait_for(lambda: card.exists() and card.stat().st_mtime > before, 60), "the run was not saved"
+        return json.loads(card.read_text())
+
+    first = watch_and_interrupt("first")
+    assert not first["finished"] and first["env_steps"] > 500
+    assert wait_for(lambda: panel.get_by_text("the run was interrupted").count() > 0), "the next cell does not say what to do"
+    assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
+    cell.locator(".jp-InputArea-editor").click()
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
+    assert wait_for(lambda: cell.locator(".jp-InputPrompt").inner_text().strip() == "[*]:")
+    second = watch_and_interrupt("second")
+    assert second["env_steps"] > first["env_steps"] and second["train_steps"] > first["train_steps"]
     page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
 
 
@@ -114,12 +150,13 @@ def move_and_look(area, shot):
     picture.scroll_into_view_if_needed()
     area.screenshot(path=f"{shot}_before.png")
     controls = [*area.locator(".noUi-handle").all(), *area.locator(".widget-button").all()[:1],
-                *area.locator(".widget-toggle-buttons").locator("button").all()[1:2]]
+                *area.locator(".widget-toggle-buttons").locator("button:not(.mod-active)").all()[:1], *area.locator(".widget-checkbox input").all()[:1]]
     assert controls
     for control in controls:
         before = picture.get_attribute("src")
         control.focus()
-        for key in (["ArrowRight"] * 3 if "noUi" in control.get_attribute("class") else ["Enter"]):
+        kind = control.get_attribute("class") or control.get_attribute("type")
+        for key in ["ArrowRight"] * 3 if "noUi" in kind else ["Space"] if kind == "checkbox" else ["Enter"]:
             control.press(key)
         assert wait_for(lambda: picture.get_attribute("src") != before, 60), f"{shot.name}: the picture did not change"
         settle(picture)

@@ -190,28 +190,6 @@ def wrong_fit(**how: Any) -> Callable:
 
 EXERCISES = (
     Exercise(
-        "kl_losses", kl_losses, kl_cases, probe=kl_probe, kept_for="world_model:kl_losses",
-        mistakes=(
-            Mistake(wrong_split(stop=("", "")), "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep."),
-            Mistake(wrong_split(stop=("p", "q")), "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached."),
-            Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."),
-            Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
-            Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
-            Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
-            Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
-            Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
-            Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
-            Mistake(wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."),
-            Mistake(wrong_split(clip="minus"), "The free nats are subtracted. In the formula they are a floor: max(free, KL)."),
-            Mistake(wrong_split(clip="mean"), "The losses are averaged before the clip. Keep one value for each entry; the mean comes later."),
-            Mistake(wrong_split(how=lambda a, b: kl(a, b) / a.shape[-2]), "The KL is averaged over the groups. `kl` sums them, and so should this."),
-            Mistake(lambda q, p, free=1.0: tuple(split(q, p, 1.0)), "free_nats is not used: the floor is a fixed 1."),
-        ),
-        hints=("The same number twice, KL(posterior || prior). The two differ only in which side may move.",
-               "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
-               "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`"),
-    ),
-    Exercise(
         "continue_target", continue_target, target_cases, kept_for="world_model:continue_target",
         mistakes=(
             Mistake(lambda t, horizon=333: torch.where(t, 1 - 1 / horizon, 0.0), "It is reversed: a terminal step has target 0, every other one the discount."),
@@ -260,6 +238,28 @@ EXERCISES = (
                "`{\"reconstruction\": world_model.decoder.loss(world_model.decoder(feature), batch[\"obs\"]), \"reward\": two_hot_loss(world_model.reward_head(feature), "
                "batch[\"reward\"], world_model.bins), \"continue\": F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), "
                "continue_target(batch[\"is_terminal\"], world_model.horizon), reduction=\"none\")}`"),
+    ),
+    Exercise(
+        "kl_losses", kl_losses, kl_cases, probe=kl_probe, kept_for="world_model:kl_losses",
+        mistakes=(
+            Mistake(wrong_split(stop=("", "")), "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep."),
+            Mistake(wrong_split(stop=("p", "q")), "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached."),
+            Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."),
+            Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
+            Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
+            Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
+            Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
+            Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
+            Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
+            Mistake(wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."),
+            Mistake(wrong_split(clip="minus"), "The free nats are subtracted. In the formula they are a floor: max(free, KL)."),
+            Mistake(wrong_split(clip="mean"), "The losses are averaged before the clip. Keep one value for each entry; the mean comes later."),
+            Mistake(wrong_split(how=lambda a, b: kl(a, b) / a.shape[-2]), "The KL is averaged over the groups. `kl` sums them, and so should this."),
+            Mistake(lambda q, p, free=1.0: tuple(split(q, p, 1.0)), "free_nats is not used: the floor is a fixed 1."),
+        ),
+        hints=("The same number twice, KL(posterior || prior). The two differ only in which side may move.",
+               "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
+               "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`"),
     ),
     Exercise(
         "fit", fit, fit_cases, probe=fit_probe, tolerance=1e-3,

@@ -123,6 +123,23 @@ def weight_cases() -> list[tuple]:
 
 EXERCISES = (
     Exercise(
+        "dream_along", dream_along, along_cases,
+        mistakes=(
+            Mistake(wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."),
+            Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
+            Mistake(wrong_along(early=True), "Everything is one step late: it shows the state before the action. First take the step, then read."),
+            Mistake(wrong_along(late=True), "The actions are one step late: step t uses actions[:, t]."),
+            Mistake(wrong_along(carry=False), "The state is not carried on: every step starts from `start` again."),
+            Mistake(wrong_along(stack=0), "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1."),
+            Mistake(wrong_along(zero_z=True), "z is thrown away. The feature needs both h and z."),
+            Mistake(wrong_along(backwards=True), "The actions are taken in reverse order."),
+        ),
+        hints=("Like imagine, but the actions are given, and what is read is the observation.",
+               "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. Collect and stack along axis 1.",
+               "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, t])`, "
+               "`seen.append(world_model.predict_obs(state.feature))`. At the end `return torch.stack(seen, 1)`"),
+    ),
+    Exercise(
         "imagine", imagine, imagine_cases, probe=imagine_probe, kept_for="imagination:imagine",
         mistakes=(
             Mistake(wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."),
@@ -141,23 +158,6 @@ EXERCISES = (
                "`world_model.predict_continue(feature)`. Then `world_model.rssm.imagine_step(state, action)`, but not after the last.",
                "Collect `(feature, action, reward, goes_on)` in a list `steps`. After the loop: `features, actions, rewards, continues = (torch.stack(part, 1) for part in "
                "zip(*steps))` and `return Dream(world_model.rssm.state(features), features, actions, rewards, continues)`, all under `torch.no_grad()`."),
-    ),
-    Exercise(
-        "dream_along", dream_along, along_cases,
-        mistakes=(
-            Mistake(wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."),
-            Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
-            Mistake(wrong_along(early=True), "Everything is one step late: it shows the state before the action. First take the step, then read."),
-            Mistake(wrong_along(late=True), "The actions are one step late: step t uses actions[:, t]."),
-            Mistake(wrong_along(carry=False), "The state is not carried on: every step starts from `start` again."),
-            Mistake(wrong_along(stack=0), "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1."),
-            Mistake(wrong_along(zero_z=True), "z is thrown away. The feature needs both h and z."),
-            Mistake(wrong_along(backwards=True), "The actions are taken in reverse order."),
-        ),
-        hints=("Like imagine, but the actions are given, and what is read is the observation.",
-               "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. Collect and stack along axis 1.",
-               "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, t])`, "
-               "`seen.append(world_model.predict_obs(state.feature))`. At the end `return torch.stack(seen, 1)`"),
     ),
     Exercise(
         "step_weights", step_weights, weight_cases, letters="NH", kept_for="imagination:step_weights",
