@@ -49,7 +49,7 @@ class Config:
     envs: int = setting(1, "environments stepped side by side (official 16; with one, each failure is learned from before the next)")
     eval_every: int = setting(500, "environment steps between evaluations; 0: never")
     eval_episodes: int = setting(100, "episodes of an evaluation")
-    save_every: int = setting(2000, "environment steps between checkpoints")
+    save_every: int = setting(500, "environment steps between checkpoints")
 
     def __post_init__(self) -> None:
         zero_is_fine = {"seed", "rssm_dim", "warmup", "entropy", "imag_last", "eval_every", "learn_start", "average"}

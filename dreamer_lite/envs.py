@@ -94,8 +94,9 @@ class Envs:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Play each unfinished episode again. Exact for environments that are deterministic given their seed."""
         for i, (episode, done, history) in enumerate(zip(state["episode"], state["done"], state["history"])):
-            self.episode[i] = episode - 1
-            if episode >= 0:
+            self.episode[i] = episode
+            if episode >= 0:  # else not even the first has begun
+                self.episode[i] -= 1
                 self.reset_one(i)
             for action in history:
                 self.step_one(i, np.asarray(action, np.float32))

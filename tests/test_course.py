@@ -10,8 +10,9 @@ import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, setup, solution
-from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge
+from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge, outcome
 from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
+from dreamer_lite.course.exercises.n06_world_model import TOO_EARLY
 from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample, unimix as finished_unimix
 from dreamer_lite.rssm import State
@@ -34,6 +35,18 @@ def test_each_mistake_is_named_in_its_own_words(name, k):
     verdict = judge(EXERCISES[name], mistake.wrong)
     assert verdict.state == "not yet"
     assert mistake.words in verdict.words[0], verdict
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_mistakes_are_wrong_answers_and_not_just_broken_code(name):
+    """A mistake that raises would be confused with every other error."""
+    exercise = EXERCISES[name]
+    if exercise.judge:
+        return
+    cases = exercise.cases()
+    for mistake in exercise.mistakes:
+        if mistake.words != TOO_EARLY:
+            assert sum(outcome(exercise, mistake.wrong, case) is not None for case in cases) >= len(cases) / 3, mistake.words
 
 
 def test_there_are_five_mistakes_per_exercise_and_each_has_its_own_words():
@@ -185,7 +198,7 @@ def fit(world_model, optimizer, batch, scales):
     total = torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()
     total.backward()
     optimizer.step()
-    return total
+    return total.data.clone()
 
 
 @torch.no_grad()
@@ -244,7 +257,7 @@ def log_prob(policy, action):
 
 
 def update(return_scale, returns):
-    low, high = returns.flatten().quantile(0.05), returns.flatten().quantile(0.95)
+    low, high = (returns.flatten().quantile(float(level)) for level in return_scale.levels)
     rate = return_scale.rate
     return_scale.range = (1 - rate) * return_scale.range + rate * torch.stack([low, high])
     return torch.maximum(torch.tensor(return_scale.limit), return_scale.range.diff()[0])
@@ -344,7 +357,7 @@ WILD = {
     "unknown name": (lambda x: simlog(x), "NameError"),  # noqa: F821
     "itself": (calls_itself, "without an end"),
     "exit": (leaves, "SystemExit"),
-    "detached": (lambda x: finished_symlog(x).detach(), "no gradient"),
+    "detached": (lambda x: finished_symlog(x).detach(), "o gradient"),
     "shape": (lambda x: finished_symlog(x)[..., :1], "shape"),
     "huge": (lambda x: torch.zeros(10**15), "raised"),
     "tampers": (tampers, "raised"),
@@ -465,6 +478,71 @@ def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch
     assert "does not run" in kept("symlog")[1]
 
 
+def test_keep_leaves_the_good_version_when_a_new_one_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
+    keep(symlog)
+    good = (tmp_path / "my_parts" / "symlog.py").read_text()
+    alone = lambda x: symexp.__globals__["symlog"](x)  # noqa: E731
+    alone.__name__ = "symlog"
+    keep(alone)
+    out = capsys.readouterr().out
+    assert "not kept" in out and "still there" in out and (tmp_path / "my_parts" / "symlog.py").read_text() == good
+
+
+@pytest.mark.parametrize("source, words", [
+    ("pass", "does not define `symlog`"), ("", "does not define"), ("def simlog(x):\n    return x\n", "does not define"),
+    ("while True:\n    pass\n", "does not come to an end"), ("import sys\nsys.exit(3)\n", "SystemExit"), ("def symlog(x)\n", "SyntaxError"),
+    ("def symlog(x):\n    return x\n", "is not right"), ("def symlog(x):\n    ...\n", "It is blank"), ("def symlog(x):\n    return simlog(x)\n", "NameError"),
+    ("from dreamer_lite.symlog import symlog as ours\ndef symlog(x):\n    import dreamer_lite.symlog as m\n    return m.symlog(x)\n", "without an end")])
+def test_a_kept_file_must_stand_on_its_own(tmp_path, monkeypatch, source, words):
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
+    monkeypatch.setattr("dreamer_lite.course.notebook.SECONDS", 0.5)
+    (tmp_path / "my_parts").mkdir()
+    (tmp_path / "my_parts" / "symlog.py").write_text(source)
+    version, problem = kept("symlog")
+    assert version is None and words in problem
+
+
+def test_calling_the_finished_method_is_no_answer():
+    for name, version in (("log_prob", lambda policy, action: policy.log_prob(action)), ("update", lambda scale, returns: scale.update(returns))):
+        verdict = judge(EXERCISES[name], version)
+        assert verdict.state == "not yet" and "without an end" in " ".join(verdict.words)
+
+
+def test_another_default_is_told():
+    def lambda_return(rewards, continues, values, bootstrap, lam=0.5):
+        return EXERCISES["lambda_return"].finished(rewards, continues, values, bootstrap, lam)
+
+    assert "default of `lam` is 0.5" in judge(EXERCISES["lambda_return"], lambda_return).words[0]
+
+
+def test_dreams_must_use_each_throw_of_the_dice_once():
+    @torch.no_grad()
+    def two_throws(world_model, actor, start, horizon):
+        state, features, actions = start, [], []
+        for t in range(horizon + 1):
+            features.append(state.feature)
+            actions.append(actor(state.feature).sample())
+            if t < horizon:
+                state = world_model.rssm.imagine_step(state, actor(state.feature).sample())
+        features = torch.stack(features, 1)
+        return Dream(world_model.rssm.state(features), features, torch.stack(actions, 1),
+                     world_model.predict_reward(features), world_model.predict_continue(features))
+
+    assert judge(EXERCISES["imagine"], two_throws).state == "not yet"
+    plain = judge(EXERCISES["imagine"], lambda *case: tuple(EXERCISES["imagine"].finished(*case)))
+    assert "a Dream is expected" in plain.words[0]
+    assert "a Carry is expected" in judge(EXERCISES["act"], lambda *case: tuple(EXERCISES["act"].finished(*case))).words[0]
+
+
+def test_one_environment_is_enough_to_act():
+    def squeezed(agent, obs, is_first, carry, greedy=False):
+        state, action = EXERCISES["act"].finished(agent, obs, is_first, carry, greedy)
+        return Carry(State(state.h.squeeze(), state.z.squeeze()), action)
+
+    assert judge(EXERCISES["act"], squeezed).state == "not yet"
+
+
 def test_keep_tells_of_names_that_only_the_notebook_has(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     keep(two_hot_loss)  # uses finished_two_hot, a name of this file
@@ -489,13 +567,18 @@ def test_a_mistake_must_be_wrong():
     assert list(NOTEBOOKS) == [f"{number:02d}" for number in range(11)]
 
 
-def test_code_that_writes_into_its_inputs_does_no_harm():
+def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
     def in_place(state, action, is_first):
         state.h[is_first], state.z[is_first], action[is_first] = 0, 0, 0
         return state, action
 
-    state, action, is_first = case = EXERCISES["reset"].cases()[0]
+    def overwrites(world_model, feature, batch):
+        batch["reward"] = batch["reward"] * 1.5
+        return EXERCISES["prediction_losses"].finished(world_model, feature, batch)
+
+    state, action, is_first = EXERCISES["reset"].cases()[0]
     before = state.h.clone(), state.z.clone(), action.clone()
-    EXERCISES["reset"].run(in_place, case)
-    assert all(torch.equal(a, b) for a, b in zip(before, (*state, action)))
-    assert judge(EXERCISES["reset"], in_place).state == "right"
+    for name, version in (("reset", in_place), ("prediction_losses", overwrites), ("step_weights", lambda c: c.cumprod_(1)[:, :-1])):
+        verdict = judge(EXERCISES[name], version)
+        assert verdict.state == "not yet" and "writes into its input" in verdict.words[0]
+    assert all(torch.equal(a, b) for a, b in zip(before, (state.h, state.z, action)))

@@ -16,7 +16,8 @@ from dreamer_lite.course import keep, run_view
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.course.dashboard import Dashboard, train_live
 from dreamer_lite.course.exercises import EXERCISES
-from dreamer_lite.course.parts import Part, homes, installed, my_parts
+from dreamer_lite.course.checker import homes
+from dreamer_lite.course.parts import Part, installed, my_parts
 from dreamer_lite.train import Training, train
 import test_course as answers
 
@@ -195,8 +196,23 @@ def test_interrupting_saves_and_the_same_cell_goes_on_to_the_same_end(tmp_path, 
 
 def test_a_run_with_other_settings_is_not_gone_on_with(tmp_path):
     train_live(SHORT, tmp_path / "run", device="cpu")
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="other settings .seed was 0 and is 3"):
         train_live(Config.preset("debug", steps=200, seed=3), tmp_path / "run", device="cpu")
+
+
+def test_a_run_that_cannot_be_gone_on_with_says_what_to_do(tmp_path):
+    run = tmp_path / "my_run"
+    train_live(SHORT, run, device="cpu")
+    (run / "checkpoint.pt").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="delete the folder my_run"):
+        train_live(SHORT, run, device="cpu")
+    (run / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match="delete the folder my_run"):
+        train_live(SHORT, run, device="cpu")
+    (run / "checkpoint.pt").touch()
+    (run / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json cannot be read"):
+        train_live(SHORT, run, device="cpu")
 
 
 def test_the_dream_beside_reality_is_that_of_the_model():

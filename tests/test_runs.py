@@ -25,7 +25,7 @@ from dreamer_lite.bench import main as bench_main
 from dreamer_lite.bench import make_batch
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.evaluate import evaluate, open_loop
-from dreamer_lite.train import Training, train
+from dreamer_lite.train import Training, prepare_folder, train
 
 ROOT = Path(__file__).parent.parent
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
@@ -250,6 +250,17 @@ def test_foreign_damaged_and_hostile_checkpoints_are_refused(uninterrupted, tmp_
             checkpoint.load(name)
         assert "\n" not in str(error.value)
     assert not Path("hostile_code_ran").exists()
+
+
+def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path):
+    """The checkpoint written before the first step is as good as any."""
+    config = Config.preset("debug", steps=100)
+    training = Training(config)
+    prepare_folder(tmp_path / "killed", training, False)
+    train(config, tmp_path / "killed", resume=True, progress=False)
+    train(config, tmp_path / "whole", progress=False)
+    a, b = (checkpoint.load(tmp_path / name)[0].optimizer.weights for name in ("killed", "whole"))
+    assert torch.equal(a, b)
 
 
 def test_an_agent_without_a_run_cannot_be_resumed(tmp_path, capsys):

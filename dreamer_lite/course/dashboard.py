@@ -26,6 +26,7 @@ from .parts import Part, installed
 WIDTH, HEIGHT = 1140, 480  # pixels, shown at two thirds of that size
 BACK = 15  # steps for which the dream beside reality has not looked
 SHARE = 0.05  # of the training time that the dashboard may take, at most
+ANEW = "to begin anew, delete the folder my_run"
 LOSSES = {"reconstruction": DREAM, "reward": POSTERIOR, "continue": OWN, "critic": REALITY}
 
 
@@ -168,6 +169,13 @@ def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, o
     pen.line([(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))], fill="black", width=7)
 
 
+def read_config(out: Path) -> dict[str, Any]:
+    try:
+        return json.loads((out / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{out.name}/config.json cannot be read ({error}); {ANEW}") from error
+
+
 def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto") -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
@@ -175,15 +183,21 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
     """
     out, dashboard, seen = Path(out), Dashboard(), []
     resume = (out / "checkpoint.pt").exists()
-    if resume and json.loads((out / "config.json").read_text()) != config.to_dict():
-        raise ValueError(f"{out.name} holds a run with other settings; delete that folder, or give another name")
+    if resume:
+        before, now = read_config(out), config.to_dict()
+        other = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
+        if other:
+            raise ValueError(f"{out.name} holds a run with other settings ({', '.join(other[:3])}); {ANEW}")
 
     def look(training: Training) -> None:
         seen[:] = [training]
         dashboard(training)
 
     with installed(parts):
-        card = train(config, out, use_device(device), resume=resume, progress=False, on_step=look)
+        try:
+            card = train(config, out, use_device(device), resume=resume, progress=False, on_step=look)
+        except ValueError as error:
+            raise ValueError(f"{error}. {ANEW.capitalize()}") if not seen else error
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {"dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from .checker import Exercise, judge
+from .checker import SECONDS, Exercise, TookTooLong, deadline, judge
 from .exercises import EXERCISES
 
 COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
@@ -66,7 +66,9 @@ def hint(name: str) -> None:
     level = min(shown.get(exercise.name, 0) + 1, 3)
     shown[exercise.name] = level
     last = f"That was the last hint; <code>solution(\"{exercise.name}\")</code> shows the finished code." if level == 3 else ""
-    say(f"{exercise.name}: hint {level} of 3", [code(exercise.hints[level - 1])] + [last] * bool(last), "#0072B2")
+    text = exercise.hints[level - 1]
+    text = text.replace("`, `", "`\n`") if level == 3 else text  # the last one is code: one statement a line
+    say(f"{exercise.name}: hint {level} of 3", [code(text)] + [last] * bool(last), "#0072B2")
 
 
 def solution(name: str) -> None:
@@ -98,15 +100,20 @@ def keep(version: Callable) -> None:
                    COLOURS["not yet"])
     file = home("my_parts") / f"{exercise.name}.py"
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = file.read_text(encoding="utf-8") if file.is_file() else None
         file.write_text(source, encoding="utf-8")
     except OSError as error:
-        return say(f"{exercise.name}: not kept", [f"{escape(str(file))} can't be written: {escape(str(error))}"], COLOURS["not yet"])
+        return say(f"{exercise.name}: not kept", [f"my_parts/{file.name} can't be written: {escape(str(error))}"], COLOURS["not yet"])
     _, problem = kept(exercise.name)
     if problem:
-        file.unlink()
-        return say(f"{exercise.name}: not kept", [escape(problem)], COLOURS["not yet"])
-    say(f"{exercise.name}: kept", [f"Saved as <code>{escape(file.as_posix())}</code>. Notebook 10 trains with it."], COLOURS["right"])
+        if before is None:
+            file.unlink()
+        else:
+            file.write_text(before, encoding="utf-8")
+        more = ["What was kept before is still there."] * (before is not None)
+        return say(f"{exercise.name}: not kept", [code(problem)] + more, COLOURS["not yet"])
+    say(f"{exercise.name}: kept", [f"Saved as <code>my_parts/{escape(file.name)}</code>. Notebook 10 trains with it."], COLOURS["right"])
 
 
 def kept(name: str) -> tuple[Callable | None, str | None]:
@@ -115,19 +122,28 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
     file = home("my_parts") / f"{name}.py"
     if not file.is_file():
         return None, None
+    where = f"my_parts/{file.name}"
     module = importlib.import_module(exercise.finished.__module__)
-    names = {**{other: e.finished for other, e in EXERCISES.items()}, **vars(module), "torch": torch, "np": np, "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
+    names = {**{other: e.finished for other, e in EXERCISES.items()}, **vars(module), "torch": torch, "np": np,
+             "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
+    names.pop(name, None)
     try:
-        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
-    except Exception as error:
-        return None, f"{file.as_posix()} does not run: {type(error).__name__}: {error}"
-    version = names.get(name)
-    verdict = judge(exercise, version)
+        with deadline(SECONDS):
+            exec(compile(file.read_text(encoding="utf-8"), where, "exec"), names)
+    except TookTooLong:
+        return None, f"{where} does not come to an end."
+    except (Exception, SystemExit) as error:
+        return None, f"{where} does not run: {type(error).__name__}: {error}"
+    if name not in names:
+        return None, f"{where} does not define `{name}`."
+    verdict = judge(exercise, names[name])
     if verdict.state == "right":
-        return version, None
-    why = " ".join(verdict.words) or "it is blank"
-    return None, (f"{file.as_posix()} is not right on its own: {why} It may use only torch, np, F, nn, the functions of other exercises and what the "
-                  f"module {exercise.finished.__module__} imports; put helpers inside the function.")
+        return names[name], None
+    why = " ".join(verdict.words) or "It is blank."
+    if "NameError" in why:
+        why += (f" On its own it may use torch, np, F, nn, the functions of other exercises and what the module {exercise.finished.__module__} "
+                "imports; put other helpers inside the function.")
+    return None, f"{where} is not right: {why}"
 
 
 def self_check() -> bool:

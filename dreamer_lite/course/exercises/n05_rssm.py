@@ -9,6 +9,8 @@ from ...latents import sample, unimix
 from ...rssm import RSSM, State, gru
 from ..checker import Exercise, Mistake
 
+right_posterior = RSSM.posterior  # while a reader's version is judged, the class has that one
+
 
 def reset(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor]:
     """Forget everything where an episode begins. state: h (B, D), z (B, S, K); action: (B, A); is_first: (B,)."""
@@ -142,9 +144,9 @@ EXERCISES = (
             Mistake(lambda m, h, x: m.posterior_net(torch.cat([x, h], -1)).unflatten(-1, (m.groups, m.classes)), "Tokens and memory are swapped: h first, then the tokens."),
             Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)), "The logits are still flat. Give them their axes: S groups, K classes."),
             Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)), "Groups and classes are swapped: (…, S, K)."),
-            Mistake(lambda m, h, x: m.posterior(h, x).softmax(-1), "These are probabilities. Logits are wanted; unimix makes probabilities of them later."),
-            Mistake(lambda m, h, x: unimix(m.posterior(h, x), m.mix), "unimix is applied already. Logits are wanted; probabilities come later."),
-            Mistake(lambda m, h, x: m.posterior(torch.zeros_like(h), x), "The memory is not used: the posterior sees h and the tokens."),
+            Mistake(lambda m, h, x: right_posterior(m, h, x).softmax(-1), "These are probabilities. Logits are wanted; unimix makes probabilities of them later."),
+            Mistake(lambda m, h, x: unimix(right_posterior(m, h, x), m.mix), "unimix is applied already. Logits are wanted; probabilities come later."),
+            Mistake(lambda m, h, x: right_posterior(m, torch.zeros_like(h), x), "The memory is not used: the posterior sees h and the tokens."),
         ),
         hints=("The posterior sees memory and observation, side by side, and answers with one die per group.",
                "`torch.cat([h, tokens], -1)` goes into `rssm.posterior_net`. The result is flat; `unflatten` gives it its two axes.",

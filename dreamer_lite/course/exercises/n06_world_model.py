@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from ...latents import kl, unimix
-from ...two_hot import two_hot_loss
+from ...two_hot import two_hot_bins, two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
-from ..checker import Exercise, Mistake
+from ..checker import Complaint, Exercise, Mistake
 
+right_losses = WorldModel.prediction_losses  # while a reader's version is judged, the class has that one
 SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
 
 
@@ -64,7 +65,7 @@ def split(q: Tensor, p: Tensor, free: float = 1.0, *, stop: tuple = ("q", "p"), 
         value = how(a, b)
         found.append({"min": value.clamp(min=free), "max": value.clamp(max=free), "none": value,
                       "minus": (value - free).clamp(min=0), "mean": value.mean().clamp(min=free),
-                      "add": value + free}[clip])
+                      "add": value + free, "zero": value * (value > free)}[clip])
     return found[0], found[1]
 
 
@@ -82,6 +83,7 @@ def flat(is_terminal: Tensor) -> Tensor:
 
 def tiny_model() -> WorldModel:
     model = WorldModel(3, 2, 8, 5, 2, 3, 6, blocks=2, layers=1, bins=11, horizon=50)
+    model.bins = two_hot_bins(11, 4.0)
     for parameter in model.parameters():
         parameter.data += torch.randn_like(parameter) * 0.2
     return model
@@ -104,7 +106,9 @@ def prediction_probe(version: Callable, model: WorldModel, feature: Tensor, batc
         return dict.fromkeys(("the dictionary", *(f"the {name} loss" for name in names), "the gradient at the feature"), out)
     missing = [name for name in names if name not in out]
     if missing:
-        raise ValueError(f"the dictionary has no entry {missing[0]!r}; it has {', '.join(map(repr, out)) or 'none'}")
+        raise Complaint(f"The dictionary has no entry {missing[0]!r}; it has {', '.join(map(repr, out)) or 'none'}.")
+    if len(out) > len(names):
+        raise Complaint(f"The dictionary has more than the three losses: {', '.join(map(repr, out))}.")
     found: dict[str, Any] = {"the dictionary": {}} | {f"the {name} loss": out[name] for name in names}
     whole = [loss.sum() for loss in found.values() if isinstance(loss, Tensor) and loss.requires_grad]
     gradient = torch.autograd.grad(sum(whole), feature, allow_unused=True)[0] if whole else None
@@ -112,7 +116,7 @@ def prediction_probe(version: Callable, model: WorldModel, feature: Tensor, batc
 
 
 def predicted(model: WorldModel, feature: Tensor, batch: dict[str, Tensor], **change: Callable) -> dict[str, Tensor]:
-    return model.prediction_losses(feature, batch) | {name: make(model, feature, batch) for name, make in change.items()}
+    return right_losses(model, feature, batch) | {name: make(model, feature, batch) for name, make in change.items()}
 
 
 def wrong_continue(make: Callable) -> Callable:
@@ -128,12 +132,12 @@ def flipped(b: dict[str, Tensor], horizon: float) -> Tensor:
 
 
 def fit_cases() -> list[tuple]:
-    uneven = {"reconstruction": 2.0, "reward": 0.5, "continue": 1.5, "dyn": 1.0, "rep": 0.1}
+    uneven = {"rep": 0.1, "continue": 1.5, "dyn": 1.0, "reward": 0.5, "reconstruction": 2.0}  # in another order than the losses
     return [(tiny_model(), 0.01, tiny_batch(2, 3), SCALES), (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
             (tiny_model(), 0.01, tiny_batch(4, 2), uneven)]
 
 
-TOO_EARLY = "optimizer.step() runs before backward, which then finds other weights than those of the loss"
+TOO_EARLY = "optimizer.step() runs before backward, which then finds other weights than those of the loss. One sum, one backward, one step."
 
 
 class Watched(torch.optim.SGD):
@@ -158,20 +162,25 @@ def fit_probe(version: Callable, model: WorldModel, rate: float, batch: dict[str
         except RuntimeError as error:
             if "inplace" not in str(error):
                 raise
-            raise RuntimeError(TOO_EARLY) from error
-        found[f"the loss of the {n} step"] = out.detach() if isinstance(out, Tensor) else out
+            raise Complaint(TOO_EARLY) from error
+        if isinstance(out, Tensor) and out.requires_grad:
+            raise Complaint("The loss comes back with its graph, which would keep all of it in memory: return `total.detach()`.")
+        found[f"the loss of the {n} step"] = out
         found[f"the number of optimizer steps after the {n} call"] = optimizer.steps
         found[f"the weights after the {n} step"] = torch.cat([p.detach().flatten() for p in model.parameters()])
     return found
 
 
 def fitted(model: WorldModel, optimizer: Any, batch: dict[str, Tensor], scales: dict[str, float], *, clear: bool = True, learn: bool = True,
-           early: bool = False, late: bool = False, pool: str = "mean", only: tuple = (), plain: bool = False, after: bool = False) -> Tensor:
+           early: bool = False, late: bool = False, pool: str = "mean", only: tuple = (), plain: bool = False, share: float = 1.0, twice: bool = False,
+           in_order: bool = False) -> Tensor:
     """A training step with one thing wrong."""
     if late:
         optimizer.zero_grad()
     losses, _, _ = model.loss(batch, model.rssm.initial(len(batch["obs"])))
-    total = sum((1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only)
+    if in_order:
+        scales = dict(zip(losses, scales.values()))
+    total = share * sum((1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only)
     if early:
         optimizer.step()
     if clear and not late:
@@ -179,8 +188,9 @@ def fitted(model: WorldModel, optimizer: Any, batch: dict[str, Tensor], scales: 
     total.backward()
     if late:
         optimizer.zero_grad()
-    if learn and not early:
-        optimizer.step()
+    for _ in range(2 if twice else 1):
+        if learn and not early:
+            optimizer.step()
     return total.detach()
 
 
@@ -199,6 +209,9 @@ EXERCISES = (
             Mistake(lambda t, horizon=333: flat(t) * (1 - 1 / 333), "The horizon is fixed at 333; use the argument."),
             Mistake(lambda t, horizon=333: t.float(), "This is the end, not the going on; and the discount is missing."),
             Mistake(lambda t, horizon=333: flat(t) * (1 - 1 / horizon) ** 2, "The discount counts twice."),
+            Mistake(lambda t, horizon=333: flat(t) * 0.99, "The discount is fixed at 0.99; it is 1 - 1/horizon."),
+            Mistake(lambda t, horizon=333: 1 - t.float() * (1 - 1 / horizon), "A bracket is off: the discount belongs to the steps that go on. This gives them 1, and terminal ones 1/horizon."),
+            Mistake(lambda t, horizon=333: flat(t) * horizon, "This multiplies by the horizon; the discount is 1 - 1/horizon."),
         ),
         hints=("Two cases: the episode ended here for good, or it goes on.",
                "0 where is_terminal, else 1 - 1/horizon. `torch.where` or a multiplication does it.",
@@ -226,11 +239,19 @@ EXERCISES = (
             Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(
                 m.predict_continue(f), continue_target(b["is_terminal"], m.horizon), reduction="none")),
                     "Sigmoid is applied twice: binary_cross_entropy_with_logits wants the logit itself."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, b["is_terminal"].float())), "The continue target is the end itself. It is 0 at an end, else the discount: continue_target."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b["is_terminal"], 100))), "The discount horizon is fixed at 100; use world_model.horizon."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(b["obs"], m.decoder(f))), "The arguments of decoder.loss are swapped: first the prediction, then the observation."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b["obs"])), "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f).softmax(-1), b["reward"], m.bins)), "two_hot_loss wants logits; these are probabilities already."),
+            Mistake(lambda m, f, b: {name: loss.mean() if name == "continue" else loss for name, loss in right_losses(m, f, b).items()}, "The continue loss is averaged: `reduction=\"none\"` keeps its shape."),
+            Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(m.continue_head(f), continue_target(b["is_terminal"], m.horizon)[..., None], reduction="none")),
+                    "The continue loss still has the logit's last axis: squeeze it, so that it is (B, T)."),
             Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b["is_first"], m.horizon))), "An episode's beginning is taken for its end: use is_terminal, not is_first."),
             Mistake(wrong_continue(lambda m, f, b: (m.predict_continue(f) - continue_target(b["is_terminal"], m.horizon)).square()),
                     "The continue head is learned by squared error; it is a coin, so binary cross-entropy."),
-            Mistake(lambda m, f, b: {name: loss.mean() for name, loss in m.prediction_losses(f, b).items()}, "The losses are averaged already. Keep (B, T); the mean comes later."),
-            Mistake(lambda m, f, b: m.prediction_losses(f.detach(), b), "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow."),
+            Mistake(lambda m, f, b: {name: loss.mean() for name, loss in right_losses(m, f, b).items()}, "The losses are averaged already. Keep (B, T); the mean comes later."),
+            Mistake(lambda m, f, b: right_losses(m, f.detach(), b), "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow."),
         ),
         hints=("Three heads read the same feature. Each has its own kind of loss, all of them from earlier notebooks.",
                "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and `F.binary_cross_entropy_with_logits(logit, "
@@ -248,6 +269,14 @@ EXERCISES = (
             Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
             Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
             Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, stop=("p", "q"), reverse=True)[1]), "The KL in rep is reversed: it is KL(posterior || prior) in both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free, stop=("q", "p"), reverse=True)[0], split(q, p, free)[1]), "The KL in dyn is reversed: it is KL(posterior || prior) in both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, clip="none")[1]), "rep lacks its free nats: the floor is under both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free, clip="none")[0], split(q, p, free)[1]), "dyn lacks its free nats: the floor is under both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], 0.1 * split(q, p, free)[1]), "rep is multiplied by 0.1 already. The weights come later, in the sum."),
+            Mistake(wrong_split(clip="zero"), "Below the free nats the loss becomes 0. It stays at the floor: max(free, KL)."),
+            Mistake(lambda q, p, free=1.0: tuple(loss.detach() for loss in split(q, p, free)), "Everything is detached: no gradient reaches either side."),
+            Mistake(lambda q, p, free=1.0: split(q.softmax(-1), p.softmax(-1), free), "softmax is applied to probabilities. posterior and prior are probabilities already."),
             Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
             Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
             Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
@@ -267,12 +296,15 @@ EXERCISES = (
             Mistake(wrong_fit(clear=False), "Old gradients pile up: call optimizer.zero_grad() before backward."),
             Mistake(wrong_fit(learn=False), "The weights never move: optimizer.step() is missing."),
             Mistake(wrong_fit(early=True), TOO_EARLY),
-            Mistake(wrong_fit(late=True), "optimizer.zero_grad() stands between backward and step: it wipes the gradients before they are used."),
+            Mistake(wrong_fit(late=True), "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between backward and step and wipes it."),
             Mistake(wrong_fit(pool="sum"), "The losses are summed over the batch. Take the mean, so that the batch size does not change the step."),
             Mistake(wrong_fit(plain=True), "The scales are not used: total is the sum of scale · mean loss."),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue")), "dyn and rep are missing from the sum."),
             Mistake(wrong_fit(only=("reconstruction",)), "Only the reconstruction is trained; sum all losses in the dictionary."),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue", "dyn")), "rep is missing from the sum."),
+            Mistake(wrong_fit(share=0.2), "The five losses are averaged; they are added."),
+            Mistake(wrong_fit(twice=True), "The optimizer steps twice; once is enough."),
+            Mistake(wrong_fit(in_order=True), "Scales and losses are paired by their order. Pair them by name: scales[name] * losses[name].mean()."),
         ),
         hints=("Five lines: losses, their weighted sum, clear the gradients, go backward, step.",
                "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start is `world_model.rssm.initial(B)`.",

@@ -8,7 +8,7 @@ import torch
 from ...critic import critic_loss, lambda_return
 from ...symlog import symlog
 from ...two_hot import two_hot_bins, two_hot_loss, two_hot_mean
-from ..checker import Exercise, Mistake
+from ..checker import Complaint, Exercise, Mistake
 
 
 def dream_returns(rewards: Tensor, continues: Tensor, values: Tensor, lam: float = 0.95) -> Tensor:
@@ -31,19 +31,27 @@ def shifted(x: Tensor, by: int) -> Tensor:
 
 
 def returned(r: Tensor, c: Tensor, v: Tensor, boot: Tensor, lam: Any = 0.95, *, swap: bool = False, discount: float = 1.0, outside: bool = False,
-             forward: bool = False, stack: int = 1, all_lambda: bool = False, scalar: bool = False, flip: bool = False) -> Tensor:
+             forward: bool = False, stack: int = 1, all_lambda: bool = False, scalar: bool = False, flip: bool = False,
+             bracket: bool = False, long: bool = False, still: bool = False) -> Tensor:
     """lambda_return with one thing wrong."""
     if scalar and isinstance(lam, Tensor):
         raise ValueError("one number wanted")
-    mix = 1 - lam if swap else torch.ones(()) * lam
+    mix = torch.as_tensor(lam, dtype=r.dtype)
+    mix = 1 - mix if swap else mix
     mix = mix if mix.ndim == 2 else mix.expand_as(r)
     found, last = [], boot
     for t in range(r.shape[1]) if forward else reversed(range(r.shape[1])):
         ahead = (1 - mix[:, t]) * v[:, t] + mix[:, t] * last
         if all_lambda:
             ahead = v[:, t] + mix[:, t] * last
-        last = c[:, t] * (r[:, t] + discount * ahead) if outside else r[:, t] + discount * c[:, t] * ahead
-        found.append(last)
+        if bracket:
+            last = r[:, t] + c[:, t] * (1 - mix[:, t]) * v[:, t] + mix[:, t] * last
+        else:
+            now = c[:, t] * (r[:, t] + discount * ahead) if outside else r[:, t] + discount * c[:, t] * ahead
+            last = last if still else now
+        found.append(now if still else last)
+    if long:
+        found.insert(0, boot)
     return torch.stack(found if flip or forward else found[::-1], stack)
 
 
@@ -81,7 +89,7 @@ def critic_probe(version: Callable, logits: Tensor, *rest: Any) -> dict:
     if not isinstance(out, Tensor):
         return {"the result": out, "the gradient at the logits": out}
     if not out.requires_grad:
-        raise ValueError("no gradient reaches the logits, so the critic can't learn")
+        raise Complaint("No gradient reaches the logits, so the critic can't learn.")
     return {"the result": out, "the gradient at the logits": torch.autograd.grad(out.sum(), logits)[0]}
 
 
@@ -106,6 +114,11 @@ EXERCISES = (
             Mistake(wrong_return(swap=True), "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value."),
             Mistake(wrong_return(outside=True), "The continue multiplies the reward too. The reward has arrived; only what follows is discounted."),
             Mistake(wrong_return(discount=1 - 1 / 333), "The discount counts twice: it is inside the continues already."),
+            Mistake(wrong_return(discount=0.99), "There is an extra 0.99: the discount is inside the continues already."),
+            Mistake(wrong_return(bracket=True), "A bracket is missing: the continue fades both, the value and the longer look."),
+            Mistake(wrong_return(still=True), "The longer look is always the bootstrap: R must be carried on from step to step."),
+            Mistake(wrong_return(long=True), "There are H + 1 returns: the bootstrap itself is not one of them."),
+            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 0], "Only the first return comes back. All of them are wanted, (N, H)."),
             Mistake(wrong_return(forward=True), "The loop runs forwards. R_t needs R_{t+1}, so begin at the end."),
             Mistake(wrong_return(flip=True), "The returns come out in reverse order: the loop runs backwards, so turn the list round before stacking."),
             Mistake(wrong_return(stack=0), "Stacked along axis 0: the result is (H, N). The batch comes first: stack along axis 1."),
@@ -136,10 +149,12 @@ EXERCISES = (
             Mistake(wrong_slices(c=BEFORE), "The continues are one step late: what follows step t is continues[:, t + 1]."),
             Mistake(wrong_slices(v=BEFORE), "The values are one step late: step t leads to state t + 1, and its value is values[:, t + 1]."),
             Mistake(wrong_slices(BEFORE, BEFORE, BEFORE), "All three are one step late: what step t brings lies at t + 1. Cut off the first, not the last."),
-            Mistake(wrong_slices(boot=-2), "The bootstrap is one state early: the dream ends in state H, values[:, -1]."),
+            Mistake(wrong_slices(boot=-2), "The bootstrap is the last value but one: the dream ends in state H, values[:, -1]."),
             Mistake(wrong_slices(boot=0), "The bootstrap is the value of the start; it should be that of the last state."),
             Mistake(wrong_slices(slice(None), slice(None), slice(None)), "All H + 1 entries are used: the start's own reward belongs to the past. Cut off the first."),
             Mistake(lambda R, C, V, lam=0.95: dream_returns(R, C, V), "lam is not passed on."),
+            Mistake(lambda R, C, V, lam=0.95: dream_returns(R, 0.99 * C, V, lam), "There is an extra 0.99: the discount is inside the continues already."),
+            Mistake(lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], torch.zeros(len(R)), lam), "The bootstrap is 0: the dream stops, the episode does not. It is the value of the last state."),
             Mistake(lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) - V[:, :-1], "The value is subtracted already: that is the advantage, which comes in notebook 09."),
         ),
         hints=("lambda_return wants what ARRIVES after each step. In a dream, index t belongs to state t.",
@@ -152,7 +167,7 @@ EXERCISES = (
             Mistake(lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b), "The slow critic is missing: add the loss to slow_values."),
             Mistake(wrong_critic(weigh="none"), "The weights are not used: what comes after an imagined end must count nothing."),
             Mistake(wrong_critic(weigh="main"), "The slow critic's term is not weighted; both are."),
-            Mistake(wrong_critic(first=1), "The logits are one state late: returns[:, t] belongs to state t, so cut off the last logits, not the first."),
+            Mistake(wrong_critic(first=1), "The logits are those of the next state: returns[:, t] belongs to state t, so cut off the last logits, not the first."),
             Mistake(wrong_critic(target=lambda l, r, b: two_hot_loss(l, symlog(r), b)), "The returns are squashed by symlog first. The bins are raw values."),
             Mistake(wrong_critic(target=lambda l, r, b: (two_hot_mean(l, b) - r).square()), "The return is learned by squared error; it is a two-hot classification."),
             Mistake(wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).square()), "The slow critic's term is a squared error; it is two_hot_loss too."),
@@ -160,7 +175,10 @@ EXERCISES = (
             Mistake(lambda l, r, s, b, w: critic_loss(l, r, s, b, w).mean(), "The losses are averaged already. Keep (N, H); the mean comes later."),
             Mistake(lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], s[:, :-1], b), "Only the slow critic is followed; the returns are missing."),
             Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) - two_hot_loss(l[:, :-1], s[:, :-1], b)), "The slow critic's term is subtracted; it is added, to hold the critic back."),
-            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, 1:], b)), "slow_values are one state late: slow_values[:, t] belongs to state t, like the logits."),
+            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, 1:], b)), "The slow values are those of the next state: slow_values[:, t] belongs to state t, like the logits."),
+            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, 1:], s[:, 1:], b)), "The first state is cut off from both. Here it is the last one that has no return."),
+            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1].softmax(-1), r, b) + two_hot_loss(l[:, :-1].softmax(-1), s[:, :-1], b)), "two_hot_loss wants logits; these are probabilities already."),
+            Mistake(lambda l, r, s, b, w: -critic_loss(l, r, s, b, w), "The minus is too much: two_hot_loss is a loss already."),
             Mistake(lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2, "The two losses are averaged; they are added."),
         ),
         hints=("Two targets for the same logits: the λ-return, and what the slow critic says. Weighted as the dream counts them.",

@@ -6,7 +6,7 @@ from torch import Tensor
 import torch
 
 from ...actor import Categorical, ReturnScale, actor_loss
-from ..checker import Exercise, Mistake
+from ..checker import Complaint, Exercise, Mistake
 
 
 def advantages(returns: Tensor, values: Tensor, scale: Tensor) -> Tensor:
@@ -28,18 +28,20 @@ def log_prob_probe(version: Callable, logits: Tensor, action: Tensor) -> dict:
     if not isinstance(out, Tensor):
         return {"the result": out, "the gradient at the logits": out}
     if not out.requires_grad:
-        raise ValueError("no gradient reaches the policy, so it can't learn")
+        raise Complaint("No gradient reaches the policy, so it can't learn.")
     return {"the result": out, "the gradient at the logits": torch.autograd.grad(out.sum(), logits)[0]}
 
 
 def scale_cases() -> list[tuple]:
-    return [(torch.randn(1, 40, 5) * 30, 0.5, 1.0), (torch.randn(3, 64) * 100 + 7, 0.1, 1.0), (torch.rand(4, 50) * 0.1, 0.3, 2.0),
-            (torch.randn(5, 10, 3) ** 3 * 20, 0.02, 1.0)]
+    usual = (0.05, 0.95)
+    return [(torch.randn(1, 40, 5) * 30, 0.5, 1.0, usual), (torch.randn(3, 64) * 100 + 7, 0.1, 1.0, usual),
+            (torch.rand(4, 50) * 0.1, 0.3, 2.0, usual), (torch.randn(5, 10, 3) ** 3 * 20, 0.02, 1.0, usual),
+            (torch.randn(2, 80) * 50, 0.2, 1.0, (0.15, 0.8))]
 
 
-def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float) -> dict:
+def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float, levels: tuple) -> dict:
     """One batch after the other: the scales that come back, and the range in the end."""
-    scale, found = ReturnScale(rate, limit), []
+    scale, found = ReturnScale(rate, limit, *levels), []
     for batch in batches:
         out = version(scale, batch)
         if not isinstance(out, Tensor):
@@ -48,22 +50,21 @@ def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float) -
     return {"the scale": torch.stack(found), "the stored range": scale.range.clone()}
 
 
-def updated(scale: ReturnScale, returns: Tensor, *, levels: tuple = (0.05, 0.95), late: bool = False, running: bool = True, reverse: bool = False,
-            floor: str = "min", spread: Callable | None = None, store_floor: bool = False, axis: bool = False) -> Tensor:
+def updated(scale: ReturnScale, returns: Tensor, *, levels: tuple = (), late: bool = False, running: bool = True, reverse: bool = False,
+            floor: str = "min", spread: Callable | None = None, rate: float = 0.0, down: bool = False, batch: bool = False) -> Tensor:
     """ReturnScale.update with one thing wrong."""
     before = scale.range[1] - scale.range[0]
-    if axis:
-        now = torch.quantile(returns, torch.tensor(levels), 0).flatten(1).mean(1)
-    else:
-        now = torch.quantile(returns.flatten(), torch.tensor(levels))
+    levels, rate = torch.tensor(levels) if levels else scale.levels, rate or scale.rate
+    now = torch.quantile(returns.flatten(), levels)
     if spread:
         now = torch.stack([torch.zeros(()), spread(returns)])
     with torch.no_grad():
         if running:
-            scale.range.lerp_(now, 1 - scale.rate if reverse else scale.rate)
+            scale.range.lerp_(now, 1 - rate if reverse else rate)
         else:
             scale.range.copy_(now)
-    width = before if late else scale.range[1] - scale.range[0]
+    width = before if late else now[1] - now[0] if batch else scale.range[1] - scale.range[0]
+    width = -width if down else width
     return {"min": width.clamp(min=scale.limit), "none": width, "max": width.clamp(max=scale.limit), "add": width + scale.limit,
             "one": width.clamp(min=1.0)}[floor]
 
@@ -79,7 +80,7 @@ def debiased(scale: ReturnScale, returns: Tensor) -> Tensor:
 
 
 def advantage_cases() -> list[tuple]:
-    return [(torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, torch.rand(()) * 5 + 1) for N, H in ((1, 2), (3, 4), (2, 7))]
+    return [(torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, torch.tensor(scale)) for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4))]
 
 
 def loss_cases() -> list[tuple]:
@@ -111,6 +112,7 @@ EXERCISES = (
             Mistake(lambda p, a: -(a * p.log_probs).sum(-1), "The sign is wrong: a log-probability is never positive. The minus comes in the loss."),
             Mistake(lambda p, a: p.log_probs.max(-1).values, "This is the log-probability of the likeliest action, not of the one taken."),
             Mistake(lambda p, a: (p.log_probs.exp() * p.log_probs).sum(-1), "This is the negative entropy: it ignores which action was taken."),
+            Mistake(lambda p, a: (a * p.log_probs).sum(-1, keepdim=True), "The actions' axis is still there, with length 1: one number for each action taken, (…)."),
             Mistake(lambda p, a: (a * p.log_probs).sum(), "Everything is summed to one number. Sum over the last axis only."),
             Mistake(lambda p, a: ((1 - a) * p.log_probs).sum(-1), "This takes the actions that were NOT taken."),
             Mistake(lambda p, a: (a * p.log_probs).sum(0), "The sum runs over the batch; it runs over the actions, the last axis."),
@@ -133,6 +135,10 @@ EXERCISES = (
             Mistake(wrong_scale(floor="max"), "The limit is a floor, not a ceiling: clamp(min=…)."),
             Mistake(wrong_scale(floor="add"), "The limit is added. It is a floor: max(limit, range)."),
             Mistake(wrong_scale(floor="one"), "The floor is a fixed 1; use return_scale.limit."),
+            Mistake(wrong_scale(levels=(0.05, 0.95)), "The percentiles are fixed at 5 and 95; use return_scale.levels."),
+            Mistake(wrong_scale(rate=0.01), "The rate is fixed at 0.01; use return_scale.rate."),
+            Mistake(wrong_scale(down=True), "The range is upside down: the high percentile minus the low one."),
+            Mistake(wrong_scale(batch=True), "The width is that of this batch. It is the running range, after its update."),
             Mistake(debiased, "The running range is debiased. The official one is not: it starts at 0 and rises slowly."),
         ),
         hints=("Percentiles of this batch; move the running range a little towards them; give its width, but never less than the limit.",
@@ -143,12 +149,17 @@ EXERCISES = (
     Exercise(
         "advantages", advantages, advantage_cases, letters="NH",
         mistakes=(
-            Mistake(lambda r, v, s: (r - v[:, 1:]) / s, "The values are one state late: returns[:, t] is judged against values[:, t], the state it starts from."),
+            Mistake(lambda r, v, s: (r - v[:, 1:]) / s, "The values are those of the next state: returns[:, t] is judged against values[:, t], the state it starts from."),
             Mistake(lambda r, v, s: (v[:, :-1] - r) / s, "The sign is wrong: better than expected must be positive."),
             Mistake(lambda r, v, s: r - v[:, :-1], "The scale is not used."),
             Mistake(lambda r, v, s: r / s, "The value is not subtracted: then all actions look good wherever life is good."),
             Mistake(lambda r, v, s: r / s - v[:, :-1], "Only the return is divided by the scale. Subtract first, then divide."),
             Mistake(lambda r, v, s: (r - v[:, :-1]) * s, "The scale multiplies; it divides."),
+            Mistake(lambda r, v, s: r - v[:, :-1] / s, "Only the value is divided by the scale. Subtract first, then divide: brackets."),
+            Mistake(lambda r, v, s: (lambda a: a - a.mean())((r - v[:, :-1]) / s), "The mean is taken off. Nothing is centred: the value is the only thing that is subtracted."),
+            Mistake(lambda r, v, s: (r - v[:, -1:]) / s, "The value is that of the last state for all; each return has its own, values[:, t]."),
+            Mistake(lambda r, v, s: (r - v[:, :-1]) / s.clamp(min=1), "The floor of 1 is in the scale already; divide by what you are given."),
+            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0), "Bad surprises are cut off at 0. They must stay negative."),
             Mistake(lambda r, v, s: (lambda a: (a - a.mean()) / a.std())(r - v[:, :-1]), "This makes mean 0 and deviation 1 in each batch. Only the scale divides, and nothing is centred."),
             Mistake(lambda r, v, s: (r - r.mean()) / s, "The mean return is subtracted; it should be the value of each state."),
         ),
@@ -170,6 +181,10 @@ EXERCISES = (
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + e), "The entropy is not scaled: at full size it drowns the advantage."),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + 3e-4 * e), "The entropy scale is fixed; use the argument."),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.exp() + s * e), "The probability is used instead of its logarithm."),
+            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l + s * e, "Brackets are missing: minus and weight stand before the whole sum, the bonus too."),
+            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + s * e.detach()), "The entropy is detached: then the bonus teaches nothing."),
+            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a * l.detach() + s * e), "The wrong one is detached: log_probs must keep its gradient, the advantage must not."),
+            Mistake(lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).detach(), "Everything is detached: no gradient reaches the policy."),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.detach() + s * e), "log_probs is detached: it is the one thing that must keep its gradient."),
             Mistake(lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).mean(), "The losses are averaged already. Keep (N, H); the mean comes later."),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().clamp(min=0) * l + s * e), "Only good surprises count here. Bad ones must push the action down."),

@@ -9,7 +9,7 @@ import torch
 from ...agent import Carry, Dreamer
 from ...config import Config
 from ...rssm import RSSM, State
-from ..checker import Exercise, Mistake
+from ..checker import Complaint, Exercise, Mistake, kind
 
 
 def steps_due(env_steps: int, ratio: float, batch: int, length: int) -> int:
@@ -52,7 +52,7 @@ def tiny_agent() -> Dreamer:
 
 def act_cases() -> list[tuple]:
     cases = []
-    for E, greedy in ((2, False), (5, True), (6, False)):
+    for E, greedy in ((2, False), (5, True), (1, False), (6, False)):
         carry = Carry(State(torch.randn(E, 8), torch.eye(4)[torch.randint(4, (E, 2))]), torch.eye(4)[torch.randint(4, (E,))])
         cases.append((tiny_agent(), torch.randn(E, 3) * 3, torch.arange(E) % 2 == 1, carry, greedy))
     return cases
@@ -60,27 +60,31 @@ def act_cases() -> list[tuple]:
 
 def act_probe(version: Callable, *case: Any) -> dict:
     out = version(*case)
-    names = ("h of the new state", "z of the new state", "the action", "the number of parts that keep a gradient")
-    if not isinstance(out, tuple) or len(out) != 2 or not isinstance(out[0], tuple) or len(out[0]) != 2:
-        return dict.fromkeys(("the new carry: state, action", *names), out)
-    parts = (*out[0], out[1])
-    return {"the new carry: state, action": (0, 0), **dict(zip(names, parts)),
-            names[3]: sum(isinstance(part, Tensor) and part.requires_grad for part in parts)}
+    if not isinstance(out, Carry):
+        raise Complaint(f"It returns {kind(out)}; a Carry is expected: `return Carry(state, action)`.")
+    if not isinstance(out.state, State):
+        raise Complaint(f"The carry holds {kind(out.state)} where a State is expected: `State(h, z)`.")
+    parts = {"the new state's memory h": out.state.h, "the new state's dice z": out.state.z, "the action, one-hot": out.action}
+    return {**parts, "the number of parts that keep a gradient": sum(isinstance(part, Tensor) and part.requires_grad for part in parts.values())}
 
 
 def acted(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False, *, swap: bool = False, always: bool | None = None,
           old: bool = False, zero: bool = False, border: bool = True, dream: bool = False, blind: bool = False, axes: bool = False,
-          gradient: bool = False) -> Carry:
+          gradient: bool = False, forget: bool = False, new: bool = False, unchanged: bool = False, memory: bool = False) -> Carry:
     """act with one thing wrong."""
     with torch.set_grad_enabled(gradient):
         action = torch.zeros_like(carry.action) if zero else carry.action
         first = is_first if border else torch.zeros_like(is_first)
+        first = torch.ones_like(first) if new else first
+        carry = carry._replace(state=agent.initial(len(obs)).state) if forget else carry
         if dream:
             state = agent.world_model.rssm.imagine_step(carry.state, action, torch.zeros(len(obs), 2, 4))
         else:
             states, _ = agent.world_model.observe((obs * 0 if blind else obs)[:, None], action[:, None], first[:, None], carry.state)
             state = states if axes else State(states.h[:, 0], states.z[:, 0])
-        policy = agent.actor((carry.state if old else state).feature)
+        seen = State(state.h, torch.zeros_like(state.z)) if memory else carry.state if old else state
+        policy = agent.actor(seen.feature)
+        state = carry.state if unchanged else state
         greedy = always if always is not None else not greedy if swap else greedy
         return Carry(state, policy.mode if greedy else policy.sample())
 
@@ -90,21 +94,25 @@ def wrong_act(**how: Any) -> Callable:
 
 
 def due_cases() -> list[tuple]:
-    return [(1000, 512.0, 64, 8), (7, 256.0, 16, 32), (999, 32.0, 16, 64), (2500, 1024.0, 64, 32), (3, 512.0, 64, 8), (0, 512.0, 64, 8)]
+    return [(1000, 512.0, 64, 8), (7, 256.0, 16, 32), (999, 32.0, 16, 64), (2500, 1024.0, 64, 32), (3, 512.0, 64, 8), (0, 512.0, 64, 8),
+            (29, 100.0, 10, 10), (58, 100.0, 10, 10), (77, 100.0, 7, 9)]
+
+
+def due_probe(version: Callable, *case: Any) -> dict:
+    out = version(*case)
+    if isinstance(out, float) and out == int(out):
+        raise Complaint("The number is right, but it is a float; steps are counted with int.")
+    if isinstance(out, Tensor):
+        raise Complaint("It returns a tensor; a whole number is expected, an int.")
+    return {"the number of steps": out}
 
 
 def solved_cases() -> list[tuple]:
     nan = math.nan
     return [([(500, 22.0, 21.0), (1000, 480.0, 300.0), (1500, 120.0, 480.0), (2000, 500.0, 500.0)], 475.0),
             ([(500, 20.0, 30.0), (1000, 490.0, 474.9)], 475.0), ([(400, 10.0, 475.0), (800, 20.0, 100.0)], 475.0),
-            ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0), ([], 475.0),
+            ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0), ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0), ([], 475.0),
             ([(500, 480.0, 10.0), (1000, 400.0, 300.0), (1500, 400.0, 500.0), (2000, 400.0, 480.0)], 475.0)]
-
-
-def always_a_number(version: Callable, *case: Any) -> dict:
-    """None is an answer here; -1 stands for it, so that the usual comparison works."""
-    out = version(*case)
-    return {"the result (-1 for None)": -1 if out is None else out}
 
 
 EXERCISES = (
@@ -119,6 +127,10 @@ EXERCISES = (
             Mistake(wrong_act(border=False), "is_first is not used: the agent takes the memory of the last episode into the next."),
             Mistake(wrong_act(dream=True), "This dreams: the prior never looks at obs. An agent that is awake uses `observe`."),
             Mistake(wrong_act(blind=True), "The observation is not used."),
+            Mistake(wrong_act(forget=True), "Every step begins with an empty state; it goes on from carry.state."),
+            Mistake(wrong_act(new=True), "Every step counts as the first of an episode: pass is_first on."),
+            Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry holds the new state."),
+            Mistake(wrong_act(memory=True), "The policy does not see z. It reads the whole feature, h and z: `state.feature`."),
             Mistake(wrong_act(axes=True), "The time axis is still there. observe gives (E, 1, …); take `[:, 0]` of h and z."),
             Mistake(wrong_act(gradient=True), "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside."),
         ),
@@ -128,9 +140,15 @@ EXERCISES = (
                "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else policy.sample())`, all under `torch.no_grad()`."),
     ),
     Exercise(
-        "steps_due", steps_due, due_cases,
+        "steps_due", steps_due, due_cases, probe=due_probe,
         mistakes=(
             Mistake(lambda e, r, b, t: e * r / (b * t), "Train steps are whole: round down."),
+            Mistake(lambda e, r, b, t: int(e * r // b * t), "`// b * t` divides by b and multiplies by t. Put brackets round batch * length."),
+            Mistake(lambda e, r, b, t: int(e * (r // (b * t))), "This rounds the ratio first, and loses what adds up over many steps. Round at the end."),
+            Mistake(lambda e, r, b, t: int(e / (b * t)) * int(r), "This rounds before it multiplies by the ratio. Round at the end."),
+            Mistake(lambda e, r, b, t: round(e * r / (b * t)), "This rounds to the nearest whole number; round down."),
+            Mistake(lambda e, r, b, t: int(e * r // (b + t)), "A batch holds batch · length steps, not their sum."),
+            Mistake(lambda e, r, b, t: int(e * r // (b * t)) + 1, "One step too many."),
             Mistake(lambda e, r, b, t: math.ceil(e * r / (b * t)), "This rounds up, so it takes a step that is not paid for yet."),
             Mistake(lambda e, r, b, t: int(e * r // b), "A train step replays batch · length steps, not batch."),
             Mistake(lambda e, r, b, t: int(e * r // t), "A train step replays batch · length steps, not length."),
@@ -143,10 +161,17 @@ EXERCISES = (
                "`return int(env_steps * ratio // (batch * length))`"),
     ),
     Exercise(
-        "solved_at", solved_at, solved_cases, probe=always_a_number,
+        "solved_at", solved_at, solved_cases,
         mistakes=(
             Mistake(lambda rows, th: next((s for s, r, e in rows if r >= th), None), "This looks at training returns: few episodes, and the policy was changing. Use the evaluation."),
             Mistake(lambda rows, th: next((s for s, r, e in rows if e > th), None), "Reaching the threshold is enough: >=, not >."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None), "This asks for both columns. Only the evaluation counts."),
+            Mistake(lambda rows, th: next((s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None), "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), 0), "If no evaluation reaches the threshold, the answer is None, not 0."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), -1), "If no evaluation reaches the threshold, the answer is None, not -1."),
+            Mistake(lambda rows, th: rows[0][0] if rows and rows[0][2] >= th else None, "Only the first row is looked at: the `return None` belongs after the loop."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= 475), None), "The threshold is fixed at 475; use the argument."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if not e < th), None), "nan is not smaller than anything, so `not e < threshold` takes it for solved. Compare with >=."),
             Mistake(lambda rows, th: next((s for s, r, e in reversed(rows) if e >= th), None), "This finds the last such evaluation; the first is wanted."),
             Mistake(lambda rows, th: next((k for k, (s, r, e) in enumerate(rows) if e >= th), None), "This is the number of the row. Environment steps are wanted."),
             Mistake(lambda rows, th: max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,))[0], "This is the best evaluation, whether or not it reaches the threshold."),
