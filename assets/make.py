@@ -8,6 +8,7 @@ summary that the README quotes.
 committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
 """
 
+from base64 import b64decode
 import csv
 import json
 import os
@@ -84,7 +85,15 @@ def draw_widgets() -> None:
                  two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer,
                  gradient_flow.gradient_flow, fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
         (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
+    (ASSETS / "widgets" / "dashboard.png").write_bytes(last_dashboard())
     (ASSETS / "widgets" / "policy_map.png").write_bytes(actor_lab.policy_map(actor_lab.school(0, progress=False)).png)
+
+
+def last_dashboard() -> bytes:
+    """The dashboard as the training cell of notebook 10 left it."""
+    book = json.loads((NOTEBOOKS / "10_cartpole.ipynb").read_text(encoding="utf-8"))
+    cell = next(cell for cell in book["cells"] if "train_live(config" in "".join(cell["source"]))
+    return b64decode("".join(next(out["data"]["image/png"] for out in cell["outputs"] if "image/png" in out.get("data", {}))))
 
 
 def run_notebooks(names: list[str]) -> None:
