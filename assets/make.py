@@ -2,6 +2,7 @@
 
 `record` runs the cpu preset for each seed until it held (eight minutes a seed or more) and keeps its metrics and run card.
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
+`player` writes the dream player for that agent, one web page.
 `draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
 summary that the README quotes.
 `maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
@@ -23,6 +24,7 @@ from dreamer_lite import checkpoint
 from dreamer_lite.config import Config
 from dreamer_lite.draw import draw_filmstrip, draw_gif, draw_learning_curve
 from dreamer_lite.evaluate import open_loop
+from dreamer_lite.export import player_page
 from dreamer_lite.train import train, use_device
 
 ASSETS = Path(__file__).parent
@@ -43,6 +45,11 @@ def make_agent() -> None:
     agent, _ = checkpoint.load(WORK / "seed0")
     with agent.averaged():
         checkpoint.save(ASSETS / "cartpole.pt", agent)
+
+
+def make_player() -> None:
+    agent, _ = checkpoint.load(ASSETS / "cartpole.pt")
+    (ASSETS / "player.html").write_text(player_page(agent), encoding="utf-8")
 
 
 def summary(cards: list[dict]) -> str:
@@ -77,11 +84,11 @@ def draw_maps() -> None:
 
 
 def draw_widgets() -> None:
-    from dreamer_lite.course import (actor_lab, alignment, dice, fan, gradient_flow, player, returns, scale_fit, surprise,
+    from dreamer_lite.course import (actor_lab, alignment, dice, fan, gradient_flow, returns, scale_fit, surprise,
                                      two_hot_mover)
 
     (ASSETS / "widgets").mkdir(exist_ok=True)
-    for make in (player.dream_player, alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
+    for make in (alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
                  two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer,
                  gradient_flow.gradient_flow, fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
         (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
@@ -121,6 +128,8 @@ if __name__ == "__main__":
             record(int(word))
     elif sys.argv[1:] == ["agent"]:
         make_agent()
+    elif sys.argv[1:] == ["player"]:
+        make_player()
     elif sys.argv[1:] == ["draw"]:
         draw()
     elif sys.argv[1:] == ["maps"]:

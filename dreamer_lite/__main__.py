@@ -1,4 +1,4 @@
-"""The command line: `python -m dreamer_lite` trains, `… evaluate RUN` and `… dream RUN` look at what was learned."""
+"""The command line: `python -m dreamer_lite` trains; `… evaluate RUN`, `… dream RUN` and `… export RUN` look at what was learned."""
 
 import argparse
 from dataclasses import fields
@@ -13,6 +13,7 @@ from . import __version__, checkpoint
 from .config import PRESETS, Config
 from .draw import draw_filmstrip, draw_gif
 from .evaluate import evaluate, open_loop
+from .export import player_page
 from .train import train, use_device
 
 TYPES = {int: "whole number", float: "number", str: "text"}
@@ -58,6 +59,7 @@ def train_parser() -> Parser:
                     "  python -m dreamer_lite --resume runs/NAME            go on with a run\n"
                     "  python -m dreamer_lite evaluate runs/NAME            100 fresh episodes, sampled and greedy\n"
                     "  python -m dreamer_lite dream runs/NAME               draw reality beside the dream\n"
+                    "  python -m dreamer_lite export runs/NAME              a web page to play inside the dream\n"
                     "  python -m dreamer_lite.bench                         how fast is a train step here?",
         epilog="Underscores and hyphens are the same in option names.")
     run = parser.add_argument_group("the run")
@@ -182,7 +184,22 @@ def run_dream(words: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"train": run_train, "evaluate": run_evaluate, "dream": run_dream}
+def run_export(words: list[str]) -> int:
+    parser = Parser(prog="dreamer_lite export", description="Write the dream player: one web page in which the agent's world model dreams "
+                    "beside a real CartPole. It opens from a file, in any browser, without a network.")
+    parser.add_argument("run", help="a run's folder, or a checkpoint file")
+    parser.add_argument("--out", default=None, type=Path, help="the page to write (default: player.html in the run's folder)")
+    options = parser.parse(words)
+    agent, _ = checkpoint.load(options.run)
+    out = options.out or checkpoint.find(options.run).parent / "player.html"
+    page = player_page(agent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    print(f"wrote {out}, {len(page) / 1e6:.1f} MB; open it in a browser")
+    return 0
+
+
+COMMANDS = {"train": run_train, "evaluate": run_evaluate, "dream": run_dream, "export": run_export}
 
 
 def main(words: list[str]) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "screenshots"  # not kept in git
-WIDGETS = {"00_a_dream_you_can_play": 1, "01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,
+WIDGETS = {"01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,
            "06_world_model": 1, "07_imagination": 1, "08_critic": 1, "09_actor": 2}
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
          "--disable-sync").split()
@@ -106,6 +106,36 @@ def test_controls_change_the_picture(page, name):
     for i in range(WIDGETS[name]):
         move_and_look(boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}")
     page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
+
+
+@pytest.mark.parametrize("name", ["00_a_dream_you_can_play", "07_imagination"])
+def test_the_dream_player_plays_in_its_cell_and_outlives_the_kernel(page, name):
+    """Keys steer the cart and edit no cell; no widget, no kernel needed."""
+    panel = open_and_run(page, name)
+    box = panel.locator(".dreamer-player iframe")
+    last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
+    assert wait_for(lambda: box.count() == 1 and last.inner_text().strip("[]: ").isdigit(), 300)
+    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
+    cells = panel.locator(".jp-Cell").count()
+    box.scroll_into_view_if_needed()
+    frame = box.element_handle().content_frame()
+    frame.wait_for_function("typeof player === 'object' && player.frames > 5")
+    frame.locator("#player").click(position={"x": 20, "y": 10})
+    frame.evaluate("player.setPaused(true); player.restart()")
+    page.keyboard.press("1")
+    page.keyboard.down("ArrowRight")
+    frame.evaluate("for (let t = 0; t < 6; t++) player.step()")
+    page.keyboard.up("ArrowRight")
+    real, dreamed = frame.evaluate("[player.game.real[1], player.game.shown[0][1]]")
+    assert real > 0.5 and dreamed > 0.3
+    for key in ("d", "a", "b", "x", "ArrowDown"):  # in a notebook, some of these delete or add cells
+        page.keyboard.press(key)
+    assert panel.locator(".jp-Cell").count() == cells
+    box.screenshot(path=str(SHOTS / f"{name}_player.png"))
+    frame.evaluate("player.setPaused(false); player.setMode('agent')")
+    before = frame.evaluate("player.frames")
+    page.wait_for_timeout(1000)
+    assert frame.evaluate("player.frames") - before > 10
 
 
 def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
