@@ -3,8 +3,8 @@
 `record` runs the cpu preset for each seed until it held (eight minutes a seed or more) and keeps its metrics and run card.
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
 `player` writes the dream player for that agent, one web page.
-`draw` makes the figure of all recorded curves, and of the agent the moving picture and the filmstrip; it prints the
-summary that the README quotes.
+`gif` records the moving picture of the README from that page, in chromium.
+`draw` makes the figure of all recorded curves and the filmstrip; it prints the summary that the README quotes.
 `maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
 committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from dreamer_lite import checkpoint
 from dreamer_lite.config import Config
-from dreamer_lite.draw import draw_filmstrip, draw_gif, draw_learning_curve
+from dreamer_lite.draw import draw_filmstrip, draw_learning_curve, save_gif
 from dreamer_lite.evaluate import open_loop
 from dreamer_lite.export import player_page
 from dreamer_lite.train import train, use_device
@@ -52,6 +52,28 @@ def make_player() -> None:
     (ASSETS / "player.html").write_text(player_page(agent), encoding="utf-8")
 
 
+def record_player() -> None:
+    """The moving picture of the README: 25 steps with open eyes, then 95 with closed ones, and three more dreams behind the first."""
+    import io
+    import shutil
+
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    frames = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 580, "height": 900})
+        page.goto((ASSETS / "player.html").as_uri())
+        page.evaluate("player.setPaused(true); player.setMode('agent'); player.restart(); player.game.setDreams(4)")
+        for _ in range(60):
+            page.evaluate("player.step(); player.step()")
+            page.wait_for_timeout(40)  # until it is drawn
+            frames.append(np.array(Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("RGB")))
+        browser.close()
+    save_gif(frames, ASSETS / "dream.gif", 80)
+
+
 def summary(cards: list[dict]) -> str:
     solved = [card["solved_at_env_steps"] or np.inf for card in cards]
     seconds = [card["solved_at_seconds"] or np.inf for card in cards]
@@ -69,7 +91,6 @@ def draw() -> None:
     draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
     agent, _ = checkpoint.load(ASSETS / "cartpole.pt")
     pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
-    draw_gif(pair, ASSETS / "dream.gif")
     draw_filmstrip(pair, ASSETS / "dream.png")
     print(summary([json.loads(file.with_suffix(".json").read_text()) for file in files]))
 
@@ -130,6 +151,8 @@ if __name__ == "__main__":
         make_agent()
     elif sys.argv[1:] == ["player"]:
         make_player()
+    elif sys.argv[1:] == ["gif"]:
+        record_player()
     elif sys.argv[1:] == ["draw"]:
         draw()
     elif sys.argv[1:] == ["maps"]:

@@ -64,9 +64,14 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
         else:
             curves(figure, pair, t + 1)
         pictures.append(pixels(figure))
+    save_gif(pictures, path, 20 * every)
+
+
+def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int) -> None:
+    """Write RGB arrays of one size as a moving picture that repeats, all with the same 64 colours."""
     shared = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 8, 1)])).quantize(64)
     images = [Image.fromarray(picture).quantize(palette=shared, dither=Image.Dither.NONE) for picture in pictures]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=20 * every, loop=0, optimize=True)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
 
 
 def is_cartpole(pair: OpenLoop) -> bool:

@@ -10,10 +10,13 @@ const player = {
   game: new Game(new WorldModel(DATA), {mode: DATA.mode || "agent"}),
   paused: still,  // who asked for less motion starts it by hand
   speed: still ? 5 : 25,
+  begun: false,  // you drive: the clock waits for your first push
   held: new Set(), wish: null, since: 0, last: null, frames: 0, before: null,
 
   press(side) {
+    if (this.game.over) this.restart();
     if (this.game.mode !== "you") this.setMode("you");
+    this.begun = true;
     this.held.add(side);
     this.wish = side;
     this.show();
@@ -30,7 +33,8 @@ const player = {
   },
   setEyes(open) { this.game.setEyes(open); this.show(); },
   setPaused(paused) { this.paused = paused; this.show(); },
-  restart() { const {mode} = this.game; this.game.restart(); this.game.setMode(mode); this.before = null; this.show(); },
+  restart() { const {mode} = this.game; this.game.restart(); this.game.setMode(mode); this.before = null; this.begun = false; this.show(); },
+  waiting() { return this.game.mode === "you" && !this.begun && this.game.steps === 0; },
   step() {
     this.before = {real: this.game.real, shown: this.game.shown};
     this.game.step(this.wish);
@@ -42,12 +46,12 @@ const player = {
     const passed = this.last === null ? 0 : Math.min(now - this.last, 100);
     this.last = now;
     this.frames++;
-    if (!this.paused && !this.game.over) {
+    if (!this.paused && !this.game.over && !this.waiting()) {
       this.since += passed * this.speed / 1000;
       for (; this.since >= 1; this.since--) this.step();
     }
     draw(this.game, this.paused ? 1 : Math.min(this.since, 1), this.before);
-    $("words").textContent = words(this.game);
+    $("words").textContent = this.waiting() ? "Push with ← and →, or with the buttons: then it begins." : words(this.game);
     requestAnimationFrame(time => this.tick(time));
   },
 
@@ -69,7 +73,7 @@ function words(game) {
   if (game.mode !== "inside") parts.push(`Dream and reality are ${Math.round(100 * game.apart)} % of their range apart.`);
   parts.push(`The dream says: life goes on ${Math.round(100 * Math.min(game.goesOn, 1))} %, reward ${game.reward.toFixed(2)}.`);
   if (game.open) parts.push(`Surprise ${game.seen.surprise.toFixed(1)} nats.`);
-  if (game.over) parts.push(game.steps >= 500 ? "500 steps: as far as CartPole counts." : game.mode === "inside" ? "The dreamed pole has fallen. Start again." : "It has fallen. Start again.");
+  if (game.over) parts.push(game.steps >= 500 ? "500 steps: as far as CartPole counts." : game.mode === "inside" ? "The dreamed pole has fallen. Start again." : "It has fallen. Push, or start again.");
   return parts.join(" ");
 }
 

@@ -177,6 +177,9 @@ def test_pause_step_restart_and_speed(page):
     assert steps(page) == 0
     page.locator("#player").focus()
     page.keyboard.press(" ")
+    page.wait_for_timeout(300)
+    assert steps(page) == 0 and "Push with" in page.locator("#words").inner_text()  # you drive: it waits for your first push
+    page.keyboard.press("2")
     page.wait_for_function("player.game.steps > 3")
     page.get_by_role("button", name="pause").click()
     before = steps(page)
