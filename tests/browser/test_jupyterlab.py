@@ -92,8 +92,11 @@ def open_and_run(page, name):
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     panel.locator(".jp-Notebook .jp-Cell").first.wait_for()
     assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
-    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-    return panel
+    for _ in range(4):  # on a busy machine JupyterLab may drop the command while it still connects to the kernel
+        page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+        if wait_for(lambda: panel.locator(".jp-InputPrompt", has_text="*").count(), 15):
+            return panel
+    raise TimeoutError("the cells do not run")
 
 
 @pytest.mark.parametrize("name", WIDGETS)
@@ -186,7 +189,8 @@ def move_and_look(area, shot):
         before = picture.get_attribute("src")
         control.focus()
         kind = control.get_attribute("class") or control.get_attribute("type")
-        for key in ["ArrowRight"] * 3 if "noUi" in kind else ["Space"] if kind == "checkbox" else ["Enter"]:
+        arrow = "ArrowLeft" if control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax") else "ArrowRight"
+        for key in [arrow] * 3 if "noUi" in kind else ["Space"] if kind == "checkbox" else ["Enter"]:
             control.press(key)
         assert wait_for(lambda: picture.get_attribute("src") != before, 60), f"{shot.name}: the picture did not change"
         settle(picture)
