@@ -263,6 +263,20 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path):
     assert torch.equal(a, b)
 
 
+def test_export_writes_one_page_or_says_why_not(tmp_path, capsys):
+    page = tmp_path / "pages" / "player.html"
+    assert main(["export", "assets/cartpole.pt", "--out", str(page)]) == 0 and "open it in a browser" in capsys.readouterr().out
+    text = page.read_text()
+    assert 100_000 < len(text) < 2_000_000 and "/*D" not in text and "/*P" not in text and "src=" not in text and "href=" not in text
+    assert (Path("assets/player.html").read_text() == text), "make it again: python assets/make.py player"
+    for config, shape in ((Config.preset("debug", env="Pendulum-v1"), (3, 1, False)), (Config.preset("debug", env="Acrobot-v1"), (6, 3, True))):
+        checkpoint.save(tmp_path / "other.pt", Dreamer(config, *shape))
+        assert main(["export", str(tmp_path / "other.pt")]) == 2
+        error = capsys.readouterr().err
+        assert "physics of CartPole only" in error and config.env in error and "Traceback" not in error
+    assert main(["export", str(tmp_path / "none.pt")]) == 2 and "there is no checkpoint" in capsys.readouterr().err
+
+
 def test_an_agent_without_a_run_cannot_be_resumed(tmp_path, capsys):
     checkpoint.save(tmp_path / "checkpoint.pt", Dreamer(Config.preset("debug"), 4, 2, True))
     assert main(["--resume", str(tmp_path)]) == 2

@@ -1,7 +1,6 @@
 """Every control of every widget, moved to its ends; and the drawings behind them."""
 
 import ipywidgets
-import numpy as np
 import pytest
 import torch
 

@@ -7,7 +7,6 @@ from typing import Callable, NamedTuple
 from matplotlib.figure import Figure
 import torch
 from torch import Tensor
-import torch.nn.functional as F
 from tqdm.notebook import tqdm
 
 from ..actor import Categorical, ReturnScale, actor_loss as finished_loss

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.export import player_data, player_page
 from dreamer_lite.latents import kl, unimix
@@ -81,8 +83,8 @@ def by_torch(agent, obs, sides, uniform, looking):
     return rows
 
 
-BY_PAGE = """([obs, sides, uniform, looking]) => {
-  const model = new WorldModel(DATA), rows = [];
+BY_PAGE = """([data, obs, sides, uniform, looking]) => {
+  const model = new WorldModel(data || DATA), rows = [];
   let state = model.initial();
   obs.forEach((x, t) => {
     const action = Float32Array.of(sides[t] ? 0 : 1, sides[t] ? 1 : 0);
@@ -96,14 +98,22 @@ BY_PAGE = """([obs, sides, uniform, looking]) => {
 }"""
 
 
-def test_the_page_has_the_same_model_as_pytorch(page):
-    """100 steps, 50 awake and 50 dreaming, with given numbers for the dice: each output within 1e-4 of its own size."""
+@pytest.mark.parametrize("which", ["bundled", "other"])
+def test_the_page_has_the_same_model_as_pytorch(page, which):
+    """100 steps, 50 awake and 50 dreaming, with given numbers for the dice: each output within 1e-4 of its own size. The other agent
+    has every size different, and random weights."""
+    agent = bundled_agent()
+    if which == "other":
+        torch.manual_seed(0)
+        agent = Dreamer(Config.preset("debug", deter=12, blocks=3, latent_dim=5, layers=2, head_layers=2, average=0), 4, 2, True)
+        for parameter in agent.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
     generator = torch.Generator().manual_seed(1)
-    uniform = torch.rand(100, 8, generator=generator)
+    uniform = torch.rand(100, agent.config.latent_dim, generator=generator)
     sides = torch.randint(2, (100,), generator=generator)
     obs = torch.randn(100, 4, generator=generator) * torch.tensor([1.0, 1.0, 0.1, 1.0])
-    expected = by_torch(bundled_agent(), obs, sides.tolist(), uniform, 50)
-    rows = page.evaluate(BY_PAGE, [obs.tolist(), sides.tolist(), uniform.tolist(), 50])
+    expected = by_torch(agent, obs, sides.tolist(), uniform, 50)
+    rows = page.evaluate(BY_PAGE, [player_data(agent) if which == "other" else None, obs.tolist(), sides.tolist(), uniform.tolist(), 50])
     assert len(rows) == 100
     for t, (row, right) in enumerate(zip(rows, expected)):
         for name, value in right.items():
