@@ -272,3 +272,33 @@ def test_usable_on_a_phone(browser, file):
     assert all(box["height"] >= 40 for box in boxes)
     phone.screenshot(path=str(SHOTS / "player_phone.png"), full_page=True)
     phone.close()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Notebook 00 as an HTML export, as committed."""
+    from nbconvert import HTMLExporter
+
+    path = tmp_path_factory.mktemp("export") / "00.html"
+    body, _ = HTMLExporter().from_filename(str(Path(__file__).parents[2] / "notebooks" / "00_a_dream_you_can_play.ipynb"))
+    path.write_text(body, encoding="utf-8")
+    return path
+
+
+def test_it_lives_in_an_html_export(browser, exported):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    frame = page.locator(".dreamer-player iframe").element_handle().content_frame()
+    frame.wait_for_function("typeof player === 'object' && player.frames > 2")
+    frame.evaluate("player.setMode('agent')")
+    frame.wait_for_function("player.game.steps > 5")
+    page.close()
+
+
+def test_where_scripts_are_stripped_the_picture_stays(browser, exported):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    picture = page.locator(".dreamer-player img")
+    assert picture.count() == 1 and picture.bounding_box()["width"] > 300 and "filmstrip" in picture.get_attribute("alt")
+    assert page.locator(".dreamer-player iframe").count() == 0
+    page.close()
