@@ -111,8 +111,11 @@ def draw_widgets() -> None:
     (ASSETS / "widgets").mkdir(exist_ok=True)
     for make in (alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
                  two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer,
-                 gradient_flow.gradient_flow, fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
+                 fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
         (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
+    flow = gradient_flow.gradient_flow()
+    flow.controls["show"].value = "the gradients"
+    (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)
     (ASSETS / "widgets" / "dashboard.png").write_bytes(last_dashboard())
     (ASSETS / "widgets" / "policy_map.png").write_bytes(actor_lab.policy_map(actor_lab.school(0, progress=False)).png)
 

@@ -59,16 +59,16 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
 
 def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, str]:
     """The parts of the agent; filled are those the reader guessed, or those that get a gradient."""
-    sizes = flows(int(steps)).get(loss)
+    sizes, title = flows(int(steps)).get(loss), f"loss: {loss}, sequences of {steps}"
     if sizes is None:
-        return draw_boxes({}, loss, {}), f"{loss} needs more than one step: choose 8."
+        return draw_boxes({}, title, {}), f"{loss} needs more than one step: choose 8."
     reached = {name for name, size in sizes.items() if size > 0}
     guessed = {name for name in GUESSED if guess[name]}
     if show == "my guess":
-        return draw_boxes(dict.fromkeys(guessed, OWN), loss, {}), f"You guess that {loss} teaches: {listed(guessed)}. Switch to the gradients."
+        return draw_boxes(dict.fromkeys(guessed, OWN), title, {}), f"You guess that {loss} teaches: {listed(guessed)}. Switch to the gradients."
     right = sum((name in guessed) == (name in reached) for name in GUESSED)
     marks = {name: "✓" if (name in guessed) == (name in reached) else "✗" for name in GUESSED}
-    return draw_boxes(dict.fromkeys(reached, LIT), loss, marks), (
+    return draw_boxes(dict.fromkeys(reached, LIT), title, marks), (
         f"{loss}, sequences of {steps}: gradient reaches {listed(reached)}. Your guess: {right} of {len(GUESSED)} boxes right.")
 
 
@@ -76,7 +76,7 @@ def listed(names: set[str]) -> str:
     return ", ".join(name for name in PLACES if name in names) or "nothing"
 
 
-def draw_boxes(filled: dict[str, str], loss: str, marks: dict[str, str]) -> Figure:
+def draw_boxes(filled: dict[str, str], title: str, marks: dict[str, str]) -> Figure:
     figure = canvas(7.5, 2.9)
     axes = figure.add_subplot()
     for start, end in ARROWS:
@@ -86,7 +86,7 @@ def draw_boxes(filled: dict[str, str], loss: str, marks: dict[str, str]) -> Figu
         axes.add_patch(FancyBboxPatch((x - 0.38, y - 0.25), 0.76, 0.5, boxstyle="round,pad=0.02", fc=filled.get(name, PLAIN), ec=GREY))
         colour = "white" if filled.get(name) == OWN else "black"
         axes.text(x, y, f"{name} {marks.get(name, '')}".strip(), ha="center", va="center", fontsize=9, color=colour)
-    axes.set(xlim=(-0.5, 4.3), ylim=(-0.4, 2.4), title=f"loss: {loss}")
+    axes.set(xlim=(-0.5, 4.3), ylim=(-0.4, 2.4), title=title)
     axes.axis("off")
     return figure
 
@@ -95,5 +95,5 @@ def gradient_flow() -> Explorer:
     """Tick the parts that you think learn from a loss, then switch to the gradients."""
     return Explorer(draw_flow, "Boxes for the parts of the agent; filled where a loss sends its gradient.",
                     loss=choice("loss", LOSSES, "dyn"), steps=choice("steps in a sequence", ["1", "8"], "1"),
-                    **{name: box(name) for name in GUESSED}, show=choice("show", ["my guess", "the gradients"], "the gradients"))
+                    **{name: box(name) for name in GUESSED}, show=choice("show", ["my guess", "the gradients"]))
 
