@@ -61,19 +61,28 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(lab):
+def browser():
     from playwright.sync_api import sync_playwright
 
     SHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.set_default_timeout(30_000)
-        page.goto(lab[0])
-        page.wait_for_function("window.jupyterapp !== undefined")
-        page.evaluate("window.jupyterapp.restored.then(() => true)")
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, lab):
+    """A fresh JupyterLab page with an empty workspace, so that what goes wrong in one test stays in it."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.set_default_timeout(60_000)
+    page.goto(f"{lab[0]}&reset")
+    page.wait_for_function("window.jupyterapp !== undefined")
+    page.evaluate("window.jupyterapp.restored.then(() => true)")
+    yield page
+    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
+    page.wait_for_timeout(1000)  # until the kernel has heard it
+    page.close()
 
 
 def wait_for(condition, seconds=60):
@@ -108,7 +117,6 @@ def test_controls_change_the_picture(page, name):
     assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     for i in range(WIDGETS[name]):
         move_and_look(boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}")
-    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
 
 
 @pytest.mark.parametrize("name", ["00_a_dream_you_can_play", "07_imagination"])
@@ -137,8 +145,10 @@ def test_the_dream_player_plays_in_its_cell_and_outlives_the_kernel(page, name):
     box.screenshot(path=str(SHOTS / f"{name}_player.png"))
     frame.evaluate("player.setPaused(false); player.setMode('agent')")
     before = frame.evaluate("player.frames")
-    page.wait_for_timeout(1000)
-    assert frame.evaluate("player.frames") - before > 10
+    page.wait_for_timeout(2000)
+    rate = (frame.evaluate("player.frames") - before) / 2
+    print(f"{name}: {rate:.0f} frames/s")
+    assert rate > 10  # alone on two cores it is 60; other tests may run beside this one
 
 
 def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
@@ -167,7 +177,6 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
     assert wait_for(lambda: cell.locator(".jp-InputPrompt").inner_text().strip() == "[*]:")
     second = watch_and_interrupt("second")
     assert second["env_steps"] > first["env_steps"] and second["train_steps"] > first["train_steps"]
-    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
 
 
 def settle(picture):
