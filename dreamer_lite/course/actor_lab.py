@@ -16,23 +16,12 @@ from ..evaluate import evaluate
 from ..imagination import imagine, step_weights
 from ..optim import LaProp
 from ..rssm import State
-from .bundled import bundled_agent, random_stream
+from .bundled import bundled_agent, remembered
 from .exercises.n09_actor import advantages as finished_advantages
 from .explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy
 
 N, H = 128, 15  # dreams side by side, and their length
 SNAPSHOTS = (0, 10, 25, 50, 100, 150, 400)  # updates after which the actor is kept
-
-
-@lru_cache(1)
-@torch.no_grad()
-def remembered() -> State:
-    """What the bundled model thinks along 2,000 steps of random play, (2000, …): where the dreams begin."""
-    stream, model = random_stream(2000), bundled_agent().world_model
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        states, _ = model.observe(stream.obs[None], stream.action[None], stream.is_first[None], model.rssm.initial(1))
-    return State(states.h[0], states.z[0])
 
 
 def newborn(seed: int = 0) -> Dreamer:
@@ -58,7 +47,7 @@ def school(seed: int = 0, updates: int = 150, shuffle: bool = False, sign: float
 
     shuffle: hand each advantage to another action of the batch. sign: -1 turns the advantage round.
     """
-    agent, memory = newborn(seed), remembered()
+    agent, memory = newborn(seed), remembered(2000)
     model, actor, critic = agent.world_model, agent.actor, agent.critic
     optimizer = LaProp([(list(actor.parameters()), 1e-3), (list(critic.net.parameters()), 3e-3)], warmup=20)
     start, returns_seen, snapshots = draw_starts(memory), [], {}

@@ -48,6 +48,17 @@ def random_stream(steps: int, seed: int = 0) -> Stream:
     return Stream(obs, led, reward, *(flag.bool() for flag in flags))
 
 
+@lru_cache(4)
+@torch.no_grad()
+def remembered(steps: int) -> State:
+    """What the bundled model thinks along so many steps of random play, (steps, …): states to dream from."""
+    stream, model = random_stream(steps), bundled_agent().world_model
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        states, _ = model.observe(stream.obs[None], stream.action[None], stream.is_first[None], model.rssm.initial(1))
+    return State(states.h[0], states.z[0])
+
+
 class Watched(NamedTuple):
     """What the world model thought while the agent played one episode."""
 

@@ -12,7 +12,7 @@ from ..critic import Critic, critic_loss, lambda_return
 from ..imagination import Dream, imagine, step_weights
 from ..optim import LaProp
 from ..rssm import State
-from .bundled import bundled_agent, random_stream
+from .bundled import bundled_agent, remembered
 from .explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy, whole
 
 LAMBDAS = torch.linspace(0, 1, 21)
@@ -26,22 +26,11 @@ def coin(feature: Tensor) -> Categorical:
 
 
 @lru_cache(1)
-@torch.no_grad()
-def moments() -> State:
-    """States of random play, as the bundled model sees them, (900, …)."""
-    stream, model = random_stream(900), bundled_agent().world_model
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        states, _ = model.observe(stream.obs[None], stream.action[None], stream.is_first[None], model.rssm.initial(1))
-    return State(states.h[0], states.z[0])
-
-
-@lru_cache(1)
 def dreams() -> Dream:
     """Dreams of the random policy, 48 from each of 48 moments, long enough that nearly every pole falls."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        start = moments()
+        start = remembered(900)
         pick = torch.arange(0, 864, 18).repeat_interleave(COPIES)
         return imagine(bundled_agent().world_model, coin, State(start.h[pick], start.z[pick]), LONG)
 
@@ -57,7 +46,7 @@ def truth() -> Tensor:
 @lru_cache(8)
 def critics(seed: int = 0, loss: Callable = critic_loss) -> dict[str, Critic]:
     """One critic at three ages, trained on dreams of the random policy."""
-    model, start, found = bundled_agent().world_model, moments(), {}
+    model, start, found = bundled_agent().world_model, remembered(900), {}
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         critic = Critic(model.feature, 64, slow_rate=0.1)
