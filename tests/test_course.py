@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, setup, solution
-from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge, outcome
+from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge, outcome, raised
 from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
 from dreamer_lite.course.exercises.n06_world_model import TOO_EARLY
 from dreamer_lite.imagination import Dream
@@ -501,6 +502,18 @@ def test_a_kept_file_must_stand_on_its_own(tmp_path, monkeypatch, source, words)
     (tmp_path / "my_parts" / "symlog.py").write_text(source)
     version, problem = kept("symlog")
     assert version is None and words in problem
+
+
+def test_an_endless_recursion_is_told_at_once():
+    def endless(x):
+        return endless(x)
+
+    try:
+        endless(0)
+    except RecursionError as error:
+        begin = time.perf_counter()
+        words = raised(error)
+        assert "without an end" in words and time.perf_counter() - begin < 0.5
 
 
 def test_calling_the_finished_method_is_no_answer():
