@@ -98,11 +98,12 @@ class Dreamer(nn.Module):
         policy = self.actor(dream.features)
         log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]
         losses["actor"] = actor_loss(log_probs, entropies, advantages, weights, self.config.entropy)
-        losses["critic"] = critic_loss(logits, returns, self.critic.slow_value(dream.features), self.critic.bins, weights)
+        slow_values = self.critic.slow_value(dream.features)
+        losses["critic"] = critic_loss(logits, returns, slow_values, self.critic.bins, weights)
 
         replayed = states.feature[:, recent]
-        losses["replay_critic"] = replay_critic_loss(
-            self.critic(replayed), self.critic.slow_value(replayed), self.critic.bins,
+        losses["replay_critic"] = replay_critic_loss(  # dreams begin at the replayed states: their slow values are known
+            self.critic(replayed), slow_values[:, 0].view(replayed.shape[:2]), self.critic.bins,
             *(batch[k][:, recent] for k in ("reward", "is_last", "is_terminal")),
             bootstrap=returns[:, 0].view(replayed.shape[:2]), horizon=self.config.discount_horizon)
         metrics.update(value=values, imagined_return=returns, return_scale=scale, advantage=advantages,

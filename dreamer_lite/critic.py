@@ -6,7 +6,7 @@ from torch import Tensor, nn
 import torch
 import torch.nn.functional as F
 
-from .nets import MLP, Linear
+from .nets import MLP, Linear, in_pieces
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
@@ -48,12 +48,12 @@ class Critic(nn.Module):
 
     def value(self, logits: Tensor) -> Tensor:
         """Expected return under the logits, (..., count) → (...), without a gradient."""
-        return two_hot_mean(logits.detach(), self.bins)
+        return in_pieces(lambda piece: two_hot_mean(piece, self.bins), logits.detach())
 
     @torch.no_grad()
     def slow_value(self, feature: Tensor) -> Tensor:
         """Expected return according to the slow copy, (..., F) → (...)."""
-        return two_hot_mean(self.slow_net(feature), self.bins)
+        return in_pieces(lambda piece: two_hot_mean(self.slow_net(piece), self.bins), feature)
 
     @torch.no_grad()
     def update_slow(self) -> None:

@@ -32,10 +32,11 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
     for t in range(horizon + 1):
         feature = state.feature
         action = actor(feature).sample()
-        steps.append((feature, action, world_model.predict_reward(feature), world_model.predict_continue(feature)))
+        steps.append((feature, action))
         if t < horizon:
             state = world_model.rssm.imagine_step(state, action)
-    features, actions, rewards, continues = (torch.stack(part, 1) for part in zip(*steps))
+    features, actions = (torch.stack(part, 1) for part in zip(*steps))
+    rewards, continues = world_model.predict_reward(features), world_model.predict_continue(features)
     return Dream(world_model.rssm.state(features), features, actions, rewards, continues)
 
 

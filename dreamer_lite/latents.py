@@ -31,7 +31,7 @@ def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
         else:
             index = (probs.log() + noise).argmax(-1)
         one_hot = torch.zeros_like(probs).scatter_(-1, index[..., None], 1)
-    return one_hot + (probs - probs.detach())
+    return one_hot + (probs - probs.detach()) if probs.requires_grad else one_hot
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:

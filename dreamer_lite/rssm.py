@@ -80,8 +80,8 @@ class RSSM(nn.Module):
         shared = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), action], -1)
         for linear, norm in zip(self.core, self.core_norms):
             y, shared = F.silu(norm(linear(y, shared))), None
-        gates = self.gates(y).unflatten(-1, (self.gates.blocks, 3, -1))  # (N, blocks, 3, D / blocks)
-        return gru(state.h, *(part.flatten(1) for part in gates.unbind(-2)))
+        gates = self.gates.by_block(y).unflatten(-1, (3, -1))  # (blocks, N, 3, D / blocks)
+        return gru(state.h, *gates.permute(2, 1, 0, 3).flatten(2))  # each (N, D)
 
     def prior(self, h: Tensor) -> Tensor:
         """Logits of z from memory alone, (..., D) → (..., S, K). Official: `RSSM._prior`."""
