@@ -26,6 +26,7 @@ class Replay:
         self.data = {name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
                      for name, (size, dtype) in shapes.items()}
         self.added = 0  # steps ever added, per environment
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # the same number where `sample` can read it without waiting
         self.generator = torch.Generator(device)
         self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
 
@@ -40,22 +41,25 @@ class Replay:
         for name, ring in self.data.items():
             ring[:, self.added % self.length] = row[name]
         self.added += 1
+        self.count += 1
 
     def sample(self, batch: int, steps: int) -> tuple[dict[str, Tensor], State, tuple[Tensor, Tensor]]:
         """Draw `batch` sequences of `steps`: the batch (B, T, …), the state before each (B, …), and where they lie.
 
-        Raises ValueError if fewer than steps + 1 are held per environment.
+        What is drawn depends on the device's own count, not on Python's, so that the launches of one call can be recorded and
+        replayed while the ring fills. Raises ValueError if fewer than steps + 1 are held per environment.
         """
-        held = min(self.added, self.length)
-        if held <= steps:
-            raise ValueError(f"the replay holds {held} steps per environment, a sequence of {steps} needs {steps + 1}")
+        if min(self.added, self.length) <= steps:
+            raise ValueError(f"the replay holds {min(self.added, self.length)} steps per environment, a sequence of {steps} needs {steps + 1}")
         device = self.generator.device
+        held = self.count.clamp(max=self.length)
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)
-        first = torch.randint(held - steps, (batch, 1), generator=self.generator, device=device)  # age 0 is the oldest
-        index = (self.added - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
+        chance = torch.rand(batch, 1, dtype=torch.float64, generator=self.generator, device=device)
+        first = (chance * (held - steps)).long()  # age 0 is the oldest
+        index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]
         names = [name for name in self.data if name not in ("h", "z")]
-        z = torch.nn.functional.one_hot(self.data["z"][env[:, 0], before].long(), self.classes)
+        z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)
         start = State(self.data["h"][env[:, 0], before], z.to(torch.float32))
         return {name: self.data[name][env, index] for name in names}, start, (env, index)
 
@@ -81,5 +85,6 @@ class Replay:
         for name, ring in self.data.items():
             ring[:, : state["data"][name].shape[1]] = state["data"][name]
         self.added = state["added"]
+        self.count.fill_(self.added)
         if state["device"] == self.generator.device.type:  # a CPU's random state means nothing to a GPU
             self.generator.set_state(state["generator"])

@@ -88,7 +88,8 @@ class Training:
         self.rows: list[dict[str, float]] = []  # what metrics.csv holds
         self.solved: dict[str, float] | None = None
         self.until = "solved"
-        self.unread: list[dict[str, Tensor]] = []  # metrics still on the device
+        self.take_step = self.step  # or what replays it
+        self.unread: list[Tensor] = []  # metrics still on the device, one vector per train step
         self.means: list[list[float]] = []  # of the train steps since the last row
         self.names: list[str] = []
 
@@ -110,28 +111,33 @@ class Training:
         c = self.config
         while self.due >= 1 and self.replay.added > c.seq_len:
             self.due -= 1
-            batch, start, where = self.replay.sample(c.batch_size, c.seq_len)
-            states, means = self.agent.train_step(batch, start)
-            self.replay.refresh(where, states)
+            self.take_step()
             self.train_steps += 1
-            self.unread.append(means)
+            self.unread.append(self.latest.clone())
             if self.device == "cpu" or len(self.unread) == 50:  # reading waits for a GPU, so do it seldom
                 self.read_metrics()
+
+    def step(self) -> None:
+        """One train step, from the replay and back to it. It reads and writes the same tensors each time and waits for none of
+        their values, so it can be recorded once and replayed (`capture.py`)."""
+        c = self.config
+        batch, start, where = self.replay.sample(c.batch_size, c.seq_len)
+        states, means = self.agent.train_step(batch, start)
+        self.replay.refresh(where, states)
+        self.names, self.latest = list(means), torch.stack(list(means.values()))
 
     def read_metrics(self) -> None:
         """Fetch the metrics of the last train steps; stop if one of them is not finite."""
         if not self.unread:
             return
-        names = list(self.unread[0])
-        values = torch.stack([torch.stack(list(means.values())) for means in self.unread]).tolist()
+        values = torch.stack(self.unread).tolist()
         first = self.train_steps - len(values) + 1
         self.unread = []
         for step, row in enumerate(values, first):
-            bad = [f"{name} = {value}" for name, value in zip(names, row) if not math.isfinite(value)]
+            bad = [f"{name} = {value}" for name, value in zip(self.names, row) if not math.isfinite(value)]
             if bad:
                 raise FloatingPointError(f"train step {step} (about environment step {self.env_steps}): {', '.join(bad)}")
         self.means += values
-        self.names = names
 
     def log(self, scores: np.ndarray | None) -> None:
         """One row of metrics.csv: the evaluation, if there was one, and means since the last row."""

@@ -62,6 +62,7 @@ def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threa
     """The shape of the cpu preset, where PyTorch begins to share the work among threads."""
     replay = Replay(4 * 120, 4, observation=1, actions=1, deter=64, groups=8, classes=8)
     replay.added = 118
+    replay.count.fill_(118)
     _, _, where = replay.sample(64, 8)
     states = State(torch.arange(512.0).view(64, 8, 1).expand(64, 8, 64).contiguous(),
                    torch.eye(8)[torch.arange(512) % 8].view(64, 8, 1, 8).expand(64, 8, 8, 8))
