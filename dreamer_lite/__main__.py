@@ -68,11 +68,14 @@ def train_parser() -> Parser:
     run.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)")
     run.add_argument("--out", default=None, type=Path, help="folder for the run (default: runs/ENV-PRESET-seedN, numbered on)")
     run.add_argument("--resume", default=None, type=Path, metavar="RUN", help="go on with the run in this folder, as it was "
-                     "started; --steps, --episodes, --until, --device and --threads may be changed")
+                     "started; --steps, --episodes, --until, --device, --threads, --compile and --capture may be changed")
     run.add_argument("--until", default=None, choices=["solved", "held", "steps"],
                      help="when to stop: solved; held: twice as many steps as that took, at least 6000, to see whether it stays "
                           "solved; steps: when --steps or --episodes are used up (default: solved)")
     run.add_argument("--threads", default=None, type=number(int), help="CPU threads; 0 leaves the choice to PyTorch (default: 0)")
+    run.add_argument("--compile", action="store_true", help="fuse the recurrent cells with torch.compile: a minute or so of waiting first, "
+                     "which a short run does not win back")
+    run.add_argument("--capture", action="store_true", help="on a GPU: record a train step as one CUDA graph and replay it")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.add_argument("--version", action="version", version=f"dreamer_lite {__version__}")
     settings = parser.add_argument_group("settings (the defaults shown are those of the cpu preset)")
@@ -96,7 +99,7 @@ def run_train(words: list[str]) -> int:
         fixed = sorted(set(given) - {"steps", "episodes"}) + ["preset"] * (options.preset is not None)
         if fixed or options.out:
             raise ValueError(f"--{(fixed or ['out'])[0]} cannot be changed while resuming; only --steps, --episodes, --until, "
-                             "--device, --threads and --quiet can. For other settings start a new run")
+                             "--device, --threads, --compile, --capture and --quiet can. For other settings start a new run")
         config, out = Config(**{**agent.config.to_dict(), **given}), options.resume
         out = out if out.is_dir() else out.parent
     else:
@@ -105,7 +108,8 @@ def run_train(words: list[str]) -> int:
         out = options.out or free_folder(Path("runs") / f"{config.env.replace('/', '-')}-{preset}-seed{config.seed}")
     device = use_device(how.get("device", "auto"), how.get("threads", 0))
     print(f"{config.env} on {device}, in {out} (Ctrl-C saves and stops)", flush=True)
-    card = train(config, out, device, how.get("until", "solved"), bool(options.resume), progress=not options.quiet)
+    card = train(config, out, device, how.get("until", "solved"), bool(options.resume), progress=not options.quiet,
+                 compile=options.compile, capture=options.capture)
     return report(card, out)
 
 

@@ -1,6 +1,7 @@
 """The whole agent: one world model, one actor, one critic, one optimizer; acting and one train step (notebook 10)."""
 
 from contextlib import contextmanager
+import time
 from typing import Iterator, NamedTuple
 
 from torch import Tensor, nn
@@ -52,6 +53,28 @@ class Dreamer(nn.Module):
         """The memory before the first observation."""
         state = self.world_model.rssm.initial(batch)
         return Carry(state, state.h.new_zeros(batch, self.actions))
+
+    def compile_cells(self) -> float:
+        """Have `torch.compile` fuse the recurrent step and the imagined step, now; returns the seconds it took.
+
+        The loops over these cells stay as they are: to compile them too takes many minutes. Acting stays uncompiled, since every
+        number of environments would be compiled anew. Raises ValueError where nothing can be compiled.
+        """
+        rssm, c, began = self.world_model.rssm, self.config, time.perf_counter()
+        how = {"dynamic": False, "options": {"fallback_random": True}}  # the dice of the uncompiled cells
+        rssm.recurrent_step, rssm.imagine_step = torch.compile(rssm.recurrent_step, **how), torch.compile(rssm.imagine_step, **how)
+        self.act = torch.compiler.set_stance("force_eager")(self.act)
+        batch, dreams = self.initial(c.batch_size), self.initial(c.batch_size * (c.imag_last or c.seq_len))
+        zeros = batch.action.new_zeros(c.batch_size, 2, self.observation)
+        try:  # each cell once, in the sizes and with the gradients of a train step
+            with torch.random.fork_rng([zeros.device] if zeros.device.type == "cuda" else []):
+                states, _ = self.world_model.observe(zeros, batch.action[:, None].expand(-1, 2, -1), zeros[..., 0] > 0, batch.state)
+                states.h.sum().backward()
+                imagine(self.world_model, self.actor, dreams.state, 2)
+        except RuntimeError as error:
+            raise ValueError(f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ "
+                             "compiler such as g++") from error
+        return time.perf_counter() - began
 
     @torch.no_grad()
     def act(self, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from . import __version__, checkpoint
 from .agent import Dreamer
+from .capture import Captured
 from .config import Config
 from .draw import draw_learning_curve
 from .envs import make_envs
@@ -176,21 +177,30 @@ class Training:
 
 
 def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool = False,
-          progress: bool = True, on_step: Callable[[Training], None] | None = None) -> dict[str, Any]:
+          progress: bool = True, on_step: Callable[[Training], None] | None = None, compile: bool = False,
+          capture: bool = False) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
     those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
     resume: go on from the checkpoint in `out`. Ctrl-C saves and stops after the step at hand.
     on_step: called after each environment step, to look at the run; it must not change it.
+    compile: fuse the cells first, see `Dreamer.compile_cells`. capture: record a train step as a CUDA graph and replay it.
     Raises OSError if `out` cannot be written, ValueError for bad input, FloatingPointError if a loss is not finite.
     """
     if until not in ("solved", "held", "steps"):
         raise ValueError(f"until must be solved, held or steps, got {until!r}")
+    if capture and device == "cpu":
+        raise ValueError("--capture records what a train step launches on a GPU; on a CPU there is nothing to record, leave it off")
     out = Path(out)
     training = resume_training(out, device, config) if resume else Training(config, device)
     training.until = until
     prepare_folder(out, training, resume)
+    if compile:
+        print("compiling two cells, which takes a minute or so …", file=sys.stderr)
+        print(f"compiled in {training.agent.compile_cells():.0f} seconds", file=sys.stderr)
+    if capture:
+        training.take_step = Captured(training.step, (training.replay.generator,))
     bar = tqdm(total=config.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
     started = time.perf_counter() - training.seconds
     with watch_interrupts() as interrupted, bar:

@@ -1,0 +1,51 @@
+"""A stand-in for a CUDA graph that needs no GPU: it records the operations of a step and repeats them on the same tensors.
+
+Like a graph it repeats operations, not Python: a number that Python had at the recording is the same at every replay, and a tensor
+that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records.
+"""
+
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "is_nonzero")
+
+
+class Tape(TorchDispatchMode):
+    """Inside, every operation is written down. Raises AssertionError for one that waits for a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[tuple[Callable, tuple, dict, Any]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(word in str(func) for word in WAITS), f"{func} waits"
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if not func.is_view:  # a view shows what its tensor holds, also later
+            self.entries.append((func, args, kwargs, out))
+        return out
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        """All operations again, in place of what they gave before."""
+        for func, args, kwargs, before in self.entries:
+            for old, new in zip(tree_leaves(before), tree_leaves(func(*args, **kwargs))):
+                if isinstance(old, Tensor) and old is not new:
+                    old.copy_(new)
+
+
+def record(step: Callable[[], None], generators: tuple = ()) -> Callable[[], None]:
+    """What `capture.record` does, on a CPU. The first replay has happened already, so it is left out once."""
+    tape, calls = Tape(), []
+    with tape:
+        step()
+
+    def replay() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            tape.replay()
+    return replay
