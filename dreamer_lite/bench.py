@@ -1,4 +1,4 @@
-"""How fast is a train step on this machine? `python -m dreamer_lite.bench` prints a table."""
+"""How fast is a train step on this machine, and what holds it up? `python -m dreamer_lite.bench` prints a table."""
 
 import argparse
 from dataclasses import replace
@@ -6,13 +6,17 @@ import resource
 import statistics
 import sys
 import time
-from typing import Callable
+from typing import Any, Callable, Iterator
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from .agent import LOSS_SCALES, Dreamer
+from .capture import Captured
 from .config import PRESETS, Config
+from .draw import draw_growth
 from .envs import make_envs
 from .train import use_device
 
@@ -33,6 +37,14 @@ def make_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
     return {name: value.to(device) for name, value in batch.items()}
 
 
+def make_step(config: Config, device: str) -> tuple[Dreamer, Callable[[], Any]]:
+    """A new agent, and one train step of it on random experience."""
+    torch.manual_seed(0)
+    agent, batch = Dreamer(config, 4, 2, True, device), make_batch(config, device)
+    start = agent.initial(config.batch_size).state
+    return agent, lambda: agent.train_step(batch, start)
+
+
 def seconds(action: Callable[[], object], device: str) -> float:
     start = time.perf_counter()
     action()
@@ -41,7 +53,7 @@ def seconds(action: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def time_train_step(config: Config, device: str, repeats: int) -> dict[str, list[float]]:
+def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[float]]:
     """Seconds of each part of a train step, `repeats` times after a warm-up."""
     torch.manual_seed(0)
     agent, batch = Dreamer(config, 4, 2, True, device), make_batch(config, device)
@@ -62,6 +74,80 @@ def time_train_step(config: Config, device: str, repeats: int) -> dict[str, list
     return {name: values[2:] for name, values in times.items()}
 
 
+class Operations(TorchDispatchMode):
+    """Notes the operations that run inside: how many numbers each of them makes. Views make none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        first = out[0] if isinstance(out, (tuple, list)) and out else out
+        if isinstance(first, torch.Tensor) and not function.is_view:
+            self.sizes.append(first.numel())
+        return out
+
+
+def operations(step: Callable[[], Any]) -> list[int]:
+    """The size of every operation that `step` launches, in numbers made."""
+    with Operations() as noted:
+        step()
+    return noted.sizes
+
+
+def matrix_work(step: Callable[[], Any]) -> int:
+    """Floating-point operations in the matrix products of `step`."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def matmul_rate(device: str) -> float:
+    """Floating-point operations per second in a (1024, 512) × (512, 512) product, to compare machines by."""
+    a, b = torch.randn(1024, 512, device=device), torch.randn(512, 512, device=device)
+    return 2 * 1024 * 512 * 512 / min(seconds(lambda: a @ b, device) for _ in range(30))
+
+
+def kernels(step: Callable[[], Any]) -> list[float]:
+    """Seconds of each kernel that a GPU runs for `step`, as its own clock has them."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    return [event.device_time_total / 1e6 for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+
+
+def time_ways(config: Config, device: str, repeats: int, compiled: bool) -> Iterator[tuple[str, list[float], float]]:
+    """Ways to take the same train step: name, seconds of each step, seconds of preparation before the first."""
+    for way in ["eager"] + ["compiled"] * compiled + ["captured"] * (device != "cpu"):
+        agent, step = make_step(config, device)
+        step = Captured(step) if way == "captured" else step
+        prepared = agent.compile_cells() if way == "compiled" else 0.0
+        prepared += seconds(lambda: [step() for _ in range(Captured.WARM_UP + 2)], device)
+        yield way, [seconds(step, device) for _ in range(repeats)], prepared
+
+
+def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """How the time of a train step grows: (factor, seconds) for B, T, H and the size of the network, each doubled three times.
+    The fastest of `repeats` steps, since another program on the machine can only make one slower."""
+    c, found = config, {}
+    changes = {
+        "B, sequences": lambda f: dict(batch_size=max(int(c.batch_size * f), 1)),
+        "T, steps of each": lambda f: dict(seq_len=max(int(c.seq_len * f), 2), imag_last=c.imag_last and max(int(c.imag_last * f), 2)),
+        "H, imagined steps": lambda f: dict(horizon=max(int(c.horizon * f), 1)),
+        "network, widths": lambda f: dict(deter=int(c.deter * f), hidden_dim=int(c.hidden_dim * f), rssm_dim=int(c.rssm_dim * f)),
+    }
+    for name, change in changes.items():
+        found[name] = []
+        for factor in (0.25, 0.5, 1.0, 2.0):
+            agent, step = make_step(replace(config, **change(factor)), device)
+            step = Captured(step) if device != "cpu" else step
+            for _ in range(Captured.WARM_UP + 1 if device != "cpu" else 1):
+                step()
+            found[name].append((factor, min(seconds(step, device) for _ in range(repeats))))
+    return found
+
+
 def env_steps_per_second(config: Config, device: str, steps: int = 300) -> float:
     """Acting alone: the policy and the environments, without training."""
     envs = make_envs(config.env, config.envs, 0)
@@ -77,10 +163,40 @@ def env_steps_per_second(config: Config, device: str, steps: int = 300) -> float
     return steps * config.envs / seconds(play, device)
 
 
-def matmul_rate(device: str) -> float:
-    """Billions of floating-point operations per second in a (1024, 512) × (512, 512) product, to compare machines by."""
-    a, b = torch.randn(1024, 512, device=device), torch.randn(512, 512, device=device)
-    return 2 * 1024 * 512 * 512 / min(seconds(lambda: a @ b, device) for _ in range(30)) / 1e9
+def line(name: str, words: str) -> None:
+    print(f"{name:>12}: {words}", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):7.4f} s   (fastest {min(values):.4f}, slowest {max(values):.4f})"
+
+
+def report(shape: str, config: Config, device: str, repeats: int, compiled: bool) -> None:
+    """Print the table for one shape."""
+    starts = config.batch_size * (config.imag_last or config.seq_len)
+    name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {torch.get_num_threads()} thread(s)"
+    print(f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; {name}, "
+          f"torch {torch.__version__.split('+')[0]}")
+    for part, values in time_parts(config, device, repeats).items():
+        line(part, spread(values))
+    line("acting", f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments")
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = own if device == "cpu" else torch.cuda.max_memory_allocated(device)
+    line("peak memory", f"{peak / 1e6:7.0f} MB {'of the process' if device == 'cpu' else 'on the GPU'}")
+    _, step = make_step(config, device)
+    sizes = operations(step)
+    line("operations", f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers")
+    took = statistics.median([seconds(step, device) for _ in range(repeats)])
+    work, rate = matrix_work(step), matmul_rate(device)
+    line("floor", f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that")
+    if device != "cpu":
+        times = kernels(step)
+        line("kernels", f"{len(times):7,} that take {sum(times):.4f} s in sum; the step takes {took / sum(times):.1f} times that, the rest are gaps")
+    eager = None
+    for way, values, prepared in time_ways(config, device, repeats, compiled):
+        eager = eager or statistics.median(values)
+        words = f"{spread(values)}; {statistics.median(values) / eager:.2f} of eager, after {prepared:.1f} s of preparation"
+        line(way, words if way != "eager" else spread(values))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -89,21 +205,21 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--threads", default=1, type=int, help="CPU threads (default: 1, one core)")
     parser.add_argument("--repeats", default=7, type=int, help="train steps to time (default: 7)")
+    parser.add_argument("--compile", action="store_true", help="compare with compiled cells too; to compile takes a minute or so")
+    parser.add_argument("--growth", metavar="PNG", help="instead of the table: draw how the time grows with B, T, H and the network's size")
     options = parser.parse_args(words)
     try:
         device = use_device(options.device, options.threads)
-    except ValueError as error:
+        config, repeats = replace(SHAPES.get(options.shape) or Config.preset(options.shape), env="CartPole-v1"), max(options.repeats, 1)
+        if options.growth:
+            times = growth(config, device, repeats)
+            for name, points in times.items():
+                line(name.split(",")[0], ", ".join(f"×{factor:g} {took:.4f} s" for factor, took in points))
+            draw_growth(times, options.growth)
+        else:
+            report(options.shape, config, device, repeats, options.compile)
+    except (ValueError, OSError) as error:
         parser.exit(2, f"dreamer_lite.bench: {error}\n")
-    config = replace(SHAPES.get(options.shape) or Config.preset(options.shape), env="CartPole-v1")
-    starts = config.batch_size * (config.imag_last or config.seq_len)
-    print(f"{options.shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; "
-          f"{device}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
-    for name, values in time_train_step(config, device, max(options.repeats, 1)).items():
-        print(f"{name:>12}: {statistics.median(values):7.4f} s   (fastest {min(values):.4f}, slowest {max(values):.4f})")
-    print(f"      acting: {env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments")
-    peak = torch.cuda.max_memory_allocated(device) if device != "cpu" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(f" peak memory: {peak / 1e6:7.0f} MB {'on the GPU' if device != 'cpu' else 'of the process'}")
-    print(f"      matmul: {matmul_rate(device):7.0f} GFLOP/s, to compare machines by")
     return 0
 
 

@@ -239,3 +239,7 @@ def test_card_curves_and_replay_of_a_run(tmp_path, capsys):
 def test_operations_are_counted():
     few, many = run_view.operations(SHORT), run_view.operations(Config.preset("debug", seq_len=16))
     assert 500 < len(few) < len(many)
+    times = run_view.time_by_size()
+    assert times[0][1] < times[-1][1] and all(seconds > 0 for _, seconds in times)
+    _, reading = run_view.launch_figure(few, [(2**k, 1e-6 * max(1, 2**k / 4096)) for k in range(4, 23)])
+    assert "costs 1.0 µs" in reading and "only at 16,384 numbers" in reading and "100%" in reading

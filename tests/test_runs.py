@@ -22,7 +22,7 @@ from dreamer_lite import train as train_module
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.bench import main as bench_main
-from dreamer_lite.bench import make_batch
+from dreamer_lite.bench import make_batch, matrix_work, operations
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.evaluate import evaluate, open_loop
 from dreamer_lite.train import Training, prepare_folder, train
@@ -197,7 +197,7 @@ BAD = {
     "--threads -2": "threads must be 0 or more", "--deter 400000000000": "do not fit", "--imag_last 999": "imag_last=999",
     "--resume README.md": "no checkpoint at", "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
     "--seed 100000000000000000000": "seed must be", "--discount_horizon 0.5": "discount_horizon must be more than 1",
-    "--episodes 0": "episodes must be positive", "extra": "unknown command 'extra'", "--latent_dim": "expected one argument",
+    "--episodes 0": "episodes must be positive", "extra": "unknown command 'extra'", "--latent_dim": "expected one argument", "--capture --device cpu": "on a CPU there is nothing to record",
 }
 
 
@@ -289,8 +289,6 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
 import resource, signal
 from dreamer_lite import checkpoint
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.bench import main as bench_main
-from dreamer_lite.bench import make_batch
 from dreamer_lite.config import Config
 agent = Dreamer(Config.preset("debug"), 4, 2, True)
 checkpoint.save("{tmp_path}/a.pt", agent)
@@ -371,4 +369,21 @@ def test_settings_that_cannot_work_are_refused(changes):
 def test_the_bench_prints_each_part(capsys):
     assert bench_main(["--shape", "debug", "--repeats", "2", "--device", "cpu"]) == 0
     output = capsys.readouterr().out
-    assert all(word in output for word in ("forward", "backward", "optimizer", "train step", "environment steps/s", "peak memory"))
+    assert all(word in output for word in ("forward", "backward", "optimizer", "train step", "environment steps/s", "peak memory",
+                                           "operations", "floor", "eager"))
+
+
+def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
+    assert bench_main(["--shape", "debug", "--repeats", "1", "--device", "cpu", "--growth", str(tmp_path / "growth.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["B", "T", "H", "network"] and all(line.count("×") == 4 for line in lines)
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        bench_main(["--shape", "debug", "--repeats", "1", "--device", "cpu", "--growth", "/proc/nope/growth.png"])
+    assert "/proc/nope" in capsys.readouterr().err
+
+
+def test_the_bench_counts_the_arithmetic_of_a_known_product():
+    a, b = torch.ones(10, 20), torch.ones(20, 30, requires_grad=True)
+    assert matrix_work(lambda: (a @ b).sum().backward()) == 2 * 2 * 10 * 20 * 30  # forward, and backward to b
+    assert operations(lambda: (a.view(20, 10).t() + 1)) == [200]  # views launch nothing

@@ -60,7 +60,7 @@ def test_files_and_pictures_that_the_readme_names_exist():
 
 
 def test_options_that_the_readme_uses_exist():
-    known = set(train_parser()._option_string_actions) | {"--context", "--shape", "--repeats"}
+    known = set(train_parser()._option_string_actions) | {"--context", "--shape", "--repeats", "--growth"}
     for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
         for line in block.splitlines():
             if "-m dreamer_lite" in line:
@@ -77,7 +77,7 @@ def test_the_help_explains_every_option():
 def test_arrows_point_one_way():
     """The algorithm imports neither the whole agent nor the course; see the layout in the README."""
     layers = [["symlog", "two_hot", "latents", "nets", "optim", "config", "rssm", "world_model", "critic", "actor", "imagination",
-               "replay", "envs"], ["agent", "evaluate", "checkpoint", "draw", "export", "train", "bench", "__main__"]]
+               "replay", "envs"], ["agent", "evaluate", "checkpoint", "draw", "export", "train", "capture", "bench", "__main__"]]
     for name in layers[0]:
         tree = ast.parse((ROOT / "dreamer_lite" / f"{name}.py").read_text())
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}

@@ -9,14 +9,12 @@ from typing import Any
 from matplotlib.figure import Figure
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .. import checkpoint
+from .. import bench, checkpoint
 from ..agent import Dreamer
 from ..config import Config
 from ..draw import draw_cart
 from ..evaluate import OpenLoop, open_loop
-from ..train import Training
 from .explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, tidy, whole
 from .notebook import show as show_html
 
@@ -101,28 +99,36 @@ def episode_replay(agent: Dreamer) -> Explorer:
                     number=whole("episode", 0, 19, 3), t=whole("step", 0, 119, 60))
 
 
-class Counter(TorchDispatchMode):
-    """Counts the operations that run inside, and how many numbers each of them makes."""
-
-    def __init__(self):
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        first = out[0] if isinstance(out, (tuple, list)) and out else out
-        if isinstance(first, torch.Tensor) and not function._schema.name.startswith(("aten::view", "aten::detach", "aten::slice", "aten::select")):
-            self.sizes.append(first.numel())
-        return out
-
-
 def operations(config: Config) -> list[int]:
     """The size of every operation in one train step, in numbers made."""
-    training = Training(config)
-    while training.replay.added <= config.seq_len + 1:
-        training.collect()
-    batch, start, _ = training.replay.sample(config.batch_size, config.seq_len)
-    with Counter() as counter:
-        training.agent.train_step(batch, start)
-    training.envs.close()
-    return counter.sizes
+    return bench.operations(bench.make_step(config, "cpu")[1])
+
+
+def time_by_size() -> list[tuple[int, float]]:
+    """Measured here and now: numbers in a tensor, and seconds to double them all once (median of 60)."""
+    found = []
+    for exponent in range(4, 23):
+        x = torch.ones(2**exponent)
+        y = torch.empty_like(x)
+        found.append((len(x), float(np.median([bench.seconds(lambda: torch.add(x, x, out=y), "cpu") for _ in range(60)]))))
+    return found
+
+
+def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Figure, str]:
+    """Above: what one operation costs, over its size. Below: how large the operations of a train step are. And a sentence on both."""
+    figure = canvas(7, 4.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    numbers, took = np.array(times).T
+    above.plot(numbers, took * 1e6, color=OWN, marker=".")
+    launch = float(took[:6].min() * 1e6)
+    above.axhline(launch, color=GREY, linestyle="--", linewidth=1)
+    above.annotate(f"launch: {launch:.1f} µs, however small", (numbers[-1], launch), ha="right", va="bottom", color=GREY, fontsize=9)
+    above.set(xscale="log", yscale="log", ylabel="µs for one\noperation")
+    below.hist(np.maximum(sizes, 1), np.geomspace(1, numbers[-1], 45), color=DREAM)
+    below.set(xscale="log", xlabel="numbers that the operation makes", ylabel="operations in\na train step")
+    for axes in (above, below):
+        tidy(axes)
+    twice = next((size for size, seconds in times if seconds * 1e6 > 2 * launch), times[-1][0])
+    small = np.mean(np.array(sizes) < twice)
+    return figure, (f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here, and only at {twice:,} numbers twice its launch. "
+                    f"{small:.0%} of the operations of a train step are smaller than that.")
