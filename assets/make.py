@@ -5,6 +5,7 @@
 `player` writes the dream player for that agent, one web page.
 `gif` records the moving picture of the README from that page, in chromium.
 `draw` makes the figure of all recorded curves and the filmstrip; it prints the summary that the README quotes.
+`bench` measures train steps on this machine, which should do nothing else: a table and a figure, ten minutes.
 `maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
 committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
 """
@@ -15,6 +16,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -95,6 +97,17 @@ def draw() -> None:
     print(summary([json.loads(file.with_suffix(".json").read_text()) for file in files]))
 
 
+def measure_speed() -> None:
+    """The bench's table for the shapes that are compared, each in a process of its own, and the figure of growth."""
+    def bench(*words: str, to: object = None) -> None:
+        subprocess.run([sys.executable, "-m", "dreamer_lite.bench", *words], stdout=to, check=True)
+
+    with open(ASSETS / "bench.txt", "w") as table:
+        for shape, threads in (("common", "1"), ("common", "2"), ("tiny", "1"), ("tiny", "2"), ("cpu", "1"), ("cpu", "2")):
+            bench("--shape", shape, "--threads", threads, "--repeats", "15", "--compile", to=table)
+    bench("--growth", str(ASSETS / "growth.png"), "--repeats", "5")
+
+
 def draw_maps() -> None:
     from dreamer_lite.course.agent_map import agent_map
 
@@ -158,6 +171,8 @@ if __name__ == "__main__":
         record_player()
     elif sys.argv[1:] == ["draw"]:
         draw()
+    elif sys.argv[1:] == ["bench"]:
+        measure_speed()
     elif sys.argv[1:] == ["maps"]:
         draw_maps()
     elif sys.argv[1:] == ["widgets"]:

@@ -68,7 +68,7 @@ def train_parser() -> Parser:
     run.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)")
     run.add_argument("--out", default=None, type=Path, help="folder for the run (default: runs/ENV-PRESET-seedN, numbered on)")
     run.add_argument("--resume", default=None, type=Path, metavar="RUN", help="go on with the run in this folder, as it was "
-                     "started; --steps, --episodes, --until, --device, --threads, --compile and --capture may be changed")
+                     "started; --steps, --episodes, --until, --device and --threads may be changed; --compile and --capture are given anew")
     run.add_argument("--until", default=None, choices=["solved", "held", "steps"],
                      help="when to stop: solved; held: twice as many steps as that took, at least 6000, to see whether it stays "
                           "solved; steps: when --steps or --episodes are used up (default: solved)")

@@ -65,12 +65,14 @@ class Dreamer(nn.Module):
         rssm.recurrent_step, rssm.imagine_step = torch.compile(rssm.recurrent_step, **how), torch.compile(rssm.imagine_step, **how)
         self.act = torch.compiler.set_stance("force_eager")(self.act)
         batch, dreams = self.initial(c.batch_size), self.initial(c.batch_size * (c.imag_last or c.seq_len))
-        zeros = batch.action.new_zeros(c.batch_size, 2, self.observation)
+        obs, actions = (batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (self.observation, self.actions))
         try:  # each cell once, in the sizes and with the gradients of a train step
-            with torch.random.fork_rng([zeros.device] if zeros.device.type == "cuda" else []):
-                states, _ = self.world_model.observe(zeros, batch.action[:, None].expand(-1, 2, -1), zeros[..., 0] > 0, batch.state)
+            with torch.random.fork_rng([obs.device] if obs.is_cuda else []):
+                states, _ = self.world_model.observe(obs, actions, obs[..., 0] > 0, batch.state)
                 states.h.sum().backward()
                 imagine(self.world_model, self.actor, dreams.state, 2)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise ValueError(f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ "
                              "compiler such as g++") from error

@@ -11,10 +11,11 @@ from typing import Any, Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from .agent import LOSS_SCALES, Dreamer
-from .capture import Captured
+from .capture import WARM_UP, Captured
 from .config import PRESETS, Config
 from .draw import draw_growth
 from .envs import make_envs
@@ -83,9 +84,9 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = function(*args, **(kwargs or {}))
-        first = out[0] if isinstance(out, (tuple, list)) and out else out
-        if isinstance(first, torch.Tensor) and not function.is_view:
-            self.sizes.append(first.numel())
+        made = [part for part in tree_leaves(args[0] if out is None else out) if isinstance(part, torch.Tensor)]
+        if made and not function.is_view:
+            self.sizes.append(sum(part.numel() for part in made))
         return out
 
 
@@ -106,7 +107,7 @@ def matrix_work(step: Callable[[], Any]) -> int:
 def matmul_rate(device: str) -> float:
     """Floating-point operations per second in a (1024, 512) × (512, 512) product, to compare machines by."""
     a, b = torch.randn(1024, 512, device=device), torch.randn(512, 512, device=device)
-    return 2 * 1024 * 512 * 512 / min(seconds(lambda: a @ b, device) for _ in range(30))
+    return 2 * 1024 * 512 * 512 * 20 / min(seconds(lambda: [a @ b for _ in range(20)], device) for _ in range(5))
 
 
 def kernels(step: Callable[[], Any]) -> list[float]:
@@ -123,7 +124,7 @@ def time_ways(config: Config, device: str, repeats: int, compiled: bool) -> Iter
         agent, step = make_step(config, device)
         step = Captured(step) if way == "captured" else step
         prepared = agent.compile_cells() if way == "compiled" else 0.0
-        prepared += seconds(lambda: [step() for _ in range(Captured.WARM_UP + 2)], device)
+        prepared += seconds(lambda: [step() for _ in range(WARM_UP + 2)], device)
         yield way, [seconds(step, device) for _ in range(repeats)], prepared
 
 
@@ -133,7 +134,7 @@ def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[fl
     c, found = config, {}
     changes = {
         "B, sequences": lambda f: dict(batch_size=max(int(c.batch_size * f), 1)),
-        "T, steps of each": lambda f: dict(seq_len=max(int(c.seq_len * f), 2), imag_last=c.imag_last and max(int(c.imag_last * f), 2)),
+        "T, steps of each": lambda f: dict(seq_len=max(int(c.seq_len * f), 2), imag_last=min(c.imag_last, max(int(c.seq_len * f), 2))),
         "H, imagined steps": lambda f: dict(horizon=max(int(c.horizon * f), 1)),
         "network, widths": lambda f: dict(deter=int(c.deter * f), hidden_dim=int(c.hidden_dim * f), rssm_dim=int(c.rssm_dim * f)),
     }
@@ -142,7 +143,7 @@ def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[fl
         for factor in (0.25, 0.5, 1.0, 2.0):
             agent, step = make_step(replace(config, **change(factor)), device)
             step = Captured(step) if device != "cpu" else step
-            for _ in range(Captured.WARM_UP + 1 if device != "cpu" else 1):
+            for _ in range(WARM_UP + 1 if device != "cpu" else 1):
                 step()
             found[name].append((factor, min(seconds(step, device) for _ in range(repeats))))
     return found
@@ -189,8 +190,7 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     took = statistics.median([seconds(step, device) for _ in range(repeats)])
     work, rate = matrix_work(step), matmul_rate(device)
     line("floor", f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that")
-    if device != "cpu":
-        times = kernels(step)
+    if device != "cpu" and (times := kernels(step)):
         line("kernels", f"{len(times):7,} that take {sum(times):.4f} s in sum; the step takes {took / sum(times):.1f} times that, the rest are gaps")
     eager = None
     for way, values, prepared in time_ways(config, device, repeats, compiled):
@@ -212,6 +212,7 @@ def main(words: list[str] | None = None) -> int:
         device = use_device(options.device, options.threads)
         config, repeats = replace(SHAPES.get(options.shape) or Config.preset(options.shape), env="CartPole-v1"), max(options.repeats, 1)
         if options.growth:
+            open(options.growth, "ab").close()  # if it can't be written, say so before measuring
             times = growth(config, device, repeats)
             for name, points in times.items():
                 line(name.split(",")[0], ", ".join(f"×{factor:g} {took:.4f} s" for factor, took in points))

@@ -27,7 +27,9 @@ class Replay:
                      for name, (size, dtype) in shapes.items()}
         self.added = 0  # steps ever added, per environment
         self.count = torch.zeros((), dtype=torch.int64, device=device)  # the same number where `sample` can read it without waiting
-        self.generator = torch.Generator(device)
+        # On a GPU the default generator, which a recorded graph moves on by itself.
+        on_gpu = self.count.is_cuda
+        self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)
         self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
 
     def __len__(self) -> int:

@@ -48,6 +48,8 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
     if name != "cpu" and int(index) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
                          "devices here; give --device cpu or auto")
+    if name != "cpu":
+        torch.cuda.set_device(int(index))  # what names no device, like a stream, shall mean this one
     return name
 
 
@@ -86,10 +88,11 @@ class Training:
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
         self.returns: list[float] = []  # of finished episodes
         self.seconds = 0.0
+        self.compile_seconds: float | None = None
         self.rows: list[dict[str, float]] = []  # what metrics.csv holds
         self.solved: dict[str, float] | None = None
         self.until = "solved"
-        self.take_step = self.step  # or what replays it
+        self.captured: Captured | None = None  # what replays `step`, if it was asked for
         self.unread: list[Tensor] = []  # metrics still on the device, one vector per train step
         self.means: list[list[float]] = []  # of the train steps since the last row
         self.names: list[str] = []
@@ -112,7 +115,7 @@ class Training:
         c = self.config
         while self.due >= 1 and self.replay.added > c.seq_len:
             self.due -= 1
-            self.take_step()
+            (self.captured or self.step)()
             self.train_steps += 1
             self.unread.append(self.latest.clone())
             if self.device == "cpu" or len(self.unread) == 50:  # reading waits for a GPU, so do it seldom
@@ -195,12 +198,13 @@ def train(config: Config, out: Path | str, device: str = "cpu", until: str = "so
     out = Path(out)
     training = resume_training(out, device, config) if resume else Training(config, device)
     training.until = until
-    prepare_folder(out, training, resume)
     if compile:
         print("compiling two cells, which takes a minute or so …", file=sys.stderr)
-        print(f"compiled in {training.agent.compile_cells():.0f} seconds", file=sys.stderr)
+        training.compile_seconds = training.agent.compile_cells()
+        print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
     if capture:
-        training.take_step = Captured(training.step, (training.replay.generator,))
+        training.captured = Captured(training.step)
+    prepare_folder(out, training, resume)
     bar = tqdm(total=config.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
     started = time.perf_counter() - training.seconds
     with watch_interrupts() as interrupted, bar:
@@ -317,6 +321,7 @@ def run_card(training: Training) -> dict[str, Any]:
         "threshold": training.envs.threshold, "solved_at_env_steps": training.solved and training.solved["env_steps"],
         "solved_at_seconds": training.solved and round(training.solved["seconds"], 1), "held": held(training),
         "final_evaluation": final, "device": training.device, "device_name": name, "threads": torch.get_num_threads(),
+        "compile_seconds": training.compile_seconds, "captured": training.captured is not None,
         "versions": {"dreamer_lite": __version__, "python": platform.python_version(), "torch": torch.__version__,
                      "numpy": np.__version__, "gymnasium": gymnasium.__version__},
         "config": c.to_dict(),

@@ -1,7 +1,8 @@
 """A stand-in for a CUDA graph that needs no GPU: it records the operations of a step and repeats them on the same tensors.
 
 Like a graph it repeats operations, not Python: a number that Python had at the recording is the same at every replay, and a tensor
-that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records.
+that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records, and it does not
+see what leaves PyTorch without an operation, as `.tolist()` and `.numpy()` do.
 """
 
 from typing import Any, Callable
@@ -12,17 +13,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "is_nonzero")
+COPIES = ("lift_fresh",)  # torch.tensor(…) from Python's numbers: on a GPU a copy from the host, which a graph can't hold
 
 
 class Tape(TorchDispatchMode):
-    """Inside, every operation is written down. Raises AssertionError for one that waits for a value."""
+    """Inside, every operation is written down. Raises AssertionError for one that waits for a value, or brings one from Python."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: list[tuple[Callable, tuple, dict, Any]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert not any(word in str(func) for word in WAITS), f"{func} waits"
+        mask = "aten.index" in str(func) and any(part.dtype == torch.bool for part in tree_leaves(args[1]) if isinstance(part, Tensor))
+        assert not mask and not any(word in str(func) for word in WAITS + COPIES), f"{func} can't be in a graph"
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not func.is_view:  # a view shows what its tensor holds, also later
@@ -38,7 +41,7 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-def record(step: Callable[[], None], generators: tuple = ()) -> Callable[[], None]:
+def record(step: Callable[[], None]) -> Callable[[], None]:
     """What `capture.record` does, on a CPU. The first replay has happened already, so it is left out once."""
     tape, calls = Tape(), []
     with tape:

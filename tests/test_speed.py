@@ -1,11 +1,14 @@
 """The fast ways to take a train step give what the plain one gives: recorded and replayed, compiled, in pieces."""
 
+import copy
+
 import pytest
 import torch
 
 from dreamer_lite import capture
 from dreamer_lite.capture import Captured
 from dreamer_lite.config import Config
+from dreamer_lite.evaluate import evaluate
 from dreamer_lite.nets import in_pieces
 from dreamer_lite.train import Training
 import tape
@@ -13,73 +16,102 @@ import tape
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 
-def run(device, take, env="CartPole-v1", steps=120, **changes):
-    """A short training; `take` may put something else in the place of its train step. All that it left behind."""
-    config = Config.preset("debug", env=env, train_ratio=16, average=0.9, replay_size=80, learn_start=20, **changes)
+def run(device, prepare, env="CartPole-v1", steps=120):
+    """A short training, prepared by `prepare`; half-way it is evaluated, and loaded from what it would save. With all metrics."""
+    config = Config.preset("debug", env=env, train_ratio=16, average=0.9, replay_size=80, learn_start=20)
     training = Training(config, device)
-    take(training)
+    prepare(training)
     seen = []
-    for _ in range(steps // config.envs):
+    for taken in range(0, steps, config.envs):
         training.collect()
         training.learn()
         training.read_metrics()
         seen += training.means
         training.means = []
+        if taken == steps // 2:
+            evaluate(training.agent, env, 1)
+            training.load_state_dict(copy.deepcopy(training.state_dict()))
     training.envs.close()
     return training, torch.tensor(seen)
 
 
+def plain(training):
+    pass
+
+
 def recorded(training):
-    training.take_step = Captured(training.step, (training.replay.generator,))
+    training.captured = Captured(training.step)
 
 
 @pytest.fixture
-def on_a_cpu_too(monkeypatch):
-    if not torch.cuda.is_available():
+def tape_for_the_cpu(request, monkeypatch):
+    """On a CPU the tape stands in for the graph."""
+    if request.node.callspec.params.get("device", "cpu") == "cpu":
         monkeypatch.setattr(capture, "record", tape.record)
-        monkeypatch.setattr(capture, "on_side_stream", lambda step: step())
+        monkeypatch.setattr(capture, "beside_default_stream", lambda: lambda step: step())
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_a_recorded_step_gives_what_the_step_gives(device, env, on_a_cpu_too):
-    """Over many steps, while the replay fills, wraps around, and episodes end."""
-    plain, numbers = run(device, lambda training: None, env)
-    fast, recorded_numbers = run(device, recorded, env)
-    assert fast.take_step.calls == fast.train_steps == plain.train_steps > 60 and fast.replay.added > fast.replay.length
-    close = dict(rtol=0, atol=0) if device == "cpu" else dict(rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(recorded_numbers, numbers, **close)
-    for name, weight in plain.agent.state_dict().items():
-        torch.testing.assert_close(fast.agent.state_dict()[name], weight, **close)
-    for name, ring in plain.replay.data.items():
-        torch.testing.assert_close(fast.replay.data[name], ring, **close)
+def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu):
+    """Over many steps, while the replay fills, wraps around, and episodes end. A GPU's sums may round differently each time, and
+    then a throw of the dice falls otherwise: there the first steps are compared."""
+    slow, numbers = run(device, plain, env)
+    fast, others = run(device, recorded, env)
+    assert fast.captured.calls == fast.train_steps == slow.train_steps > 60 and fast.replay.added > fast.replay.length
+    if device != "cpu":
+        return torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
+    assert torch.equal(others, numbers)
+    for name, weight in slow.agent.state_dict().items():
+        assert torch.equal(fast.agent.state_dict()[name], weight), name
+    for name, ring in slow.replay.data.items():
+        assert torch.equal(fast.replay.data[name], ring), name
 
 
-def test_a_step_that_depends_on_python_is_found_out(on_a_cpu_too):
+@pytest.mark.parametrize("device", ["cpu"])
+def test_a_step_that_depends_on_python_is_found_out(device, tape_for_the_cpu):
     """The stand-in must see what a graph would get wrong: here the replay draws by Python's count instead of the device's."""
-    def bake(training):
+    def baked(training):
         recorded(training)
         replay, sample = training.replay, training.replay.sample
 
-        def baked(batch, steps):
-            count, replay.count = replay.count, torch.tensor(replay.added)
+        def sample_by_python(batch, steps):
+            count, replay.count = replay.count, replay.count.clone().fill_(replay.added)
             drawn = sample(batch, steps)
             replay.count = count
             return drawn
-        replay.sample = baked
+        replay.sample = sample_by_python
 
-    _, numbers = run(DEVICES[-1], lambda training: None)
-    _, others = run(DEVICES[-1], bake)
-    assert not torch.equal(numbers, others)
+    _, numbers = run(device, plain)
+    _, others = run(device, baked)
+    assert torch.equal(numbers[:3], others[:3]) and not torch.equal(numbers, others)
+
+
+@pytest.mark.parametrize("device", ["cpu"])
+def test_a_step_that_waits_for_a_value_cannot_be_recorded(device, tape_for_the_cpu):
+    x = torch.ones(3)
+    for step in (lambda: x.mul_(float(x.sum())), lambda: x.add_(torch.tensor([1.0, 2.0, 3.0])), lambda: x[x > 0].add_(1)):
+        waiting = Captured(step)
+        for _ in range(capture.WARM_UP):
+            waiting()
+        with pytest.raises(AssertionError, match="can't be in a graph"):
+            waiting()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_cells_give_what_the_cells_give(device):
-    took = []
-    _, numbers = run(device, lambda training: None, steps=40)
-    _, compiled = run(device, lambda training: took.append(training.agent.compile_cells()), steps=40)
-    assert took[0] > 0
-    torch.testing.assert_close(compiled, numbers, rtol=1e-3, atol=1e-4)
+    """And nothing is left to be compiled once training has begun."""
+    compiled = torch._dynamo.utils.counters["stats"]
+    _, numbers = run(device, plain, steps=60)
+    before, training_began = compiled["unique_graphs"], []
+
+    def compile_first(training):
+        assert training.agent.compile_cells() > 0
+        training_began.append(compiled["unique_graphs"])
+
+    _, others = run(device, compile_first, steps=60)
+    assert before < training_began[0] == compiled["unique_graphs"]
+    torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (5, 4, 3), (2000, 3), (3,), (1, 3), (2, 1024, 3)])
