@@ -102,10 +102,10 @@ class RSSM(nn.Module):
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         embedded = self.embed_action(actions * keep)
         state, states, logits = start, [], []
-        for t in range(tokens.shape[1]):
-            state = State(state.h * keep[:, t], state.z * keep[:, t, None])
-            h = self.recurrent_step(state, embedded[:, t])
-            logits.append(self.posterior(h, tokens[:, t]))
+        for t, (token, action, same) in enumerate(zip(tokens.unbind(1), embedded.unbind(1), keep.unbind(1))):
+            state = State(state.h * same, state.z * same[..., None])
+            h = self.recurrent_step(state, action)
+            logits.append(self.posterior(h, token))
             z = sample(unimix(logits[-1], self.mix), None if noise is None else noise[:, t])
             state = State(h, z)
             states.append(state)
