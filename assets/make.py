@@ -23,8 +23,9 @@ import tempfile
 import numpy as np
 
 from dreamer_lite import checkpoint
+from dreamer_lite.bench import SHAPES, growth
 from dreamer_lite.config import Config
-from dreamer_lite.draw import draw_filmstrip, draw_learning_curve, save_gif
+from dreamer_lite.draw import draw_filmstrip, draw_growth, draw_learning_curve, save_gif
 from dreamer_lite.evaluate import open_loop
 from dreamer_lite.export import player_page
 from dreamer_lite.train import train, use_device
@@ -99,13 +100,13 @@ def draw() -> None:
 
 def measure_speed() -> None:
     """The bench's table for the shapes that are compared, each in a process of its own, and the figure of growth."""
-    def bench(*words: str, to: object = None) -> None:
-        subprocess.run([sys.executable, "-m", "dreamer_lite.bench", *words], stdout=to, check=True)
-
     with open(ASSETS / "bench.txt", "w") as table:
-        for shape, threads in (("common", "1"), ("common", "2"), ("tiny", "1"), ("tiny", "2"), ("cpu", "1"), ("cpu", "2")):
-            bench("--shape", shape, "--threads", threads, "--repeats", "15", "--compile", to=table)
-    bench("--growth", str(ASSETS / "growth.png"), "--repeats", "5")
+        for shape in ("common", "tiny", "cpu"):
+            for threads in ("1", "2"):
+                words = ["--shape", shape, "--threads", threads, "--repeats", "15", "--compile", "--device", "cpu"]
+                subprocess.run([sys.executable, "-m", "dreamer_lite.bench", *words], stdout=table, check=True)
+    device = use_device("cpu", threads=1)
+    draw_growth({shape: growth(SHAPES[shape], device, repeats=7) for shape in ("common", "tiny")}, ASSETS / "growth.png")
 
 
 def draw_maps() -> None:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from .agent import LOSS_SCALES, Dreamer
+from .agent import Dreamer
 from .capture import WARM_UP, Captured
 from .config import PRESETS, Config
 from .draw import draw_growth
@@ -63,16 +63,16 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
     def forward() -> None:
         agent.optimizer.zero_grad()
         losses, _, _ = agent.loss(batch, start)
-        found["total"] = sum(LOSS_SCALES[name] * loss.mean() for name, loss in losses.items())
+        found["total"] = sum(agent.loss_scales[name] * loss.mean() for name, loss in losses.items())
 
-    parts = {"forward": forward, "backward": lambda: found["total"].backward(),
+    parts = {"forward": forward, "backward": lambda: found.pop("total").backward(),
              "optimizer": lambda: (agent.optimizer.step(), agent.critic.update_slow())}
     times: dict[str, list[float]] = {name: [] for name in (*parts, "train step")}
-    for i in range(-2, repeats):
+    for i in range(-10, repeats):
         for name, part in parts.items():
             times[name].append(seconds(part, device))
         times["train step"].append(sum(times[name][-1] for name in parts))
-    return {name: values[2:] for name, values in times.items()}
+    return {name: values[10:] for name, values in times.items()}
 
 
 class Operations(TorchDispatchMode):
@@ -216,7 +216,7 @@ def main(words: list[str] | None = None) -> int:
             times = growth(config, device, repeats)
             for name, points in times.items():
                 line(name.split(",")[0], ", ".join(f"×{factor:g} {took:.4f} s" for factor, took in points))
-            draw_growth(times, options.growth)
+            draw_growth({options.shape: times}, options.growth)
         else:
             report(options.shape, config, device, repeats, options.compile)
     except (ValueError, OSError) as error:

@@ -118,21 +118,25 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw_growth(times: dict[str, list[tuple[float, float]]], path: Path | str) -> None:
-    """Seconds of a train step over the factor by which one thing grew, a line for each thing; grey: in proportion."""
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    whole = next(took for points in times.values() for factor, took in points if factor == 1)
-    factors = [factor for factor, _ in next(iter(times.values()))]
-    axes.plot(factors, [whole * factor for factor in factors], color=GREY, linestyle=":", label="in proportion")
-    for (name, points), colour, marker in zip(times.items(), (REALITY, DREAM, "#009E73", "#CC79A7"), "osD^"):
-        axes.plot(*zip(*points), color=colour, marker=marker, markersize=5, label=name)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    axes.set_xticks(factors, [f"×{factor:g}" for factor in factors])
-    ticks = [2.0**k for k in range(-14, 8) if min(t for p in times.values() for _, t in p) / 2 < 2.0**k < 2 * max(t for p in times.values() for _, t in p)]
-    axes.set_yticks(ticks, [f"{1000 * tick:.3g} ms" if tick < 1 else f"{tick:g} s" for tick in ticks])
-    axes.set(xlabel="one thing grows, the others stay", ylabel="one train step")
-    axes.legend(frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+def draw_growth(panels: dict[str, dict[str, list[tuple[float, float]]]], path: Path | str) -> None:
+    """Seconds of a train step over the factor by which one thing grew, a line for each thing, a panel for each shape that they
+    began at; grey: in proportion."""
+    figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.5), layout="constrained")
+    for number, (shape, times) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        factors = [factor for factor, _ in next(iter(times.values()))]
+        whole = np.median([took for points in times.values() for factor, took in points if factor == 1])
+        axes.plot(factors, [whole * factor for factor in factors], color=GREY, linestyle=":", label="in proportion")
+        for (name, points), colour, marker in zip(times.items(), (REALITY, DREAM, "#009E73", "#CC79A7"), "osD^"):
+            axes.plot(*zip(*points), color=colour, marker=marker, markersize=5, label=name)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(factors, [f"×{factor:g}" for factor in factors])
+        ticks = [whole * factor for factor in (0.125, *factors, 4.0)]
+        axes.set_yticks(ticks, [f"{1000 * tick:.0f} ms" for tick in ticks])
+        axes.set(title=shape, xlabel="one thing grows, the others stay", ylim=(ticks[0], ticks[-1]))
+        axes.spines[["top", "right"]].set_visible(False)
+        if number == 0:
+            axes.set_ylabel("one train step")
+            axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=120)
