@@ -40,10 +40,13 @@ def sequences(memory: Stream, B: int = 32, T: int = 16) -> dict[str, Tensor]:
 
 def train(seed: int, steps: int = 400, scales: dict[str, float] | None = None, fit: Callable = finished_fit, free_nats: float = 1.0,
           progress: bool = True) -> WorldModel:
-    """A world model trained on 2,000 steps of random play."""
+    """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0: else the error after the
+    last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
     model, memory = new_model(seed, free_nats), random_stream(2000, seed)
     optimizer = new_optimizer(model)
-    for _ in tqdm(range(steps), desc=f"seed {seed}", disable=not progress):
+    rates = optimizer.rates.clone()
+    for step in tqdm(range(steps), desc=f"seed {seed}", disable=not progress):
+        optimizer.rates.copy_(rates * min(1.0, 2 * (1 - step / steps)))
         fit(model, optimizer, sequences(memory), scales or SCALES)
     return model.requires_grad_(False)
 
