@@ -58,7 +58,6 @@ def make_player() -> None:
 def record_player() -> None:
     """The moving picture of the README: 25 steps with open eyes, then 95 with closed ones, and three more dreams behind the first."""
     import io
-    import shutil
 
     from PIL import Image
     from playwright.sync_api import sync_playwright

@@ -19,6 +19,7 @@ from .capture import WARM_UP, Captured
 from .config import PRESETS, Config
 from .draw import draw_growth
 from .envs import make_envs
+from .rssm import State
 from .train import use_device
 
 SHAPES = {
@@ -38,11 +39,16 @@ def make_batch(config: Config, device: str) -> dict[str, torch.Tensor]:
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def make_step(config: Config, device: str) -> tuple[Dreamer, Callable[[], Any]]:
-    """A new agent, and one train step of it on random experience."""
+def make_agent(config: Config, device: str) -> tuple[Dreamer, dict[str, torch.Tensor], State]:
+    """A new agent, and what a train step of it needs: random experience, and the state before it."""
     torch.manual_seed(0)
-    agent, batch = Dreamer(config, 4, 2, True, device), make_batch(config, device)
-    start = agent.initial(config.batch_size).state
+    agent = Dreamer(config, 4, 2, True, device)
+    return agent, make_batch(config, device), agent.initial(config.batch_size).state
+
+
+def make_step(config: Config, device: str) -> tuple[Dreamer, Callable[[], Any]]:
+    """A new agent, and one train step of it."""
+    agent, batch, start = make_agent(config, device)
     return agent, lambda: agent.train_step(batch, start)
 
 
@@ -56,9 +62,7 @@ def seconds(action: Callable[[], object], device: str) -> float:
 
 def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[float]]:
     """Seconds of each part of a train step, `repeats` times after a warm-up."""
-    torch.manual_seed(0)
-    agent, batch = Dreamer(config, 4, 2, True, device), make_batch(config, device)
-    start, found = agent.initial(config.batch_size).state, {}
+    (agent, batch, start), found = make_agent(config, device), {}
 
     def forward() -> None:
         agent.optimizer.zero_grad()
@@ -178,7 +182,9 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {torch.get_num_threads()} thread(s)"
     print(f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; {name}, "
           f"torch {torch.__version__.split('+')[0]}")
-    for part, values in time_parts(config, device, repeats).items():
+    parts = time_parts(config, device, repeats)
+    took = statistics.median(parts["train step"])
+    for part, values in parts.items():
         line(part, spread(values))
     line("acting", f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -187,7 +193,6 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     _, step = make_step(config, device)
     sizes = operations(step)
     line("operations", f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers")
-    took = statistics.median([seconds(step, device) for _ in range(repeats)])
     work, rate = matrix_work(step), matmul_rate(device)
     line("floor", f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that")
     if device != "cpu" and (times := kernels(step)):

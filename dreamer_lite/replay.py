@@ -51,8 +51,8 @@ class Replay:
         What is drawn depends on the device's own count, not on Python's, so that the launches of one call can be recorded and
         replayed while the ring fills. Raises ValueError if fewer than steps + 1 are held per environment.
         """
-        if min(self.added, self.length) <= steps:
-            raise ValueError(f"the replay holds {min(self.added, self.length)} steps per environment, a sequence of {steps} needs {steps + 1}")
+        if (stored := min(self.added, self.length)) <= steps:
+            raise ValueError(f"the replay holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}")
         device = self.generator.device
         held = self.count.clamp(max=self.length)
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)

@@ -25,7 +25,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         mask = "aten.index" in str(func) and any(part.dtype == torch.bool for part in tree_leaves(args[1]) if isinstance(part, Tensor))
-        assert not mask and not any(word in str(func) for word in WAITS + COPIES), f"{func} can't be in a graph"
+        assert not mask and not any(word in str(func) for word in WAITS + COPIES), f"{func} waits for, or brings, a value: it can't be in a graph"
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not func.is_view:  # a view shows what its tensor holds, also later

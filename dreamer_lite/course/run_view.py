@@ -123,11 +123,9 @@ def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Fig
     launch = float(took[:6].min() * 1e6)
     above.axhline(launch, color=GREY, linestyle="--", linewidth=1)
     above.annotate(f"launch: {launch:.1f} µs, however small", (numbers[-1], launch), ha="right", va="bottom", color=GREY, fontsize=9)
-    above.set(xscale="log", yscale="log", ylabel="µs for one\noperation")
+    tidy(above, xscale="log", yscale="log", ylabel="µs for one\noperation")
     below.hist(np.clip(sizes, 1, numbers[-1]), np.geomspace(1, numbers[-1], 45), color=DREAM)
-    below.set(xscale="log", xlabel="numbers that the operation makes", ylabel="operations in\na train step")
-    for axes in (above, below):
-        tidy(axes)
+    tidy(below, xscale="log", xlabel="numbers that the operation makes", ylabel="operations in\na train step")
     twice = next((size for size, seconds in times if seconds * 1e6 > 2 * launch), 2 * times[-1][0])
     small = np.mean(np.array(sizes) < twice)
     return figure, (f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here, and only at {twice:,} numbers twice its launch. "
