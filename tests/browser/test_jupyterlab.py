@@ -12,16 +12,11 @@ import urllib.request
 
 import pytest
 
+from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
+
 ROOT = Path(__file__).parents[2]
-SHOTS = ROOT / "build" / "screenshots"  # not kept in git
 WIDGETS = {"01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,
            "06_world_model": 1, "07_imagination": 1, "08_critic": 1, "09_actor": 2}
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-         "--disable-sync").split()
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-if CHROMIUM is None and not os.environ.get("DREAMER_BROWSER"):  # CI sets it: there a missing browser is a failure
-    pytest.skip("no chromium on this machine", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +53,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -144,9 +128,7 @@ def test_the_dream_player_plays_in_its_cell_and_outlives_the_kernel(page, name):
     assert panel.locator(".jp-Cell").count() == cells
     box.screenshot(path=str(SHOTS / f"{name}_player.png"))
     frame.evaluate("player.setPaused(false); player.setMode('agent')")
-    before = frame.evaluate("player.frames")
-    page.wait_for_timeout(2000)
-    rate = (frame.evaluate("player.frames") - before) / 2
+    rate = frames_per_second(page, frame)
     print(f"{name}: {rate:.0f} frames/s")
     assert rate > 10  # alone on two cores it is 60; other tests may run beside this one
 

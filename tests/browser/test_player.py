@@ -2,15 +2,14 @@
 
 import base64
 import copy
-import os
 from pathlib import Path
-import shutil
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course.bundled import bundled_agent
@@ -18,23 +17,6 @@ from dreamer_lite.export import player_data, player_page
 from dreamer_lite.latents import kl, unimix
 from dreamer_lite.rssm import State
 from dreamer_lite.symlog import symexp
-
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"  # not kept in git
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-if CHROMIUM is None and not os.environ.get("DREAMER_BROWSER"):  # CI sets it: there a missing browser is a failure
-    pytest.skip("no chromium on this machine", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +234,7 @@ def test_the_agent_balances_in_the_page(page):
 def test_fluent_on_this_machine(page):
     page.evaluate("player.setMode('agent'); player.game.setDreams(8); player.setPaused(false)")
     page.wait_for_timeout(500)
-    before = page.evaluate("player.frames")
-    page.wait_for_timeout(2000)
-    rate = (page.evaluate("player.frames") - before) / 2
+    rate = frames_per_second(page, page)
     print(f"{rate:.0f} frames/s with eight dreams")
     assert rate > 10  # alone on two cores it is 60; other tests may run beside this one
 
