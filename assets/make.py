@@ -22,13 +22,14 @@ import tempfile
 
 import numpy as np
 
-from dreamer_lite import checkpoint
-from dreamer_lite.bench import SHAPES, growth
 from dreamer_lite.config import Config
-from dreamer_lite.draw import draw_filmstrip, draw_growth, draw_learning_curve, save_gif
-from dreamer_lite.evaluate import open_loop
-from dreamer_lite.export import player_page
-from dreamer_lite.train import train, use_device
+from dreamer_lite.run.bench import SHAPES, growth
+from dreamer_lite.run.checkpoint import load, save
+from dreamer_lite.run.device import keep_memory, use_device
+from dreamer_lite.run.draw import draw_filmstrip, draw_growth, draw_learning_curve, save_gif
+from dreamer_lite.run.evaluate import open_loop
+from dreamer_lite.run.export import player_page
+from dreamer_lite.run.loop import train
 
 ASSETS = Path(__file__).parent
 NOTEBOOKS = ASSETS.parent / "notebooks"
@@ -37,6 +38,7 @@ EPISODE = 3  # the seed of the episode that is drawn
 
 
 def record(seed: int) -> None:
+    keep_memory()
     folder = WORK / f"seed{seed}"
     card = train(Config.preset("cpu", seed=seed), folder, use_device("cpu", threads=1), until="held", progress=sys.stderr.isatty())
     shutil.copy(folder / "metrics.csv", ASSETS / "runs" / f"seed{seed}.csv")
@@ -45,13 +47,11 @@ def record(seed: int) -> None:
 
 
 def make_agent() -> None:
-    agent, _ = checkpoint.load(WORK / "seed0")
-    with agent.averaged():
-        checkpoint.save(ASSETS / "cartpole.pt", agent)
+    save(ASSETS / "cartpole.pt", load(WORK / "seed0"))
 
 
 def make_player() -> None:
-    agent, _ = checkpoint.load(ASSETS / "cartpole.pt")
+    agent = load(ASSETS / "cartpole.pt")
     (ASSETS / "player.html").write_text(player_page(agent), encoding="utf-8")
 
 
@@ -91,7 +91,7 @@ def draw() -> None:
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
     runs = [[{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files]
     draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
-    agent, _ = checkpoint.load(ASSETS / "cartpole.pt")
+    agent = load(ASSETS / "cartpole.pt")
     pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
     draw_filmstrip(pair, ASSETS / "dream.png")
     print(summary([json.loads(file.with_suffix(".json").read_text()) for file in files]))
@@ -103,7 +103,7 @@ def measure_speed() -> None:
         for shape in ("common", "tiny", "cpu"):
             for threads in ("1", "2"):
                 words = ["--shape", shape, "--threads", threads, "--repeats", "15", "--compile", "--device", "cpu"]
-                subprocess.run([sys.executable, "-m", "dreamer_lite.bench", *words], stdout=table, check=True)
+                subprocess.run([sys.executable, "-m", "dreamer_lite", "bench", *words], stdout=table, check=True)
     device = use_device("cpu", threads=1)
     draw_growth({shape: growth(SHAPES[shape], device, repeats=7) for shape in ("common", "tiny")}, ASSETS / "growth.png")
 
@@ -118,8 +118,15 @@ def draw_maps() -> None:
 
 
 def draw_widgets() -> None:
-    from dreamer_lite.course import (actor_lab, alignment, dice, fan, gradient_flow, returns, scale_fit, surprise,
-                                     two_hot_mover)
+    from dreamer_lite.course.n01_experience import alignment
+    from dreamer_lite.course.n02_symlog import scale_fit
+    from dreamer_lite.course.n03_two_hot import two_hot_mover
+    from dreamer_lite.course.n04_latents import dice
+    from dreamer_lite.course.n05_rssm import surprise
+    from dreamer_lite.course.n06_world_model import gradient_flow
+    from dreamer_lite.course.n07_imagination import fan
+    from dreamer_lite.course.n08_critic import returns
+    from dreamer_lite.course.n09_actor import actor_lab
 
     (ASSETS / "widgets").mkdir(exist_ok=True)
     for make in (alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,

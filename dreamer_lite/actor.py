@@ -1,5 +1,6 @@
 """Learning without touching the world: the policy, the return scale, the actor loss (notebook 09)."""
 
+from functools import partial
 import math
 
 from torch import Tensor, nn
@@ -54,14 +55,16 @@ class BoundedNormal:
 class Actor(nn.Module):
     """The policy: feature (..., F) → a distribution over actions of size A.
 
-    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, else a `BoundedNormal` of A numbers.
+    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, else a `BoundedNormal` of A numbers, with
+    a standard deviation between min_std and max_std.
     """
 
-    def __init__(self, feature: int, actions: int, units: int, layers: int = 3, discrete: bool = True):
+    def __init__(self, *, feature_size: int, action_size: int, hidden: int, layers: int = 3, discrete: bool = True, min_std: float = 0.1,
+                 max_std: float = 1.0):
         super().__init__()
-        self.distribution = Categorical if discrete else BoundedNormal
-        self.net = MLP(feature, units, layers)
-        self.heads = nn.ModuleList(Linear(units, actions, scale=0.01) for _ in range(1 if discrete else 2))
+        self.distribution = Categorical if discrete else partial(BoundedNormal, low=min_std, high=max_std)
+        self.net = MLP(inputs=feature_size, hidden=hidden, layers=layers)
+        self.heads = nn.ModuleList(Linear(hidden, action_size, scale=0.01) for _ in range(1 if discrete else 2))
 
     def forward(self, feature: Tensor) -> Categorical | BoundedNormal:
         hidden = self.net(feature)

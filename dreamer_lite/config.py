@@ -1,107 +1,173 @@
 """All settings in one place, each with its unit, meaning and source; presets by name."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+import math
+from typing import Annotated, Any, get_type_hints
+
+from tyro.conf import arg
 
 
-def setting(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+class Refused(ValueError):
+    """Something that a user gave and that can't work. The message is one line: what was given, what is accepted, what to do."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a run. The defaults are the `cpu` preset; `Config.preset` gives the others. "official" is the value in
-    `dreamerv3/configs.yaml`. Raises ValueError, on creation, for values that cannot work.
+    """Settings of a run. The defaults are the `cpu` preset; `Config.preset` gives the others.
+
+    "official" is the value in `dreamerv3/configs.yaml`, with the name it has there in square brackets where that is another one. The
+    comment behind a setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
     """
 
-    env: str = setting("CartPole-v1", "gymnasium environment with vector observations")
-    seed: int = setting(0, "seed of weights, sampling and environments")
-    steps: int = setting(20_000, "most environment steps to take, over all environments")
-    episodes: int = setting(10_000, "most episodes to finish")
+    env: str = "CartPole-v1"  # gymnasium environment with vector observations
+    seed: int = 0  # seed of weights, sampling and environments
+    steps: int = 20_000  # most environment steps to take, over all environments
+    episodes: int = 0  # most episodes to finish; 0: no bound
 
-    latent_dim: int = setting(8, "S, groups of discrete latents (official 32; 8 are enough for 4 numbers)")
-    classes: int = setting(8, "K, classes per group (official size1m: 4)")
-    deter: int = setting(64, "D, size of the recurrent state (official size1m: 512)")
-    blocks: int = setting(4, "blocks of the recurrent layer; must divide --deter (official 8)")
-    hidden_dim: int = setting(64, "width of the hidden layers (official size1m: 64)")
-    rssm_dim: int = setting(32, "width of the hidden layers inside the RSSM; 0: as --hidden_dim (official: as hidden_dim)")
-    layers: int = setting(3, "layers of encoder and decoder (official 3)")
-    head_layers: int = setting(3, "layers of actor and critic (official 3)")
+    # Sizes
+    groups: Annotated[int, arg(aliases=["--latent_dim"])] = 8  # S, groups of discrete latents (official 32 [stoch]; 8 are enough for 4 numbers)
+    classes: int = 8  # K, classes per group (official size1m: 4)
+    deter: int = 64  # D, size of the recurrent state (official size1m: 512)
+    blocks: int = 4  # blocks of the recurrent layer; must divide --deter (official 8)
+    hidden: Annotated[int, arg(aliases=["--hidden_dim"])] = 64  # width of the hidden layers (official size1m: 64 [units])
+    rssm_hidden: Annotated[int, arg(aliases=["--rssm_dim"])] = 32  # width of the hidden layers inside the RSSM; 0: as --hidden (official: as [units])
+    encoder_layers: int = 3  # layers of the encoder (official 3)
+    decoder_layers: int = 3  # layers of the decoder (official 3)
+    head_layers: int = 3  # layers of actor and critic (official 3)
+    reward_layers: int = 1  # layers of the reward head and of the continue head (official 1)
+    core_layers: int = 1  # layers between the inputs and the gates of the recurrent step (official 1 [dynlayers])
+    prior_layers: int = 2  # layers of the prior (official 2 [imglayers])
+    posterior_layers: int = 1  # layers of the posterior (official 1 [obslayers])
+    bins: int = 255  # bins of the two-hot heads, for rewards and values (official 255)
+    bin_limit: float = 20  # symlog of the outermost bin (official 20)
 
-    world_lr: float = setting(1e-3, "learning rate of the world model (official 4e-5, for millions of steps)")
-    actor_lr: float = setting(3e-4, "learning rate of the actor (official 4e-5); slower than the others, so that it follows them")
-    critic_lr: float = setting(3e-3, "learning rate of the critic (official 4e-5)")
-    slow_rate: float = setting(0.1, "how far the slow critic follows the critic in each train step, 0 to 1 (official 0.02)")
-    reconstruction: float = setting(100, "weight of the reconstruction loss against the others (official 1; four numbers weigh little)")
-    average: float = setting(0.998, "decay of the running average of the weights that is evaluated; 0: the weights as they are (official)")
-    warmup: int = setting(100, "train steps over which rates rise from 0 (official 1000)")
-    entropy: float = setting(3e-4, "weight of the actor's entropy bonus (official 3e-4)")
+    # World model
+    unimix: float = 0.01  # share of the uniform distribution in each latent's probabilities (official 0.01)
+    free_nats: float = 1  # nats of KL that cost nothing (official 1)
+    scale_reconstruction: Annotated[float, arg(aliases=["--reconstruction"])] = 100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little)
+    scale_reward: float = 1  # weight of the reward loss (official 1 [rew])
+    scale_continue: float = 1  # weight of the continue loss (official 1 [con])
+    scale_dyn: float = 1  # weight of the KL that teaches the prior (official 1)
+    scale_rep: float = 0.1  # weight of the KL that teaches the posterior (official 0.1)
 
-    batch_size: int = setting(64, "B, sequences per train step (official 16; many short ones keep the slow loop over T short)")
-    seq_len: int = setting(8, "T, steps per sequence (official 64; the stored latents carry what came before)")
-    horizon: int = setting(15, "H, imagined steps (official 15)")
-    discount_horizon: float = setting(100, "steps over which the future counts: the discount is 1 - 1/this (official 333)")
-    imag_last: int = setting(2, "dream from the last so many steps of each sequence; 0: from all (official 0)")
-    train_ratio: float = setting(512, "replayed steps per environment step (official 32 to 1024 by task)")
-    replay_size: int = setting(100_000, "environment steps the replay holds (official 5e6)")
-    learn_start: int = setting(500, "environment steps before the first train step")
+    # Actor and critic
+    horizon: int = 15  # H, imagined steps (official 15 [imag_length])
+    imag_last: int = 2  # dream from the last so many steps of each sequence; 0: from all (official 0)
+    discount_horizon: float = 100  # steps over which the future counts: the discount is 1 - 1/this (official 333 [horizon])
+    lam: float = 0.95  # λ of the returns, 0 to 1 (official 0.95)
+    entropy: float = 3e-4  # weight of the actor's entropy bonus (official 3e-4 [actent])
+    min_std: float = 0.1  # smallest standard deviation of a continuous action (official 0.1 [minstd])
+    max_std: float = 1  # largest one (official 1 [maxstd])
+    slow_rate: float = 0.1  # how far the slow critic follows the critic in each train step, 0 to 1 (official 0.02)
+    return_rate: float = 0.01  # how far the return scale follows each batch, 0 to 1 (official 0.01 [retnorm.rate])
+    return_limit: float = 1  # the return scale is never below this (official 1 [retnorm.limit])
+    return_low: float = 0.05  # lower quantile of the return scale (official 0.05 [retnorm.perclo])
+    return_high: float = 0.95  # upper quantile (official 0.95 [retnorm.perchi])
+    scale_actor: float = 1  # weight of the actor loss (official 1 [policy])
+    scale_critic: float = 1  # weight of the critic loss (official 1 [value])
+    scale_replay_critic: float = 0.3  # weight of the critic loss on replayed steps (official 0.3 [repval])
 
-    envs: int = setting(1, "environments stepped side by side (official 16; with one, each failure is learned from before the next)")
-    eval_every: int = setting(500, "environment steps between evaluations; 0: never")
-    eval_episodes: int = setting(100, "episodes of an evaluation")
-    save_every: int = setting(500, "environment steps between checkpoints")
+    # Optimizer
+    world_lr: float = 1e-3  # learning rate of the world model (official 4e-5 [lr], for millions of steps)
+    actor_lr: float = 3e-4  # learning rate of the actor (official 4e-5 [lr]); slower than the others, so that it follows them
+    critic_lr: float = 3e-3  # learning rate of the critic (official 4e-5 [lr])
+    warmup: int = 100  # train steps over which rates rise from 0 (official 1000)
+    clip: float = 0.3  # largest norm of a tensor's gradient, as a share of the norm of its weights (official 0.3 [agc])
+    clip_floor: float = 1e-3  # weights of a smaller norm count as this large (official 1e-3 [pmin])
+    beta1: float = 0.9  # memory of the averaged step, 0 to 1 (official 0.9)
+    beta2: float = 0.999  # memory of the squared gradient, 0 to 1 (official 0.999)
+    epsilon: float = 1e-20  # added to the root of the squared gradient (official 1e-20 [eps])
+    average: float = 0.998  # decay of the running average of the weights that is evaluated; 0: the weights as they are (official)
+
+    # Experience
+    batch_size: int = 64  # B, sequences per train step (official 16; many short ones keep the slow loop over T short)
+    seq_len: int = 8  # T, steps per sequence (official 64 [batch_length]; the stored latents carry what came before)
+    train_ratio: float = 512  # replayed steps per environment step (official 32 to 1024 by task)
+    replay_size: int = 100_000  # environment steps the replay holds (official 5e6)
+    learn_start: int = 500  # environment steps before the first train step
+    envs: int = 1  # environments stepped side by side (official 16; with one, each failure is learned from before the next)
+
+    # Looking and saving
+    log_every: int = 500  # environment steps between rows of metrics.csv
+    eval_every: int = 500  # environment steps between evaluations; 0: never
+    eval_episodes: int = 100  # episodes of an evaluation
+    save_every: int = 500  # environment steps between checkpoints
 
     def __post_init__(self) -> None:
-        zero_is_fine = {"seed", "rssm_dim", "warmup", "entropy", "imag_last", "eval_every", "learn_start", "average"}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name == "env":
-                if not isinstance(value, str) or not value:
-                    raise ValueError(f"env must be the name of an environment, got {value!r}")
-                continue
-            if f.type is int and type(value) is not int or not isinstance(value, (int, float)):
-                raise ValueError(f"{f.name} must be a {'whole ' if f.type is int else ''}number, got {value!r}")
-            if not abs(value) < 2**40:
-                raise ValueError(f"{f.name} must be a finite number below 2^40, got {value!r}")
-            if value < 0 or value == 0 and f.name not in zero_is_fine:
-                raise ValueError(f"{f.name} must be {'0 or more' if f.name in zero_is_fine else 'positive'}, got {value}")
-        if self.discount_horizon <= 1:
-            raise ValueError(f"discount_horizon must be more than 1, got {self.discount_horizon}")
-        if self.slow_rate > 1 or self.average >= 1:
-            raise ValueError(f"slow_rate must be at most 1 and average below 1, got {self.slow_rate} and {self.average}")
+        for name, kind in get_type_hints(Config).items():
+            check_kind(name, getattr(self, name), kind)
+            check_range(name, getattr(self, name))
         if self.deter % self.blocks:
-            raise ValueError(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
-        if self.seq_len < 2:
-            raise ValueError(f"seq_len must be at least 2, got {self.seq_len}")
+            raise Refused(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
+        if self.min_std > self.max_std or self.return_low >= self.return_high:
+            raise Refused(f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and {self.max_std}, "
+                          f"{self.return_low} and {self.return_high}")
         if self.imag_last == 1 or self.imag_last > self.seq_len:
-            raise ValueError(f"imag_last must be 0 or from 2 to seq_len, got imag_last={self.imag_last}, seq_len={self.seq_len}")
+            raise Refused(f"imag_last must be 0 or from 2 to seq_len, got imag_last={self.imag_last}, seq_len={self.seq_len}")
         if self.seq_len + 1 > self.replay_size // self.envs:
-            raise ValueError(f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
-                             f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}")
+            raise Refused(f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
+                          f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}")
 
     @staticmethod
     def preset(name: str, **changes: Any) -> "Config":
-        """The settings called `name`, with changes on top. Raises ValueError for a name that is not in PRESETS."""
+        """The settings called `name`, with changes on top. Raises Refused for a name that is not in PRESETS."""
         if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+            raise Refused(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
         return replace(Config(**PRESETS[name]), **changes)
+
+    @property
+    def loss_scales(self) -> dict[str, float]:
+        """The weight of each loss, by its name."""
+        return {name.removeprefix("scale_"): value for name, value in asdict(self).items() if name.startswith("scale_")}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def official(deter: int, width: int, classes: int) -> dict[str, Any]:
+ZERO_IS_FINE = {"seed", "episodes", "rssm_hidden", "unimix", "free_nats", "imag_last", "lam", "entropy", "return_low", "warmup", "beta1", "beta2",
+                "average", "learn_start", "eval_every"}  # and the weights of losses
+BETWEEN = {  # lowest and highest
+    "seq_len": (2, math.inf), "bins": (2, math.inf), "unimix": (0, 0.99), "lam": (0, 1), "slow_rate": (0, 1), "return_rate": (0, 1),
+    "return_low": (0, 1), "return_high": (0, 1), "beta1": (0, 0.999999), "beta2": (0, 0.999999), "average": (0, 0.999999), "bin_limit": (0, 80),
+    "discount_horizon": (1.001, math.inf)}
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    if kind is str and not (isinstance(value, str) and value):
+        raise Refused(f"{name} must be text, got {value!r}")
+    if kind is bool and type(value) is not bool:
+        raise Refused(f"{name} must be true or false, got {value!r}")
+    if kind is int and type(value) is not int or kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise Refused(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
+
+
+def check_range(name: str, value: Any) -> None:
+    if isinstance(value, (str, bool)):
+        return
+    low, high = BETWEEN.get(name, (-math.inf, math.inf))
+    zero_is_fine = name in ZERO_IS_FINE or name.startswith("scale_")
+    if not abs(value) < 2**40:
+        raise Refused(f"{name} must be a finite number below 2^40, got {value!r}")
+    if value < 0 or value == 0 and not zero_is_fine:
+        raise Refused(f"{name} must be {'0 or more' if zero_is_fine else 'positive'}, got {value}")
+    if value < low or value > high:
+        words = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise Refused(f"{name} must be {words}, got {value}")
+
+
+def official(deter: int, hidden: int, classes: int) -> dict[str, Any]:
     """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
     official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
-    return dict(deter=deter, hidden_dim=width, rssm_dim=0, classes=classes, latent_dim=32, blocks=8, layers=3, head_layers=3,
-                world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, slow_rate=0.02,
-                reconstruction=1, average=0, train_ratio=256, replay_size=100_000, learn_start=1100, envs=16, steps=1_000_000, eval_every=10_000, save_every=20_000)
+    sizes = dict(deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, groups=32, blocks=8)
+    rates = dict(world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, slow_rate=0.02, scale_reconstruction=1, average=0)
+    data = dict(batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, train_ratio=256, learn_start=1100, envs=16)
+    return sizes | rates | data | dict(steps=1_000_000, log_every=1000, eval_every=10_000, save_every=20_000)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {},
     # The size of the repository this project grew from: 32 groups, width 512, large batches.
-    "gpu": dict(deter=512, hidden_dim=512, rssm_dim=0, latent_dim=32, classes=32, blocks=8, batch_size=64, seq_len=32,
+    "gpu": dict(deter=512, hidden=512, rssm_hidden=0, groups=32, classes=32, blocks=8, batch_size=64, seq_len=32,
                 imag_last=0, train_ratio=1024, warmup=100, world_lr=3e-4, actor_lr=3e-4, critic_lr=3e-4, envs=8),
     "size1m": official(512, 64, 4),
     "size12m": official(2048, 256, 16),
@@ -110,7 +176,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "size100m": official(6144, 768, 48),
     "size200m": official(8192, 1024, 64),
     # Runs through every line in seconds; learns nothing.
-    "debug": dict(deter=8, blocks=2, hidden_dim=8, rssm_dim=4, latent_dim=2, classes=4, layers=1, head_layers=1,
+    "debug": dict(deter=8, blocks=2, hidden=8, rssm_hidden=4, groups=2, classes=4, encoder_layers=1, decoder_layers=1, head_layers=1,
                   batch_size=2, seq_len=8, horizon=3, imag_last=4, train_ratio=1, learn_start=64, steps=400, envs=2,
-                  eval_every=200, eval_episodes=2, replay_size=1000, save_every=100),
+                  log_every=200, eval_every=200, eval_episodes=2, replay_size=1000, save_every=100),
 }

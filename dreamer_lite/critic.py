@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from .nets import MLP, Linear, in_pieces
-from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
+from .two_hot import two_hot_bins, two_hot_losses, two_hot_mean
 
 
 def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor,
@@ -35,12 +35,12 @@ class Critic(nn.Module):
     Official: `dreamerv3/agent.py: Agent` (val, slowval), `embodied/jax/utils.py: SlowModel`.
     """
 
-    def __init__(self, feature: int, units: int, layers: int = 3, bins: int = 255, slow_rate: float = 0.02):
+    def __init__(self, *, feature_size: int, hidden: int, layers: int = 3, bins: int = 255, bin_limit: float = 20.0, slow_rate: float = 0.02):
         super().__init__()
         self.slow_rate = slow_rate
-        self.net = nn.Sequential(MLP(feature, units, layers), Linear(units, bins, scale=0.0))
+        self.net = nn.Sequential(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0))
         self.slow_net = copy.deepcopy(self.net).requires_grad_(False)
-        self.register_buffer("bins", two_hot_bins(bins), persistent=False)
+        self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Logits over the bins, (..., F) → (..., count)."""
@@ -69,18 +69,18 @@ def critic_loss(logits: Tensor, returns: Tensor, slow_values: Tensor, bins: Tens
     Gotcha: the slow critic enters as a number that is encoded again, not as its distribution.
     """
     targets = torch.stack([F.pad(returns, (0, 1)), slow_values], -1)  # (N, H+1, 2); the padding is cut off below
-    return weights * two_hot_loss(logits, targets, bins)[:, :-1]
+    return weights * two_hot_losses(logits, targets, bins)[:, :-1]
 
 
 def replay_critic_loss(logits: Tensor, slow_values: Tensor, bins: Tensor, rewards: Tensor, is_last: Tensor,
-                       is_terminal: Tensor, bootstrap: Tensor, horizon: float = 333, lam: float = 0.95) -> Tensor:
+                       is_terminal: Tensor, bootstrap: Tensor, discount_horizon: float = 333, lam: float = 0.95) -> Tensor:
     """The critic's loss on real experience, (B, T, …) → (B, T-1). Its gradient trains the world model too.
 
     rewards, is_last, is_terminal: (B, T) recorded; bootstrap: (B, T), the imagined λ-return from each replayed step.
     Official: `dreamerv3/agent.py: repl_loss`. Gotcha: where an episode ends λ becomes 0, so nothing is taken from the next
     one; if it was cut off by a time limit the bootstrap still counts. Last steps get no loss.
     """
-    continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / horizon)
+    continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / discount_horizon)
     lam = (~is_last[:, 1:]).to(rewards.dtype) * lam
     returns = lambda_return(rewards[:, 1:], continues, bootstrap[:, 1:], bootstrap[:, -1], lam)
     return critic_loss(logits, returns, slow_values, bins, (~is_last[:, :-1]).to(rewards.dtype))

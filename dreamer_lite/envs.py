@@ -1,115 +1,114 @@
-"""Environments side by side, rows of experience out, and a state that can be saved (notebook 01)."""
+"""Environments side by side, experience out, and a state that can be saved (notebook 01)."""
 
-from typing import Any, NamedTuple
+from typing import Any, Callable, Sequence
 
 import gymnasium
-from gymnasium.spaces import Box, Discrete
 import numpy as np
+import torch
 
+from .config import Refused
+from .replay import Experience
+from .spaces import native_action, spaces_of
 
-class Row(NamedTuple):
-    """One step of E environments: what arrives together. Rewards and flags belong to the observation beside them."""
-
-    obs: np.ndarray  # (E, O) float32
-    reward: np.ndarray  # (E,) float32
-    is_first: np.ndarray  # (E,) bool: first of its episode; the action that led here means nothing
-    is_last: np.ndarray  # (E,) bool: last of its episode, by its end or by a time limit
-    is_terminal: np.ndarray  # (E,) bool: the episode really ended; a time limit is last but not terminal
-
-
-def observation_size(space: gymnasium.Space) -> int:
-    """O. The one place that decides which observations are supported: raises ValueError for all but vectors."""
-    if isinstance(space, Box) and len(space.shape) == 1:
-        return space.shape[0]
-    raise ValueError(f"observation space {space} is not supported; dreamer_lite learns from vectors (a Box with one axis). "
-                     "A gymnasium wrapper such as FlattenObservation can convert it")
-
-
-def action_size(space: gymnasium.Space) -> int:
-    """A. Raises ValueError for action spaces that are neither Discrete nor a bounded vector."""
-    if isinstance(space, Discrete):
-        return int(space.n)
-    if isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded():
-        return space.shape[0]
-    raise ValueError(f"action space {space} is not supported; dreamer_lite acts in Discrete spaces and in a Box with one "
-                     "axis and finite bounds. A gymnasium wrapper can convert it")
+REMEMBERED = 10_000  # actions of an unfinished episode that are kept, so that it can be played again
 
 
 class Envs:
-    """`count` copies of one environment. Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1].
+    """`count` copies of one environment, each made by `make()`. Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1].
 
     An environment that gave its last row is reset by the next `step`, whatever its action, as in the official
     `embodied/core/driver.py`; so the very first `step` resets them all. Each episode has its own seed, made from the
     run's seed, the environment and the episode's number. That and the actions since then are all that has to be saved:
-    a restored environment plays its episode again up to where it was.
+    a restored environment plays its episode again up to where it was. remember: whether to keep these actions.
+    Raises Refused for spaces that are not supported.
     """
 
-    def __init__(self, name: str, count: int, seed: int):
-        self.envs = [make_env(name) for _ in range(count)]
+    def __init__(self, make: Callable[[], gymnasium.Env], count: int = 1, seed: int = 0, remember: bool = True):
+        self.envs = [make() for _ in range(count)]
         env = self.envs[0]
-        self.name, self.seed = name, seed
-        self.observation, self.actions = observation_size(env.observation_space), action_size(env.action_space)
-        self.discrete = isinstance(env.action_space, Discrete)
+        self.seed, self.remember = seed, remember
+        self.spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
         self.episode = [-1] * count
-        self.history: list[list[np.ndarray]] = [[] for _ in range(count)]
+        self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to be kept
+        self.obs: list[np.ndarray | None] = [None] * count  # the last ones
         self.done = [True] * count
 
     def __len__(self) -> int:
         return len(self.envs)
 
-    def step(self, actions: np.ndarray) -> Row:
-        """Take one action (E, A) in each environment."""
-        parts = [self.reset_one(i) if self.done[i] else self.step_one(i, action) for i, action in enumerate(actions)]
-        return Row(*(np.stack(part) for part in zip(*parts)))
+    def step(self, actions: np.ndarray, which: Sequence[int] | None = None) -> Experience:
+        """Take one action (E, A) in each environment, or in `which` of them; arrays (E, …) come out."""
+        which = range(len(self)) if which is None else which
+        parts = [self.reset_one(i) if self.done[i] else self.step_one(i, action) for i, action in zip(which, actions, strict=True)]
+        return Experience(*(np.stack(part) for part in zip(*parts)))
 
-    def reset_one(self, i: int) -> Row:
+    def reset_one(self, i: int) -> Experience:
         self.episode[i] += 1
         self.history[i], self.done[i] = [], False
         seed = np.random.SeedSequence([self.seed, i, self.episode[i]]).generate_state(1)[0]
         obs, _ = self.envs[i].reset(seed=int(seed))
-        return Row(np.asarray(obs, np.float32), np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
+        self.obs[i] = np.asarray(obs, np.float32)
+        nothing = np.zeros(self.spaces.action_size, np.float32)
+        return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
 
-    def step_one(self, i: int, action: np.ndarray) -> Row:
-        self.history[i].append(action)
-        obs, reward, terminated, truncated, _ = self.envs[i].step(self.native(action))
+    def step_one(self, i: int, action: np.ndarray) -> Experience:
+        if self.remember and self.history[i] is not None:
+            self.history[i].append(action)
+            if len(self.history[i]) > REMEMBERED:
+                self.history[i] = None
+        obs, reward, terminated, truncated, _ = self.envs[i].step(native_action(self.envs[i].action_space, action))
         self.done[i] = bool(terminated or truncated)
-        return Row(np.asarray(obs, np.float32), np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated))
-
-    def native(self, action: np.ndarray) -> Any:
-        """Our action vector in the environment's own terms."""
-        space = self.envs[0].action_space
-        if self.discrete:
-            return int(space.start) + int(action.argmax())
-        return (space.low + (np.clip(action, -1, 1) + 1) / 2 * (space.high - space.low)).astype(space.dtype)
+        self.obs[i] = np.asarray(obs, np.float32)
+        return Experience(self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated))
 
     def close(self) -> None:
         for env in self.envs:
             env.close()
 
     def state_dict(self) -> dict[str, Any]:
-        history = [np.stack(h).tolist() if h else [] for h in self.history]
-        return {"episode": list(self.episode), "done": list(self.done), "history": history}
+        history = [None if h is None else torch.from_numpy(np.stack(h)) if h else [] for h in self.history]
+        obs = [None if x is None else torch.from_numpy(x.copy()) for x in self.obs]
+        return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Play each unfinished episode again. Exact for environments that are deterministic given their seed."""
-        for i, (episode, done, history) in enumerate(zip(state["episode"], state["done"], state["history"])):
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Play each unfinished episode again. What comes out is compared with the last observation that was stored.
+
+        An environment that can't be restored so begins a new episode; returns what is to be said of it, a line for each.
+        """
+        lost = []
+        for i, (episode, done, history, obs) in enumerate(zip(*(state[name] for name in ("episode", "done", "history", "obs")))):
             self.episode[i] = episode
-            if episode >= 0:  # else not even the first has begun
-                self.episode[i] -= 1
-                self.reset_one(i)
-            for action in history:
-                self.step_one(i, np.asarray(action, np.float32))
-            self.done[i] = done
+            if done or episode < 0:  # the next step begins an episode anyway
+                continue
+            if history is None:
+                why = f"its episode had more than {REMEMBERED:,} steps"
+            else:
+                why = None if self.play_again(i, history, obs) else "played again, its episode came out otherwise (is it random beyond its seed?)"
+            self.done[i] = why is not None
+            lost += [f"environment {i} could not be restored: {why}; it begins a new episode"] * self.done[i]
+        return lost
+
+    def play_again(self, i: int, history: Sequence[torch.Tensor], obs: torch.Tensor) -> bool:
+        """Play the current episode of an environment again. Returns whether it ends where it was."""
+        self.episode[i] -= 1
+        self.reset_one(i)
+        for action in history:
+            if self.done[i]:
+                return False
+            self.step_one(i, action.numpy())
+        return not self.done[i] and np.array_equal(self.obs[i], obs.numpy(), equal_nan=True)
 
 
 def make_env(name: str) -> gymnasium.Env:
+    """The gymnasium environment called `name`. Raises Refused where there is none, or where what it needs is not installed; an error
+    inside its own code stays as it is."""
     try:
         return gymnasium.make(name)
-    except (gymnasium.error.Error, ImportError, ValueError, TypeError) as error:
-        raise ValueError(f"environment {name!r} cannot be made: {' '.join(str(error).split())}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}") from error
 
 
-def make_envs(name: str, count: int = 1, seed: int = 0) -> Envs:
-    """`count` environments called `name`. Raises ValueError for unknown names and unsupported spaces."""
-    return Envs(name, count, seed)
+def make_envs(name: str, count: int = 1, seed: int = 0, remember: bool = True) -> Envs:
+    """`count` environments called `name`. Raises Refused for unknown names and unsupported spaces."""
+    return Envs(lambda: make_env(name), count, seed, remember)

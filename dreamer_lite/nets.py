@@ -17,7 +17,7 @@ def init_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear with the official initialisation: (..., inputs) → (..., outputs), zero bias."""
+    """nn.Linear with the official initialisation: (..., inputs) → (..., outputs), zero bias. As in PyTorch, the two sizes go by position."""
 
     def __init__(self, inputs: int, outputs: int, scale: float = 1.0):
         self.scale = scale
@@ -38,7 +38,7 @@ class BlockLinear(nn.Module):
     Raises ValueError if the blocks do not divide inputs and outputs.
     """
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, shared: int = 0):
+    def __init__(self, *, inputs: int, outputs: int, blocks: int, shared: int = 0):
         super().__init__()
         if inputs % blocks or outputs % blocks:
             raise ValueError(f"{inputs} inputs and {outputs} outputs cannot be split into {blocks} equal blocks")
@@ -80,8 +80,8 @@ def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = 1024)
 
 
 class MLP(nn.Sequential):
-    """Layers of [Linear, RMSNorm, SiLU]: (..., inputs) → (..., units). Official: `embodied/jax/nets.py: MLP`."""
+    """Layers of [Linear, RMSNorm, SiLU]: (..., inputs) → (..., hidden). Official: `embodied/jax/nets.py: MLP`."""
 
-    def __init__(self, inputs: int, units: int, layers: int):
-        sizes = [inputs] + [units] * layers
+    def __init__(self, *, inputs: int, hidden: int, layers: int = 1):
+        sizes = [inputs] + [hidden] * layers
         super().__init__(*(m for i, o in zip(sizes, sizes[1:]) for m in (Linear(i, o), RMSNorm(o), nn.SiLU())))

@@ -1,5 +1,7 @@
 """LaProp with adaptive gradient clipping and warm-up, over one flat vector of parameters (notebook 06)."""
 
+from typing import Iterable
+
 from torch import Tensor, nn
 import torch
 
@@ -12,36 +14,57 @@ class LaProp:
         μ ← β1 μ + (1 - β1) n,    w ← w - lr · min(1, (k - 1) / warmup) · μ / (1 - β1^k)
 
     Paper: "LaProp", "AGC". Official: `embodied/jax/opt.py`: clip_by_agc, scale_by_rms, scale_by_momentum.
-    groups: (parameters, learning rate) pairs. All parameters become views of one flat vector, gradients of another: a step
-    is a few operations on long vectors instead of a dozen on each small tensor. So move a module to its device first.
+    groups: pairs of a module (or its parameters) and its learning rate. All parameters become views of one flat vector, gradients of
+    another: a step is a few operations on long vectors instead of a dozen on each small tensor. Whatever takes a parameter or a gradient
+    out of them, as deepcopy, `zero_grad` or `load_state_dict(assign=True)` do, is found and taken in again before each step. Raises
+    ValueError if a module has moved to another device, or changed its parameters' shapes or types.
     Gotcha: the very first step has rate 0. Adam averages before it divides; LaProp after, so one huge gradient moves
     weights by one normal step at most.
     """
 
-    def __init__(self, groups: list[tuple[list[nn.Parameter], float]], warmup: int = 1000, clip: float = 0.3,
+    def __init__(self, groups: list[tuple[nn.Module | Iterable[nn.Parameter], float]], warmup: int = 1000, clip: float = 0.3,
                  min_norm: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-20):
         self.warmup, self.clip, self.min_norm, self.betas, self.eps = warmup, clip, min_norm, betas, eps
-        params = [p for group, _ in groups for p in group]
+        self.owners = [owner if isinstance(owner, nn.Module) else list(owner) for owner, _ in groups]
+        params = self.params()
         sizes = torch.tensor([p.numel() for p in params])
         device = params[0].device
         self.weights = torch.cat([p.detach().flatten() for p in params])
         self.gradients = torch.zeros_like(self.weights)
-        self.owner = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)  # which tensor, per weight
-        rates = torch.tensor([float(rate) for group, rate in groups for _ in group])
+        self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)  # which tensor, per weight
+        rates = torch.tensor([float(rate) for owner, (_, rate) in zip(self.owners, groups) for _ in listed(owner)])
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
         self.weight_views, self.gradient_views = ([v.view_as(p) for v, p in zip(flat.split(sizes.tolist()), params)]
                                                   for flat in (self.weights, self.gradients))
-        for p, weight, gradient in zip(params, self.weight_views, self.gradient_views):
-            p.data, p.grad = weight, gradient
         self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.count = torch.zeros((), dtype=torch.float64, device=device)  # steps done; a tensor, so nothing waits for it
+        self.adopt()
+
+    def params(self) -> list[nn.Parameter]:
+        return [p for owner in self.owners for p in listed(owner)]
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Make every parameter and gradient a view of the flat vectors, if it is none (any more), with the values it has."""
+        for p, weight, gradient in zip(self.params(), self.weight_views, self.gradient_views, strict=True):
+            if p.data_ptr() != weight.data_ptr():
+                if (p.shape, p.device, p.dtype) != (weight.shape, weight.device, weight.dtype):
+                    raise ValueError(f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
+                                     f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change")
+                weight.copy_(p)
+                p.data = weight
+            if p.grad is not gradient:
+                gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
+                p.grad = gradient
 
     def zero_grad(self) -> None:
+        self.adopt()
         self.gradients.zero_()
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the weights once, along the gradients gathered since `zero_grad`."""
+        self.adopt()
         self.clip_gradients()
         beta1, beta2 = self.betas
         warmth = (self.count / self.warmup).clamp(max=1) if self.warmup else torch.ones_like(self.count)
@@ -55,11 +78,16 @@ class LaProp:
         """Scale each tensor's gradient so that its norm is at most clip · max(min_norm, norm of its weights)."""
         norms = torch.stack(torch._foreach_norm(self.gradient_views))
         limits = self.clip * torch.stack(torch._foreach_norm(self.weight_views)).clamp(min=self.min_norm)
-        self.gradients.mul_((1 / (norms / limits).clamp(min=1))[self.owner])
+        self.gradients.mul_((1 / (norms / limits).clamp(min=1))[self.tensor_of])
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": self.mean, "square": self.square, "count": self.count}
+        """The weights too, since what is saved as the agent may be their average."""
+        return {"weights": self.weights, "mean": self.mean, "square": self.square, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in self.state_dict().items():
             value.copy_(state[name])
+
+
+def listed(owner: nn.Module | list[nn.Parameter]) -> list[nn.Parameter]:
+    return list(owner.parameters()) if isinstance(owner, nn.Module) else owner

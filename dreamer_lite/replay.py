@@ -1,9 +1,34 @@
 """What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
 
+from typing import Any, Callable, NamedTuple
+
 from torch import Tensor
 import torch
 
-from .rssm import State
+
+class Experience(NamedTuple):
+    """What arrives together, for one step or many: arrays or tensors with the same leading axes, (E, …), (T, …) or (B, T, …).
+
+    Gotcha: the action is the one that LED to the observation beside it; reward and flags arrive with that observation.
+    """
+
+    obs: Any  # (..., O)
+    action: Any  # (..., A), zeros where is_first
+    reward: Any  # (...)
+    is_first: Any  # (...) first of its episode; nothing led here
+    is_last: Any  # (...) last of its episode, by its end or by a time limit
+    is_terminal: Any  # (...) the episode really ended; a time limit is last but not terminal
+
+    def map(self, function: Callable[[Any], Any]) -> "Experience":
+        """The same with `function` applied to each part."""
+        return Experience(*map(function, self))
+
+    def to(self, device: torch.device | str) -> "Experience":
+        """As tensors on a device."""
+        return self.map(lambda part: torch.as_tensor(part).to(device))
+
+
+Memory = tuple[Tensor, Tensor]  # a latent state (h, z); `rssm.State` is one
 
 
 class Replay:
@@ -16,11 +41,11 @@ class Replay:
     capacity: steps over all environments. Everything lives on `device`, in static shapes.
     """
 
-    def __init__(self, capacity: int, envs: int, observation: int, actions: int, deter: int, groups: int, classes: int,
-                 device: str = "cpu"):
+    def __init__(self, capacity: int, envs: int = 1, *, obs_size: int, action_size: int, deter: int, groups: int, classes: int,
+                 device: torch.device | str = "cpu"):
         self.length = capacity // envs
         self.classes = classes
-        shapes = {"obs": (observation, torch.float32), "action": (actions, torch.float32), "reward": (0, torch.float32),
+        shapes = {"obs": (obs_size, torch.float32), "action": (action_size, torch.float32), "reward": (0, torch.float32),
                   "is_first": (0, torch.bool), "is_last": (0, torch.bool), "is_terminal": (0, torch.bool),
                   "h": (deter, torch.float32), "z": (groups, torch.uint8 if classes <= 256 else torch.int32)}
         self.data = {name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
@@ -36,17 +61,16 @@ class Replay:
         """Steps held, over all environments."""
         return min(self.added, self.length) * len(self.data["reward"])
 
-    def add(self, row: dict[str, Tensor], state: State) -> None:
-        """Append one step of every environment: obs (E, O), the action (E, A) that led to it, reward and flags (E,), and
-        the state (E, …) after it."""
-        row = dict(row, h=state.h, z=state.z.argmax(-1))
-        for name, ring in self.data.items():
-            ring[:, self.added % self.length] = row[name]
+    def add(self, step: Experience, state: Memory) -> None:
+        """Append one step of every environment, parts of (E, …), and the state (E, …) after it."""
+        h, z = state
+        for name, value in {**step._asdict(), "h": h, "z": z.argmax(-1)}.items():
+            self.data[name][:, self.added % self.length] = value
         self.added += 1
         self.count += 1
 
-    def sample(self, batch: int, steps: int) -> tuple[dict[str, Tensor], State, tuple[Tensor, Tensor]]:
-        """Draw `batch` sequences of `steps`: the batch (B, T, …), the state before each (B, …), and where they lie.
+    def sample(self, batch: int, steps: int) -> tuple[Experience, Memory, tuple[Tensor, Tensor]]:
+        """Draw `batch` sequences of `steps`: experience (B, T, …), the state (h, z) before each (B, …), and where they lie.
 
         What is drawn depends on the device's own count, not on Python's, so that the launches of one call can be recorded and
         replayed while the ring fills. Raises ValueError if fewer than steps + 1 are held per environment.
@@ -60,22 +84,22 @@ class Replay:
         first = (chance * (held - steps)).long()  # age 0 is the oldest
         index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]
-        names = [name for name in self.data if name not in ("h", "z")]
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)
-        start = State(self.data["h"][env[:, 0], before], z.to(torch.float32))
-        return {name: self.data[name][env, index] for name in names}, start, (env, index)
+        start = self.data["h"][env[:, 0], before], z.to(torch.float32)
+        return Experience(*(self.data[name][env, index] for name in Experience._fields)), start, (env, index)
 
-    def refresh(self, where: tuple[Tensor, Tensor], states: State) -> None:
+    def refresh(self, where: tuple[Tensor, Tensor], states: Memory) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).
 
         Sequences may overlap. Then the last one wins, so that every write to a step carries the same value: which of
         several different writes wins is otherwise left to chance when threads share the work.
         """
-        step = (where[0] * self.length + where[1]).flatten()
+        step = (where[0] * self.length + where[1]).flatten()  # (B·T)
         order = torch.arange(len(step), device=step.device)
         winner = self.writer.scatter_(0, step, -1).scatter_reduce_(0, step, order, "amax")[step]
-        self.data["h"][where] = states.h.flatten(0, 1)[winner].view_as(states.h)
-        z = states.z.argmax(-1).to(self.data["z"].dtype)
+        h, z = states
+        self.data["h"][where] = h.flatten(0, 1)[winner].view_as(h)
+        z = z.argmax(-1).to(self.data["z"].dtype)
         self.data["z"][where] = z.flatten(0, 1)[winner].view_as(z)
 
     def state_dict(self) -> dict:

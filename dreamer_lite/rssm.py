@@ -37,21 +37,21 @@ class RSSM(nn.Module):
 
     Paper: Eq. 1. Official: `dreamerv3/rssm.py: RSSM`. Raises ValueError if `blocks` does not divide `deter`.
 
-    Letters: D = deter, S = groups, K = classes, A = actions, E = size of the encoder's output (tokens).
+    Letters: D = deter, S = groups, K = classes, A = action_size, E = token_size, what the encoder puts out.
     """
 
-    def __init__(self, tokens: int, actions: int, deter: int, hidden: int, groups: int, classes: int, blocks: int = 8,
+    def __init__(self, *, token_size: int, action_size: int, deter: int, hidden: int, groups: int, classes: int, blocks: int = 8,
                  mix: float = 0.01, core_layers: int = 1, prior_layers: int = 2, posterior_layers: int = 1):
         super().__init__()
         self.deter, self.groups, self.classes, self.mix = deter, groups, classes, mix
-        self.h_in = MLP(deter, hidden, 1)
-        self.z_in = MLP(groups * classes, hidden, 1)
-        self.a_in = MLP(actions, hidden, 1)
-        self.core = nn.ModuleList(BlockLinear(deter, deter, blocks, 0 if i else 3 * hidden) for i in range(core_layers))
+        self.h_in = MLP(inputs=deter, hidden=hidden)
+        self.z_in = MLP(inputs=groups * classes, hidden=hidden)
+        self.a_in = MLP(inputs=action_size, hidden=hidden)
+        self.core = nn.ModuleList(BlockLinear(inputs=deter, outputs=deter, blocks=blocks, shared=0 if i else 3 * hidden) for i in range(core_layers))
         self.core_norms = nn.ModuleList(RMSNorm(deter) for _ in range(core_layers))
-        self.gates = BlockLinear(deter, 3 * deter, blocks)
-        self.prior_net = nn.Sequential(MLP(deter, hidden, prior_layers), Linear(hidden, groups * classes))
-        self.posterior_net = nn.Sequential(MLP(deter + tokens, hidden, posterior_layers), Linear(hidden, groups * classes))
+        self.gates = BlockLinear(inputs=deter, outputs=3 * deter, blocks=blocks)
+        self.prior_net = nn.Sequential(MLP(inputs=deter, hidden=hidden, layers=prior_layers), Linear(hidden, groups * classes))
+        self.posterior_net = nn.Sequential(MLP(inputs=deter + token_size, hidden=hidden, layers=posterior_layers), Linear(hidden, groups * classes))
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, also for z (no class is chosen)."""

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, setup, solution
-from dreamer_lite.course.checker import Exercise, Mistake, is_blank, judge, outcome, raised
-from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
-from dreamer_lite.course.exercises.n06_world_model import TOO_EARLY
+from dreamer_lite.course.exercise import Exercise, Mistake
+from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
+from dreamer_lite.course.judge import is_blank, judge, outcome, raised
+from dreamer_lite.course.n06_world_model.exercises import TOO_EARLY
 from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample, unimix as finished_unimix
 from dreamer_lite.rssm import State
@@ -180,22 +181,22 @@ def kl_losses(posterior, prior, free_nats=1.0):
     return [torch.maximum((q * (q / p).log()).sum((-1, -2)), torch.tensor(free_nats)) for q, p in pairs]
 
 
-def continue_target(is_terminal, horizon=333):
-    return (1 - is_terminal.float()) * (1 - 1 / horizon)
+def continue_target(is_terminal, discount_horizon=333):
+    return (1 - is_terminal.float()) * (1 - 1 / discount_horizon)
 
 
 def prediction_losses(world_model, feature, batch):
     guess, goes_on = world_model.decoder(feature), torch.sigmoid(world_model.continue_head(feature))[..., 0]
-    target = continue_target(batch["is_terminal"], world_model.horizon)
+    target = continue_target(batch.is_terminal, world_model.discount_horizon)
     log_probs = F.log_softmax(world_model.reward_head(feature), -1)
     return {"continue": F.binary_cross_entropy(goes_on, target, reduction="none"),
-            "reward": -(finished_two_hot(batch["reward"], world_model.bins) * log_probs).sum(-1),
-            "reconstruction": ((guess - finished_symlog(batch["obs"])) ** 2).sum(-1)}
+            "reward": -(finished_two_hot(batch.reward, world_model.bins) * log_probs).sum(-1),
+            "reconstruction": ((guess - finished_symlog(batch.obs)) ** 2).sum(-1)}
 
 
 def fit(world_model, optimizer, batch, scales):
     optimizer.zero_grad()
-    losses = world_model.loss(batch, world_model.rssm.initial(batch["obs"].shape[0]))[0]
+    losses = world_model.loss(batch, world_model.rssm.initial(batch.obs.shape[0]))[0]
     total = torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()
     total.backward()
     optimizer.step()
@@ -310,7 +311,7 @@ def test_the_hints_end_where_the_answer_is():
             names = {**vars(sys.modules[exercise.finished.__module__]), **{n: e.finished for n, e in EXERCISES.items()}, "F": F, "torch": torch}
             import inspect
             arguments = [OBJECTS.get(name, "rssm") if a == "self" else a for a in inspect.signature(exercise.finished).parameters]
-            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0", "lam": "lam=0.95", "horizon": "horizon=333",
+            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0", "lam": "lam=0.95", "discount_horizon": "discount_horizon=333",
                         "entropy_scale": "entropy_scale=3e-4", "free_nats": "free_nats=1.0"}
             exec(f"def {name}({', '.join(defaults.get(a, a) for a in arguments)}):\n    {lines[0]}", names)
             assert judge(exercise, names[name]).state == "right", name
@@ -374,13 +375,13 @@ def test_wild_code_is_told_and_not_thrown(kind):
 
 @pytest.mark.parametrize("endless", [never_ends, never_ends_and_swallows])
 def test_endless_code_is_stopped(endless, monkeypatch):
-    monkeypatch.setattr("dreamer_lite.course.checker.SECONDS", 0.5)
+    monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.5)
     assert "never ends" in judge(EXERCISES["symlog"], endless).words[0]
 
 
 def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
     import threading
-    monkeypatch.setattr("dreamer_lite.course.checker.SECONDS", 0.5)
+    monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.5)
     found = []
     thread = threading.Thread(target=lambda: found.append(judge(EXERCISES["symlog"], never_ends)))
     thread.start()
@@ -585,7 +586,7 @@ def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
         return state, action
 
     def overwrites(world_model, feature, batch):
-        batch["reward"] = batch["reward"] * 1.5
+        batch.reward.mul_(1.5)
         return EXERCISES["prediction_losses"].finished(world_model, feature, batch)
 
     state, action, is_first = EXERCISES["reset"].cases()[0]

@@ -9,16 +9,20 @@ import golden_files as official
 from dreamer_lite import agent as agent_module
 from dreamer_lite import rssm as rssm_module
 from dreamer_lite.actor import BoundedNormal, Categorical, ReturnScale, actor_loss
-from dreamer_lite.agent import LOSS_SCALES, Dreamer
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.codecs import VectorDecoder
 from dreamer_lite.config import Config
 from dreamer_lite.critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from dreamer_lite.latents import entropy, kl, sample, unimix
+from dreamer_lite.learner import Learner
 from dreamer_lite.nets import MLP, BlockLinear, Linear, RMSNorm
 from dreamer_lite.optim import LaProp
+from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import RSSM, State
+from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from dreamer_lite.world_model import Decoder, continue_target, kl_losses
+from dreamer_lite.world_model import continue_target, kl_losses
 from golden_files import Golden
 
 
@@ -80,7 +84,7 @@ def check_03_norms_block(g):
     g.check("layer_y", layer_norm)
     g.check("layer_grad", grad(layer_norm * weights, x)[0])
     layers = sum(name.endswith("_kernel") for name in g.arrays)
-    mlp = MLP(g["mlp_x"].shape[-1], g["mlp_y"].shape[-1], layers)
+    mlp = MLP(inputs=g["mlp_x"].shape[-1], hidden=g["mlp_y"].shape[-1], layers=layers)
     official.load(g, official.mlp(mlp, "linear{}", "norm{}"), "mlp_")
     official.set_eps(mlp, eps)
     g.check("mlp_y", mlp(g["mlp_x"]))
@@ -88,8 +92,8 @@ def check_03_norms_block(g):
 
 def make_rssm(g, tokens, actions):
     c = g.constants
-    rssm = RSSM(tokens, actions, c["deter"], c["hidden"], c["stoch"], c["classes"], c["blocks"], c["unimix"],
-                c["dynlayers"], c["imglayers"], c["obslayers"])
+    rssm = RSSM(token_size=tokens, action_size=actions, deter=c["deter"], hidden=c["hidden"], groups=c["stoch"], classes=c["classes"],
+                blocks=c["blocks"], mix=c["unimix"], core_layers=c["dynlayers"], prior_layers=c["imglayers"], posterior_layers=c["obslayers"])
     named = {n: p for n, p in official.rssm(rssm).items() if f"w_{n}" in g.arrays}
     official.load(g, named)
     official.set_eps(rssm, c["norm_eps"])
@@ -289,7 +293,7 @@ def check_12_weight_init(g):
         if len(shape) == 2:
             weight = Linear(*shape, scale=scale).weight
         elif len(shape) == 3:
-            weight = BlockLinear(shape[0] * shape[1], shape[0] * shape[2], shape[0]).weight
+            weight = BlockLinear(inputs=shape[0] * shape[1], outputs=shape[0] * shape[2], blocks=shape[0]).weight
         else:  # a convolution; pictures are not supported yet, the rule of its fan-in is the block rule
             weight = torch.empty(int(np.prod(shape)))
             official.nn.init.trunc_normal_(weight, std=1.1368 * scale / fan_in**0.5, a=-bound, b=bound)
@@ -301,7 +305,7 @@ def check_12_weight_init(g):
             assert 0.98 * bound < values_max <= bound * (1 + 1e-6)
         np.testing.assert_allclose(theory, scale / np.sqrt(fan_in), rtol=1e-3)
         np.testing.assert_allclose(bound, c["trunc"] * c["factor"] * scale / np.sqrt(fan_in), rtol=1e-3)
-    dreamer = Dreamer(Config(hidden_dim=64), 4, 2, True)
+    dreamer = Dreamer(Config(hidden=64), Spaces(4, 2, True))
     heads = [dreamer.world_model.reward_head[1], dreamer.critic.net[1], dreamer.world_model.continue_head[1], dreamer.actor.heads[0]]
     scales = [c["reward_outscale"], c["value_outscale"], 1.0, c["policy_outscale"]]
     for head, scale, row in zip(heads, scales, g.numpy("head_init")):
@@ -311,7 +315,7 @@ def check_12_weight_init(g):
         for values_std, values_max in ((std, largest), (head.weight.std().item(), head.weight.abs().max().item())):
             assert values_max <= c["trunc"] * c["factor"] * scale / 8 + 1e-9
             np.testing.assert_allclose(values_std, scale / 8, rtol=0.35)
-    feature = torch.randn(3, dreamer.world_model.feature)
+    feature = torch.randn(3, dreamer.world_model.feature_size)
     assert (dreamer.world_model.predict_reward(feature) == 0).all()
     assert (dreamer.critic.value(dreamer.critic(feature)) == 0).all()
 
@@ -319,7 +323,7 @@ def check_12_weight_init(g):
 def check_13_slow_critic_ema(g):
     online, rate = (g["online_kernel"], g["online_bias"]), g.constants["rate"]
     assert g.constants["every"] == 1
-    critic = Critic(1, 1, 1, slow_rate=rate)
+    critic = Critic(feature_size=1, hidden=1, layers=1, slow_rate=rate)
     critic.net = torch.nn.ParameterList([p[0].clone() for p in online])
     critic.slow_net = torch.nn.ParameterList([p[0].clone() for p in online]).requires_grad_(False)
     path = [[p.clone() for p in critic.slow_net]]
@@ -360,7 +364,7 @@ def check_14_action_heads(g):
 
 def check_15_decoder_losses(g):
     prediction = leaf(g["vec_pred"])
-    loss = Decoder(1, 1, 1, 1).loss(prediction, g["vec_target"])
+    loss = VectorDecoder(feature_size=1, obs_size=1, hidden=1, layers=1).loss(prediction, g["vec_target"])
     g.check("vec_loss", loss)
     g.check("vec_grad", grad(loss, prediction)[0])
     g.check("vec_official_pred", prediction)
@@ -382,18 +386,22 @@ def check_15_decoder_losses(g):
 def make_agent(g):
     c = g.constants
     discrete = not g.arrays["prev_action"].ndim == 3
-    count = lambda pattern: sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
-    config = Config(deter=c["deter"], rssm_dim=c["hidden"], latent_dim=c["stoch"], classes=c["classes"], hidden_dim=c["units"],
-                    blocks=c["blocks"], layers=c["enc_layers"], head_layers=count("pol_mlp"), horizon=c["H"], imag_last=0, discount_horizon=c["horizon"],
-                    world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"], warmup=c["opt_warmup"], slow_rate=0.02,
-                    reconstruction=1, average=0)
-    dreamer = Dreamer(config, g["obs_vector"].shape[-1], c["A"], discrete)
+
+    def layers(pattern):
+        return sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
+
+    config = Config(deter=c["deter"], rssm_hidden=c["hidden"], groups=c["stoch"], classes=c["classes"], hidden=c["units"], blocks=c["blocks"],
+                    encoder_layers=layers("enc_mlp"), decoder_layers=layers("dec_mlp"), head_layers=layers("pol_mlp"), reward_layers=layers("rew_mlp"),
+                    core_layers=layers("dyn_dynhid"), prior_layers=layers("dyn_prior") - 1, posterior_layers=layers("dyn_obs") - 1,
+                    unimix=c["unimix"], free_nats=c["free_nats"], lam=c["lam"], min_std=c["policy_minstd"], max_std=c["policy_maxstd"],
+                    horizon=c["H"], imag_last=0, discount_horizon=c["horizon"], world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"],
+                    warmup=c["opt_warmup"], slow_rate=0.02, scale_reconstruction=1, average=0)
+    dreamer = Dreamer(config, Spaces(g["obs_vector"].shape[-1], c["A"], discrete))
     named = official.agent(dreamer)
     official.load(g, named)
     dreamer.return_scale.range.copy_(g["retnorm_before"])
-    actions = g["prev_action"]
-    batch = {"obs": g["obs_vector"], "action": one_hot(actions, c["A"], g["obs_vector"]) if discrete else actions}
-    batch |= {name: g[f"obs_{name}"] for name in ("reward", "is_first", "is_last", "is_terminal")}
+    action = one_hot(g["prev_action"], c["A"], g["obs_vector"]) if discrete else g["prev_action"]
+    batch = Experience(g["obs_vector"], action, *(g[f"obs_{name}"] for name in Experience._fields[2:]))
     return dreamer, named, batch, discrete
 
 
@@ -403,7 +411,7 @@ OFFICIAL_LOSSES = {"con": "continue", "dyn": "dyn", "policy": "actor", "rep": "r
 
 def check_16_full_agent(g):
     dreamer, named, batch, discrete = make_agent(g)
-    B, T = batch["reward"].shape
+    B, T = batch.reward.shape
     start, dreams = dreamer.initial(B).state, []
     imagine = agent_module.imagine
     with pytest.MonkeyPatch.context() as patch:
@@ -412,9 +420,9 @@ def check_16_full_agent(g):
         patch.setattr(BoundedNormal, "sample", lambda self: self.mode + 0.5 * self.std)
         patch.setattr(agent_module, "imagine", lambda *args: dreams.append(imagine(*args)) or dreams[-1])
         losses, states, metrics = dreamer.loss(batch, start)
-        tokens = dreamer.world_model.encoder(batch["obs"])
-        logits = dreamer.world_model.observe(batch["obs"], batch["action"], batch["is_first"], start)[1]
-        total = sum(LOSS_SCALES[name] * loss.mean() for name, loss in losses.items())
+        tokens = dreamer.world_model.encoder(batch.obs)
+        logits = dreamer.world_model.observe(batch.obs, batch.action, batch.is_first, start)[1]
+        total = sum(dreamer.config.loss_scales[name] * loss.mean() for name, loss in losses.items())
         g.check("loss", total)
         for theirs, ours in OFFICIAL_LOSSES.items():
             loss = losses[ours]
@@ -440,12 +448,13 @@ def check_16_full_agent(g):
 
 def check_train_steps(g, batch, start):
     dreamer, named, _, _ = make_agent(g)
+    learner = Learner(dreamer)
     order = [str(name).removeprefix("w_") for name in g.numpy("train_param_order")]
     assert sorted(named) == sorted(order)
     seen = {name: [] for name in ("loss", "retnorm", "param_norm", "param_sum")}
     for _ in range(len(g.numpy("train_loss"))):
-        _, means = dreamer.train_step(batch, start)
-        seen["loss"].append(sum(LOSS_SCALES[name] * means[name] for name in LOSS_SCALES))
+        _, means = learner.train_step(batch, start)
+        seen["loss"].append(sum(scale * means[name] for name, scale in dreamer.config.loss_scales.items()))
         seen["retnorm"].append(dreamer.return_scale.range.clone())
         seen["param_norm"].append(torch.stack([named[name][0].detach().norm() for name in order]))
         seen["param_sum"].append(torch.stack([named[name][0].detach().sum() for name in order]))
@@ -484,8 +493,11 @@ def run_check(name, dtype):
         torch.set_default_dtype(before)
 
 
+PICTURES = {"17_image_encoder", "17b_mixed_encoder", "18_image_decoder", "18b_mixed_decoder", "19_full_agent_image"}  # no codec for them yet
+
+
 def test_every_file_has_a_check():
-    assert sorted(CHECKS) == sorted(path.stem for path in official.FOLDER.glob("*.npz"))
+    assert set(CHECKS) == {path.stem for path in official.FOLDER.glob("*.npz")} - PICTURES
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

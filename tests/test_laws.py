@@ -152,7 +152,7 @@ def test_dyn_moves_the_prior_and_rep_the_posterior(seed):
 
 def small_rssm():
     torch.manual_seed(0)
-    return RSSM(tokens=6, actions=2, deter=8, hidden=5, groups=3, classes=4, blocks=2)
+    return RSSM(token_size=6, action_size=2, deter=8, hidden=5, groups=3, classes=4, blocks=2)
 
 
 def run(rssm, tokens, actions, is_first, noise):
@@ -200,7 +200,7 @@ def test_a_feature_is_taken_apart_again():
 @given(st.sampled_from([1, 2, 4]), st.sampled_from([0, 3]), seeds)
 def test_block_linear_is_a_linear_layer_with_a_block_diagonal_weight(blocks, shared, seed):
     torch.manual_seed(seed)
-    layer = BlockLinear(8, 12, blocks, shared)
+    layer = BlockLinear(inputs=8, outputs=12, blocks=blocks, shared=shared)
     x, extra = torch.randn(5, 8), torch.randn(5, shared)
     own, out = 8 // blocks, 12 // blocks
     expected = torch.cat([torch.cat([x[:, b * own : (b + 1) * own], extra], -1) @ layer.weight[:, b] for b in range(blocks)], -1)

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from dreamer_lite.course.agent_map import agent_map, alt
-from dreamer_lite.course.exercises import EXERCISES, NOTEBOOKS
+from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"

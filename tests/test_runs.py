@@ -16,15 +16,15 @@ from PIL import Image
 import pytest
 import torch
 
-from dreamer_lite import checkpoint
-from dreamer_lite import train as train_module
+from dreamer_lite.run import checkpoint
+from dreamer_lite.run import folder
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.bench import main as bench_main
-from dreamer_lite.bench import make_batch, matrix_work, operations
+from dreamer_lite.run.bench import main as bench_main
+from dreamer_lite.run.bench import make_batch, matrix_work, operations
 from dreamer_lite.config import PRESETS, Config
-from dreamer_lite.evaluate import evaluate, open_loop
-from dreamer_lite.train import Training, prepare_folder, train
+from dreamer_lite.run.evaluate import evaluate, open_loop
+from dreamer_lite.run.loop import Training, prepare_folder, train
 from tape import Tape
 
 ROOT = Path(__file__).parent.parent
@@ -287,7 +287,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
     """The operating system itself refuses to write past a limit, as on a full disk."""
     program = f"""
 import resource, signal
-from dreamer_lite import checkpoint
+from dreamer_lite.run import checkpoint
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 agent = Dreamer(Config.preset("debug"), 4, 2, True)

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from dreamer_lite import capture
-from dreamer_lite.capture import Captured
+from dreamer_lite.run import capture
+from dreamer_lite.run.capture import Captured
+from dreamer_lite.run.compiled import compile_cells
 from dreamer_lite.config import Config
-from dreamer_lite.evaluate import evaluate
 from dreamer_lite.nets import in_pieces
-from dreamer_lite.train import Training
+from dreamer_lite.run.loop import Training
 import tape
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -26,10 +26,10 @@ def run(device, prepare, env="CartPole-v1", steps=120):
         training.collect()
         training.learn()
         training.read_metrics()
-        seen += training.means
-        training.means = []
+        seen += training.recent
+        training.recent.clear()
         if taken == steps // 2:
-            evaluate(training.agent, env, 1)
+            training.play(1, seed=0)
             training.load_state_dict(copy.deepcopy(training.state_dict()))
     training.envs.close()
     return training, torch.tensor(seen)
@@ -106,7 +106,7 @@ def test_compiled_cells_give_what_the_cells_give(device):
     before, training_began = compiled["unique_graphs"], []
 
     def compile_first(training):
-        assert training.agent.compile_cells() > 0
+        assert compile_cells(training.agent) > 0
         training_began.append(compiled["unique_graphs"])
 
     _, others = run(device, compile_first, steps=60)

@@ -8,44 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import checkpoint
+import dreamer_lite
+
 from ..agent import Dreamer
 from ..envs import make_envs
 from ..latents import unimix
+from ..replay import Experience
 from ..rssm import State
+from ..run.checkpoint import load
+from ..spaces import Spaces
 
-AGENT = Path(__file__).parents[2] / "assets" / "cartpole.pt"
+CARTPOLE = Spaces(obs_size=4, action_size=2, discrete=True)
+PACKAGE = Path(dreamer_lite.__file__).parent
+ASSETS = next((folder for folder in (PACKAGE.parent / "assets", PACKAGE / "assets") if (folder / "cartpole.pt").exists()), PACKAGE.parent / "assets")
 
 
 @lru_cache(1)
 def bundled_agent() -> Dreamer:
-    """The agent in assets/. Raises ValueError, with what to do, if it isn't there."""
-    agent, _ = checkpoint.load(AGENT)
-    return agent.requires_grad_(False)
+    """The agent in assets/. Raises Refused, with what to do, if it isn't there."""
+    return load(ASSETS / "cartpole.pt").requires_grad_(False)
 
 
-class Stream(NamedTuple):
-    """Consecutive steps of one environment. action is the one that LED to each step."""
-
-    obs: Tensor  # (T, O)
-    action: Tensor  # (T, A)
-    reward: Tensor  # (T,)
-    is_first: Tensor  # (T,)
-    is_last: Tensor  # (T,)
-    is_terminal: Tensor  # (T,)
-
-
-def random_stream(steps: int, seed: int = 0) -> Stream:
-    """CartPole with random actions, across episode borders."""
+def random_stream(steps: int, seed: int = 0) -> Experience:
+    """CartPole with random actions, across episode borders: tensors of (T, …)."""
     envs, generator = make_envs("CartPole-v1", 1, seed), torch.Generator().manual_seed(seed)
     action, rows = torch.zeros(1, 2), []
     for _ in range(steps):
-        row = envs.step(action.numpy())
-        rows.append((row.obs[0], (action * ~torch.as_tensor(row.is_first)[:, None])[0], *(float(part[0]) for part in row[1:])))
+        rows.append(envs.step(action.numpy()).map(lambda part: torch.as_tensor(part[0])))
         action = torch.eye(2)[torch.randint(2, (1,), generator=generator)]
     envs.close()
-    obs, led, reward, *flags = (torch.as_tensor(np.stack(part), dtype=torch.float32) for part in zip(*rows))
-    return Stream(obs, led, reward, *(flag.bool() for flag in flags))
+    return Experience(*(torch.stack(part) for part in zip(*rows)))
 
 
 @lru_cache(4)
@@ -81,15 +73,14 @@ def watch(steps: int = 80, kick_at: int | None = None, kick: float = 0.0, seed: 
             if t == kick_at and kick:
                 inner = envs.envs[0].unwrapped
                 inner.state = np.array(inner.state) + [0.0, kick, 0.0, 0.0]
-            row = envs.step(carry.action.numpy())
-            if row.is_first[0] and t:
-                break
-            obs, first = torch.as_tensor(row.obs), torch.as_tensor(row.is_first)
             led = carry.action[0]
-            carry = agent.act(obs, first, carry)
+            step = envs.step(carry.action.numpy()).to("cpu")
+            if step.is_first[0] and t:
+                break
+            carry = agent.act(step.obs, step.is_first, carry)
             h = carry.state.h[0]
-            posterior = rssm.posterior(h, agent.world_model.encoder(obs)[0])
-            rows.append((obs[0], led, h, carry.state.z[0], unimix(rssm.prior(h), rssm.mix), unimix(posterior, rssm.mix)))
+            posterior = rssm.posterior(h, agent.world_model.encoder(step.obs)[0])
+            rows.append((step.obs[0], led, h, carry.state.z[0], unimix(rssm.prior(h), rssm.mix), unimix(posterior, rssm.mix)))
     envs.close()
     obs, actions, h, z, prior, posterior = (torch.stack(part) for part in zip(*rows))
     return Watched(obs, actions, State(h, z), prior, posterior)

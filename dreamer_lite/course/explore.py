@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 import torch
 
-from ..draw import DREAM, GREY, REALITY  # noqa: F401  (every drawing takes its colours from here)
+from ..run.draw import DREAM, GREY, REALITY  # noqa: F401  (every drawing takes its colours from here)
 
 POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
 

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 from .. import __version__
-from .checker import SECONDS, Exercise, TookTooLong, deadline, judge
-from .exercises import EXERCISES
+from .exercise import Exercise
+from .index import EXERCISES
+from .judge import judge
+from .sandbox import SECONDS, TookTooLong, deadline
 
 COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
 shown: dict[str, int] = {}  # hints already given, by exercise

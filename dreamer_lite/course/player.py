@@ -5,9 +5,9 @@ import json
 
 from IPython.display import display
 
-from ..draw import filmstrip
-from ..evaluate import open_loop
-from ..export import player_page
+from ..run.draw import filmstrip
+from ..run.evaluate import open_loop
+from ..run.export import player_page
 from .bundled import bundled_agent
 from .explore import png
 

@@ -13,9 +13,10 @@ from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course.bundled import bundled_agent
-from dreamer_lite.export import player_data, player_page
+from dreamer_lite.run.export import player_data, player_page
 from dreamer_lite.latents import kl, unimix
 from dreamer_lite.rssm import State
+from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp
 
 
@@ -87,11 +88,12 @@ def test_the_page_has_the_same_model_as_pytorch(page, which):
     agent = bundled_agent()
     if which == "other":
         torch.manual_seed(0)
-        agent = Dreamer(Config.preset("debug", deter=12, blocks=3, latent_dim=5, layers=2, head_layers=2, average=0), 4, 2, True)
+        sizes = dict(deter=12, blocks=3, groups=5, encoder_layers=2, decoder_layers=3, head_layers=2, prior_layers=1, posterior_layers=2, core_layers=2)
+        agent = Dreamer(Config.preset("debug", **sizes, reward_layers=2, average=0), Spaces(4, 2, True))
         for parameter in agent.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
     generator = torch.Generator().manual_seed(1)
-    uniform = torch.rand(100, agent.config.latent_dim, generator=generator)
+    uniform = torch.rand(100, agent.config.groups, generator=generator)
     sides = torch.randint(2, (100,), generator=generator)
     obs = torch.randn(100, 4, generator=generator) * torch.tensor([1.0, 1.0, 0.1, 1.0])
     expected = by_torch(agent, obs, sides.tolist(), uniform, 50)

@@ -1,0 +1,131 @@
+"""Exercises of notebook 01: which action belongs to which observation, what ends, how sequences are cut."""
+
+from torch import Tensor
+import torch
+
+from ..exercise import Exercise, Mistake
+
+
+def previous_action(chosen: Tensor, is_first: Tensor) -> Tensor:
+    """The action that led to each step. chosen: (B, T, A), taken after seeing step t; is_first: (B, T). Returns (B, T, A).
+
+    Zeros where nothing led here: at the start of each row and wherever an episode begins.
+    """
+    led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
+    return led_here * (~is_first)[..., None]
+
+
+def goes_on(is_last: Tensor, is_terminal: Tensor) -> Tensor:
+    """What the continue head learns, before any discount: 0.0 where the world ended, else 1.0. Both (B, T) → (B, T)."""
+    return (~is_terminal).float()
+
+
+def cut(ring: Tensor, oldest: int, ages: Tensor, steps: int) -> Tensor:
+    """Sequences out of a ring buffer. ring: (L, O), whose oldest row lies at index `oldest`; ages: (B,), how many rows after
+    the oldest each sequence begins. Returns (B, steps, O)."""
+    index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)  # (B, steps)
+    return ring[index]
+
+
+def action_cases() -> list[tuple]:
+    cases = []
+    for B, T, A in ((1, 4, 2), (2, 6, 2), (3, 7, 4), (5, 5, 3)):
+        is_first = torch.zeros(B, T, dtype=torch.bool)
+        is_first[:, 0] = torch.arange(B) % 2 == 0
+        is_first[torch.arange(B), (T // 2 + torch.arange(B)) % T] = True  # another border in each row
+        cases.append((torch.eye(A)[torch.randint(A, (B, T))] * torch.randint(1, 4, (B, T, 1)), is_first))
+    return cases
+
+
+def goes_on_cases() -> list[tuple]:
+    fell = torch.tensor([[False, False, True, False, False, False]])
+    last = torch.tensor([[False, False, True, False, False, True]])  # the second end is a truncation
+    cases = [(last, fell)]
+    for shape in ((3, 8), (5, 4)):
+        is_last = torch.rand(shape) < 0.5
+        is_last[0, :2] = True
+        is_last[0, 2] = False
+        is_terminal = is_last & (torch.rand(shape) < 0.5)
+        is_terminal[0, 0], is_terminal[0, 1] = True, False
+        cases.append((is_last, is_terminal))
+    return cases
+
+
+def cut_cases() -> list[tuple]:
+    cases = []
+    for length, size, batch, steps in ((6, 2, 2, 3), (10, 2, 3, 4), (17, 3, 4, 5)):
+        oldest = length // 2
+        ages = torch.randint(length - steps, (batch,))
+        ages[-1] = length - steps - 1  # one that passes the end of the memory
+        cases.append((torch.arange(length * size, dtype=torch.float32).view(length, size), oldest, ages, steps))
+    return cases
+
+
+def late(chosen: Tensor, is_first: Tensor) -> Tensor:
+    return previous_action(torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1), is_first)
+
+
+def shifted(chosen: Tensor, is_first: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
+
+
+EXERCISES = (
+    Exercise(
+        "previous_action", previous_action, action_cases, letters="BTA",
+        mistakes=(
+            Mistake(lambda a, f: a * (~f)[..., None], "One early: the action beside step t must be the one that LED to it, not the one taken after it."),
+            Mistake(lambda a, f: a, "This changes nothing: the action beside step t is still the one taken after seeing it."),
+            Mistake(late, "One late: this shifts by two steps. The action that led to step t was chosen at t - 1."),
+            Mistake(lambda a, f: torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], 1) * (~f)[..., None],
+                    "Shifted the wrong way: this looks into the future, at the action of step t + 1."),
+            Mistake(shifted, "The reset row keeps its action. Where is_first, no action of this episode led here: put zeros."),
+            Mistake(lambda a, f: a.roll(1, 1) * (~f)[..., None],
+                    "roll wraps around: the first step gets the last action of the row. Put zeros there."),
+            Mistake(lambda a, f: shifted(a, f) * f[..., None], "The mask is reversed: this keeps actions only where an episode begins."),
+            Mistake(lambda a, f: shifted(a * (~f)[..., None], f), "Masked before the shift: the zeros land one step too late. Shift first, then clear where is_first."),
+            Mistake(lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
+                    "This shifts along the batch. Time is the second axis."),
+        ),
+        hints=("Shift the actions by one step along time, then clear those that led nowhere.",
+               "`torch.cat` of a row of zeros and `chosen[:, :-1]` along axis 1 shifts. `~is_first` is True where an action counts; give it "
+               "a last axis with `[..., None]`.",
+               "`led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)`, then multiply by `(~is_first)[..., None]`."),
+    ),
+    Exercise(
+        "goes_on", goes_on, goes_on_cases, letters="BT",
+        mistakes=(
+            Mistake(lambda l, t: (~l).float(), "Truncation taken for termination: when the clock runs out the world goes on. Only is_terminal ends it."),
+            Mistake(lambda l, t: torch.ones_like(t).float(), "This never ends: where is_terminal, the answer is 0."),
+            Mistake(lambda l, t: 0.99 * (~t).float(), "The discount comes later; here 1.0 means that it goes on."),
+            Mistake(lambda l, t: ~t, "Right, but as True and False. The head learns from numbers: `.float()`."),
+            Mistake(lambda l, t: t.float(), "Reversed: 1 means that the world goes on."),
+            Mistake(lambda l, t: l.float(), "This marks the last steps with 1. The world goes on where nothing terminal happened."),
+            Mistake(lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."),
+            Mistake(lambda l, t: (~(l & ~t)).float(), "This ends the world at truncations and lets it go on where the pole fell: is_terminal decides."),
+            Mistake(lambda l, t: torch.cat([torch.ones(len(t), 1), (~t).float()[:, :-1]], 1),
+                    "One step late: the 0 belongs to the step that is terminal, not to the one after it."),
+        ),
+        hints=("Two flags, and only one of them says that the world ended.",
+               "CartPole's 500 steps are last but not terminal. The head should still say \"it goes on\" there.",
+               "`return (~is_terminal).float()`"),
+    ),
+    Exercise(
+        "cut", cut, cut_cases, letters="BTO",
+        mistakes=(
+            Mistake(lambda r, o, a, s: r[(a[:, None] + torch.arange(s)) % len(r)], "This forgets where the oldest row lies: ages count from `oldest`."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)).clamp(max=len(r) - 1)],
+                    "At the end of the memory this repeats the last row. A ring goes on at index 0: use the remainder, `%`."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + 1 + torch.arange(s)) % len(r)], "One step too late: a sequence of age 0 begins with the oldest row itself."),
+            Mistake(lambda r, o, a, s: r[(o - a[:, None] + torch.arange(s)) % len(r)], "Ages count forward in time, from the oldest row to newer ones; yours go back."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)], "Time runs backwards inside your sequences."),
+            Mistake(lambda r, o, a, s: r[(o + a + torch.arange(s)[:, None]) % len(r)], "Batch and time are swapped: the result is (B, T, O), with one row of indices per sequence."),
+            Mistake(lambda r, o, a, s: ((o + a[:, None] + torch.arange(s)) % len(r)), "These are the row numbers. Index the ring with them."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s + 1)) % len(r)], "Each sequence is one step too long."),
+            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)) % (len(r) - 1)], "The ring has L rows, so the remainder is % L, not % (L - 1)."),
+            Mistake(lambda r, o, a, s: r[(o + a) % len(r)], "This is the first row of each sequence alone; `steps` of them are wanted."),
+        ),
+        hints=("Make a table of row numbers, one row per sequence and one column per step, and index the ring with it.",
+               "`ages[:, None] + torch.arange(steps)` is such a table, (B, steps), counted from the oldest row. Then move and wrap it.",
+               "`index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)`, then `ring[index]`."),
+    ),
+)

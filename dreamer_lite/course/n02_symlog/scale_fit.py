@@ -1,0 +1,66 @@
+"""Notebook 02: one network learns small and large targets at once, with and without symlog."""
+
+from functools import lru_cache
+
+from matplotlib.figure import Figure
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...symlog import symexp, symlog
+from ..explore import DREAM, GREY, REALITY, Explorer, canvas, slider, tidy
+
+X = torch.linspace(-1, 1, 101)[:, None]
+
+
+def targets(scale: float) -> Tensor:
+    """Two tasks on the same inputs, (101, 2): one between -1 and 1, the other between 0.5 and 2.5 times `scale`."""
+    return torch.cat([torch.sin(3 * X), scale * (1.5 + torch.cos(4 * X))], 1)
+
+
+@lru_cache(64)
+def fit(scale: float, squash: bool, seed: int = 0, steps: int = 300) -> np.ndarray:
+    """Predictions (101, 2) of a small network trained on both tasks, by squared error in raw or in symlog space."""
+    there, back = (symlog, symexp) if squash else (lambda y: y, lambda y: y)
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(1, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 2))
+        optimizer = torch.optim.Adam(net.parameters(), 3e-2)
+        y = there(targets(scale))
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (net(X) - y).square().mean().backward()
+            optimizer.step()
+        return back(net(X).detach()).numpy()
+
+
+def error(prediction: np.ndarray, scale: float) -> np.ndarray:
+    """Root mean squared error of each task, as a share of the task's own size (RMS). (2,)"""
+    y = targets(scale).numpy()
+    return np.sqrt(((prediction - y) ** 2).mean(0) / (y**2).mean(0))
+
+
+def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
+    """The small task, fitted beside one that is 10^exponent times as large."""
+    scale = float(10**exponent)
+    figure, words = canvas(7.5, 2.8), []
+    for column, squash in enumerate((False, True)):
+        prediction = fit(scale, squash)
+        small, large = error(prediction, scale)
+        name = "with symlog" if squash else "without"
+        axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, ylim=(-1.6, 1.6), xlabel="input")
+        axes.plot(X, targets(scale)[:, 0], color=REALITY, label="target, of size 1")
+        axes.plot(X, prediction[:, 0], color=DREAM, linestyle="--", label="prediction")
+        if np.abs(prediction[:, 0]).min() > 1.6:
+            axes.annotate("the prediction lies outside", (0.05, 0.9), xycoords="axes fraction", color=DREAM, fontsize=8)
+        axes.axhline(0, color=GREY, linewidth=0.5)
+        if column == 0:
+            axes.legend(loc="lower right", fontsize=8)
+        words.append(f"{name}: {small:.0%} on the small task, {large:.0%} on the large one")
+    return figure, f"The other task is {scale:,.3g} times as large. Relative error {words[0]}; {words[1]}."
+
+
+def scale_explorer() -> Explorer:
+    """Move the size of the second task, and watch what happens to the first."""
+    return Explorer(draw_scale_fit, "A small task fitted beside a large one, without and with symlog.",
+                    exponent=slider("log10 of the other size", -2, 4, 3, 0.5))

@@ -1,0 +1,318 @@
+"""Exercises of notebook 06: the two KL losses, the continue target, the prediction losses, one training step."""
+
+import copy
+from typing import Any, Callable
+
+from torch import Tensor
+import torch
+import torch.nn.functional as F
+
+from ...latents import kl, unimix
+from ...two_hot import two_hot_bins, two_hot_loss
+from ...agent import make_world_model
+from ...config import Config
+from ...replay import Experience
+from ...spaces import Spaces
+from ...world_model import WorldModel, continue_target, kl_losses
+from ..exercise import Complaint, Exercise, Mistake
+
+right_losses = WorldModel.prediction_losses  # while a reader's version is judged, the class has that one
+SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
+
+
+def fit(world_model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float]) -> Tensor:
+    """One training step on one batch: the weighted sum of the mean losses goes down. Returns that sum, before the step."""
+    losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))
+    total = sum(scales[name] * losses[name].mean() for name in losses)
+    optimizer.zero_grad()
+    total.backward()
+    optimizer.step()
+    return total.detach()
+
+
+def probs(*shape: int, sure: float = 1.5) -> Tensor:
+    return unimix(torch.randn(*shape) * sure)
+
+
+def kl_cases() -> list[tuple]:
+    near = probs(3, 2, 4)
+    return [(probs(1, 2, 3), probs(1, 2, 3), 0.1), (probs(2, 4, 2, 3), probs(2, 4, 2, 3), 1.0), (near, 0.9 * near + 0.1 / 4, 1.0),
+            (probs(6, 3, 4), probs(6, 3, 4), 4.0), (probs(4, 5, 4, 3, sure=0.5), probs(4, 5, 4, 3, sure=0.5), 1.0)]
+
+
+def kl_probe(version: Callable, posterior: Tensor, prior: Tensor, free: float) -> dict:
+    """Both losses, and where the gradient of each goes."""
+    q, p = posterior.clone().requires_grad_(True), prior.clone().requires_grad_(True)
+    out = version(q, p, free)
+    names = ("the gradient of dyn at the posterior", "the gradient of dyn at the prior",
+             "the gradient of rep at the posterior", "the gradient of rep at the prior")
+    if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(loss, Tensor) for loss in out):
+        return dict.fromkeys(("the pair (dyn, rep)", "dyn", "rep", *names), out)
+    found = {"the pair (dyn, rep)": (0, 0), "dyn": out[0], "rep": out[1]}
+    for loss in out:
+        for x in (q, p):
+            gradient = torch.autograd.grad(loss.sum(), x, allow_unused=True, retain_graph=True)[0] if loss.requires_grad else None
+            found[names[len(found) - 3]] = torch.zeros_like(x) if gradient is None else gradient
+    return found
+
+
+def split(q: Tensor, p: Tensor, free: float = 1.0, *, stop: tuple = ("q", "p"), reverse: bool = False, per_group: bool = False,
+          clip: str = "min", how: Callable = kl) -> tuple[Tensor, Tensor]:
+    """kl_losses with one thing wrong."""
+    found = []
+    for stopped in stop:
+        a, b = (q.detach() if stopped == "q" else q), (p.detach() if stopped == "p" else p)
+        a, b = (b, a) if reverse else (a, b)
+        if per_group:
+            found.append((a * (a.log() - b.log())).sum(-1).clamp(min=free).sum(-1))
+            continue
+        value = how(a, b)
+        found.append({"min": value.clamp(min=free), "max": value.clamp(max=free), "none": value,
+                      "minus": (value - free).clamp(min=0), "mean": value.mean().clamp(min=free),
+                      "add": value + free, "zero": value * (value > free)}[clip])
+    return found[0], found[1]
+
+
+def wrong_split(**how: Any) -> Callable:
+    return lambda q, p, free=1.0: split(q, p, free, **how)
+
+
+def target_cases() -> list[tuple]:
+    return [(torch.tensor([False, False, True]), 333), (torch.rand(3, 5) > 0.6, 100), (torch.tensor([[True], [False]]), 20)]
+
+
+def flat(is_terminal: Tensor) -> Tensor:
+    return (~is_terminal).float()
+
+
+def tiny_model() -> WorldModel:
+    sizes = dict(deter=8, rssm_hidden=5, groups=2, classes=3, hidden=6, blocks=2, encoder_layers=1, decoder_layers=1)
+    model = make_world_model(Config.preset("debug", **sizes, bins=11, bin_limit=4.0, discount_horizon=50), Spaces(3, 2, True))
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.2
+    return model
+
+
+def tiny_batch(B: int, T: int) -> Experience:
+    first, terminal = torch.rand(B, T) < 0.2, torch.rand(B, T) < 0.3
+    return Experience(torch.randn(B, T, 3) * 5, torch.eye(2)[torch.randint(2, (B, T))], torch.randn(B, T) * 3, first, terminal, terminal)
+
+
+def prediction_cases() -> list[tuple]:
+    return [(tiny_model(), torch.randn(B, T, 14), tiny_batch(B, T)) for B, T in ((1, 2), (2, 3), (4, 5))]
+
+
+def prediction_probe(version: Callable, model: WorldModel, feature: Tensor, batch: Experience) -> dict:
+    feature = feature.requires_grad_(True)
+    out = version(model, feature, batch)
+    names = ("reconstruction", "reward", "continue")
+    if not isinstance(out, dict):
+        return dict.fromkeys(("the dictionary", *(f"the {name} loss" for name in names), "the gradient at the feature"), out)
+    missing = [name for name in names if name not in out]
+    if missing:
+        raise Complaint(f"The dictionary has no entry {missing[0]!r}; it has {', '.join(map(repr, out)) or 'none'}.")
+    if len(out) > len(names):
+        raise Complaint(f"The dictionary has more than the three losses: {', '.join(map(repr, out))}.")
+    found: dict[str, Any] = {"the dictionary": {}} | {f"the {name} loss": out[name] for name in names}
+    whole = [loss.sum() for loss in found.values() if isinstance(loss, Tensor) and loss.requires_grad]
+    gradient = torch.autograd.grad(sum(whole), feature, allow_unused=True)[0] if whole else None
+    return found | {"the gradient at the feature": torch.zeros_like(feature) if gradient is None else gradient}
+
+
+def predicted(model: WorldModel, feature: Tensor, batch: Experience, **change: Callable) -> dict[str, Tensor]:
+    return right_losses(model, feature, batch) | {name: make(model, feature, batch) for name, make in change.items()}
+
+
+def wrong_continue(make: Callable) -> Callable:
+    return lambda m, f, b: predicted(m, f, b, **{"continue": make})
+
+
+def entropy_of(m: WorldModel, f: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(m.continue_head(f).squeeze(-1), target, reduction="none")
+
+
+def flipped(b: Experience, discount_horizon: float) -> Tensor:
+    return torch.where(b.is_terminal, 1 - 1 / discount_horizon, 0.0)
+
+
+def fit_cases() -> list[tuple]:
+    uneven = {"rep": 0.1, "continue": 1.5, "dyn": 1.0, "reward": 0.5, "reconstruction": 2.0}  # in another order than the losses
+    return [(tiny_model(), 0.01, tiny_batch(2, 3), SCALES), (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
+            (tiny_model(), 0.01, tiny_batch(4, 2), uneven)]
+
+
+TOO_EARLY = "optimizer.step() runs before backward, which then finds other weights than those of the loss. One sum, one backward, one step."
+
+
+class Watched(torch.optim.SGD):
+    """Plain gradient descent that counts its steps."""
+
+    steps = 0
+
+    def step(self, *_: Any) -> None:
+        self.steps += 1
+        super().step()
+
+
+def fit_probe(version: Callable, model: WorldModel, rate: float, batch: Experience, scales: dict[str, float]) -> dict:
+    """Two steps in a row on copies of one model: the losses, and all weights after each step."""
+    model = copy.deepcopy(model)
+    optimizer = Watched(model.parameters(), rate)
+    found: dict[str, Any] = {}
+    for n in ("first", "second"):
+        torch.manual_seed(0)
+        try:
+            out = version(model, optimizer, batch, scales)
+        except RuntimeError as error:
+            if "inplace" not in str(error):
+                raise
+            raise Complaint(TOO_EARLY) from error
+        if isinstance(out, Tensor) and out.requires_grad:
+            raise Complaint("The loss comes back with its graph, which would keep all of it in memory: return `total.detach()`.")
+        found[f"the loss of the {n} step"] = out
+        found[f"the number of optimizer steps after the {n} call"] = optimizer.steps
+        found[f"the weights after the {n} step"] = torch.cat([p.detach().flatten() for p in model.parameters()])
+    return found
+
+
+def fitted(model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float], *, clear: bool = True, learn: bool = True,
+           early: bool = False, late: bool = False, pool: str = "mean", only: tuple = (), plain: bool = False, share: float = 1.0, twice: bool = False,
+           in_order: bool = False) -> Tensor:
+    """A training step with one thing wrong."""
+    if late:
+        optimizer.zero_grad()
+    losses, _, _ = model.loss(batch, model.rssm.initial(len(batch.obs)))
+    if in_order:
+        scales = dict(zip(losses, scales.values()))
+    total = share * sum((1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only)
+    if early:
+        optimizer.step()
+    if clear and not late:
+        optimizer.zero_grad()
+    total.backward()
+    if late:
+        optimizer.zero_grad()
+    for _ in range(2 if twice else 1):
+        if learn and not early:
+            optimizer.step()
+    return total.detach()
+
+
+def wrong_fit(**how: Any) -> Callable:
+    return lambda *case: fitted(*case, **how)
+
+
+EXERCISES = (
+    Exercise(
+        "continue_target", continue_target, target_cases, kept_for="world_model:continue_target",
+        mistakes=(
+            Mistake(lambda t, discount_horizon=333: torch.where(t, 1 - 1 / discount_horizon, 0.0), "It is reversed: a terminal step has target 0, every other one the discount."),
+            Mistake(lambda t, discount_horizon=333: flat(t), "The discount is missing: where the episode goes on the target is 1 - 1/discount_horizon, not 1."),
+            Mistake(lambda t, discount_horizon=333: flat(t) / discount_horizon, "The discount is 1 - 1/discount_horizon; this is 1/discount_horizon."),
+            Mistake(lambda t, discount_horizon=333: flat(t) - 1 / discount_horizon, "Terminal steps become negative: the 1/discount_horizon is taken off only where the episode goes on."),
+            Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / 333), "The horizon is fixed at 333; use the argument."),
+            Mistake(lambda t, discount_horizon=333: t.float(), "This is the end, not the going on; and the discount is missing."),
+            Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** 2, "The discount counts twice."),
+            Mistake(lambda t, discount_horizon=333: flat(t) * 0.99, "The discount is fixed at 0.99; it is 1 - 1/discount_horizon."),
+            Mistake(lambda t, discount_horizon=333: 1 - t.float() * (1 - 1 / discount_horizon), "A bracket is off: the discount belongs to the steps that go on. This gives them 1, and terminal ones 1/discount_horizon."),
+            Mistake(lambda t, discount_horizon=333: flat(t) * discount_horizon, "This multiplies by the discount_horizon; the discount is 1 - 1/discount_horizon."),
+        ),
+        hints=("Two cases: the episode ended here for good, or it goes on.",
+               "0 where is_terminal, else 1 - 1/discount_horizon. `torch.where` or a multiplication does it.",
+               "`return torch.where(is_terminal, 0.0, 1 - 1 / discount_horizon)`"),
+    ),
+    Exercise(
+        "prediction_losses", WorldModel.prediction_losses, prediction_cases, probe=prediction_probe, letters="BT",
+        kept_for="world_model:WorldModel.prediction_losses",
+        mistakes=(
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)),
+                    "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3),
+                    "The squared error is averaged over the observation; it is summed."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 2),
+                    "There is a factor 1/2 in the squared error; the official code has none."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: (m.predict_reward(f) - b.reward).square()),
+                    "The reward is learned by squared error. It is a two-hot classification: two_hot_loss on the logits."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), torch.sign(b.reward) * b.reward.abs().log1p(), m.bins)),
+                    "The reward is squashed by symlog before two_hot_loss. The bins are raw values, and so is the target."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward.roll(-1, 1), m.bins)),
+                    "The reward is one step early: reward[:, t] arrives with step t."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, (~b.is_terminal).float())), "The continue target lacks the discount; use continue_target(is_terminal, discount_horizon)."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 333))), "The discount horizon is fixed at 333; use world_model.discount_horizon."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, flipped(b, m.discount_horizon))), "The continue target is reversed: terminal means 0."),
+            Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(
+                m.predict_continue(f), continue_target(b.is_terminal, m.discount_horizon), reduction="none")),
+                    "Sigmoid is applied twice: binary_cross_entropy_with_logits wants the logit itself."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, b.is_terminal.float())), "The continue target is the end itself. It is 0 at an end, else the discount: continue_target."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 100))), "The discount horizon is fixed at 100; use world_model.discount_horizon."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(b.obs, m.decoder(f))), "The arguments of decoder.loss are swapped: first the prediction, then the observation."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)), "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`."),
+            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f).softmax(-1), b.reward, m.bins)), "two_hot_loss wants logits; these are probabilities already."),
+            Mistake(lambda m, f, b: {name: loss.mean() if name == "continue" else loss for name, loss in right_losses(m, f, b).items()}, "The continue loss is averaged: `reduction=\"none\"` keeps its shape."),
+            Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(m.continue_head(f), continue_target(b.is_terminal, m.discount_horizon)[..., None], reduction="none")),
+                    "The continue loss still has the logit's last axis: squeeze it, so that it is (B, T)."),
+            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_first, m.discount_horizon))), "An episode's beginning is taken for its end: use is_terminal, not is_first."),
+            Mistake(wrong_continue(lambda m, f, b: (m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)).square()),
+                    "The continue head is learned by squared error; it is a coin, so binary cross-entropy."),
+            Mistake(lambda m, f, b: {name: loss.mean() for name, loss in right_losses(m, f, b).items()}, "The losses are averaged already. Keep (B, T); the mean comes later."),
+            Mistake(lambda m, f, b: right_losses(m, f.detach(), b), "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow."),
+        ),
+        hints=("Three heads read the same feature. Each has its own kind of loss, all of them from earlier notebooks.",
+               "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and `F.binary_cross_entropy_with_logits(logit, "
+               "target, reduction=\"none\")`. The continue head's output is (B, T, 1): squeeze the last axis.",
+               "`{\"reconstruction\": world_model.decoder.loss(world_model.decoder(feature), batch.obs), \"reward\": two_hot_loss(world_model.reward_head(feature), "
+               "batch.reward, world_model.bins), \"continue\": F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), "
+               "continue_target(batch.is_terminal, world_model.discount_horizon), reduction=\"none\")}`"),
+    ),
+    Exercise(
+        "kl_losses", kl_losses, kl_cases, probe=kl_probe, kept_for="world_model:kl_losses",
+        mistakes=(
+            Mistake(wrong_split(stop=("", "")), "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep."),
+            Mistake(wrong_split(stop=("p", "q")), "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached."),
+            Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."),
+            Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
+            Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
+            Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, stop=("p", "q"), reverse=True)[1]), "The KL in rep is reversed: it is KL(posterior || prior) in both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free, stop=("q", "p"), reverse=True)[0], split(q, p, free)[1]), "The KL in dyn is reversed: it is KL(posterior || prior) in both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, clip="none")[1]), "rep lacks its free nats: the floor is under both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free, clip="none")[0], split(q, p, free)[1]), "dyn lacks its free nats: the floor is under both losses."),
+            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], 0.1 * split(q, p, free)[1]), "rep is multiplied by 0.1 already. The weights come later, in the sum."),
+            Mistake(wrong_split(clip="zero"), "Below the free nats the loss becomes 0. It stays at the floor: max(free, KL)."),
+            Mistake(lambda q, p, free=1.0: tuple(loss.detach() for loss in split(q, p, free)), "Everything is detached: no gradient reaches either side."),
+            Mistake(lambda q, p, free=1.0: split(q.softmax(-1), p.softmax(-1), free), "softmax is applied to probabilities. posterior and prior are probabilities already."),
+            Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
+            Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
+            Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
+            Mistake(wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."),
+            Mistake(wrong_split(clip="minus"), "The free nats are subtracted. In the formula they are a floor: max(free, KL)."),
+            Mistake(wrong_split(clip="mean"), "The losses are averaged before the clip. Keep one value for each entry; the mean comes later."),
+            Mistake(wrong_split(how=lambda a, b: kl(a, b) / a.shape[-2]), "The KL is averaged over the groups. `kl` sums them, and so should this."),
+            Mistake(lambda q, p, free=1.0: tuple(split(q, p, 1.0)), "free_nats is not used: the floor is a fixed 1."),
+        ),
+        hints=("The same number twice, KL(posterior || prior). The two differ only in which side may move.",
+               "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
+               "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`"),
+    ),
+    Exercise(
+        "fit", fit, fit_cases, probe=fit_probe, tolerance=1e-3,
+        mistakes=(
+            Mistake(wrong_fit(clear=False), "Old gradients pile up: call optimizer.zero_grad() before backward."),
+            Mistake(wrong_fit(learn=False), "The weights never move: optimizer.step() is missing."),
+            Mistake(wrong_fit(early=True), TOO_EARLY),
+            Mistake(wrong_fit(late=True), "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between backward and step and wipes it."),
+            Mistake(wrong_fit(pool="sum"), "The losses are summed over the batch. Take the mean, so that the batch size does not change the step."),
+            Mistake(wrong_fit(plain=True), "The scales are not used: total is the sum of scale · mean loss."),
+            Mistake(wrong_fit(only=("reconstruction", "reward", "continue")), "dyn and rep are missing from the sum."),
+            Mistake(wrong_fit(only=("reconstruction",)), "Only the reconstruction is trained; sum all losses in the dictionary."),
+            Mistake(wrong_fit(only=("reconstruction", "reward", "continue", "dyn")), "rep is missing from the sum."),
+            Mistake(wrong_fit(share=0.2), "The five losses are averaged; they are added."),
+            Mistake(wrong_fit(twice=True), "The optimizer steps twice; once is enough."),
+            Mistake(wrong_fit(in_order=True), "Scales and losses are paired by their order. Pair them by name: scales[name] * losses[name].mean()."),
+        ),
+        hints=("Five lines: losses, their weighted sum, clear the gradients, go backward, step.",
+               "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start is `world_model.rssm.initial(B)`.",
+               "`losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))`, `total = sum(scales[name] * losses[name].mean() for name in losses)`, "
+               "`optimizer.zero_grad()`, `total.backward()`, `optimizer.step()`, `return total.detach()`"),
+    ),
+)

@@ -1,0 +1,229 @@
+"""Notebook 09: train an actor inside the bundled agent's world model and nowhere else; the return scale on a toy; the policy as a map."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Callable, NamedTuple
+
+from matplotlib.figure import Figure
+import torch
+from torch import Tensor
+from tqdm.notebook import tqdm
+
+from ...actor import Categorical, ReturnScale, actor_loss as finished_loss
+from ...agent import Dreamer
+from ...critic import critic_loss, lambda_return
+from ...run.evaluate import evaluate
+from ...imagination import imagine, step_weights
+from ...optim import LaProp
+from ...rssm import State
+from ..bundled import CARTPOLE, bundled_agent, remembered
+from .exercises import advantages as finished_advantages
+from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy
+
+N, H = 128, 15  # dreams side by side, and their length
+SNAPSHOTS = (0, 10, 25, 50, 100, 150, 400)  # updates after which the actor is kept
+
+
+def newborn(seed: int = 0) -> Dreamer:
+    """An agent with the bundled world model, which can't change, and a fresh actor and critic."""
+    torch.manual_seed(seed)
+    agent = Dreamer(replace(bundled_agent().config, average=0), CARTPOLE)
+    agent.world_model.load_state_dict(bundled_agent().world_model.state_dict())
+    agent.world_model.requires_grad_(False)
+    return agent
+
+
+class Schooling(NamedTuple):
+    """An actor that learned in dreams: the agent around it, imagined returns after each update, and the actor's weights on the way."""
+
+    agent: Dreamer
+    returns: list[float]
+    snapshots: dict[int, dict[str, Tensor]]
+
+
+def school(seed: int = 0, updates: int = 150, shuffle: bool = False, sign: float = 1.0, loss: Callable = finished_loss,
+           advantages: Callable = finished_advantages, progress: bool = True) -> Schooling:
+    """Train actor and critic in dreams only. Dreams that still stand go on where they ended; the others begin anew, from memory.
+
+    shuffle: hand each advantage to another action of the batch. sign: -1 turns the advantage round.
+    """
+    agent, memory = newborn(seed), remembered(2000)
+    model, actor, critic = agent.world_model, agent.actor, agent.critic
+    optimizer = LaProp([(actor, 1e-3), (critic.net, 3e-3)], warmup=20)
+    start, returns_seen, snapshots = draw_starts(memory), [], {}
+    for update in tqdm(range(updates + 1), desc=f"seed {seed}", disable=not progress):
+        if update in SNAPSHOTS or update == updates:
+            snapshots[update] = {name: value.clone() for name, value in actor.state_dict().items()}
+        if update == updates:
+            break
+        dream = imagine(model, actor, start, H)
+        logits = critic(dream.features)
+        values = critic.value(logits)
+        returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1])
+        weights = step_weights(dream.continues)
+        better = sign * advantages(returns, values, agent.return_scale.update(returns))
+        if shuffle:
+            better = better.flatten()[torch.randperm(better.numel())].view_as(better)
+        policy = actor(dream.features)
+        optimizer.zero_grad()
+        (loss(policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1], better, weights).mean()
+         + critic_loss(logits, returns, critic.slow_value(dream.features), critic.bins, weights).mean()).backward()
+        optimizer.step()
+        critic.update_slow()
+        start = go_on(model.rssm.state(dream.features[:, -1]), weights[:, -1], memory)
+        returns_seen.append(float(returns.mean()))
+    return Schooling(agent, returns_seen, snapshots)
+
+
+def draw_starts(memory: State) -> State:
+    pick = torch.randint(len(memory.h), (N,))
+    return State(memory.h[pick], memory.z[pick])
+
+
+def go_on(last: State, weights: Tensor, memory: State) -> State:
+    """Where the next dreams begin: where the last ones ended, if they still stand, except one in twenty; else from memory."""
+    stands = (weights > 0.5) & (torch.rand(N) > 0.05)
+    fresh = draw_starts(memory)
+    return State(torch.where(stands[:, None], last.h, fresh.h), torch.where(stands[:, None, None], last.z, fresh.z))
+
+
+def test(agent: Dreamer, seed: int = 0) -> float:
+    """Mean return of 20 real episodes: the first time that the actor meets reality."""
+    return float(evaluate(agent, "CartPole-v1", 20, seed).mean())
+
+
+def test_at(schooling: Schooling, update: int) -> float:
+    """The same, for the actor as it was after so many updates."""
+    now = {name: value.clone() for name, value in schooling.agent.actor.state_dict().items()}
+    schooling.agent.actor.load_state_dict(schooling.snapshots[update])
+    try:
+        return test(schooling.agent)
+    finally:
+        schooling.agent.actor.load_state_dict(now)
+
+
+# The policy as a map
+
+ANGLES, SPINS = torch.linspace(-12, 12, 49), torch.linspace(-120, 120, 49)  # degrees, degrees per second
+
+
+@torch.no_grad()
+def push_right(agent: Dreamer, x: float = 0.0, speed: float = 0.0) -> Tensor:
+    """Probability of a push to the right for each (spin, angle) at first sight, (49, 49)."""
+    spin, angle = torch.meshgrid(torch.deg2rad(SPINS), torch.deg2rad(ANGLES), indexing="ij")
+    obs = torch.stack([torch.full_like(angle, x), torch.full_like(angle, speed), angle, spin], -1).view(-1, 1, 4)
+    first, model = torch.ones(len(obs), 1, dtype=torch.bool), agent.world_model
+    total = torch.zeros(len(obs))
+    for _ in range(4):  # a few throws of the dice, so that the map shows the policy and not their luck
+        states, _ = model.observe(obs, torch.zeros(len(obs), 1, 2), first, model.rssm.initial(len(obs)))
+        total += agent.actor(states.feature[:, 0]).log_probs.exp()[:, 1]
+    return (total / 4).view_as(angle)
+
+
+def draw_policy(agent: Dreamer, who: str, x: float) -> tuple[Figure, str]:
+    """Probability of pushing right over angle and spin; the dashed line is where angle + spin · 0.25 s = 0."""
+    right = push_right(agent, x)
+    figure = canvas(4.8, 3.6)
+    axes = figure.add_subplot()
+    mesh = axes.pcolormesh(ANGLES, SPINS, right, cmap="PuOr", vmin=0, vmax=1, shading="nearest", rasterized=True)
+    axes.plot(ANGLES, -4 * ANGLES, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel="angle of the pole (°)", ylabel="spin (°/s)", ylim=(float(SPINS[0]), float(SPINS[-1])))
+    figure.colorbar(mesh, label="probability of pushing right")
+    leaning = torch.deg2rad(ANGLES)[None] + 0.25 * torch.deg2rad(SPINS)[:, None]
+    agree = ((right > 0.5) == (leaning > 0)).float().mean()
+    sure = (right - 0.5).abs().mul(2).mean()
+    return figure, (f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} of the map; "
+                    f"it is {float(sure):.0%} sure on average.")
+
+
+def policy_map(schooling: Schooling | None = None) -> Explorer:
+    """The policy before, during and after its schooling in dreams; and that of the bundled agent."""
+    schooling, agent = schooling or school(updates=50, progress=False), newborn()
+
+    def draw(update: str, x: float) -> tuple[Figure, str]:
+        if update == "bundled":
+            return draw_policy(bundled_agent(), "of the bundled agent", x)
+        agent.actor.load_state_dict(schooling.snapshots[int(update)])
+        return draw_policy(agent, f"after {update} updates", x)
+
+    steps = [str(n) for n in schooling.snapshots]
+    return Explorer(draw, "A map of the policy over the pole's angle and its spin; colours are the probability of pushing right.",
+                    update=choice("after updates", steps + ["bundled"], "150" if "150" in steps else steps[-1]), x=slider("cart at (m)", -2, 2, 0, 0.5))
+
+
+def draw_history(schooling: Schooling, tests: dict[int, float]) -> tuple[Figure, str]:
+    """What the dream says about its actor, and what reality says."""
+    figure = canvas(7, 2.8)
+    axes = tidy(figure.add_subplot(), xlabel="updates", ylabel="imagined return")
+    axes.plot(schooling.returns, color=DREAM)
+    axes.yaxis.label.set_color(DREAM)
+    real = axes.twinx()
+    real.plot(list(tests), list(tests.values()), "o--", color=REALITY)
+    real.set_ylabel("return in reality", color=REALITY)
+    real.set_ylim(0, 510)
+    real.spines[["top"]].set_visible(False)
+    return figure, "; ".join(f"after {n} updates {score:.0f} in reality" for n, score in tests.items()) + "."
+
+
+# The return scale, on a toy: four actions, one step, noisy rewards
+
+PAYS, NOISE, ETA = torch.tensor([1.0, 0.9, 0.5, 0.0]), 0.5, 0.03
+
+
+@lru_cache(64)
+def toy(size: float, scaled: bool, limit: float = 1.0, pays: tuple = tuple(PAYS.tolist()), seed: int = 0, updates: int = 200,
+        loss: Callable = finished_loss) -> Tensor:
+    """Probabilities of the four actions after each update, (updates + 1, 4), for rewards times `size`, with or without a return scale."""
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        logits = torch.nn.Parameter(torch.zeros(4))
+        optimizer, scale = LaProp([([logits], 3e-2)], warmup=0, clip=1e9), ReturnScale(0.1, limit)
+        expected, path = torch.zeros(()), [logits.detach().softmax(-1).clone()]
+        for _ in range(updates):
+            policy = Categorical(logits.expand(64, 4))
+            actions = policy.sample().detach()
+            returns = size * (actions @ torch.tensor(pays) + NOISE * torch.randn(64))
+            expected = torch.lerp(expected, returns.mean(), 0.2)
+            better = (returns - expected) / (scale.update(returns) if scaled else 1.0)
+            optimizer.zero_grad()
+            loss(policy.log_prob(actions), policy.entropy(), better, torch.ones(64), ETA).mean().backward()
+            optimizer.step()
+            path.append(logits.detach().softmax(-1).clone())
+        return torch.stack(path)
+
+
+def curiosity(probs: Tensor) -> float:
+    """Entropy as a share of the greatest one, that of four equally likely actions."""
+    return float(-(probs * probs.clamp(min=1e-9).log()).sum(-1) / torch.tensor(4.0).log())
+
+
+def draw_toy(exponent: float) -> tuple[Figure, str]:
+    """The four probabilities over updates, without and with the return scale."""
+    figure, words = canvas(7.5, 2.8), []
+    for column, scaled in enumerate((False, True)):
+        path = toy(float(10**exponent), scaled)
+        name = "with the return scale" if scaled else "without"
+        axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, xlabel="updates", ylim=(0, 1), ylabel="probability" if not scaled else "")
+        for k, style in enumerate(("-", "--", "-.", ":")):
+            axes.plot(path[:, k], style, color=(DREAM, REALITY, OWN, GREY)[k], label=f"pays {PAYS[k]:g} × size")
+        if scaled:
+            axes.legend(fontsize=7)
+        words.append(f"{name}: best action {float(path[-1, 0]):.0%}, curiosity left {curiosity(path[-1]):.0%}")
+    return figure, f"Rewards × {10**exponent:g}. After 200 updates {words[0]}; {words[1]}."
+
+
+def scale_toy() -> Explorer:
+    """Move the size of all rewards, and see who learns the same thing."""
+    return Explorer(draw_toy, "Probabilities of four actions over updates, without and with the return scale.",
+                    exponent=slider("log10 of the rewards' size", -2, 2, 2, 0.5))
+
+
+def draw_school(found: dict[str, list[float]]) -> tuple[Figure, str]:
+    """Real returns, one dot for each seed, for each kind of actor."""
+    figure = canvas(6, 2.6)
+    axes = tidy(figure.add_subplot(), xlabel="mean return in reality, 20 episodes", xlim=(0, 510))
+    for row, (name, scores) in enumerate(found.items()):
+        axes.plot(scores, [row] * len(scores), "o", color=DREAM if row == 0 else GREY, alpha=0.7)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    return figure, "; ".join(f"{name}: {min(scores):.0f} to {max(scores):.0f}" for name, scores in found.items()) + "."

@@ -1,0 +1,204 @@
+"""Notebook 10: training, live. A picture in the output of the running cell, redrawn about twice a second.
+
+It is drawn with Pillow, since a redraw must cost a few milliseconds, and it looks only: the run is the same without it.
+"""
+
+from base64 import b64encode
+from functools import lru_cache
+import io
+import json
+import math
+from pathlib import Path
+import time
+from typing import Any
+
+from IPython.display import display
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+import torch
+
+from ...config import Config
+from ...rssm import State
+from ...run.device import fork_rng, use_device
+from ...run.loop import Training, train
+from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY
+from .parts import Part, installed
+
+WIDTH, HEIGHT = 1140, 480  # pixels, shown at two thirds of that size
+BACK = 15  # steps for which the dream beside reality has not looked
+SHARE = 0.05  # of the training time that the dashboard may take, at most
+ANEW = "to begin anew, delete the folder my_run"
+LOSSES = {"reconstruction": DREAM, "reward": POSTERIOR, "continue": OWN, "critic": REALITY}
+
+
+class Dashboard:
+    """Called after each step of a run. `spent` is the time it took so far, in seconds; `drawn` counts pictures."""
+
+    def __init__(self, every: float = 0.5):
+        self.every, self.next, self.spent, self.drawn = every, 0.0, 0.0, 0
+        self.history: list[dict[str, float]] = []
+        self.handle = None
+        self.started = 0.0
+
+    def __call__(self, training: Training) -> None:
+        now = time.perf_counter()
+        if now < self.next:
+            return
+        self.started = self.started or now
+        self.show(training, "running")
+        took = time.perf_counter() - now
+        self.spent += took
+        # Never sooner than the time it took times twenty, so that it can't slow a slow machine down.
+        self.next = time.perf_counter() + max(self.every, took / SHARE)
+
+    def show(self, training: Training, status: str) -> None:
+        self.note(training)
+        self.png = draw(training, self.history, status)
+        text = summary(training, status)
+        bundle = {"image/png": b64encode(self.png).decode(), "text/plain": text}
+        metadata = {"image/png": {"width": WIDTH * 2 // 3, "height": HEIGHT * 2 // 3, "alt": text}}
+        if self.handle is None:
+            self.handle = display(bundle, metadata=metadata, raw=True, display_id=True)
+        elif self.handle:
+            self.handle.update(bundle, metadata=metadata, raw=True)
+        self.drawn += 1
+
+    def note(self, training: Training) -> None:
+        """Keep what the curves need: means of the latest train steps, and of the latest episodes."""
+        if not self.history:  # a resumed run has a past
+            self.history = [dict(row) for row in training.log.rows]
+        training.read_metrics()
+        row = {"env_steps": training.env_steps, "return": float(np.mean(training.returns)) if training.returns else math.nan}
+        if training.recent:
+            row |= dict(zip(training.names, np.mean(training.recent, 0).tolist()))
+        self.history.append(row)
+
+
+def summary(training: Training, status: str) -> str:
+    evaluations = [row["eval_mean"] for row in training.log.evaluations]
+    best = f"last evaluation {evaluations[-1]:.0f}" if evaluations else "no evaluation yet"
+    return (f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, {training.episodes} episodes, "
+            f"{training.seconds:.0f} s; {best}.")
+
+
+def draw(training: Training, history: list[dict[str, float]], status: str) -> bytes:
+    """The picture as PNG bytes: return, losses, KL, entropy, and reality beside the dream."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(image)
+    pen.text((15, 2), summary(training, status), fill="black", font=font(19))
+    steps = [row["env_steps"] for row in history]
+    last = max(steps[-1], 1)
+
+    def series(name: str) -> list[tuple[float, float]]:
+        return [(step, row[name]) for step, row in zip(steps, history) if math.isfinite(row.get(name, math.nan))]
+
+    evaluations = [(row["env_steps"], row["eval_mean"]) for row in training.log.evaluations]
+    top = max([500.0] + [value for _, value in evaluations])
+    panel(pen, (15, 46, 375, 232), "return: last 10 episodes, and evaluations", [(series("return"), REALITY)], (0, top), last, evaluations)
+    panel(pen, (15, 272, 375, 458), "losses, logarithmic", [(log10(series(name)), colour) for name, colour in LOSSES.items()], (-4, 1.5), last,
+          names=LOSSES)
+    panel(pen, (405, 46, 750, 232), "KL: surprise in nats; 1 is free", [(series("dyn"), POSTERIOR)], (0, 4), last)
+    panel(pen, (405, 272, 750, 458), "entropy of the policy, nats", [(series("policy_entropy"), OWN)], (0, 0.7), last)
+    if training.config.env.startswith("CartPole-"):
+        real, dreamed, ago = beside(training)
+        cart(pen, (780, 46, 1125, 232), "reality", real, REALITY)
+        cart(pen, (780, 272, 1125, 458), f"dream, eyes closed for {ago} steps", dreamed, DREAM)
+    buffer = io.BytesIO()
+    image.save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
+
+
+def log10(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(x, math.log10(max(y, 1e-9))) for x, y in points]
+
+
+@lru_cache(8)
+def font(size: int) -> Any:
+    return ImageFont.load_default(size)
+
+
+def panel(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, lines: list, limits: tuple[float, float], last: float,
+          dots: list[tuple[float, float]] = (), names: dict[str, str] | None = None) -> None:
+    """Lines over environment steps in a box, with the lowest and highest value written beside it."""
+    left, upper, right, lower = box
+    low, high = limits
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (right - left) * x / last, lower - (lower - upper) * (min(max(y, low), high) - low) / (high - low)
+
+    pen.line([(left, upper), (left, lower), (right, lower)], fill=GREY, width=2)
+    pen.text((left + 6, upper - 20), title, fill=GREY, font=font(15))
+    pen.text((left + 5, upper + 1), f"{10**high if names else high:.3g}", fill=GREY, font=font(14))
+    pen.text((right - 6, lower + 3), f"{last:g}", fill=GREY, font=font(14), anchor="ra")
+    for points, colour in lines:
+        if len(points) > 1:
+            pen.line([place(x, y) for x, y in points[:: max(len(points) // 400, 1)]], fill=colour, width=3, joint="curve")
+    for x, y in dots:
+        px, py = place(x, y)
+        pen.ellipse([px - 5, py - 5, px + 5, py + 5], fill=REALITY)
+    for k, (name, colour) in enumerate((names or {}).items()):
+        pen.text((left + 6, lower - 74 + 17 * k), name, fill=colour, font=font(14))
+
+
+@torch.no_grad()
+def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
+    """What the first environment shows now, what a dream shows that has not looked for some steps, and for how many: at most
+    BACK, fewer where an episode has just begun."""
+    replay, model = training.replay, training.agent.world_model
+    ago = min(BACK, replay.added - 1)
+    rows = [(replay.added - 1 - k) % replay.length for k in range(ago, -1, -1)]  # oldest first
+    first = replay.data["is_first"][0, rows].nonzero()[:, 0].tolist()
+    rows = rows[first[-1]:] if first else rows
+    z = torch.nn.functional.one_hot(replay.data["z"][0, rows[:1]].long(), replay.classes).float()
+    state = State(replay.data["h"][0, rows[:1]], z)
+    with fork_rng(training.device):
+        for row in rows[1:]:
+            state = model.rssm.imagine_step(state, replay.data["action"][0, [row]])
+        dreamed = model.predict_obs(state.feature)[0]
+    return replay.data["obs"][0, rows[-1]].cpu().numpy(), dreamed.cpu().numpy(), len(rows) - 1
+
+
+def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, obs: np.ndarray, colour: str) -> None:
+    """A cart with its pole on a track from -2.4 to 2.4 m."""
+    left, upper, right, lower = box
+    scale, ground = (right - left) / 5.2, lower - 22
+    x, angle = np.clip(obs[0], -2.6, 2.6), obs[2]
+    middle = (left + right) / 2 + x * scale
+    pen.text((left + 6, upper - 20), title, fill=colour, font=font(15))
+    pen.line([(left + 0.2 * scale, ground), (right - 0.2 * scale, ground)], fill=GREY, width=3)
+    pen.rectangle([middle - 24, ground - 26, middle + 24, ground], fill=colour)
+    pen.line([(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))], fill="black", width=7)
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    try:
+        return json.loads((out / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{out.name}/config.json cannot be read ({error}); {ANEW}") from error
+
+
+def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto") -> dict[str, Any]:
+    """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
+
+    Interrupting the kernel saves and stops; calling it again goes on. Raises ValueError if `out` holds a run with other settings.
+    """
+    out, dashboard, seen = Path(out), Dashboard(), []
+    resume = (out / "checkpoint.pt").exists()
+    if resume:
+        before, now = read_config(out), config.to_dict()
+        other = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
+        if other:
+            raise ValueError(f"{out.name} holds a run with other settings ({', '.join(other[:3])}); {ANEW}")
+
+    def look(training: Training) -> None:
+        seen[:] = [training]
+        dashboard(training)
+
+    with installed(parts):
+        try:
+            card = train(config, out, use_device(device), resume=resume, progress=False, on_step=look)
+        except ValueError as error:
+            raise ValueError(f"{error}. {ANEW.capitalize()}") if not seen else error
+    if seen:
+        dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
+    return card | {"dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0}

@@ -1,0 +1,186 @@
+"""Exercises of notebook 10: look and act, the replay ratio, when a task counts as solved."""
+
+import math
+from typing import Any, Callable
+
+from torch import Tensor
+import torch
+
+from ...agent import Carry, Dreamer
+from ...config import Config
+from ...rssm import RSSM, State
+from ...spaces import Spaces
+from ..exercise import Complaint, Exercise, Mistake, kind
+
+
+def steps_due(env_steps: int, ratio: float, batch: int, length: int) -> int:
+    """Whole train steps that `env_steps` allow, if each of them is replayed `ratio` times on average."""
+    return int(env_steps * ratio // (batch * length))
+
+
+def solved_at(rows: list[tuple[int, float, float]], threshold: float) -> int | None:
+    """Environment steps at the first evaluation whose mean reaches the threshold, or None. rows: (env steps, training return, evaluation)."""
+    return next((steps for steps, _, evaluation in rows if evaluation >= threshold), None)
+
+
+class SurePolicy:
+    """Its sample is known, and differs from its mode."""
+
+    def __init__(self, logits: Tensor):
+        order = logits.argsort(-1)
+        self.mode, self.second = (torch.eye(logits.shape[-1])[order[..., k]] for k in (-1, -2))
+
+    def sample(self) -> Tensor:
+        return self.second
+
+
+class SureRSSM(RSSM):
+    """Its posterior always takes the likeliest class, so that two right versions see the same."""
+
+    def observe(self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None) -> tuple[State, Tensor]:
+        return super().observe(tokens, actions, is_first, start, torch.zeros(*tokens.shape[:2], self.groups, self.classes))
+
+
+def tiny_agent() -> Dreamer:
+    config = Config.preset("debug", average=0)
+    agent = Dreamer(config, Spaces(3, 4, True))
+    agent.world_model.rssm = SureRSSM(token_size=8, action_size=4, deter=8, hidden=4, groups=2, classes=4, blocks=2)
+    for parameter in agent.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.3
+    agent.actor.distribution = SurePolicy
+    return agent
+
+
+def act_cases() -> list[tuple]:
+    cases = []
+    for E, greedy in ((2, False), (5, True), (1, False), (6, False)):
+        carry = Carry(State(torch.randn(E, 8), torch.eye(4)[torch.randint(4, (E, 2))]), torch.eye(4)[torch.randint(4, (E,))])
+        cases.append((tiny_agent(), torch.randn(E, 3) * 3, torch.arange(E) % 2 == 1, carry, greedy))
+    return cases
+
+
+def act_probe(version: Callable, *case: Any) -> dict:
+    out = version(*case)
+    if not isinstance(out, Carry):
+        raise Complaint(f"It returns {kind(out)}; a Carry is expected: `return Carry(state, action)`.")
+    if not isinstance(out.state, State):
+        raise Complaint(f"The carry holds {kind(out.state)} where a State is expected: `State(h, z)`.")
+    parts = {"the new state's memory h": out.state.h, "the new state's dice z": out.state.z, "the action, one-hot": out.action}
+    return {**parts, "the number of parts that keep a gradient": sum(isinstance(part, Tensor) and part.requires_grad for part in parts.values())}
+
+
+def acted(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False, *, swap: bool = False, always: bool | None = None,
+          old: bool = False, zero: bool = False, border: bool = True, dream: bool = False, blind: bool = False, axes: bool = False,
+          gradient: bool = False, forget: bool = False, new: bool = False, unchanged: bool = False, memory: bool = False) -> Carry:
+    """act with one thing wrong."""
+    with torch.set_grad_enabled(gradient):
+        action = torch.zeros_like(carry.action) if zero else carry.action
+        first = is_first if border else torch.zeros_like(is_first)
+        first = torch.ones_like(first) if new else first
+        carry = carry._replace(state=agent.initial(len(obs)).state) if forget else carry
+        if dream:
+            state = agent.world_model.rssm.imagine_step(carry.state, action, torch.zeros(len(obs), 2, 4))
+        else:
+            states, _ = agent.world_model.observe((obs * 0 if blind else obs)[:, None], action[:, None], first[:, None], carry.state)
+            state = states if axes else State(states.h[:, 0], states.z[:, 0])
+        seen = State(state.h, torch.zeros_like(state.z)) if memory else carry.state if old else state
+        policy = agent.actor(seen.feature)
+        state = carry.state if unchanged else state
+        greedy = always if always is not None else not greedy if swap else greedy
+        return Carry(state, policy.mode if greedy else policy.sample())
+
+
+def wrong_act(**how: Any) -> Callable:
+    return lambda *case: acted(*case, **how)
+
+
+def due_cases() -> list[tuple]:
+    return [(1000, 512.0, 64, 8), (7, 256.0, 16, 32), (999, 32.0, 16, 64), (2500, 1024.0, 64, 32), (3, 512.0, 64, 8), (0, 512.0, 64, 8),
+            (29, 100.0, 10, 10), (58, 100.0, 10, 10), (77, 100.0, 7, 9)]
+
+
+def due_probe(version: Callable, *case: Any) -> dict:
+    out = version(*case)
+    if isinstance(out, float) and out == int(out):
+        raise Complaint("The number is right, but it is a float; steps are counted with int.")
+    if isinstance(out, Tensor):
+        raise Complaint("It returns a tensor; a whole number is expected, an int.")
+    return {"the number of steps": out}
+
+
+def solved_cases() -> list[tuple]:
+    nan = math.nan
+    return [([(500, 22.0, 21.0), (1000, 480.0, 300.0), (1500, 120.0, 480.0), (2000, 500.0, 500.0)], 475.0),
+            ([(500, 20.0, 30.0), (1000, 490.0, 474.9)], 475.0), ([(400, 10.0, 475.0), (800, 20.0, 100.0)], 475.0),
+            ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0), ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0), ([], 475.0),
+            ([(500, 480.0, 10.0), (1000, 400.0, 300.0), (1500, 400.0, 500.0), (2000, 400.0, 480.0)], 475.0)]
+
+
+EXERCISES = (
+    Exercise(
+        "act", Dreamer.act, act_cases, probe=act_probe, kept_for="agent:Dreamer.act",
+        mistakes=(
+            Mistake(wrong_act(swap=True), "greedy is reversed: greedy means the most likely action, `policy.mode`."),
+            Mistake(wrong_act(always=True), "The most likely action is taken even when greedy is False; then it should be a sample."),
+            Mistake(wrong_act(always=False), "greedy is not used: it asks for `policy.mode`."),
+            Mistake(wrong_act(old=True), "The policy sees the state from before the look. It should see the new one."),
+            Mistake(wrong_act(zero=True), "The last action is thrown away: carry.action is what led to this observation."),
+            Mistake(wrong_act(border=False), "is_first is not used: the agent takes the memory of the last episode into the next."),
+            Mistake(wrong_act(dream=True), "This dreams: the prior never looks at obs. An agent that is awake uses `observe`."),
+            Mistake(wrong_act(blind=True), "The observation is not used."),
+            Mistake(wrong_act(forget=True), "Every step begins with an empty state; it goes on from carry.state."),
+            Mistake(wrong_act(new=True), "Every step counts as the first of an episode: pass is_first on."),
+            Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry holds the new state."),
+            Mistake(wrong_act(memory=True), "The policy does not see z. It reads the whole feature, h and z: `state.feature`."),
+            Mistake(wrong_act(axes=True), "The time axis is still there. observe gives (E, 1, …); take `[:, 0]` of h and z."),
+            Mistake(wrong_act(gradient=True), "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside."),
+        ),
+        hints=("Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
+               "`x[:, None]` gives obs, action and is_first a time axis of length 1; `[:, 0]` takes it off h and z again. The policy is `agent.actor(state.feature)`.",
+               "`states, _ = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)`, `state = State(states.h[:, 0], states.z[:, 0])`, "
+               "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else policy.sample())`, all under `torch.no_grad()`."),
+    ),
+    Exercise(
+        "steps_due", steps_due, due_cases, probe=due_probe,
+        mistakes=(
+            Mistake(lambda e, r, b, t: e * r / (b * t), "Train steps are whole: round down."),
+            Mistake(lambda e, r, b, t: int(e * r // b * t), "`// b * t` divides by b and multiplies by t. Put brackets round batch * length."),
+            Mistake(lambda e, r, b, t: int(e * (r // (b * t))), "This rounds the ratio first, and loses what adds up over many steps. Round at the end."),
+            Mistake(lambda e, r, b, t: int(e / (b * t)) * int(r), "This rounds before it multiplies by the ratio. Round at the end."),
+            Mistake(lambda e, r, b, t: round(e * r / (b * t)), "This rounds to the nearest whole number; round down."),
+            Mistake(lambda e, r, b, t: int(e * r // (b + t)), "A batch holds batch · length steps, not their sum."),
+            Mistake(lambda e, r, b, t: int(e * r // (b * t)) + 1, "One step too many."),
+            Mistake(lambda e, r, b, t: math.ceil(e * r / (b * t)), "This rounds up, so it takes a step that is not paid for yet."),
+            Mistake(lambda e, r, b, t: int(e * r // b), "A train step replays batch · length steps, not batch."),
+            Mistake(lambda e, r, b, t: int(e * r // t), "A train step replays batch · length steps, not length."),
+            Mistake(lambda e, r, b, t: int(e * b * t // r), "Upside down: a higher ratio must give more train steps."),
+            Mistake(lambda e, r, b, t: int(e // r), "This ignores how many steps a batch holds."),
+            Mistake(lambda e, r, b, t: int(e * r), "These are replayed steps. A train step replays batch · length of them."),
+        ),
+        hints=("Each step may be replayed `ratio` times. How many steps does one train step replay?",
+               "env_steps · ratio replayed steps are allowed; one train step uses batch · length of them. Round down.",
+               "`return int(env_steps * ratio // (batch * length))`"),
+    ),
+    Exercise(
+        "solved_at", solved_at, solved_cases,
+        mistakes=(
+            Mistake(lambda rows, th: next((s for s, r, e in rows if r >= th), None), "This looks at training returns: few episodes, and the policy was changing. Use the evaluation."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e > th), None), "Reaching the threshold is enough: >=, not >."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None), "This asks for both columns. Only the evaluation counts."),
+            Mistake(lambda rows, th: next((s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None), "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), 0), "If no evaluation reaches the threshold, the answer is None, not 0."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), -1), "If no evaluation reaches the threshold, the answer is None, not -1."),
+            Mistake(lambda rows, th: rows[0][0] if rows and rows[0][2] >= th else None, "Only the first row is looked at: the `return None` belongs after the loop."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= 475), None), "The threshold is fixed at 475; use the argument."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if not e < th), None), "nan is not smaller than anything, so `not e < threshold` takes it for solved. Compare with >=."),
+            Mistake(lambda rows, th: next((s for s, r, e in reversed(rows) if e >= th), None), "This finds the last such evaluation; the first is wanted."),
+            Mistake(lambda rows, th: next((k for k, (s, r, e) in enumerate(rows) if e >= th), None), "This is the number of the row. Environment steps are wanted."),
+            Mistake(lambda rows, th: max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,))[0], "This is the best evaluation, whether or not it reaches the threshold."),
+            Mistake(lambda rows, th: next((e for s, r, e in rows if e >= th), None), "This is the score. The environment steps are wanted."),
+            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), rows[-1][0] if rows else 0), "If no evaluation reaches the threshold, the answer is None."),
+        ),
+        hints=("Go through the rows in order; stop at the first that is good enough.",
+               "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison with nan is False, so nothing special is needed.",
+               "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop `return None`"),
+    ),
+)

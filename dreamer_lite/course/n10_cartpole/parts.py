@@ -1,0 +1,55 @@
+"""Notebook 10: the reader's own parts in place of the package's, while an agent trains.
+
+The package knows nothing of this. Wherever one of its modules has a name for, say, `lambda_return`, that name is pointed at the
+reader's version, and pointed back afterwards.
+"""
+
+from contextlib import ExitStack, contextmanager
+from typing import Callable, Iterator, NamedTuple
+
+from torch import Tensor
+
+from ..exercise import standing_in
+from ...two_hot import two_hot_losses
+from ..index import EXERCISES
+from ..notebook import COLOURS, code, kept, say
+
+
+class Part(NamedTuple):
+    """One function of the agent: its name, where it belongs ("critic:lambda_return"), the reader's version if there is one that
+    is right, and what is wrong with a kept one that is not."""
+
+    name: str
+    place: str
+    yours: Callable | None
+    problem: str | None
+
+
+def my_parts() -> list[Part]:
+    """All parts that can be the reader's. What was kept is loaded and checked again, and the result is shown."""
+    parts = [Part(name, exercise.kept_for, *kept(name)) for name, exercise in EXERCISES.items() if exercise.kept_for]
+    mine, broken = [part for part in parts if part.yours], [part for part in parts if part.problem]
+    lines = [f"yours: {', '.join(f'<code>{part.name}</code>' for part in mine) or 'none yet; <code>keep</code> saves one in its notebook'}",
+             f"finished: {', '.join(f'<code>{part.name}</code>' for part in parts if not part.yours) or 'none'}"]
+    lines += [f"<b>{part.name} was kept, but is not right any more; the finished version is used.</b> {code(part.problem)}" for part in broken]
+    say(f"{len(mine)} of {len(parts)} parts are yours", lines, COLOURS["not yet" if broken else "right" if mine else "blank"])
+    return parts
+
+
+def summed(version: Callable) -> Callable:
+    """The reader's `two_hot_loss` in the place of `two_hot_losses`, which the critic uses: it takes several targets at once, to save time."""
+    def losses(logits: Tensor, targets: Tensor, bins: Tensor) -> Tensor:
+        return sum(version(logits, target, bins) for target in targets.unbind(-1))
+    return losses
+
+
+@contextmanager
+def installed(parts: list[Part]) -> Iterator[None]:
+    """Inside, the package runs with the reader's parts; after, with its own again, whatever happened."""
+    with ExitStack() as stack:
+        for part in parts:
+            if part.yours:
+                stack.enter_context(standing_in(EXERCISES[part.name].finished, part.yours))
+                if part.name == "two_hot_loss":
+                    stack.enter_context(standing_in(two_hot_losses, summed(part.yours)))
+        yield

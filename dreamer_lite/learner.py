@@ -1,0 +1,71 @@
+"""One train step of everything: losses, gradients, optimizer, slow critic, averaged weights (notebook 10)."""
+
+from contextlib import contextmanager
+from typing import Iterator
+
+from torch import Tensor
+import torch
+
+from .agent import Dreamer
+from .optim import LaProp
+from .replay import Experience
+from .rssm import State
+
+
+class Learner:
+    """Trains an agent: it holds what only training needs, which is several times as large as the agent itself."""
+
+    def __init__(self, agent: Dreamer):
+        c, self.agent = agent.config, agent
+        self.optimizer = LaProp([(agent.world_model, c.world_lr), (agent.actor, c.actor_lr), (agent.critic.net, c.critic_lr)],
+                                c.warmup, c.clip, c.clip_floor, (c.beta1, c.beta2), c.epsilon)
+        self.average = self.optimizer.weights.clone() if c.average else None
+        self.loss_scales = c.loss_scales
+
+    def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
+        """One gradient step on everything; returns fresh posterior states (B, T, …) and the mean of each loss and metric.
+
+        Shapes are static and nothing is read back from the device, so the step can be captured and replayed.
+        """
+        self.optimizer.zero_grad()
+        losses, states, metrics = self.agent.loss(batch, State(*start))
+        means = {name: loss.mean() for name, loss in losses.items()}
+        sum(self.loss_scales[name] * mean for name, mean in means.items()).backward()
+        self.optimizer.step()
+        self.agent.critic.update_slow()
+        self.update_average()
+        means.update({name: value.detach().mean() for name, value in metrics.items()})
+        return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}
+
+    def update_average(self) -> None:
+        """Move the average towards the weights; at first it is the plain mean, so that the initial weights are soon forgotten."""
+        if self.average is not None:
+            share = (1 / self.optimizer.count).clamp(min=1 - self.agent.config.average).to(self.average.dtype)
+            self.average.lerp_(self.optimizer.weights, share)
+
+    @contextmanager
+    def averaged(self) -> Iterator[Dreamer]:
+        """Inside, the agent has the running average of its weights, if `config.average` asks for one; after, the trained ones are back.
+
+        Not in the paper: Polyak averaging, which steadies an actor that a fresh failure has just moved.
+        """
+        self.optimizer.adopt()
+        trained = self.optimizer.weights.clone()
+        if self.average is not None:
+            self.optimizer.weights.copy_(self.average)
+        try:
+            yield self.agent
+        finally:
+            self.optimizer.weights.copy_(trained)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.tensors().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self.tensors().items():
+                value.copy_(state[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        self.optimizer.adopt()
+        return self.optimizer.state_dict() | ({} if self.average is None else {"average": self.average})

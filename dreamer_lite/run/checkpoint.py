@@ -1,0 +1,110 @@
+"""Agents and runs on disk: written whole or not at all, loaded without running code."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+import os
+from pathlib import Path
+import pickle
+from typing import Any, Iterator, NamedTuple
+
+from torch import Tensor
+import torch
+
+from ..agent import Dreamer
+from ..config import Config, Refused
+from ..spaces import Spaces
+
+FORMAT = "dreamer_lite checkpoint 2"
+ADVICE = "give a file that dreamer_lite wrote, or train again"
+
+
+def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
+    """Write the agent, and whatever else is given (tensors, numbers, text, lists, dicts), to one file.
+
+    The file is written beside its place and then moved there, so a crash or a full disk leaves the old one intact.
+    Raises Refused if it cannot be written.
+    """
+    path = Path(path)
+    content = {"format": FORMAT, "config": agent.config.to_dict(), "spaces": dict(agent.spaces._asdict()), "weights": agent.state_dict(), "rest": rest}
+    beside = path.with_name(path.name + ".part")
+    try:
+        with open(beside, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, (OSError, RuntimeError)):  # PyTorch's writer turns a full disk into a RuntimeError
+            raise Refused(f"checkpoint {path} cannot be written: {error}; free some space, or give another folder") from error
+        raise
+
+
+def find(path: Path | str) -> Path:
+    """The checkpoint meant by `path`: a file, or a run's folder. Raises Refused if there is none."""
+    path = Path(path)
+    file = path / "checkpoint.pt" if path.is_dir() else path
+    if not file.is_file():
+        raise Refused(f"there is no checkpoint at {file}; give a run's folder, or a .pt file that dreamer_lite wrote")
+    return file
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds; `rest` is what a run needs to go on."""
+
+    config: Config
+    spaces: Spaces
+    weights: dict[str, Tensor]
+    rest: dict[str, Any]
+
+
+def read(path: Path | str, env: str | None = None) -> Saved:
+    """Read a checkpoint and check it. Only data is read (`weights_only`), so a hostile file cannot run code.
+
+    env: an environment that the user names. gymnasium imports the module in a name such as module:Name-v0, so a file that has such a name
+    is refused unless `env` is given: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
+    missing, damaged, or not ours.
+    """
+    file = find(path)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
+    except Exception as error:  # whatever a damaged zip or pickle provokes
+        raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise Refused(f"checkpoint {file} is not a '{FORMAT}'; {ADVICE}")
+    with refuse_what_does_not_fit_this_version(file):
+        saved = Saved(Config(**content["config"]), Spaces(**content["spaces"]), dict(content["weights"]), dict(content["rest"]))
+        bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
+    if bad:
+        raise Refused(f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates")
+    if env is None and ":" in saved.config.env:
+        name = saved.config.env
+        raise Refused(f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}")
+    return saved
+
+
+def load(path: Path | str, device: torch.device | str = "cpu", env: str | None = None) -> Dreamer:
+    """The agent of a checkpoint, ready for use: with the average of its weights, if it has one.
+
+    env: where it shall play, instead of the environment that it was trained on. Raises Refused as `read` does, and for weights that
+    don't fit the sizes beside them.
+    """
+    saved = read(path, env)
+    with refuse_what_does_not_fit_this_version(find(path)):
+        agent = Dreamer(replace(saved.config, env=env or saved.config.env), saved.spaces, device)
+        agent.load_state_dict(saved.weights)
+    return agent
+
+
+@contextmanager
+def refuse_what_does_not_fit_this_version(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise Refused(f"checkpoint {file} does not fit this version of dreamer_lite ({reason(error)}); {ADVICE}") from error
+
+
+def reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -1,0 +1,111 @@
+"""How good is the agent, and how true are its dreams? Fresh episodes; reality beside a dream."""
+
+from typing import NamedTuple
+import warnings
+
+import numpy as np
+import torch
+
+from ..agent import Carry, Dreamer
+from ..config import Refused
+from ..envs import Envs, make_envs
+from ..rssm import State
+from .device import fork_rng
+
+FRESH = 1_000_003  # evaluation seeds start here, far from those of training
+LONGEST = 10_000  # steps after which an episode is taken as it is, for environments that never end one
+SIDE_BY_SIDE = 16  # copies of the environment, at most
+
+
+def evaluate(agent: Dreamer, env: str | None = None, episodes: int = 100, seed: int = 0, greedy: bool = False) -> np.ndarray:
+    """Returns (episodes,) of the agent in fresh episodes, up to 16 side by side; sampled actions unless greedy.
+
+    env: the environment's name; without it, the one that the agent was made for. The random state of PyTorch is left as it was, so an
+    evaluation does not change the training around it. Warns if an episode was cut after 10,000 steps. Raises Refused for an environment
+    with other spaces than the agent's.
+    """
+    returns, cut = play_episodes(agent, env, episodes, seed, greedy)
+    if cut:
+        warnings.warn(cut_words(cut, episodes), stacklevel=2)
+    return returns
+
+
+def cut_words(cut: int, episodes: int) -> str:
+    return f"{cut} of {episodes} episodes did not end within {LONGEST:,} steps and were cut there; their returns are those of the part"
+
+
+def play_episodes(agent: Dreamer, env: str | None, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, int]:
+    """What `evaluate` does; with the number of episodes that were cut."""
+    count = min(episodes, SIDE_BY_SIDE)
+    envs = fitting_envs(agent, env, count, seed)
+    returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0
+    # Copy i plays episodes i, i + count, … one after the other: whoever is done early takes no other's turn, which would favour short ones.
+    episode = np.arange(count)
+    with fork_rng(agent.device):
+        torch.manual_seed(FRESH + seed)
+        carry = agent.initial(count)
+        while len(episode):
+            step = envs.step(carry.action.cpu().numpy(), episode % count)
+            returns[episode] += step.reward
+            steps[episode] += ~step.is_first
+            too_long = (steps[episode] >= LONGEST) & ~step.is_last
+            cut += int(too_long.sum())
+            for i in (episode % count)[too_long]:
+                envs.done[i] = True
+            ended = step.is_last | too_long
+            carry = agent.act(*(torch.as_tensor(part).to(agent.device) for part in (step.obs, step.is_first)), carry, greedy)
+            episode = np.where(ended, episode + count, episode)
+            if (stay := episode < episodes).all():
+                continue
+            episode, keep = episode[stay], torch.as_tensor(stay).to(agent.device)
+            carry = Carry(State(*(part[keep] for part in carry.state)), carry.action[keep])
+    envs.close()
+    return returns, cut
+
+
+def fitting_envs(agent: Dreamer, env: str | None, count: int, seed: int) -> Envs:
+    """Fresh environments for an agent to play in. Raises Refused if their spaces are others than the agent's."""
+    env = env or agent.config.env
+    envs = make_envs(env, count, FRESH + seed, remember=False)
+    if envs.spaces != agent.spaces:
+        envs.close()
+        raise Refused(f"{env} has {envs.spaces}, but this agent was trained with {agent.spaces}; give an environment with the same spaces")
+    return envs
+
+
+class OpenLoop(NamedTuple):
+    """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
+
+    env: str
+    real: np.ndarray  # (T, O) observations
+    dreamed: np.ndarray  # (T, O) observations decoded from the dream
+    actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
+
+
+@torch.no_grad()
+def open_loop(agent: Dreamer, env: str | None = None, steps: int = 60, context: int = 10, seed: int = 0) -> OpenLoop:
+    """Let the agent play, look for `context` steps, then dream on from its own actions without looking.
+
+    Both stop where the real episode ends. Raises Refused if it ends within the context, or as `evaluate` does.
+    """
+    envs, rssm = fitting_envs(agent, env, 1, seed), agent.world_model.rssm
+    real, dreamed, actions = [], [], []
+    with fork_rng(agent.device):
+        torch.manual_seed(FRESH + seed)
+        carry = agent.initial(1)
+        state = carry.state
+        for t in range(context + steps):
+            action = carry.action
+            step = envs.step(action.cpu().numpy())
+            if step.is_first[0] and t:
+                break
+            carry = agent.act(*(torch.as_tensor(part).to(agent.device) for part in (step.obs, step.is_first)), carry)
+            state = rssm.imagine_step(state, action) if t > context else carry.state
+            if t >= context:
+                dreamed.append(agent.world_model.predict_obs(state.feature)[0].cpu().numpy())
+                real.append(step.obs[0])
+                actions.append(action[0].cpu().numpy())
+    envs.close()
+    if not real:
+        raise Refused(f"the episode ended within {context} steps, before the dream began; give another seed or less context")
+    return OpenLoop(env or agent.config.env, np.stack(real), np.stack(dreamed), np.stack(actions))

@@ -1,0 +1,52 @@
+"""The dream player: a trained CartPole agent as one web page, which needs no server, no network and no Python."""
+
+from base64 import b64encode
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..agent import Dreamer
+from ..config import Refused
+from ..spaces import Spaces
+
+PLAYER = Path(__file__).parent / "player"
+KINDS = {"float32": np.float32, "float16": np.float16}
+
+
+def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> dict[str, Any]:
+    """What dream.js needs of an agent, sizes, and all weights as one base64 text.
+
+    kind: "float32", or "float16" for half the size. mode: who acts when the page opens: "you", "agent" or "inside".
+    Raises Refused for an agent that the player can't play: it knows the physics of CartPole only.
+    """
+    c = agent.config
+    if not c.env.startswith("CartPole-") or agent.spaces != Spaces(4, 2, True):
+        raise Refused(f"the dream player knows the physics of CartPole only; this agent plays {c.env}, with {agent.spaces}. Look at its dreams "
+                      "with: python -m dreamer_lite dream RUN")
+    model = agent.world_model
+    named = {**model.state_dict(), **{f"actor.{name}": value for name, value in agent.actor.state_dict().items()}, "bins": model.bins}
+    arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
+    tensors, offset = {}, 0
+    for name, array in arrays.items():
+        if kind == "float16" and np.abs(array).max() > 6e4:  # the outer bins don't fit; no reward of CartPole is there
+            array = arrays[name] = np.clip(array, -6e4, 6e4)
+        tensors[name] = [offset, *array.shape]
+        offset += array.size
+    numbers = np.concatenate([array.ravel() for array in arrays.values()]).astype("<" + np.dtype(KINDS[kind]).str[1:])
+    sizes = {"deter": c.deter, "blocks": c.blocks, "groups": c.groups, "classes": c.classes, "mix": model.rssm.mix,
+             "discountHorizon": c.discount_horizon}
+    sizes["layers"] = {"encoder": c.encoder_layers, "decoder": c.decoder_layers, "core": c.core_layers, "prior": c.prior_layers,
+                       "posterior": c.posterior_layers, "reward": c.reward_layers, "head": c.head_layers}
+    return {"config": sizes, "mode": mode, "kind": kind, "tensors": tensors, "numbers": b64encode(numbers.tobytes()).decode()}
+
+
+def player_page(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> str:
+    """The whole page as HTML. Raises as `player_data` does."""
+    page = (PLAYER / "player.html").read_text(encoding="utf-8")
+    parts = {"/*DREAM_JS*/": (PLAYER / "dream.js").read_text(encoding="utf-8"), "/*DATA*/": json.dumps(player_data(agent, kind, mode)),
+             "/*PLAYER_JS*/": (PLAYER / "player.js").read_text(encoding="utf-8")}
+    for place, text in parts.items():
+        page = page.replace(place, text.replace("</", "<\\/") if place == "/*DATA*/" else text)
+    return page

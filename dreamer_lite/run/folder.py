@@ -1,0 +1,91 @@
+"""A run's folder: config.json, metrics.csv, checkpoint.pt, learning_curve.png, and the run card."""
+
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import platform
+import shutil
+from typing import TYPE_CHECKING, Any, Iterator
+
+import gymnasium
+import numpy as np
+import torch
+
+from .. import __version__
+from ..config import Refused
+from .device import memory_is_kept
+from .draw import draw_learning_curve
+
+if TYPE_CHECKING:
+    from .loop import Training
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Inside only files of the run are written; what keeps them from it is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"the run's folder {out} cannot be written ({error}); give another one with --out, or free some space") from error
+
+
+def refuse_existing(out: Path) -> None:
+    """A new run needs a folder of its own."""
+    if (out / "checkpoint.pt").exists():
+        raise Refused(f"{out} already holds a run; go on with it by --resume {out}, or give another folder with --out")
+    if out.is_dir() and any(out.iterdir()):
+        raise Refused(f"{out} is not empty; give another folder with --out")
+
+
+def prepare(out: Path, training: "Training", resume: bool) -> None:
+    """Find out before training, not after, whether the run can be written."""
+    out.mkdir(parents=True, exist_ok=True)
+    need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.learner.optimizer.weights.nbytes
+    free = shutil.disk_usage(out).free
+    if free < need:
+        raise Refused(f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
+                      "another folder with --out, or a smaller --replay_size")
+    (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if not resume:
+        training.save(out)
+
+
+def finish(out: Path, training: "Training", done: bool) -> dict[str, Any]:
+    """Write the run card and the learning curve, and return the card."""
+    card = run_card(training, done)
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold)
+    return card
+
+
+def held(training: "Training") -> dict[str, float] | None:
+    """Of the evaluations since it was solved: how many, the share at or above the threshold, the worst."""
+    solved = training.solved
+    means = [row["eval_mean"] for row in training.log.evaluations if solved and row["env_steps"] > solved["env_steps"]]
+    if not means:
+        return None
+    share = float(np.mean([mean >= training.envs.threshold for mean in means]))
+    return {"evaluations": len(means), "share_at_threshold": share, "worst": min(means)}
+
+
+def final_evaluation(training: "Training", greedy: bool) -> dict[str, float]:
+    scores = training.play(training.config.eval_episodes, training.config.seed, greedy)
+    return {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)}
+
+
+def run_card(training: "Training", done: bool) -> dict[str, Any]:
+    """The run in a few lines, for people and programs. Seconds to solve end where the evaluation begins that found it."""
+    c, solved = training.config, training.solved or {}
+    final = {name: final_evaluation(training, name == "greedy") if done else None for name in ("sampled", "greedy")}
+    name = torch.cuda.get_device_name(training.device) if training.device != "cpu" else platform.processor() or platform.machine()
+    return {
+        "env": c.env, "seed": c.seed, "until": training.until, "finished": done, "env_steps": training.env_steps,
+        "train_steps": training.train_steps, "episodes": training.episodes, "seconds": round(training.seconds, 1),
+        "threshold": training.envs.threshold, "solved_at_env_steps": solved.get("env_steps"),
+        "solved_at_seconds": round(solved["seconds"], 1) if solved else None, "held": held(training), "final_evaluation": final,
+        "device": training.device, "device_name": name, "threads": torch.get_num_threads(), "memory_kept": memory_is_kept(),
+        "compile_seconds": training.compile_seconds, "captured": training.captured is not None, "notes": training.notes,
+        "versions": {"dreamer_lite": __version__, "python": platform.python_version(), "torch": torch.__version__,
+                     "numpy": np.__version__, "gymnasium": gymnasium.__version__},
+        "config": c.to_dict(),
+    }

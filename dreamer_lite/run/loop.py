@@ -1,0 +1,316 @@
+"""The loop: environments → replay → world model → imagination → critic and actor → environments (notebook 10)."""
+
+from collections import deque
+from contextlib import contextmanager
+import math
+from pathlib import Path
+import signal
+import sys
+import threading
+import time
+from typing import Any, Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..agent import Carry, Dreamer
+from ..config import Config, Refused
+from ..envs import make_envs
+from ..learner import Learner
+from ..replay import Replay
+from ..rssm import State
+from . import checkpoint, folder
+from .capture import Captured
+from .compiled import compile_cells
+from .device import refuse_what_does_not_fit
+from .evaluate import cut_words, play_episodes
+from .log import Log, need_tensorboard
+
+HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
+UNTIL = ("solved", "held", "steps")
+FREE = ("steps", "episodes")  # settings that may be changed while resuming
+
+
+class Diverged(FloatingPointError):
+    """A loss or a weight is not finite."""
+
+
+class Training:
+    """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run."""
+
+    PLAIN = ("env_steps", "train_steps", "due", "episodes", "seconds", "solved", "until", "notes", "names", "sums", "summed")
+
+    def __init__(self, config: Config, device: str = "cpu"):
+        c, self.config, self.device = config, config, device
+        torch.manual_seed(c.seed)
+        self.envs = make_envs(c.env, c.envs, c.seed)
+        spaces = self.envs.spaces
+        with refuse_what_does_not_fit("the agent with its replay", device):
+            self.agent = Dreamer(c, spaces, device)
+            self.learner = Learner(self.agent)
+            self.replay = Replay(c.replay_size, c.envs, obs_size=spaces.obs_size, action_size=spaces.action_size, deter=c.deter, groups=c.groups,
+                                 classes=c.classes, device=device)
+        self.replay.generator.manual_seed(c.seed)
+        self.carry = self.agent.initial(c.envs)
+        self.env_steps = self.train_steps = self.episodes = 0
+        self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
+        self.running = np.zeros(c.envs)  # returns of the unfinished episodes
+        self.returns: deque[float] = deque(maxlen=10)  # of the last finished ones
+        self.seconds = 0.0
+        self.solved: dict[str, float] | None = None
+        self.until = "solved"
+        self.notes: list[str] = []  # what the run card has to say besides
+        self.log = Log()
+        self.names: list[str] = []  # of the metrics
+        self.sums: list[float] = []  # of each metric, over the train steps since the last row
+        self.summed = 0  # train steps in these sums
+        self.recent: deque[list[float]] = deque(maxlen=25)  # metrics of the last train steps
+        self.unread: list[Tensor] = []  # metrics still on the device, one vector per train step
+        self.compile_seconds: float | None = None
+        self.captured: Captured | None = None  # what replays `step`, if it was asked for
+
+    def collect(self) -> None:
+        """One step in every environment, into the replay."""
+        step = self.envs.step(self.carry.action.cpu().numpy())
+        there = step.to(self.device)
+        self.carry = self.agent.act(there.obs, there.is_first, self.carry)
+        self.replay.add(there, self.carry.state)
+        self.env_steps += len(self.envs)
+        self.running = np.where(step.is_first, 0, self.running) + step.reward
+        self.returns.extend(self.running[step.is_last].tolist())
+        self.episodes += int(step.is_last.sum())
+        if self.env_steps >= self.config.learn_start:
+            self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
+
+    def learn(self) -> None:
+        """Take the train steps that are due. Raises Diverged if a loss is not finite."""
+        while self.due >= 1 and self.replay.added > self.config.seq_len:
+            self.due -= 1
+            with refuse_what_does_not_fit("a train step", self.device):
+                (self.captured or self.step)()
+            self.train_steps += 1
+            self.unread.append(self.latest.clone())
+            if self.device == "cpu" or len(self.unread) == 50:  # reading waits for a GPU, so do it seldom
+                self.read_metrics()
+
+    def step(self) -> None:
+        """One train step, from the replay and back to it. It reads and writes the same tensors each time and waits for none of
+        their values, so it can be recorded once and replayed (`capture.py`)."""
+        batch, start, where = self.replay.sample(self.config.batch_size, self.config.seq_len)
+        states, means = self.learner.train_step(batch, State(*start))
+        self.replay.refresh(where, states)
+        self.names, self.latest = list(means), torch.stack(list(means.values()))
+
+    def read_metrics(self) -> None:
+        """Fetch the metrics of the last train steps; stop if one of them is not finite."""
+        if not self.unread:
+            return
+        values = torch.stack(self.unread).tolist()
+        first = self.train_steps - len(values) + 1
+        self.unread = []
+        for number, row in enumerate(values, first):
+            bad = [f"{name} = {value}" for name, value in zip(self.names, row) if not math.isfinite(value)]
+            if bad:
+                raise Diverged(f"train step {number} (about environment step {self.env_steps}): {', '.join(bad)}")
+            self.recent.append(row)
+            self.sums = [total + value for total, value in zip(self.sums, row)] if self.summed else row
+            self.summed += 1
+
+    def write_row(self, scores: np.ndarray | None) -> None:
+        """One row of metrics.csv: the evaluation, if there was one, and means since the last row."""
+        self.read_metrics()
+        row: dict[str, float] = {"env_steps": self.env_steps, "train_steps": self.train_steps, "episodes": self.episodes,
+                                 "seconds": round(self.seconds, 2)}
+        row["return"] = float(np.mean(self.returns)) if self.returns else float("nan")
+        row["eval_mean"], row["eval_std"], row["eval_episodes"] = (
+            (float("nan"), float("nan"), 0) if scores is None else (scores.mean(), scores.std(), len(scores)))
+        row |= {name: total / self.summed for name, total in zip(self.names, self.sums)} if self.summed else {}
+        self.sums, self.summed = [], 0
+        self.log.add(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device != "cpu":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        plain = {name: getattr(self, name) for name in self.PLAIN}
+        return plain | {
+            "learner": self.learner.state_dict(), "replay": self.replay.state_dict(), "rng": rng, "envs": self.envs.state_dict(),
+            "running": self.running.tolist(), "returns": list(self.returns), "rows": self.log.rows,
+            "carry": [*self.carry.state, self.carry.action], "device": self.device, "threads": torch.get_num_threads()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self.PLAIN:
+            setattr(self, name, state[name])
+        self.learner.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
+        self.notes = self.notes + self.envs.load_state_dict(state["envs"])
+        self.running, self.returns, self.log.rows = np.array(state["running"]), deque(state["returns"], maxlen=10), state["rows"]
+        h, z, action = (part.to(self.device) for part in state["carry"])
+        self.carry = Carry(State(h, z), action)
+        torch.set_rng_state(state["rng"]["cpu"])
+        if "cuda" in state["rng"] and self.device != "cpu":
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+
+    def save(self, out: Path) -> None:
+        """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on."""
+        self.read_metrics()
+        if not self.learner.optimizer.weights.isfinite().all():  # never replace a good checkpoint by such a one
+            raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): weights")
+        state = self.state_dict()
+        with self.learner.averaged() as agent:
+            checkpoint.save(out / "checkpoint.pt", agent, **state)
+
+    def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
+        """Returns of the agent in fresh episodes, with its averaged weights. What was cut goes into the notes."""
+        with self.learner.averaged() as agent:
+            returns, cut = play_episodes(agent, None, episodes, seed, greedy)
+        if cut and not any("cut there" in note for note in self.notes):
+            self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_words(cut, episodes)}")
+        return returns
+
+
+def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool | checkpoint.Saved = False,
+          progress: bool = True, on_step: Callable[[Training], None] | None = None, compile: bool = False,
+          capture: bool = False, tensorboard: bool = False) -> dict[str, Any]:
+    """Train an agent and leave everything in the folder `out`; returns the run card.
+
+    until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
+    those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
+    resume: go on from the checkpoint in `out`, or from what was read of it already. Ctrl-C saves and stops after the step at hand.
+    on_step: called after each environment step, to look at the run; it must not change it.
+    compile: fuse the cells first, see `compiled.py`. capture: record a train step as a CUDA graph and replay it.
+    Raises Refused for bad input and for a folder that can't be written, Diverged if a loss is not finite.
+    """
+    out = Path(out)
+    if until not in UNTIL:
+        raise Refused(f"until must be one of {', '.join(UNTIL)}, got {until!r}")
+    if capture and device == "cpu":
+        raise Refused("--capture records what a train step launches on a GPU; on a CPU there is nothing to record, leave it off")
+    if tensorboard:
+        need_tensorboard()
+    if not resume:
+        folder.refuse_existing(out)
+    saved = checkpoint.read(out, config.env) if resume is True else resume
+    training = resume_training(out, device, config, saved) if saved else Training(config, device)
+    try:
+        training.until = until
+        with folder.writing(out):
+            folder.prepare(out, training, bool(resume))
+            training.log.open(out, tensorboard)
+        make_fast(training, compile, capture)
+        return run(training, out, progress, on_step)
+    finally:
+        training.log.close()
+        training.envs.close()
+
+
+def run(training: Training, out: Path, progress: bool, on_step: Callable[[Training], None] | None) -> dict[str, Any]:
+    """Step and learn until it is finished or interrupted; save; returns the run card."""
+    c = training.config
+    bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
+    started = time.perf_counter() - training.seconds
+    with watch_interrupts() as interrupted, bar:
+        while not finished(training):
+            training.collect()
+            training.learn()
+            training.seconds = time.perf_counter() - started
+            bar.update(len(training.envs))
+            if is_time(training, c.eval_every) or is_time(training, c.log_every):
+                with folder.writing(out):
+                    training.write_row(measure(training) if is_time(training, c.eval_every) else None)
+            if training.env_steps % 20 < len(training.envs):
+                describe(bar, training)
+            if on_step:
+                on_step(training)
+            if interrupted():
+                break
+            if is_time(training, c.save_every):
+                training.save(out)
+        training.save(out)
+        with folder.writing(out):
+            return folder.finish(out, training, finished(training))
+
+
+def make_fast(training: Training, compile: bool, capture: bool) -> None:
+    if compile:
+        print("compiling two cells, which takes a minute or so …", file=sys.stderr)
+        training.compile_seconds = compile_cells(training.agent)
+        print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
+    if capture:
+        training.captured = Captured(training.step)
+
+
+def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved) -> Training:
+    """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't be changed on the way."""
+    before, now = saved.config.to_dict(), config.to_dict()
+    other = [name for name in now if now[name] != before[name] and name not in FREE]
+    if other:
+        raise Refused(f"--{other[0]} cannot be changed while resuming: it is {before[other[0]]}, not {now[other[0]]}. For other settings start a new run")
+    if "replay" not in saved.rest:
+        raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+    training = Training(config, device)
+    with checkpoint.refuse_what_does_not_fit_this_version(checkpoint.find(out)):
+        training.agent.load_state_dict(saved.weights)
+    known = len(saved.rest.get("notes", []))
+    try:
+        training.load_state_dict(saved.rest)
+    except (KeyError, AttributeError, IndexError) as error:
+        raise Refused(f"the run in {out} does not fit this version of dreamer_lite ({error}); train again") from error
+    for note in training.notes[known:]:
+        print(f"dreamer_lite: {note}", file=sys.stderr)
+    return training
+
+
+def is_time(training: Training, every: int) -> bool:
+    """Whether the last step crossed a multiple of `every` environment steps."""
+    return bool(every) and training.env_steps % every < len(training.envs)
+
+
+def measure(training: Training) -> np.ndarray | None:
+    """Evaluate the agent as it is now, and note whether that solves the task."""
+    training.read_metrics()
+    c, threshold = training.config, training.envs.threshold
+    if training.env_steps < c.learn_start:
+        return None
+    scores = training.play(HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps)
+    if threshold is not None and training.solved is None and scores.mean() >= threshold:
+        training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
+    return scores
+
+
+def finished(training: Training) -> bool:
+    c = training.config
+    if training.env_steps >= c.steps or c.episodes and training.episodes >= c.episodes:
+        return True
+    if training.solved is None or training.until == "steps":
+        return False
+    return training.until == "solved" or training.env_steps >= max(2 * training.solved["env_steps"], HOLD_STEPS)
+
+
+def describe(bar: tqdm, training: Training) -> None:
+    evaluations = training.log.evaluations
+    bar.set_postfix({"return": f"{np.mean(training.returns or [0]):.0f}",
+                     "evaluation": f"{evaluations[-1]['eval_mean']:.0f}" if evaluations else "-",
+                     "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}"}, refresh=False)
+
+
+@contextmanager
+def watch_interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        print("\nstopping after this step, and saving …", file=sys.stderr)
+
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
