@@ -96,7 +96,7 @@ class Dreamer(nn.Module):
 
         replayed = states.feature[:, recent]  # (B, T, F), T here and below of the recent steps only
         losses["replay_critic"] = replay_critic_loss(  # (B, T-1)
-            self.critic(replayed), slow_values[:, 0].view(replayed.shape[:2]), self.critic.bins,  # dreams begin at the replayed states
+            self.critic(replayed), self.critic.slow_value(replayed), self.critic.bins,
             batch.reward[:, recent], batch.is_last[:, recent], batch.is_terminal[:, recent],
             bootstrap=returns[:, 0].view(replayed.shape[:2]), discount_horizon=c.discount_horizon, lam=c.lam)
         metrics.update(value=values, imagined_return=returns, return_scale=scale, advantage=advantages,

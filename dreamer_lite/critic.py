@@ -4,10 +4,9 @@ import copy
 
 from torch import Tensor, nn
 import torch
-import torch.nn.functional as F
 
-from .nets import MLP, Linear, in_pieces
-from .two_hot import two_hot_bins, two_hot_losses, two_hot_mean
+from .nets import MLP, Linear
+from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
 def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor,
@@ -48,16 +47,16 @@ class Critic(nn.Module):
 
     def value(self, logits: Tensor) -> Tensor:
         """Expected return under the logits, (..., count) → (...), without a gradient."""
-        return in_pieces(lambda piece: two_hot_mean(piece, self.bins), logits.detach())
+        return two_hot_mean(logits.detach(), self.bins)
 
     @torch.no_grad()
     def slow_value(self, feature: Tensor) -> Tensor:
         """Expected return according to the slow copy, (..., F) → (...)."""
-        return in_pieces(lambda piece: two_hot_mean(self.slow_net(piece), self.bins), feature)
+        return two_hot_mean(self.slow_net(feature), self.bins)
 
     @torch.no_grad()
     def update_slow(self) -> None:
-        """slow ← 0.98 slow + 0.02 online, once after each optimizer step."""
+        """slow ← (1 - rate) slow + rate · online, once after each optimizer step."""
         torch._foreach_lerp_(list(self.slow_net.parameters()), list(self.net.parameters()), self.slow_rate)
 
 
@@ -68,8 +67,8 @@ def critic_loss(logits: Tensor, returns: Tensor, slow_values: Tensor, bins: Tens
     all states, returns and weights (N, H) for all but the last, which gets no loss.
     Gotcha: the slow critic enters as a number that is encoded again, not as its distribution.
     """
-    targets = torch.stack([F.pad(returns, (0, 1)), slow_values], -1)  # (N, H+1, 2); the padding is cut off below
-    return weights * two_hot_losses(logits, targets, bins)[:, :-1]
+    logits, slow_values = logits[:, :-1], slow_values[:, :-1]  # (N, H, count), (N, H)
+    return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, slow_values, bins))
 
 
 def replay_critic_loss(logits: Tensor, slow_values: Tensor, bins: Tensor, rewards: Tensor, is_last: Tensor,

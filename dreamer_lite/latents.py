@@ -10,9 +10,7 @@ def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
     Paper: "1 % unimix". Official: `embodied/jax/outs.py: Categorical`. logits: (..., S, K); returns the same shape.
     Gotcha: sampling, KL and straight-through gradient must all use the mixed probabilities.
     """
-    # The softmax is over the last axis. It runs on swapped axes because PyTorch's CPU kernel is slow on short last axes.
-    probs = logits.transpose(-2, -1).softmax(-2).transpose(-2, -1)
-    return (1 - mix) * probs + mix / logits.shape[-1]
+    return (1 - mix) * logits.softmax(-1) + mix / logits.shape[-1]
 
 
 def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -26,12 +24,12 @@ def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     classes = probs.shape[-1]
     with torch.no_grad():
         if noise is None:
-            uniform = torch.rand(*probs.shape[:-1], 1, dtype=probs.dtype, device=probs.device)
-            index = (probs.cumsum(-1) <= uniform).sum(-1).clamp(max=classes - 1)
+            uniform = torch.rand(*probs.shape[:-1], 1, dtype=probs.dtype, device=probs.device)  # (..., 1)
+            index = (probs.cumsum(-1) <= uniform).sum(-1).clamp(max=classes - 1)  # (..., K) → (...)
         else:
-            index = (probs.log() + noise).argmax(-1)
-        one_hot = torch.zeros_like(probs).scatter_(-1, index[..., None], 1)
-    return one_hot + (probs - probs.detach()) if probs.requires_grad else one_hot
+            index = (probs.log() + noise).argmax(-1)  # (..., K) → (...)
+        one_hot = torch.zeros_like(probs).scatter_(-1, index[..., None], 1)  # (..., K)
+    return one_hot + (probs - probs.detach())
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:

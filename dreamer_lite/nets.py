@@ -1,7 +1,5 @@
 """The layers under everything: linear, block-diagonal linear, RMS norm, MLP (notebook 05)."""
 
-from typing import Callable
-
 from torch import Tensor, nn
 import torch
 import torch.nn.functional as F
@@ -48,13 +46,9 @@ class BlockLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
-        y = self.by_block(x).transpose(0, 1).flatten(1)  # (N, outputs)
+        x = x.unflatten(-1, (self.blocks, self.own)).transpose(0, 1)  # (N, inputs) → (blocks, N, own)
+        y = torch.bmm(x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1) + self.bias  # (N, outputs)
         return y if shared is None else y.addmm(shared, self.weight[self.own :].flatten(1))
-
-    def by_block(self, x: Tensor) -> Tensor:
-        """What each block puts out, before it is laid side by side: (N, inputs) → (blocks, N, outputs / blocks)."""
-        x = x.unflatten(-1, (self.blocks, self.own)).transpose(0, 1)  # (blocks, N, own)
-        return torch.baddbmm(self.bias.view(self.blocks, 1, -1), x, self.weight[: self.own].transpose(0, 1))
 
 
 class RMSNorm(nn.Module):
@@ -67,16 +61,6 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
-
-
-def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = 1024) -> Tensor:
-    """One number per row, function((n, F)) → (n,), for x of (..., F), in pieces of so many rows: (...).
-
-    On a CPU what lies between a head's layers then stays in the cache. A GPU gets all rows at once.
-    """
-    flat = x.reshape(-1, x.shape[-1])
-    pieces = flat.split(rows) if x.device.type == "cpu" else [flat]
-    return torch.cat([function(piece) for piece in pieces]).view(x.shape[:-1])
 
 
 class MLP(nn.Sequential):

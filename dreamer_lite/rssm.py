@@ -69,19 +69,14 @@ class RSSM(nn.Module):
         Official: `dreamerv3/rssm.py: RSSM._core`. Gotcha: actions beyond ±1 are scaled back to ±1, without a gradient
         through the scale.
         """
-        return self.recurrent_step(state, self.embed_action(action))
-
-    def embed_action(self, action: Tensor) -> Tensor:
-        return self.a_in(action / action.abs().clamp(min=1).detach())
-
-    def recurrent_step(self, state: State, action: Tensor) -> Tensor:
-        """`recurrent` for an action that is embedded already, so that `observe` can embed all T at once."""
-        y = state.h
-        shared = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), action], -1)
-        for linear, norm in zip(self.core, self.core_norms):
-            y, shared = F.silu(norm(linear(y, shared))), None
-        gates = self.gates.by_block(y).unflatten(-1, (3, -1))  # (blocks, N, 3, D / blocks)
-        return gru(state.h, *gates.permute(2, 1, 0, 3).flatten(2))  # each (N, D)
+        action = action / action.abs().clamp(min=1).detach()
+        inputs = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), self.a_in(action)], -1)  # (N, 3 · hidden)
+        y = self.core_norms[0](self.core[0](state.h, inputs))  # (N, D)
+        for linear, norm in zip(self.core[1:], self.core_norms[1:]):
+            y = norm(linear(F.silu(y)))
+        gates = self.gates(F.silu(y)).unflatten(-1, (self.gates.blocks, 3, -1))  # (N, blocks, 3, D / blocks)
+        reset, candidate, update = gates.transpose(1, 2).flatten(2).unbind(1)  # each (N, D)
+        return gru(state.h, reset, candidate, update)
 
     def prior(self, h: Tensor) -> Tensor:
         """Logits of z from memory alone, (..., D) → (..., S, K). Official: `RSSM._prior`."""
@@ -100,16 +95,15 @@ class RSSM(nn.Module):
         Returns State of (B, T, …) and logits (B, T, S, K). Official: `dreamerv3/rssm.py: RSSM.observe`.
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
-        embedded = self.embed_action(actions * keep)
         state, states, logits = start, [], []
-        for t, (token, action, same) in enumerate(zip(tokens.unbind(1), embedded.unbind(1), keep.unbind(1))):
-            state = State(state.h * same, state.z * same[..., None])
-            h = self.recurrent_step(state, action)
-            logits.append(self.posterior(h, token))
+        for t in range(tokens.shape[1]):
+            state = State(state.h * keep[:, t], state.z * keep[:, t, :, None])  # (B, D), (B, S, K)
+            h = self.recurrent(state, actions[:, t] * keep[:, t])  # (B, D)
+            logits.append(self.posterior(h, tokens[:, t]))  # (B, S, K)
             z = sample(unimix(logits[-1], self.mix), None if noise is None else noise[:, t])
             state = State(h, z)
             states.append(state)
-        h, z = (torch.stack(parts, 1) for parts in zip(*states))
+        h, z = (torch.stack(parts, 1) for parts in zip(*states))  # (B, T, …)
         return State(h, z), torch.stack(logits, 1)
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:

@@ -65,18 +65,11 @@ def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
     """Cross-entropy between two_hot(x) and softmax(logits), (..., count), (...) → (...).
 
     Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`. Raises ValueError if there is not one number for each row of logits.
-    Gotcha: only two weights per target are not zero, so only those log-probabilities are read.
+    Gotcha: only two weights per target are not zero, so only those two log-probabilities are read.
     """
-    return two_hot_losses(logits, x[..., None], bins)
-
-
-def two_hot_losses(logits: Tensor, targets: Tensor, bins: Tensor) -> Tensor:
-    """The sum of `two_hot_loss` over M targets for the same logits, (..., count), (..., M) → (...).
-
-    The softmax, which is what costs, is computed once. Raises ValueError if the shapes don't fit.
-    """
-    if targets.shape[:-1] != logits.shape[:-1]:
-        raise ValueError(f"logits {tuple(logits.shape)} need one target for each of their rows, shape {tuple(logits.shape[:-1])}; got {tuple(targets.shape[:-1])}")
-    below, share_above = neighbours(targets, bins)  # (..., M)
-    log_probs = logits.log_softmax(-1).gather(-1, torch.cat([below, below + 1], -1))  # (..., 2M)
-    return -(torch.cat([1 - share_above, share_above], -1) * log_probs).sum(-1)  # (...)
+    if x.shape != logits.shape[:-1]:
+        raise ValueError(f"two_hot_loss needs one number for each row of logits {tuple(logits.shape)}, x of shape {tuple(logits.shape[:-1])}, "
+                         f"got x of shape {tuple(x.shape)}")
+    below, share_above = neighbours(x, bins)
+    log_probs = logits.log_softmax(-1).gather(-1, torch.stack([below, below + 1], -1))  # (..., 2)
+    return -((1 - share_above) * log_probs[..., 0] + share_above * log_probs[..., 1])  # (...)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from .latents import entropy, kl, unimix
-from .nets import MLP, Linear, in_pieces
+from .nets import MLP, Linear
 from .replay import Experience
 from .rssm import RSSM, State
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
@@ -57,11 +57,11 @@ class WorldModel(nn.Module):
 
     def predict_reward(self, feature: Tensor) -> Tensor:
         """Reward that arrives with a state, (..., F) → (...)."""
-        return in_pieces(lambda piece: two_hot_mean(self.reward_head(piece), self.bins), feature)
+        return two_hot_mean(self.reward_head(feature), self.bins)
 
     def predict_continue(self, feature: Tensor) -> Tensor:
         """Probability that the episode goes on, times the discount, (..., F) → (...)."""
-        return in_pieces(lambda piece: torch.sigmoid(self.continue_head(piece)).squeeze(-1), feature)
+        return torch.sigmoid(self.continue_head(feature)).squeeze(-1)
 
     def prediction_losses(self, feature: Tensor, batch: Experience) -> dict[str, Tensor]:
         """How badly decoder, reward head and continue head read the feature (B, T, F): three losses (B, T), by name.

@@ -9,7 +9,6 @@ from dreamer_lite.run import capture
 from dreamer_lite.run.capture import Captured
 from dreamer_lite.run.compiled import compile_cells
 from dreamer_lite.config import Config
-from dreamer_lite.nets import in_pieces
 from dreamer_lite.run.loop import Training
 import tape
 
@@ -112,12 +111,3 @@ def test_compiled_cells_give_what_the_cells_give(device):
     _, others = run(device, compile_first, steps=60)
     assert before < training_began[0] == compiled["unique_graphs"]
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("shape", [(7, 3), (5, 4, 3), (2000, 3), (3,), (1, 3), (2, 1024, 3)])
-def test_pieces_give_what_the_whole_gives(shape):
-    x = torch.randn(shape, requires_grad=True)
-    whole, parts = x.square().sum(-1), in_pieces(lambda piece: piece.square().sum(-1), x)
-    assert parts.shape == shape[:-1]
-    torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (parts, whole)))

@@ -18,7 +18,7 @@ def compile_cells(agent: Dreamer) -> float:
     """
     rssm, c, began = agent.world_model.rssm, agent.config, time.perf_counter()
     how = {"dynamic": False, "options": {"fallback_random": True}}  # the dice of the uncompiled cells
-    rssm.recurrent_step, rssm.imagine_step = torch.compile(rssm.recurrent_step, **how), torch.compile(rssm.imagine_step, **how)
+    rssm.recurrent, rssm.imagine_step = torch.compile(rssm.recurrent, **how), torch.compile(rssm.imagine_step, **how)
     agent.act = torch.compiler.set_stance("force_eager")(agent.act)
     batch, dreams = agent.initial(c.batch_size), agent.initial(c.batch_size * (c.imag_last or c.seq_len))
     obs, actions = (batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (agent.spaces.obs_size, agent.spaces.action_size))

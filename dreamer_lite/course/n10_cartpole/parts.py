@@ -7,10 +7,7 @@ reader's version, and pointed back afterwards.
 from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator, NamedTuple
 
-from torch import Tensor
-
 from ..exercise import standing_in
-from ...two_hot import two_hot_losses
 from ..index import EXERCISES
 from ..notebook import COLOURS, code, kept, say
 
@@ -36,13 +33,6 @@ def my_parts() -> list[Part]:
     return parts
 
 
-def summed(version: Callable) -> Callable:
-    """The reader's `two_hot_loss` in the place of `two_hot_losses`, which the critic uses: it takes several targets at once, to save time."""
-    def losses(logits: Tensor, targets: Tensor, bins: Tensor) -> Tensor:
-        return sum(version(logits, target, bins) for target in targets.unbind(-1))
-    return losses
-
-
 @contextmanager
 def installed(parts: list[Part]) -> Iterator[None]:
     """Inside, the package runs with the reader's parts; after, with its own again, whatever happened."""
@@ -50,6 +40,4 @@ def installed(parts: list[Part]) -> Iterator[None]:
         for part in parts:
             if part.yours:
                 stack.enter_context(standing_in(EXERCISES[part.name].finished, part.yours))
-                if part.name == "two_hot_loss":
-                    stack.enter_context(standing_in(two_hot_losses, summed(part.yours)))
         yield
