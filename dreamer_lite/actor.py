@@ -3,8 +3,8 @@
 from functools import partial
 import math
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 import torch.nn.functional as F
 
 from .latents import sample

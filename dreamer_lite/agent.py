@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 from .actor import Actor, ReturnScale, actor_loss
 from .codecs import make_codec

@@ -1,6 +1,6 @@
 """All settings in one place, each with its unit, meaning and source; presets by name."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 import math
 from typing import Annotated, Any, get_type_hints
 

@@ -2,8 +2,8 @@
 
 import copy
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 from .nets import MLP, Linear
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean

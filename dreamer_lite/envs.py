@@ -1,6 +1,7 @@
 """Environments side by side, experience out, and a state that can be saved (notebook 01)."""
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np

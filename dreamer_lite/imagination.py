@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from .actor import Actor
 from .rssm import State

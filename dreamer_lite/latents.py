@@ -1,7 +1,7 @@
 """Discrete latents: S groups, each one a die with K faces (notebook 04)."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 
 def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:

@@ -1,10 +1,10 @@
 """One train step of everything: losses, gradients, optimizer, slow critic, averaged weights (notebook 10)."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from .agent import Dreamer
 from .optim import LaProp

@@ -1,7 +1,7 @@
 """The layers under everything: linear, block-diagonal linear, RMS norm, MLP (notebook 05)."""
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 import torch.nn.functional as F
 
 

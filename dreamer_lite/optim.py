@@ -1,9 +1,9 @@
 """LaProp with adaptive gradient clipping and warm-up, over one flat vector of parameters (notebook 06)."""
 
-from typing import Iterable
+from collections.abc import Iterable
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 
 class LaProp:
@@ -34,8 +34,7 @@ class LaProp:
         self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)  # which tensor, per weight
         rates = torch.tensor([float(rate) for owner, (_, rate) in zip(self.owners, groups) for _ in listed(owner)])
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
-        self.weight_views, self.gradient_views = ([v.view_as(p) for v, p in zip(flat.split(sizes.tolist()), params)]
-                                                  for flat in (self.weights, self.gradients))
+        self.weight_views, self.gradient_views = (views(flat, params) for flat in (self.weights, self.gradients))
         self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.count = torch.zeros((), dtype=torch.float64, device=device)  # steps done; a tensor, so nothing waits for it
         self.adopt()
@@ -47,15 +46,15 @@ class LaProp:
     def adopt(self) -> None:
         """Make every parameter and gradient a view of the flat vectors, if it is none (any more), with the values it has."""
         for p, weight, gradient in zip(self.params(), self.weight_views, self.gradient_views, strict=True):
+            if (p.shape, p.device, p.dtype) != (weight.shape, weight.device, weight.dtype):
+                raise ValueError(f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
+                                 f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change")
             if p.data_ptr() != weight.data_ptr():
-                if (p.shape, p.device, p.dtype) != (weight.shape, weight.device, weight.dtype):
-                    raise ValueError(f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
-                                     f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change")
                 weight.copy_(p)
-                p.data = weight
-            if p.grad is not gradient:
+                p.data = weight.view_as(p)
+            if p.grad is None or p.grad.data_ptr() != gradient.data_ptr():
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
-                p.grad = gradient
+                p.grad = gradient.view_as(p)  # a new tensor: PyTorch changes a gradient in place when its module moves
 
     def zero_grad(self) -> None:
         self.adopt()
@@ -87,6 +86,11 @@ class LaProp:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in self.state_dict().items():
             value.copy_(state[name])
+
+
+def views(flat: Tensor, params: list[nn.Parameter]) -> list[Tensor]:
+    """The flat vector cut into the shapes of the parameters."""
+    return [part.view_as(p) for part, p in zip(flat.split([p.numel() for p in params]), params)]
 
 
 def listed(owner: nn.Module | list[nn.Parameter]) -> list[nn.Parameter]:

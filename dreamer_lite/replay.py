@@ -1,9 +1,10 @@
 """What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 
 class Experience(NamedTuple):

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 import torch.nn.functional as F
 
 from .latents import sample, unimix

@@ -1,7 +1,7 @@
 """One scale for all magnitudes: symlog squashes large values, symexp undoes it (notebook 02)."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 
 def symlog(x: Tensor) -> Tensor:

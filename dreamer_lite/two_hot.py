@@ -1,7 +1,7 @@
 """Regression as classification: a number becomes a weight on two neighbouring bins (notebook 03)."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from .symlog import symexp
 

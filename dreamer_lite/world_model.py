@@ -1,7 +1,7 @@
 """Learning to predict: the world model around the RSSM, and the losses that train it (notebook 06)."""
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 import torch.nn.functional as F
 
 from .latents import entropy, kl, unimix

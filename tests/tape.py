@@ -5,7 +5,8 @@ that was replaced instead of overwritten is not seen any more. Unlike a graph it
 see what leaves PyTorch without an operation, as `.tolist()` and `.numpy()` do.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor

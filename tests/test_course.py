@@ -16,9 +16,11 @@ from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
 from dreamer_lite.course.judge import is_blank, judge, outcome, raised
 from dreamer_lite.course.n06_world_model.exercises import TOO_EARLY
 from dreamer_lite.imagination import Dream
-from dreamer_lite.latents import sample as finished_sample, unimix as finished_unimix
+from dreamer_lite.latents import sample as finished_sample
+from dreamer_lite.latents import unimix as finished_unimix
 from dreamer_lite.rssm import State
-from dreamer_lite.symlog import symexp as finished_symexp, symlog as finished_symlog
+from dreamer_lite.symlog import symexp as finished_symexp
+from dreamer_lite.symlog import symlog as finished_symlog
 from dreamer_lite.two_hot import two_hot as finished_two_hot
 
 MISTAKES = [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))]
@@ -428,7 +430,7 @@ def test_blank_is_seen():
 
 
 def test_check_hands_back_a_version_that_works(capsys):
-    blank = lambda x: ...  # noqa: E731
+    blank = lambda x: ...
     blank.__name__ = "symlog"
     assert check(blank) is finished_symlog
     assert "symlog: blank" in capsys.readouterr().out
@@ -463,7 +465,7 @@ def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch
     assert "nothing to keep" in capsys.readouterr().out and not (tmp_path / "my_parts").exists()
     keep(goes_on)
     assert "no part of the agent" in capsys.readouterr().out
-    wrong = lambda x: x  # noqa: E731
+    wrong = lambda x: x
     wrong.__name__ = "symlog"
     keep(wrong)
     assert "not kept" in capsys.readouterr().out
@@ -484,7 +486,7 @@ def test_keep_leaves_the_good_version_when_a_new_one_is_refused(tmp_path, monkey
     monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     keep(symlog)
     good = (tmp_path / "my_parts" / "symlog.py").read_text()
-    alone = lambda x: symexp.__globals__["symlog"](x)  # noqa: E731
+    alone = lambda x: symexp.__globals__["symlog"](x)
     alone.__name__ = "symlog"
     keep(alone)
     out = capsys.readouterr().out

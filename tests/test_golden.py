@@ -1,11 +1,12 @@
 """Every number of the official implementation that we have, against ours, in float32 and in float64."""
 
+import golden_files as official
+from golden_files import Golden
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-import golden_files as official
 from dreamer_lite import agent as agent_module
 from dreamer_lite import rssm as rssm_module
 from dreamer_lite.actor import BoundedNormal, Categorical, ReturnScale, actor_loss
@@ -23,7 +24,6 @@ from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
 from dreamer_lite.world_model import continue_target, kl_losses
-from golden_files import Golden
 
 
 def grad(value, *inputs):

@@ -6,21 +6,21 @@ import sys
 
 import numpy as np
 import pytest
+import test_course as answers
 import torch
 
-from dreamer_lite.run.checkpoint import load
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course import keep
-from dreamer_lite.course.n10_cartpole import run_view
 from dreamer_lite.course.bundled import bundled_agent
-from dreamer_lite.course.n10_cartpole.dashboard import Dashboard, train_live
-from dreamer_lite.course.index import EXERCISES
 from dreamer_lite.course.exercise import homes
+from dreamer_lite.course.index import EXERCISES
 from dreamer_lite.course.n10_cartpole import dashboard as live
+from dreamer_lite.course.n10_cartpole import run_view
+from dreamer_lite.course.n10_cartpole.dashboard import Dashboard, train_live
 from dreamer_lite.course.n10_cartpole.parts import Part, installed, my_parts
+from dreamer_lite.run.checkpoint import load
 from dreamer_lite.run.loop import Training, train
-import test_course as answers
 
 KEPT = [name for name, exercise in EXERCISES.items() if exercise.kept_for]
 SHORT = Config.preset("debug", steps=200, eval_every=100, learn_start=32, save_every=1000, train_ratio=4, warmup=0)

@@ -207,7 +207,7 @@ def test_block_linear_is_a_linear_layer_with_a_block_diagonal_weight(blocks, sha
     torch.manual_seed(seed)
     layer = BlockLinear(inputs=8, outputs=12, blocks=blocks, shared=shared)
     x, extra = torch.randn(5, 8), torch.randn(5, shared)
-    own, out = 8 // blocks, 12 // blocks
+    own = 8 // blocks
     expected = torch.cat([torch.cat([x[:, b * own : (b + 1) * own], extra], -1) @ layer.weight[:, b] for b in range(blocks)], -1)
     torch.testing.assert_close(layer(x, extra if shared else None), expected + layer.bias)
 

@@ -4,48 +4,50 @@ import gymnasium
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+from odd_envs import Counting, Drifting, Plain
 import pytest
+from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
 
-from dreamer_lite.envs import make_envs
-from dreamer_lite.replay import Replay
+from dreamer_lite import envs as envs_module
+from dreamer_lite.envs import Envs, make_envs
+from dreamer_lite.replay import Experience, Replay
 from dreamer_lite.rssm import State
-from test_laws import settings  # noqa: F401  the same quick, repeatable profile
+from dreamer_lite.spaces import native_action
 
 
 def filled(steps, capacity=40, envs=2):
     """Rows whose every number says which environment and step they are from; an episode ends every 7 steps."""
-    replay = Replay(capacity, envs, observation=1, actions=1, deter=2, groups=1, classes=3)
+    replay = Replay(capacity, envs, obs_size=1, action_size=1, deter=2, groups=1, classes=3)
     replay.generator.manual_seed(0)
     for t in range(steps):
         mark = torch.tensor([[t + 1000.0 * e] for e in range(envs)])
         flag = torch.full((envs,), False)
-        row = {"obs": mark, "action": mark - 0.5, "reward": mark[:, 0] / 10, "is_first": flag | (t % 7 == 0),
-               "is_last": flag | (t % 7 == 6), "is_terminal": flag}
-        replay.add(row, State(mark.expand(envs, 2), torch.eye(3)[[t % 3] * envs][:, None]))
+        step = Experience(mark, mark - 0.5, mark[:, 0] / 10, flag | (t % 7 == 0), flag | (t % 7 == 6), flag)
+        replay.add(step, State(mark.expand(envs, 2), torch.eye(3)[[t % 3] * envs][:, None]))
     return replay
 
 
 @given(st.integers(6, 120), st.integers(1, 5))
 def test_sequences_are_what_was_added_in_order(steps, length):
     replay = filled(steps)
-    batch, start, _ = replay.sample(32, length)
-    obs = batch["obs"][..., 0]
-    assert batch["obs"].shape == (32, length, 1)
+    batch, (h, z), _ = replay.sample(32, length)
+    obs = batch.obs[..., 0]
+    assert batch.obs.shape == (32, length, 1)
     assert (obs.diff(dim=1) == 1).all()  # consecutive, one environment, never across the ring's seam
     step = obs % 1000
     assert (step >= max(0, steps - 20) + 1).all() and (step < steps).all()
-    torch.testing.assert_close(batch["action"][..., 0], obs - 0.5)
-    torch.testing.assert_close(batch["reward"], obs / 10)
-    assert torch.equal(batch["is_first"], step % 7 == 0) and torch.equal(batch["is_last"], step % 7 == 6)
-    assert torch.equal(start.h[:, 0], obs[:, 0] - 1)  # the state BEFORE the first step
-    assert torch.equal(start.z[:, 0].argmax(-1), (step[:, 0].long() - 1) % 3)
+    torch.testing.assert_close(batch.action[..., 0], obs - 0.5)
+    torch.testing.assert_close(batch.reward, obs / 10)
+    assert torch.equal(batch.is_first, step % 7 == 0) and torch.equal(batch.is_last, step % 7 == 6)
+    assert torch.equal(h[:, 0], obs[:, 0] - 1)  # the state BEFORE the first step
+    assert torch.equal(z[:, 0].argmax(-1), (step[:, 0].long() - 1) % 3)
 
 
 def test_every_stored_step_is_drawn():
     """20 steps are held per environment, the oldest only as a start."""
     replay = filled(30)
-    seen = {int(x) for _ in range(60) for x in replay.sample(32, 3)[0]["obs"].flatten()}
+    seen = {int(x) for _ in range(60) for x in replay.sample(32, 3)[0].obs.flatten()}
     assert seen == {t + 1000 * e for t in range(11, 30) for e in range(2)}
 
 
@@ -60,7 +62,7 @@ def test_refreshed_states_are_found_again():
 
 def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threads():
     """The shape of the cpu preset, where PyTorch begins to share the work among threads."""
-    replay = Replay(4 * 120, 4, observation=1, actions=1, deter=64, groups=8, classes=8)
+    replay = Replay(4 * 120, 4, obs_size=1, action_size=1, deter=64, groups=8, classes=8)
     replay.added = 118
     replay.count.fill_(118)
     _, _, where = replay.sample(64, 8)
@@ -83,8 +85,9 @@ def test_a_sequence_longer_than_the_replay_is_refused():
 
 def play(envs, steps, seed=0):
     rng = np.random.default_rng(seed)
-    actions = (np.eye(envs.actions)[rng.integers(envs.actions, size=(steps, len(envs)))] if envs.discrete
-               else rng.uniform(-1.5, 1.5, (steps, len(envs), envs.actions))).astype(np.float32)
+    size = envs.spaces.action_size
+    actions = (np.eye(size)[rng.integers(size, size=(steps, len(envs)))] if envs.spaces.discrete
+               else rng.uniform(-1.5, 1.5, (steps, len(envs), size))).astype(np.float32)
     return [envs.step(action) for action in actions]
 
 
@@ -107,7 +110,7 @@ def test_a_time_limit_is_last_but_not_terminal():
 def test_restored_environments_go_on_as_if_nothing_had_happened(name):
     envs, again = make_envs(name, 2, 5), make_envs(name, 2, 5)
     play(envs, 73)
-    again.load_state_dict(envs.state_dict())
+    assert again.load_state_dict(envs.state_dict()) == []
     for one, other in zip(play(envs, 60, 1), play(again, 60, 1)):
         assert all(np.array_equal(a, b) for a, b in zip(one, other))
 
@@ -119,8 +122,9 @@ def test_seeds_make_different_and_repeatable_episodes():
 
 
 def test_continuous_actions_reach_the_bounds_of_the_space():
-    envs = make_envs("Pendulum-v1", 1, 0)
-    assert envs.native(np.array([-1.0])) == -2 and envs.native(np.array([7.0])) == 2 and envs.native(np.array([0.0])) == 0
+    space = gymnasium.make("Pendulum-v1").action_space
+    assert [native_action(space, np.array([x])).item() for x in (-1.0, 7.0, 0.0)] == [-2, 2, 0]
+    assert native_action(gymnasium.spaces.Discrete(3, start=-1), np.array([0.0, 0.0, 1.0])) == 1
 
 
 class Odd(gymnasium.Env):
@@ -147,3 +151,46 @@ def test_unsupported_spaces_are_refused_in_one_line(kind, space, monkeypatch):
     with pytest.raises(ValueError, match=f"{kind} space .* is not supported; dreamer_lite .* wrapper") as error:
         make_envs("Odd-v0")
     assert "\n" not in str(error.value)
+
+
+def still(envs, steps):
+    return [envs.step(np.eye(2, dtype=np.float32)[[0] * len(envs)]) for _ in range(steps)]
+
+
+def test_an_episode_that_came_out_otherwise_is_told_and_begins_anew():
+    envs, again = Envs(Drifting, 2), Envs(Drifting, 2)
+    still(envs, 5)
+    lost = again.load_state_dict(envs.state_dict())
+    assert len(lost) == 2 and all("played again, its episode came out otherwise" in line for line in lost)
+    assert still(again, 1)[0].is_first.all() and not still(again, 1)[0].is_first.any()
+
+
+def test_the_actions_of_a_long_episode_are_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr(envs_module, "REMEMBERED", 20)
+    envs, again = Envs(Plain), Envs(Plain)
+    still(envs, 21)
+    assert len(envs.state_dict()["history"][0]) == 20 and again.load_state_dict(envs.state_dict()) == []
+    still(envs, 500)
+    state = envs.state_dict()
+    assert state["history"] == [None] and envs.history == [None]
+    assert "its episode had more than 20 steps" in again.load_state_dict(state)[0] and still(again, 1)[0].is_first.all()
+
+
+def test_nothing_is_kept_where_nothing_is_restored():
+    envs = Envs(Plain, 2, remember=False)
+    still(envs, 50)
+    assert envs.history == [[], []]
+
+
+def test_some_environments_may_be_stepped_and_others_left():
+    envs = Envs(Counting, 4)
+    still(envs, 1)
+    step = envs.step(np.eye(2, dtype=np.float32)[[0, 1]], which=[3, 1])
+    assert step.obs.shape == (2, 4) and [env.steps for env in envs.envs] == [0, 1, 0, 1]
+    assert np.array_equal(step.action, [[1, 0], [0, 1]])
+
+
+def test_the_action_beside_a_first_row_is_zero():
+    rows = play(make_envs("CartPole-v1", 3, 0), 60)
+    first, action = (np.stack([getattr(row, name) for row in rows]) for name in ("is_first", "action"))
+    assert (action[first] == 0).all() and (action[~first].sum(-1) == 1).all()

@@ -1,13 +1,18 @@
 """The set-up files agree with each other and with the code."""
 
 import ast
+import os
 from pathlib import Path
 import re
+import subprocess
 import sys
+import zipfile
 
 import yaml
 
-from dreamer_lite.__main__ import train_parser
+from dreamer_lite.command_line import parse
+from dreamer_lite.config import Config
+from dreamer_lite.run import checkpoint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -15,6 +20,7 @@ else:
     tomllib = None
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "dreamer_lite"
 
 
 def requirement(text):
@@ -59,27 +65,75 @@ def test_files_and_pictures_that_the_readme_names_exist():
         assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", text)), f"{document.name} has a picture without words"
 
 
-def test_options_that_the_readme_uses_exist():
-    known = set(train_parser()._option_string_actions) | {"--context", "--shape", "--repeats", "--growth"}
-    for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
-        for line in block.splitlines():
-            if "-m dreamer_lite" in line:
-                used = re.findall(r"(--[\w-]+)", line.split("-m dreamer_lite", 1)[1].split("#")[0])
-                assert {option.replace("-", "_").replace("__", "--", 1) for option in used} <= known, line
+def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
+    """Each is parsed, up to the point where it would run."""
+    lines = [line.split("#")[0].split() for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+             for line in block.splitlines() if line.startswith(("python -m dreamer_lite", "dreamer-lite"))]
+    assert len(lines) >= 10
+    monkeypatch.setattr(checkpoint, "read", lambda *_: checkpoint.Saved(Config(), None, {}, {}))
+    for words in lines:
+        words = words[3:] if words[0] == "python" else words[1:]
+        if "--help" not in words:
+            assert parse(words).run
 
 
-def test_the_help_explains_every_option():
-    text = train_parser().format_help()
-    for action in train_parser()._actions:
-        assert action.help and action.option_strings[-1] in text
+LAYERS = [  # each may import from itself and from those before it
+    ["symlog", "two_hot", "nets", "codecs", "spaces", "optim", "replay", "envs", "config"],
+    ["latents", "rssm", "world_model", "imagination", "critic", "actor"],
+    ["agent", "learner"],
+    ["run"],
+    ["command_line", "__main__", "course"],
+]
+TORCH_ONLY = ["symlog", "two_hot", "latents", "rssm", "world_model", "imagination", "critic", "actor"]
+
+
+def imports(path):
+    """The modules that a file imports: ours without the package's name, others whole."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            inner = path.relative_to(PACKAGE).parts[: -node.level]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ("." + ".".join([*inner, name]) for name in names)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
 
 
 def test_arrows_point_one_way():
-    """The algorithm imports neither the whole agent nor the course; see the layout in the README."""
-    layers = [["symlog", "two_hot", "latents", "nets", "optim", "config", "rssm", "world_model", "critic", "actor", "imagination",
-               "replay", "envs"], ["agent", "evaluate", "checkpoint", "draw", "export", "train", "capture", "bench", "__main__"]]
-    for name in layers[0]:
-        tree = ast.parse((ROOT / "dreamer_lite" / f"{name}.py").read_text())
-        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
-        assert not imported & {*layers[1], "course"}, f"{name}.py imports {imported}"
-    assert {path.stem for path in (ROOT / "dreamer_lite").glob("*.py")} == {*layers[0], *layers[1], "__init__"}
+    """course → run → the whole agent → the algorithm → what it stands on; see CONTRIBUTING.md."""
+    place = {name: k for k, names in enumerate(LAYERS) for name in names}
+    assert {path.stem for path in PACKAGE.glob("*.py")} | {"run", "course"} == {*place, "__init__"}
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in imports(path):
+            if name.startswith(".") and (target := name[1:].split(".")[0]) in place and room != "__init__":
+                assert place[target] <= place[room], f"{path.name} imports {target}"
+
+
+def test_the_algorithm_needs_torch_only():
+    for name in TORCH_ONLY:
+        others = {part.split(".")[0] for part in imports(PACKAGE / f"{name}.py") if not part.startswith(".")}
+        assert others <= {"torch", "typing", "math", "copy", "functools"}, (name, others)
+
+
+def test_the_wheel_carries_what_the_course_needs(tmp_path):
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = """
+from dreamer_lite.course.bundled import ASSETS, bundled_agent
+from dreamer_lite.course.n10_cartpole.run_view import recorded
+from dreamer_lite.course.index import EXERCISES
+from dreamer_lite.run.export import player_page
+assert "installed" in str(ASSETS) and len(recorded()) == 10 and len(EXERCISES) > 30 and len(player_page(bundled_agent())) > 100_000
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_lint_and_format():
+    """Notebooks included; .ci/run runs the same. To mend: ruff check --fix . && ruff format ."""
+    for words in (["check"], ["format", "--check"]):
+        result = subprocess.run([sys.executable, "-m", "ruff", *words, "."], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr

@@ -3,14 +3,14 @@
 import copy
 
 import pytest
+import tape
 import torch
 
+from dreamer_lite.config import Config
 from dreamer_lite.run import capture
 from dreamer_lite.run.capture import Captured
 from dreamer_lite.run.compiled import compile_cells
-from dreamer_lite.config import Config
 from dreamer_lite.run.loop import Training
-import tape
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 

@@ -4,23 +4,23 @@ import ipywidgets
 import pytest
 import torch
 
+from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
+from dreamer_lite.course.explore import Explorer, canvas, slider
+from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
+from dreamer_lite.course.n02_symlog.scale_fit import error, fit, scale_explorer
+from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
+from dreamer_lite.course.n04_latents.dice import dice_explorer, gradient
+from dreamer_lite.course.n05_rssm.surprise import causality_explorer, influence, surprise, surprise_meter
 from dreamer_lite.course.n06_world_model import model_lab
+from dreamer_lite.course.n06_world_model.gradient_flow import draw_flow, flows, gradient_flow
 from dreamer_lite.course.n07_imagination import fan
+from dreamer_lite.course.n07_imagination.fan import dream_fan
 from dreamer_lite.course.n08_critic import returns
+from dreamer_lite.course.n08_critic.returns import return_mixer
 from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
-from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
-from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
-from dreamer_lite.course.n04_latents.dice import dice_explorer, gradient
-from dreamer_lite.course.explore import Explorer, canvas, slider
-from dreamer_lite.course.n07_imagination.fan import dream_fan
-from dreamer_lite.course.n06_world_model.gradient_flow import draw_flow, flows, gradient_flow
-from dreamer_lite.course.player import dream_player
-from dreamer_lite.course.n08_critic.returns import return_mixer
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
-from dreamer_lite.course.n02_symlog.scale_fit import error, fit, scale_explorer
-from dreamer_lite.course.n05_rssm.surprise import causality_explorer, influence, surprise, surprise_meter
-from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
+from dreamer_lite.course.player import dream_player
 
 WIDGETS = [alignment_xray, scale_explorer, two_hot_mover, peaks_explorer, dice_explorer, surprise_meter, causality_explorer,
            gradient_flow, dream_fan, return_mixer, scale_toy, policy_map, episode_replay]

@@ -1,9 +1,10 @@
 """What an exercise is: the finished function, cases to try it on, known mistakes, hints."""
 
+from collections.abc import Callable, Iterator
 import contextlib
 from dataclasses import dataclass
 import sys
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor

@@ -5,9 +5,10 @@ kernel restart; only the controls need a kernel.
 """
 
 from base64 import b64encode
+from collections.abc import Callable
 import io
 import threading
-from typing import Any, Callable
+from typing import Any
 
 from IPython.display import display
 import ipywidgets as widgets

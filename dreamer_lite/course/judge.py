@@ -1,6 +1,7 @@
 """Judging a reader's function: run it, compare it with the finished one, name the mistake."""
 
 import ast
+from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, field
 import dis
@@ -8,13 +9,14 @@ import inspect
 import io
 import textwrap
 import traceback
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .exercise import Complaint, Exercise, kind
 from .sandbox import SECONDS, TookTooLong, deadline, untouched
+
 
 @dataclass
 class Verdict:

@@ -1,5 +1,6 @@
 """What a reader calls: setup, check, hint, solution, keep."""
 
+from collections.abc import Callable
 from html import escape, unescape
 import importlib
 import inspect
@@ -8,7 +9,7 @@ from pathlib import Path
 import platform
 import re
 import sys
-from typing import Any, Callable
+from typing import Any
 
 from IPython import get_ipython
 from IPython.display import display

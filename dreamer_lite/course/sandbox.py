@@ -1,12 +1,13 @@
 """Running a reader's code safely: time limit, random states, inputs it cannot spoil."""
 
+from collections.abc import Callable, Iterator
 import contextlib
 import random
 import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch

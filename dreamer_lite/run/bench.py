@@ -1,11 +1,12 @@
 """How fast is a train step on this machine, and what holds it up? `python -m dreamer_lite bench` prints a table."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 import statistics
 import sys
 import time
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,7 @@
 """One launch instead of thousands: a step on a GPU is recorded once, as a CUDA graph, and then replayed (notebook 10)."""
 
+from collections.abc import Callable
 import gc
-from typing import Callable
 
 import torch
 

@@ -1,14 +1,15 @@
 """Agents and runs on disk: written whole or not at all, loaded without running code."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 import os
 from pathlib import Path
 import pickle
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ..agent import Dreamer
 from ..config import Config, Refused

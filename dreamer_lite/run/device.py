@@ -1,8 +1,8 @@
 """Where a run computes: its device, its threads, its memory."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 import ctypes
-from typing import Iterator
 
 import torch
 

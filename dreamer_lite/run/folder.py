@@ -1,11 +1,12 @@
 """A run's folder: config.json, metrics.csv, checkpoint.pt, learning_curve.png, and the run card."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 import json
 from pathlib import Path
 import platform
 import shutil
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np

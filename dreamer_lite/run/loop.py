@@ -1,6 +1,7 @@
 """The loop: environments → replay → world model → imagination → critic and actor → environments (notebook 10)."""
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import math
 from pathlib import Path
@@ -8,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch

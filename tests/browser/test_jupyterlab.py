@@ -10,9 +10,8 @@ import sys
 import time
 import urllib.request
 
-import pytest
-
 from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
+import pytest
 
 ROOT = Path(__file__).parents[2]
 WIDGETS = {"01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,

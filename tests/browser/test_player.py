@@ -4,18 +4,18 @@ import base64
 import copy
 from pathlib import Path
 
+from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course.bundled import bundled_agent
-from dreamer_lite.run.export import player_data, player_page
 from dreamer_lite.latents import kl, unimix
 from dreamer_lite.rssm import State
+from dreamer_lite.run.export import player_data, player_page
 from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp
 

@@ -1,9 +1,9 @@
 """Exercises of notebook 00: a first policy, the shapes of a state, when a dream lets go."""
 
-from typing import Callable
+from collections.abc import Callable
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ..exercise import Exercise, Mistake
 

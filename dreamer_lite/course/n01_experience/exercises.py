@@ -1,7 +1,7 @@
 """Exercises of notebook 01: which action belongs to which observation, what ends, how sequences are cut."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ..exercise import Exercise, Mistake
 

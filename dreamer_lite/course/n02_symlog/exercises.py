@@ -1,9 +1,9 @@
 """Exercises of notebook 02: symlog, its inverse, a loss in its space, and a bug to expose."""
 
-from typing import Callable
+from collections.abc import Callable
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...symlog import symexp, symlog
 from ..exercise import Exercise, Mistake

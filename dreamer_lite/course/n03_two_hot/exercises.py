@@ -1,7 +1,7 @@
 """Exercises of notebook 03: bins, two-hot weights, the mean read back, the loss."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...symlog import symexp, symlog
 from ...two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean

@@ -1,9 +1,9 @@
 """Exercises of notebook 04: unimix, the straight-through sample, KL, entropy."""
 
-from typing import Callable
+from collections.abc import Callable
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...latents import entropy, kl, sample, unimix
 from ..exercise import Exercise, Mistake

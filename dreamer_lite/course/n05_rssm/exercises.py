@@ -1,9 +1,9 @@
 """Exercises of notebook 05: the gates, the posterior, the reset, the observe loop."""
 
-from typing import Callable
+from collections.abc import Callable
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...latents import sample, unimix
 from ...rssm import RSSM, State, gru

@@ -1,18 +1,19 @@
 """Exercises of notebook 06: the two KL losses, the continue target, the prediction losses, one training step."""
 
+from collections.abc import Callable
 import copy
-from typing import Any, Callable
+from typing import Any
 
-from torch import Tensor
 import torch
+from torch import Tensor
 import torch.nn.functional as F
 
-from ...latents import kl, unimix
-from ...two_hot import two_hot_bins, two_hot_loss
 from ...agent import make_world_model
 from ...config import Config
+from ...latents import kl, unimix
 from ...replay import Experience
 from ...spaces import Spaces
+from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
 from ..exercise import Complaint, Exercise, Mistake
 

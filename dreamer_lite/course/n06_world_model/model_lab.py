@@ -1,6 +1,7 @@
 """Notebook 06: train a small world model on random play, and see how far it can dream."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from matplotlib.figure import Figure
 import torch
@@ -14,9 +15,9 @@ from ...replay import Experience
 from ...rssm import State
 from ...world_model import WorldModel
 from ..bundled import CARTPOLE, random_stream
-from .exercises import fit as finished_fit
-from ..n07_imagination.exercises import dream_along
 from ..explore import DREAM, GREY, OWN, canvas, tidy
+from ..n07_imagination.exercises import dream_along
+from .exercises import fit as finished_fit
 
 # As in the `cpu` preset: four numbers weigh little against the other losses, so the reconstruction counts a hundred times.
 SCALES = {"reconstruction": 100.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}

@@ -1,9 +1,10 @@
 """Exercises of notebook 07: dream with the policy, dream along given actions, the weight of each step."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
 import torch
+from torch import Tensor
 import torch.nn.functional as F
 
 from ...agent import make_world_model

@@ -1,7 +1,7 @@
 """Notebook 07: many dreamed futures from one moment, and how long a dream stays true."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -12,8 +12,8 @@ from ...envs import make_envs
 from ...imagination import imagine
 from ...rssm import State
 from ..bundled import Watched, bundled_agent, watch
-from .exercises import dream_along
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, tidy, whole
+from .exercises import dream_along
 
 FALL = 12  # degrees at which an episode ends
 WAYS = ["the agent's", "random", "always left", "always right", "as in reality"]

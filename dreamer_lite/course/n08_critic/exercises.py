@@ -1,9 +1,10 @@
 """Exercises of notebook 08: the λ-return, its inputs from a dream, the critic's loss."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...critic import critic_loss, lambda_return
 from ...symlog import symlog

@@ -1,7 +1,8 @@
 """Notebook 08: λ-returns between a critic's bias and the dice's noise, on dreams of a random policy."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 import torch

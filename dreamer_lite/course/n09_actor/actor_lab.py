@@ -1,24 +1,26 @@
 """Notebook 09: train an actor inside the bundled agent's world model and nowhere else; the return scale on a toy; the policy as a map."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 import torch
 from torch import Tensor
 from tqdm.notebook import tqdm
 
-from ...actor import Categorical, ReturnScale, actor_loss as finished_loss
+from ...actor import Categorical, ReturnScale
+from ...actor import actor_loss as finished_loss
 from ...agent import Dreamer
 from ...critic import critic_loss, lambda_return
-from ...run.evaluate import evaluate
 from ...imagination import imagine, step_weights
 from ...optim import LaProp
 from ...rssm import State
+from ...run.evaluate import evaluate
 from ..bundled import CARTPOLE, bundled_agent, remembered
-from .exercises import advantages as finished_advantages
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy
+from .exercises import advantages as finished_advantages
 
 N, H = 128, 15  # dreams side by side, and their length
 SNAPSHOTS = (0, 10, 25, 50, 100, 150, 400)  # updates after which the actor is kept

@@ -1,9 +1,10 @@
 """Exercises of notebook 09: the log-probability, the return scale, the advantage, the actor's loss."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...actor import Categorical, ReturnScale, actor_loss
 from ..exercise import Complaint, Exercise, Mistake

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 import torch
 
-from ...config import Config
+from ...config import Config, Refused
 from ...rssm import State
 from ...run.device import fork_rng, use_device
 from ...run.loop import Training, train
@@ -174,13 +174,13 @@ def read_config(out: Path) -> dict[str, Any]:
     try:
         return json.loads((out / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{out.name}/config.json cannot be read ({error}); {ANEW}") from error
+        raise Refused(f"{out.name}/config.json cannot be read ({error}); {ANEW}") from error
 
 
 def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto") -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
-    Interrupting the kernel saves and stops; calling it again goes on. Raises ValueError if `out` holds a run with other settings.
+    Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
     """
     out, dashboard, seen = Path(out), Dashboard(), []
     resume = (out / "checkpoint.pt").exists()
@@ -188,7 +188,7 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
         before, now = read_config(out), config.to_dict()
         other = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
         if other:
-            raise ValueError(f"{out.name} holds a run with other settings ({', '.join(other[:3])}); {ANEW}")
+            raise Refused(f"{out.name} holds a run with other settings ({', '.join(other[:3])}); {ANEW}")
 
     def look(training: Training) -> None:
         seen[:] = [training]
@@ -197,8 +197,8 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
     with installed(parts):
         try:
             card = train(config, out, use_device(device), resume=resume, progress=False, on_step=look)
-        except ValueError as error:
-            raise ValueError(f"{error}. {ANEW.capitalize()}") if not seen else error
+        except Refused as error:
+            raise (Refused(f"{error}. {ANEW.capitalize()}") if not seen else error) from error
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {"dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0}

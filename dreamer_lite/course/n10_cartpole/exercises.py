@@ -1,10 +1,11 @@
 """Exercises of notebook 10: look and act, the replay ratio, when a task counts as solved."""
 
+from collections.abc import Callable
 import math
-from typing import Any, Callable
+from typing import Any
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 from ...agent import Carry, Dreamer
 from ...config import Config

@@ -4,8 +4,9 @@ The package knows nothing of this. Wherever one of its modules has a name for, s
 reader's version, and pointed back afterwards.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Iterator, NamedTuple
+from typing import NamedTuple
 
 from ..exercise import standing_in
 from ..index import EXERCISES

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 import numpy as np
 import torch
 
-from ...run import bench
 from ...agent import Dreamer
-from ...config import Config
+from ...config import Config, Refused
+from ...run import bench
 from ...run.checkpoint import load
 from ...run.draw import draw_cart
 from ...run.evaluate import OpenLoop, open_loop
@@ -31,10 +31,10 @@ def read_run(file: Path) -> list[tuple[float, float]]:
 
 
 def recorded() -> list[list[tuple[float, float]]]:
-    """The ten recorded runs. Raises ValueError, with what to do, if they are not there."""
+    """The ten recorded runs. Raises Refused, with what to do, if they are not there."""
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
     if not files:
-        raise ValueError("the recorded runs are not there; start Jupyter inside a clone of the repository")
+        raise Refused("the recorded runs are not there; start Jupyter inside a clone of the repository")
     return [read_run(file) for file in files]
 
 

@@ -1,0 +1,308 @@
+"""The command line: without a command it trains; `evaluate RUN`, `dream RUN` and `export RUN` look at what was learned; `bench`.
+
+tyro builds it from the dataclasses below and from `Config`: an option for each field, with its comment as help. PyTorch is imported only
+when a command runs, so that `--help` is quick.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+import sys
+from typing import Annotated, Any, Literal, Union
+import warnings
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
+
+from . import __version__
+from .config import PRESETS, Config, Refused
+
+DESCRIPTION = """DreamerV3: learn a gymnasium environment, and look at what was learned.
+
+Without a command it trains, so `python -m dreamer_lite --env Acrobot-v1` is enough. Underscores and hyphens are the same in option names."""
+Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
+Preset = Literal[tuple(PRESETS)]
+FilePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]  # these say their default themselves
+Device = Annotated[str | None, arg(metavar="DEVICE", help_behavior_hint="")]
+Threads = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Until = Annotated[Literal["solved", "held", "steps"] | None, arg(metavar="{solved,held,steps}", help_behavior_hint="")]
+Env = Annotated[str | None, arg(metavar="NAME", help="environment to play in (default: the one it was trained on)", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Settings(Config):
+    """Settings of the method and of the run. The defaults shown are those of the preset; config.py says where each number is from."""
+
+    def __post_init__(self) -> None:
+        """Checked as a Config, all together, when they are read."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train DreamerV3 on a gymnasium environment. The word `train` may be left out.
+
+    It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475 for CartPole-v1).
+    """
+
+    preset: Preset = "cpu"  # settings to start from, changed by the options below
+    device: Device = None  # auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)
+    out: FilePath = None  # folder for the run (default: runs/ENV-PRESET-seedN, numbered on)
+    resume: FilePath = None  # go on with the run in this folder, as it was started; --steps, --episodes, --until, --device and --threads may be changed; --compile, --capture and --tensorboard are given anew
+    until: Until = None  # when to stop. solved; held: twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when --steps or --episodes are used up (default: solved)
+    threads: Threads = None  # CPU threads; 0 leaves the choice to PyTorch (default: 0)
+    compile: bool = False  # fuse the recurrent cells with torch.compile: a minute or so of waiting first, which a short run does not win back
+    capture: bool = False  # on a GPU: record a train step as one CUDA graph and replay it
+    tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
+    quiet: bool = False  # no progress bar
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def run(self) -> int:
+        config = Config(**self.settings.to_dict())
+        from .run import checkpoint, loop
+        from .run.device import keep_memory, use_device
+
+        if self.resume and self.out:
+            raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
+        saved = checkpoint.read(self.resume, config.env) if self.resume else None
+        how = {name: getattr(self, name) if getattr(self, name) is not None else (saved.rest if saved else {}).get(name, default)
+               for name, default in (("until", "solved"), ("device", "auto"), ("threads", 0))}
+        out = folder_of(self.resume) if self.resume else self.out or free_folder(Path("runs"), f"{config.env}-{self.preset}-seed{config.seed}")
+        keep_memory()
+        device = use_device(how["device"], how["threads"])
+        print(f"{config.env} on {device}, in {out} (Ctrl-C saves and stops)", flush=True)
+        card = loop.train(config, out, device, how["until"], saved or False, progress=not self.quiet, compile=self.compile,
+                          capture=self.capture, tensorboard=self.tensorboard)
+        return report(card, out)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Mean ± std of fresh episodes, with sampled and with greedy actions."""
+
+    run_: Run
+    episodes: int = 100  # episodes of each kind
+    seed: int = 0  # seed of the fresh episodes
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    env: Env = None
+
+    def run(self) -> int:
+        from .run.checkpoint import load
+        from .run.device import use_device
+        from .run.evaluate import evaluate
+
+        at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
+        agent = load(self.run_, use_device(self.device), self.env)
+        for name, greedy in (("sampled", False), ("greedy", True)):
+            scores = evaluate(agent, None, self.episodes, self.seed, greedy)
+            print(f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {self.episodes} fresh "
+                  f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})")
+        return 0
+
+
+@dataclass(frozen=True)
+class Dream:
+    """Draw an episode beside its dream: reality above, the dream below.
+
+    The agent looks for some steps, then the world model goes on alone with the same actions.
+    """
+
+    run_: Run
+    out: FilePath = None  # folder for dream.png and dream.gif (default: the run's folder)
+    steps: int = 60  # steps to dream
+    context: int = 10  # steps to look before the dream begins
+    seed: int = 0  # seed of the episode
+    env: Env = None
+
+    def run(self) -> int:
+        from .run.checkpoint import find, load
+        from .run.draw import draw_filmstrip, draw_gif
+        from .run.evaluate import open_loop
+        from .run.folder import writing
+
+        at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
+        agent = load(self.run_, env=self.env)
+        pair = open_loop(agent, None, self.steps, self.context, self.seed)
+        out = self.out or find(self.run_).parent
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            draw_filmstrip(pair, out / "dream.png")
+            draw_gif(pair, out / "dream.gif")
+        print(f"dreamed {len(pair.real) - 1} steps; look at {out / 'dream.png'} and {out / 'dream.gif'}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the dream player: one web page in which the agent's world model dreams beside a real CartPole.
+
+    It opens from a file, in any browser, without a network.
+    """
+
+    run_: Run
+    out: FilePath = None  # the page to write (default: player.html in the run's folder)
+
+    def run(self) -> int:
+        from .run.checkpoint import find, load
+        from .run.export import player_page
+        from .run.folder import writing
+
+        page = player_page(load(self.run_))
+        out = self.out or find(self.run_).parent / "player.html"
+        with writing(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(page, encoding="utf-8")
+        print(f"wrote {out}, {len(page) / 1e6:.1f} MB; open it in a browser")
+        return 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How fast is a train step on this machine, and what holds it up? Prints a table."""
+
+    shape: Literal[("common", "tiny", *PRESETS)] = "common"  # what to measure: one of two shapes that implementations are compared at, or a preset
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    threads: int = 1  # CPU threads
+    repeats: int = 7  # train steps to time
+    compile: bool = False  # compare with compiled cells too; to compile takes a minute or so
+    growth: FilePath = None  # instead of the table: draw, in this PNG, how the time grows with B, T, H and the network's size
+
+    def run(self) -> int:
+        from .run import bench
+        from .run.device import keep_memory, use_device
+
+        at_least(repeats=(self.repeats, 1))
+        keep_memory()
+        device = use_device(self.device, self.threads)
+        config = bench.SHAPES.get(self.shape) or Config.preset(self.shape)
+        if self.growth:
+            bench.draw_how_it_grows(self.shape, config, device, self.repeats, self.growth)
+        else:
+            bench.report(self.shape, config, device, self.repeats, self.compile)
+        return 0
+
+
+OTHERS = {"evaluate": Evaluate, "dream": Dream, "export": Export, "bench": Bench}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What has to be known before the other options are read: where the settings start from."""
+
+    preset: Preset = "cpu"
+    resume: Path | None = None
+    env: str | None = None
+
+    def settings(self) -> Settings:
+        if not self.resume:
+            return Settings(**PRESETS[self.preset])
+        from .run.checkpoint import read
+
+        if self.resume.is_file() and self.resume.name != "checkpoint.pt":
+            raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
+        return Settings(**read(self.resume, self.env).config.to_dict())
+
+
+whole_numbers = tyro.constructors.ConstructorRegistry()
+
+
+@whole_numbers.primitive_rule
+def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """1e5 is a whole number too, and 1_000."""
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(nargs=1, metavar="INT", instance_from_str=read_whole, is_instance=lambda x: type(x) is int,
+                                                      str_from_instance=lambda value: [str(value)])
+
+
+def read_whole(words: list[str]) -> int:
+    try:
+        return int(words[0])
+    except ValueError:
+        try:
+            value = float(words[0])
+        except ValueError:
+            value = float("nan")
+    if not value.is_integer():
+        raise ValueError(f"{words[0]!r} is not a whole number")
+    return int(value)
+
+
+def folder_of(run: Path) -> Path:
+    return run if run.is_dir() else run.parent
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """The folder of this name, or the first of name-2, name-3, … that does not exist."""
+    name = "".join("-" if letter in '/\\:*?"<>|' else letter for letter in name)  # Windows allows none of these
+    tries = [parent / name, *(parent / f"{name}-{i}" for i in range(2, 10_000))]
+    return next(path for path in tries if not path.exists())
+
+
+def at_least(**bounds: tuple[int, int]) -> None:
+    for name, (value, low) in bounds.items():
+        if value < low:
+            raise Refused(f"--{name} must be at least {low}, got {value}")
+
+
+def report(card: dict[str, Any], out: Path) -> int:
+    for note in card["notes"]:
+        print(f"note: {note}")
+    if not card["finished"]:
+        print(f"stopped after {card['env_steps']} environment steps and saved; go on with: python -m dreamer_lite --resume {out}")
+        return 130
+    if card["solved_at_env_steps"]:
+        print(f"solved after {card['solved_at_env_steps']} environment steps, {card['solved_at_seconds']} seconds")
+    elif card["threshold"] is not None:
+        print(f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes")
+    if card["held"]:
+        print("since then {evaluations} evaluations: {share_at_threshold:.0%} at the threshold, worst {worst:.0f}".format(**card["held"]))
+    for name, result in card["final_evaluation"].items():
+        print(f"{name} actions: {result['mean']:.1f} ± {result['std']:.1f} over {result['episodes']} fresh episodes")
+    print(f"look at {out / 'learning_curve.png'}, or at a dream: python -m dreamer_lite dream {out}")
+    return 0
+
+
+def parse(words: list[str]) -> Any:
+    """The command that the words name, with its options. Without a command they are options to train."""
+    how = {"prog": "dreamer_lite", "use_underscores": True, "registry": whole_numbers, "description": DESCRIPTION}
+    helps = {"-h", "--help"}
+    if not words or words[0].startswith("-") and words[0] not in helps:
+        words = ["train", *words]
+    train = Train()
+    if words[0] == "train":
+        start, _ = tyro.cli(Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how)
+        train = Train(preset=start.preset, settings=start.settings())
+        if start.resume and any(word.split("=")[0] == "--preset" for word in words):
+            raise Refused("--preset cannot be changed while resuming. For other settings start a new run")
+    commands = Union[(Annotated[Train, subcommand("train", default=train)], *(Annotated[kind, subcommand(name)] for name, kind in OTHERS.items()))]
+    if words[0] in helps:  # the commands, and below them the options to train
+        try:
+            tyro.cli(commands, args=["--help"], **how)
+        except SystemExit:
+            words = ["train", "--help"]
+    return tyro.cli(commands, args=words, **how)
+
+
+def main(words: list[str]) -> int:
+    """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for what was refused, 130 for Ctrl-C.
+
+    Any other error is a bug, ours or the environment's, and keeps its traceback.
+    """
+    if words == ["--version"]:
+        print(f"dreamer_lite {__version__}")
+        return 0
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"dreamer_lite: {message}", file=sys.stderr)
+            return parse(words).run()
+    except Refused as error:
+        print(f"dreamer_lite: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        if type(error).__name__ != "Diverged":
+            raise
+        print(f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "
+              "environment's numbers; the last good checkpoint is kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dreamer_lite: stopped", file=sys.stderr)
+        return 130

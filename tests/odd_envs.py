@@ -1,0 +1,83 @@
+"""Environments that go wrong, each in its own way, and some that are easy to count."""
+
+import time
+
+import gymnasium
+from gymnasium.spaces import Box, Discrete
+import numpy as np
+
+
+class Plain(gymnasium.Env):
+    """CartPole's spaces, and nothing happens; it pays 1 a step and never ends."""
+
+    observation_space = Box(-1, 1, (4,))
+    action_space = Discrete(2)
+
+    def __init__(self):
+        self.steps = self.episodes = 0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episodes += 1
+        self.left = self.length()
+        return self.look(), {}
+
+    def step(self, action):
+        self.steps += 1
+        self.left -= 1
+        return self.look(), 1.0, self.left == 0, False, {}
+
+    def length(self):
+        return -1
+
+    def look(self):
+        return np.zeros(4, np.float32)
+
+
+class Counting(Plain):
+    """Episodes of 2 or of 30 steps, as the seed has it."""
+
+    def length(self):
+        return int(self.np_random.choice([2, 30]))
+
+
+class Drifting(Plain):
+    """What it shows depends on the clock, not on its seed."""
+
+    def look(self):
+        return np.full(4, time.perf_counter() % 1, np.float32)
+
+
+class Broken(Plain):
+    """Its author made a mistake, which shows after some steps."""
+
+    def step(self, action):
+        if self.steps > 5:
+            np.zeros(3) + np.zeros(4)
+        return super().step(action)
+
+
+class Unmakeable(Plain):
+    def __init__(self):
+        len(5)
+
+
+class Unwritable(Plain):
+    def step(self, action):
+        raise OSError("the simulator's socket is closed")
+
+
+class Poisoned(gymnasium.Wrapper):
+    """All observations after the first are not a number."""
+
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        return np.full_like(obs, np.nan), *rest
+
+
+def register():
+    """Make them known to gymnasium, as Counting-v0 and so on."""
+    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable):
+        gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
+    gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
+    gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))

@@ -1,0 +1,115 @@
+"""The command line: what it understands, what it refuses and how it says so; a bug keeps its traceback."""
+
+from dataclasses import fields
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+from odd_envs import register
+import pytest
+
+from dreamer_lite.__main__ import main
+from dreamer_lite.command_line import OTHERS
+from dreamer_lite.config import Config
+from dreamer_lite.run.checkpoint import read
+
+ROOT = Path(__file__).parent.parent
+DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
+register()
+
+
+BAD = {
+    "--batchsize 3": "Perhaps you meant: --batch_size INT", "--batch_size x": "'x' is not a whole number", "--batch-size 0": "batch_size must be positive, got 0",
+    "--env Nope-v0": "'Nope-v0' cannot be made", "--env Blackjack-v1": "observation space Tuple", "--device foo": "auto, cpu, cuda or cuda:N",
+    "--device cuda:99": "CUDA devices here", "--deter 10 --blocks 4": "deter=10 and blocks=4", "--seq_len 200000": "replay_size of at least",
+    "--preset huge": "invalid choice 'huge'", "--resume /nowhere": "no checkpoint at", "evaluate /nowhere": "no checkpoint at",
+    "dream": "RUN a run's folder", "frobnicate": "Available subcommands: train, evaluate", "--steps -5": "steps must be positive, got -5",
+    "--world_lr nan": "must be a finite number", "--seed -1": "seed must be 0 or more, got -1", "--out /proc/nope": "/proc/nope",
+    "--threads -2": "threads must be 0 or more", "--deter 400000000000": "does not fit into the memory", "--imag_last 999": "imag_last=999",
+    "--resume README.md": "no checkpoint at", "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
+    "--seed 100000000000000000000": "seed must be", "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
+    "--episodes -1": "episodes must be 0 or more", "extra": "Available subcommands: train, evaluate", "--latent_dim": "Missing value for argument", "--capture --device cpu": "on a CPU there is nothing to record",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_is_one_clear_message_and_exit_code_2(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(words.split() + ([] if words.split()[0] in ("evaluate", "dream", "frobnicate", "extra") else ["--quiet"]))
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    plain = " ".join("".join(letter for letter in error if letter not in "│╭╮╰╯─").split())
+    assert code == 2 and BAD[words] in plain, error
+    # What is refused once all options are read is one line; what can't be read is shown in a box, with the option's own help.
+    assert error.startswith("dreamer_lite: ") and error.count("\n") == 1 or "For full helptext" in plain
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_whole_number_may_be_written_as_a_power_of_ten(tmp_path):
+    assert main([*DEBUG, "--steps", "1e2", "--replay_size", "1_000", "--out", str(tmp_path / "run")]) == 0
+    config = read(tmp_path / "run").config
+    assert (config.steps, config.replay_size) == (100, 1000)
+    with pytest.raises(SystemExit):
+        main([*DEBUG, "--steps", "1.5"])
+
+
+def test_options_may_be_written_with_hyphens(tmp_path):
+    words = ["--batch-size", "3", "--hidden-dim=8", "--out", str(tmp_path / "run")]
+    assert main([*DEBUG, "--steps", "80", *words]) == 0
+    config = read(tmp_path / "run").config
+    assert config.batch_size == 3 and config.hidden == 8
+
+
+def shown(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    return " ".join("".join(letter for letter in capsys.readouterr().out if letter not in "│╭╮╰╯─").split())
+
+
+def test_the_help_explains_every_setting_and_lists_every_command(capsys):
+    text = shown(["--help"], capsys)
+    for field in fields(Config):
+        assert f"--{field.name} " in text
+    assert text.count("(official") >= 40 and "--latent_dim INT, --groups INT" in text
+    for name, kind in {"train": None, **OTHERS}.items():
+        assert f"• {name} " in text
+        if kind:
+            assert kind.__doc__.split(".")[0].split(":")[0] in shown([name, "--help"], capsys)
+
+
+def test_the_help_shows_the_presets_own_defaults(capsys):
+    assert "steps per sequence (official 64 [batch_length]; the stored latents carry what came before) (default: 64)" in shown(
+        ["--preset", "size1m", "train", "--help"][:2] + ["--help"], capsys)
+
+
+@pytest.mark.parametrize("env, error", [("Broken-v0", "operands could not be broadcast"), ("Unmakeable-v0", "object of type 'int' has no len"),
+                                        ("Unwritable-v0", "the simulator's socket is closed")])
+def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
+    """It is no bad input: exit code 1, and Python's own account of where it happened."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import odd_envs; odd_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 1 and "Traceback" in result.stderr and "odd_envs.py" in result.stderr and error in result.stderr
+    assert "dreamer_lite: " not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for another process on Windows")
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.7, 1.2])
+def test_ctrl_c_while_modules_are_imported_prints_no_traceback(seconds, tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "dreamer_lite", *DEBUG, "--steps", "1e6", "--out", str(tmp_path / "run")], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert "Traceback" not in error
+    assert process.returncode in (130, -signal.SIGINT)  # the latter before Python itself was ready
+
+
+def test_the_console_command_is_the_same():
+    result = subprocess.run([Path(sys.executable).parent / "dreamer-lite", "--version"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and result.stdout.startswith("dreamer_lite ")

@@ -1,0 +1,100 @@
+"""The optimizer's flat vector, whatever is done to the agent between its steps; one train step that waits for nothing."""
+
+import copy
+
+import pytest
+from tape import Tape
+import torch
+
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config
+from dreamer_lite.learner import Learner
+from dreamer_lite.run.bench import make_batch
+from dreamer_lite.spaces import Spaces
+
+CONFIG = Config.preset("debug", warmup=0, average=0.5)
+
+
+def new(discrete=True):
+    torch.manual_seed(0)
+    return Learner(Dreamer(CONFIG, Spaces(4, 2, discrete)))
+
+
+def take(learner, steps=3):
+    """Some train steps, always the same ones. Returns all parameters after them."""
+    torch.manual_seed(1)
+    batch = make_batch(CONFIG, "cpu")
+    for _ in range(steps):
+        learner.train_step(batch, learner.agent.initial(CONFIG.batch_size).state)
+    return [p.detach().clone() for p in learner.agent.parameters()]
+
+
+def deep_copy(learner):
+    return copy.deepcopy(learner)
+
+
+def copy_the_agent(learner):
+    return Learner(copy.deepcopy(learner.agent))
+
+
+def zero_grad(learner):
+    learner.agent.zero_grad()
+
+
+def assign(learner):
+    learner.agent.load_state_dict(copy.deepcopy(learner.agent.state_dict()), assign=True)
+
+
+def there_and_back(learner):
+    learner.agent.double().float()
+
+
+@pytest.mark.parametrize("change", [deep_copy, copy_the_agent, zero_grad, assign, there_and_back])
+def test_training_goes_on_whatever_is_done_to_the_agent(change):
+    """Each of these takes parameters or gradients out of the flat vectors, without a word."""
+    expected, learner = take(new()), new()
+    learner = change(learner) or learner
+    assert all(map(torch.equal, take(learner), expected))
+
+
+@pytest.mark.parametrize("change", [deep_copy, zero_grad, assign])
+def test_also_in_the_middle_of_training(change):
+    def twice(learner, change):
+        take(learner)
+        return take(change(learner) or learner)
+
+    assert all(map(torch.equal, twice(new(), change), twice(new(), lambda learner: None)))
+
+
+def test_gradients_that_are_thrown_away_and_made_anew_count():
+    learner = new()
+    batch, before = make_batch(CONFIG, "cpu"), learner.optimizer.weights.clone()
+    learner.optimizer.zero_grad()
+    learner.agent.zero_grad()  # PyTorch's own: gradients become None, and backward makes new ones elsewhere
+    losses, _, _ = learner.agent.loss(batch, learner.agent.initial(CONFIG.batch_size).state)
+    sum(loss.mean() for loss in losses.values()).backward()
+    learner.optimizer.step()
+    assert (learner.optimizer.weights != before).float().mean() > 0.5
+
+
+def test_an_agent_of_another_type_is_refused():
+    learner = new()
+    learner.agent.double()
+    with pytest.raises(ValueError, match="is now torch.float64.*Make a new optimizer"):
+        take(learner)
+
+
+def test_an_assigned_state_is_what_is_evaluated_and_saved():
+    learner, other = new(), new()
+    take(other)
+    learner.agent.load_state_dict(copy.deepcopy(other.agent.state_dict()), assign=True)
+    assert torch.equal(learner.state_dict()["weights"], other.optimizer.weights)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_a_train_step_never_waits_for_a_value(discrete):
+    learner, batch = new(discrete), make_batch(CONFIG, "cpu")
+    with Tape():
+        _, means = learner.train_step(batch, learner.agent.initial(CONFIG.batch_size).state)
+        with pytest.raises(AssertionError, match="waits"):
+            means["critic"].item()
