@@ -40,10 +40,14 @@ EPISODE = 3  # the seed of the episode that is drawn
 def record(seed: int) -> None:
     keep_memory()
     folder = WORK / f"seed{seed}"
-    card = train(Config.preset("cpu", seed=seed), folder, use_device("cpu", threads=1), until="held", progress=sys.stderr.isatty())
+    card = train(
+        Config.preset("cpu", seed=seed), folder, use_device("cpu", threads=1), until="held", progress=sys.stderr.isatty()
+    )
     shutil.copy(folder / "metrics.csv", ASSETS / "runs" / f"seed{seed}.csv")
     shutil.copy(folder / "card.json", ASSETS / "runs" / f"seed{seed}.json")
-    print(f"seed {seed}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
+    print(
+        f"seed {seed}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True
+    )
 
 
 def make_agent() -> None:
@@ -82,14 +86,18 @@ def summary(cards: list[dict]) -> str:
     held = [card["held"] for card in cards if card["held"]]
     evaluations = sum(h["evaluations"] for h in held)
     share = sum(h["share_at_threshold"] * h["evaluations"] for h in held) / max(evaluations, 1)
-    return (f"{len(cards)} seeds; solved after {np.median(solved):g} environment steps (median), {max(solved):g} (worst); "
-            f"{np.median(seconds):g} s (median), {max(seconds):g} s (worst); then {evaluations} evaluations of 20 episodes: "
-            f"{share:.0%} at the threshold, worst {min((h['worst'] for h in held), default=np.nan):.0f}")
+    return (
+        f"{len(cards)} seeds; solved after {np.median(solved):g} environment steps (median), {max(solved):g} (worst); "
+        f"{np.median(seconds):g} s (median), {max(seconds):g} s (worst); then {evaluations} evaluations of 20 episodes: "
+        f"{share:.0%} at the threshold, worst {min((h['worst'] for h in held), default=np.nan):.0f}"
+    )
 
 
 def draw() -> None:
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
-    runs = [[{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files]
+    runs = [
+        [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files
+    ]
     draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
     agent = load(ASSETS / "cartpole.pt")
     pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
@@ -129,9 +137,18 @@ def draw_widgets() -> None:
     from dreamer_lite.course.n09_actor import actor_lab
 
     (ASSETS / "widgets").mkdir(exist_ok=True)
-    for make in (alignment.alignment_xray, scale_fit.scale_explorer, two_hot_mover.two_hot_mover,
-                 two_hot_mover.peaks_explorer, dice.dice_explorer, surprise.surprise_meter, surprise.causality_explorer,
-                 fan.dream_fan, returns.return_mixer, actor_lab.scale_toy):
+    for make in (
+        alignment.alignment_xray,
+        scale_fit.scale_explorer,
+        two_hot_mover.two_hot_mover,
+        two_hot_mover.peaks_explorer,
+        dice.dice_explorer,
+        surprise.surprise_meter,
+        surprise.causality_explorer,
+        fan.dream_fan,
+        returns.return_mixer,
+        actor_lab.scale_toy,
+    ):
         (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
     flow = gradient_flow.gradient_flow()
     flow.controls["show"].value = "the gradients"
@@ -155,13 +172,23 @@ def run_notebooks(names: list[str]) -> None:
     os.environ["DREAMER_HOME"] = fresh.name
     for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9A]*.ipynb")):
         book = nbformat.read(path, 4)
-        NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}, record_timing=False,
-                       store_widget_state=False, timeout=1800).execute()
+        NotebookClient(
+            book,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            record_timing=False,
+            store_widget_state=False,
+            timeout=1800,
+        ).execute()
         for cell in book.cells:
             if cell.cell_type == "code":
-                cell.outputs = [out for out in cell.outputs if "application/vnd.jupyter.widget-view+json" not in out.get("data", {})]
-        book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                         "language_info": {"name": "python"}}
+                cell.outputs = [
+                    out for out in cell.outputs if "application/vnd.jupyter.widget-view+json" not in out.get("data", {})
+                ]
+        book.metadata = {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
         nbformat.write(book, path)
         print(path.name, f"{path.stat().st_size / 1000:.0f} kB")
 

@@ -1,10 +1,10 @@
 """Dreamer Lite: DreamerV3 in PyTorch, small enough to read in one evening.
 
-    from dreamer_lite import Config, evaluate, load, train
+from dreamer_lite import Config, evaluate, load, train
 
-    card = train(Config.preset("cpu", seed=1), "runs/mine")   # learn CartPole
-    agent = load("runs/mine")
-    print(evaluate(agent, episodes=20).mean())
+card = train(Config.preset("cpu", seed=1), "runs/mine")   # learn CartPole
+agent = load("runs/mine")
+print(evaluate(agent, episodes=20).mean())
 """
 
 from importlib import import_module
@@ -13,9 +13,23 @@ from typing import Any
 __version__ = "0.2.0"
 
 # What the package offers, by the module it is from. Each is imported when it is first used: PyTorch takes seconds to import.
-FACE = {"Config": "config", "PRESETS": "config", "Refused": "config", "Dreamer": "agent", "Learner": "learner", "Replay": "replay",
-        "Experience": "replay", "Spaces": "spaces", "make_envs": "envs", "train": "run.loop", "Diverged": "run.loop", "evaluate": "run.evaluate",
-        "open_loop": "run.evaluate", "save": "run.checkpoint", "load": "run.checkpoint"}
+FACE = {
+    "Config": "config",
+    "PRESETS": "config",
+    "Refused": "config",
+    "Dreamer": "agent",
+    "Learner": "learner",
+    "Replay": "replay",
+    "Experience": "replay",
+    "Spaces": "spaces",
+    "make_envs": "envs",
+    "train": "run.loop",
+    "Diverged": "run.loop",
+    "evaluate": "run.evaluate",
+    "open_loop": "run.evaluate",
+    "save": "run.checkpoint",
+    "load": "run.checkpoint",
+}
 __all__ = list(FACE)
 
 

@@ -59,8 +59,17 @@ class Actor(nn.Module):
     a standard deviation between min_std and max_std.
     """
 
-    def __init__(self, *, feature_size: int, action_size: int, hidden: int, layers: int = 3, discrete: bool = True, min_std: float = 0.1,
-                 max_std: float = 1.0):
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        action_size: int,
+        hidden: int,
+        layers: int = 3,
+        discrete: bool = True,
+        min_std: float = 0.1,
+        max_std: float = 1.0,
+    ):
         super().__init__()
         self.distribution = Categorical if discrete else partial(BoundedNormal, low=min_std, high=max_std)
         self.net = MLP(inputs=feature_size, hidden=hidden, layers=layers)
@@ -91,8 +100,7 @@ class ReturnScale(nn.Module):
         return (self.range[1] - self.range[0]).clamp(min=self.limit)
 
 
-def actor_loss(log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor,
-               entropy_scale: float = 3e-4) -> Tensor:
+def actor_loss(log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, entropy_scale: float = 3e-4) -> Tensor:
     """REINFORCE with an entropy bonus: - weight (sg(advantage) log π(a) + η entropy), all (N, H) → (N, H).
 
     Paper: Eq. 6. Official: `dreamerv3/agent.py: imag_loss`. advantages: (return - value) / scale.

@@ -26,13 +26,37 @@ class Carry(NamedTuple):
 def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
     """A fresh world model of the sizes in `config`, for what there is to see and to do."""
     c = config
-    encoder, decoder = make_codec(obs_size=spaces.obs_size, feature_size=c.deter + c.groups * c.classes, hidden=c.hidden,
-                                  encoder_layers=c.encoder_layers, decoder_layers=c.decoder_layers)
-    rssm = RSSM(token_size=encoder.token_size, action_size=spaces.action_size, deter=c.deter, hidden=c.rssm_hidden or c.hidden, groups=c.groups,
-                classes=c.classes, blocks=c.blocks, mix=c.unimix, core_layers=c.core_layers, prior_layers=c.prior_layers,
-                posterior_layers=c.posterior_layers)
-    return WorldModel(encoder, decoder, rssm, hidden=c.hidden, layers=c.reward_layers, bins=c.bins, bin_limit=c.bin_limit, free_nats=c.free_nats,
-                      discount_horizon=c.discount_horizon)
+    encoder, decoder = make_codec(
+        obs_size=spaces.obs_size,
+        feature_size=c.deter + c.groups * c.classes,
+        hidden=c.hidden,
+        encoder_layers=c.encoder_layers,
+        decoder_layers=c.decoder_layers,
+    )
+    rssm = RSSM(
+        token_size=encoder.token_size,
+        action_size=spaces.action_size,
+        deter=c.deter,
+        hidden=c.rssm_hidden or c.hidden,
+        groups=c.groups,
+        classes=c.classes,
+        blocks=c.blocks,
+        mix=c.unimix,
+        core_layers=c.core_layers,
+        prior_layers=c.prior_layers,
+        posterior_layers=c.posterior_layers,
+    )
+    return WorldModel(
+        encoder,
+        decoder,
+        rssm,
+        hidden=c.hidden,
+        layers=c.reward_layers,
+        bins=c.bins,
+        bin_limit=c.bin_limit,
+        free_nats=c.free_nats,
+        discount_horizon=c.discount_horizon,
+    )
 
 
 class Dreamer(nn.Module):
@@ -43,9 +67,23 @@ class Dreamer(nn.Module):
         c, self.config, self.spaces = config, config, spaces
         self.world_model = make_world_model(c, spaces)
         feature_size = self.world_model.feature_size
-        self.actor = Actor(feature_size=feature_size, action_size=spaces.action_size, hidden=c.hidden, layers=c.head_layers,
-                           discrete=spaces.discrete, min_std=c.min_std, max_std=c.max_std)
-        self.critic = Critic(feature_size=feature_size, hidden=c.hidden, layers=c.head_layers, bins=c.bins, bin_limit=c.bin_limit, slow_rate=c.slow_rate)
+        self.actor = Actor(
+            feature_size=feature_size,
+            action_size=spaces.action_size,
+            hidden=c.hidden,
+            layers=c.head_layers,
+            discrete=spaces.discrete,
+            min_std=c.min_std,
+            max_std=c.max_std,
+        )
+        self.critic = Critic(
+            feature_size=feature_size,
+            hidden=c.hidden,
+            layers=c.head_layers,
+            bins=c.bins,
+            bin_limit=c.bin_limit,
+            slow_rate=c.slow_rate,
+        )
         self.return_scale = ReturnScale(c.return_rate, c.return_limit, c.return_low, c.return_high)
         self.to(device)
 
@@ -96,10 +134,24 @@ class Dreamer(nn.Module):
 
         replayed = states.feature[:, recent]  # (B, T, F), T here and below of the recent steps only
         losses["replay_critic"] = replay_critic_loss(  # (B, T-1)
-            self.critic(replayed), self.critic.slow_value(replayed), self.critic.bins,
-            batch.reward[:, recent], batch.is_last[:, recent], batch.is_terminal[:, recent],
-            bootstrap=returns[:, 0].view(replayed.shape[:2]), discount_horizon=c.discount_horizon, lam=c.lam)
-        metrics.update(value=values, imagined_return=returns, return_scale=scale, advantage=advantages,
-                       weight=weights, policy_entropy=entropies, imagined_reward=dream.rewards,
-                       imagined_continue=dream.continues)
+            self.critic(replayed),
+            self.critic.slow_value(replayed),
+            self.critic.bins,
+            batch.reward[:, recent],
+            batch.is_last[:, recent],
+            batch.is_terminal[:, recent],
+            bootstrap=returns[:, 0].view(replayed.shape[:2]),
+            discount_horizon=c.discount_horizon,
+            lam=c.lam,
+        )
+        metrics.update(
+            value=values,
+            imagined_return=returns,
+            return_scale=scale,
+            advantage=advantages,
+            weight=weights,
+            policy_entropy=entropies,
+            imagined_reward=dream.rewards,
+            imagined_continue=dream.continues,
+        )
         return losses, states, metrics

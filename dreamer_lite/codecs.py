@@ -36,7 +36,11 @@ class VectorDecoder(nn.Sequential):
         return symexp(prediction)
 
 
-def make_codec(*, obs_size: int, feature_size: int, hidden: int, encoder_layers: int, decoder_layers: int) -> tuple[VectorEncoder, VectorDecoder]:
+def make_codec(
+    *, obs_size: int, feature_size: int, hidden: int, encoder_layers: int, decoder_layers: int
+) -> tuple[VectorEncoder, VectorDecoder]:
     """The encoder and decoder for a kind of observation. There is one kind so far; a new one is chosen here."""
-    return (VectorEncoder(obs_size=obs_size, hidden=hidden, layers=encoder_layers),
-            VectorDecoder(feature_size=feature_size, obs_size=obs_size, hidden=hidden, layers=decoder_layers))
+    return (
+        VectorEncoder(obs_size=obs_size, hidden=hidden, layers=encoder_layers),
+        VectorDecoder(feature_size=feature_size, obs_size=obs_size, hidden=hidden, layers=decoder_layers),
+    )

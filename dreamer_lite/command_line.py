@@ -25,7 +25,9 @@ FilePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]  #
 Device = Annotated[str | None, arg(metavar="DEVICE", help_behavior_hint="")]
 Threads = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Until = Annotated[Literal["solved", "held", "steps"] | None, arg(metavar="{solved,held,steps}", help_behavior_hint="")]
-Env = Annotated[str | None, arg(metavar="NAME", help="environment to play in (default: the one it was trained on)", help_behavior_hint="")]
+Env = Annotated[
+    str | None, arg(metavar="NAME", help="environment to play in (default: the one it was trained on)", help_behavior_hint="")
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Train:
     resume: FilePath = None  # go on with the run in this folder, as it was started; --steps, --episodes, --until, --device and --threads may be changed; --compile, --capture and --tensorboard are given anew
     until: Until = None  # when to stop. solved; held: twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when --steps or --episodes are used up (default: solved)
     threads: Threads = None  # CPU threads; 0 leaves the choice to PyTorch (default: 0)
-    compile: bool = False  # fuse the recurrent cells with torch.compile: a minute or so of waiting first, which a short run does not win back
+    compile: bool = (
+        False  # fuse the recurrent cells with torch.compile: a minute or so of waiting first, which a short run does not win back
+    )
     capture: bool = False  # on a GPU: record a train step as one CUDA graph and replay it
     tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
     quiet: bool = False  # no progress bar
@@ -63,14 +67,29 @@ class Train:
         if self.resume and self.out:
             raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
         saved = checkpoint.read(self.resume, config.env) if self.resume else None
-        how = {name: getattr(self, name) if getattr(self, name) is not None else (saved.rest if saved else {}).get(name, default)
-               for name, default in (("until", "solved"), ("device", "auto"), ("threads", 0))}
-        out = folder_of(self.resume) if self.resume else self.out or free_folder(Path("runs"), f"{config.env}-{self.preset}-seed{config.seed}")
+        how = {
+            name: getattr(self, name) if getattr(self, name) is not None else (saved.rest if saved else {}).get(name, default)
+            for name, default in (("until", "solved"), ("device", "auto"), ("threads", 0))
+        }
+        out = (
+            folder_of(self.resume)
+            if self.resume
+            else self.out or free_folder(Path("runs"), f"{config.env}-{self.preset}-seed{config.seed}")
+        )
         keep_memory()
         device = use_device(how["device"], how["threads"])
         print(f"{config.env} on {device}, in {out} (Ctrl-C saves and stops)", flush=True)
-        card = loop.train(config, out, device, how["until"], saved or False, progress=not self.quiet, compile=self.compile,
-                          capture=self.capture, tensorboard=self.tensorboard)
+        card = loop.train(
+            config,
+            out,
+            device,
+            how["until"],
+            saved or False,
+            progress=not self.quiet,
+            compile=self.compile,
+            capture=self.capture,
+            tensorboard=self.tensorboard,
+        )
         return report(card, out)
 
 
@@ -93,8 +112,10 @@ class Evaluate:
         agent = load(self.run_, use_device(self.device), self.env)
         for name, greedy in (("sampled", False), ("greedy", True)):
             scores = evaluate(agent, None, self.episodes, self.seed, greedy)
-            print(f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {self.episodes} fresh "
-                  f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})")
+            print(
+                f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {self.episodes} fresh "
+                f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})"
+            )
         return 0
 
 
@@ -158,7 +179,9 @@ class Export:
 class Bench:
     """How fast is a train step on this machine, and what holds it up? Prints a table."""
 
-    shape: Literal[("common", "tiny", *PRESETS)] = "common"  # what to measure: one of two shapes that implementations are compared at, or a preset
+    shape: Literal[("common", "tiny", *PRESETS)] = (
+        "common"  # what to measure: one of two shapes that implementations are compared at, or a preset
+    )
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     threads: int = 1  # CPU threads
     repeats: int = 7  # train steps to time
@@ -209,8 +232,13 @@ def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     """1e5 is a whole number too, and 1_000."""
     if info.type is not int:
         return None
-    return tyro.constructors.PrimitiveConstructorSpec(nargs=1, metavar="INT", instance_from_str=read_whole, is_instance=lambda x: type(x) is int,
-                                                      str_from_instance=lambda value: [str(value)])
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=read_whole,
+        is_instance=lambda x: type(x) is int,
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def read_whole(words: list[str]) -> int:
@@ -254,7 +282,11 @@ def report(card: dict[str, Any], out: Path) -> int:
     elif card["threshold"] is not None:
         print(f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes")
     if card["held"]:
-        print("since then {evaluations} evaluations: {share_at_threshold:.0%} at the threshold, worst {worst:.0f}".format(**card["held"]))
+        print(
+            "since then {evaluations} evaluations: {share_at_threshold:.0%} at the threshold, worst {worst:.0f}".format(
+                **card["held"]
+            )
+        )
     for name, result in card["final_evaluation"].items():
         print(f"{name} actions: {result['mean']:.1f} ± {result['std']:.1f} over {result['episodes']} fresh episodes")
     print(f"look at {out / 'learning_curve.png'}, or at a dream: python -m dreamer_lite dream {out}")
@@ -273,7 +305,12 @@ def parse(words: list[str]) -> Any:
         train = Train(preset=start.preset, settings=start.settings())
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):
             raise Refused("--preset cannot be changed while resuming. For other settings start a new run")
-    commands = Union[(Annotated[Train, subcommand("train", default=train)], *(Annotated[kind, subcommand(name)] for name, kind in OTHERS.items()))]
+    commands = Union[
+        (
+            Annotated[Train, subcommand("train", default=train)],
+            *(Annotated[kind, subcommand(name)] for name, kind in OTHERS.items()),
+        )
+    ]
     if words[0] in helps:  # the commands, and below them the options to train
         try:
             tyro.cli(commands, args=["--help"], **how)
@@ -300,8 +337,11 @@ def main(words: list[str]) -> int:
     except FloatingPointError as error:
         if type(error).__name__ != "Diverged":
             raise
-        print(f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "
-              "environment's numbers; the last good checkpoint is kept", file=sys.stderr)
+        print(
+            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "
+            "environment's numbers; the last good checkpoint is kept",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("dreamer_lite: stopped", file=sys.stderr)

@@ -11,6 +11,13 @@ class Refused(ValueError):
     """Something that a user gave and that can't work. The message is one line: what was given, what is accepted, what to do."""
 
 
+# Settings that have a second name on the command line.
+Groups = Annotated[int, arg(aliases=["--latent_dim"])]
+Hidden = Annotated[int, arg(aliases=["--hidden_dim"])]
+RSSMHidden = Annotated[int, arg(aliases=["--rssm_dim"])]
+Reconstruction = Annotated[float, arg(aliases=["--reconstruction"])]
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of a run. The defaults are the `cpu` preset; `Config.preset` gives the others.
@@ -25,12 +32,12 @@ class Config:
     episodes: int = 0  # most episodes to finish; 0: no bound
 
     # Sizes
-    groups: Annotated[int, arg(aliases=["--latent_dim"])] = 8  # S, groups of discrete latents (official 32 [stoch]; 8 are enough for 4 numbers)
+    groups: Groups = 8  # S, groups of discrete latents (official 32 [stoch]; 8 are enough for 4 numbers)
     classes: int = 8  # K, classes per group (official size1m: 4)
     deter: int = 64  # D, size of the recurrent state (official size1m: 512)
     blocks: int = 4  # blocks of the recurrent layer; must divide --deter (official 8)
-    hidden: Annotated[int, arg(aliases=["--hidden_dim"])] = 64  # width of the hidden layers (official size1m: 64 [units])
-    rssm_hidden: Annotated[int, arg(aliases=["--rssm_dim"])] = 32  # width of the hidden layers inside the RSSM; 0: as --hidden (official: as [units])
+    hidden: Hidden = 64  # width of the hidden layers (official size1m: 64 [units])
+    rssm_hidden: RSSMHidden = 32  # width of the hidden layers inside the RSSM; 0: as --hidden (official: as [units])
     encoder_layers: int = 3  # layers of the encoder (official 3)
     decoder_layers: int = 3  # layers of the decoder (official 3)
     head_layers: int = 3  # layers of actor and critic (official 3)
@@ -44,7 +51,7 @@ class Config:
     # World model
     unimix: float = 0.01  # share of the uniform distribution in each latent's probabilities (official 0.01)
     free_nats: float = 1  # nats of KL that cost nothing (official 1)
-    scale_reconstruction: Annotated[float, arg(aliases=["--reconstruction"])] = 100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little)
+    scale_reconstruction: Reconstruction = 100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little)
     scale_reward: float = 1  # weight of the reward loss (official 1 [rew])
     scale_continue: float = 1  # weight of the continue loss (official 1 [con])
     scale_dyn: float = 1  # weight of the KL that teaches the prior (official 1)
@@ -100,13 +107,17 @@ class Config:
         if self.deter % self.blocks:
             raise Refused(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
         if self.min_std > self.max_std or self.return_low >= self.return_high:
-            raise Refused(f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and {self.max_std}, "
-                          f"{self.return_low} and {self.return_high}")
+            raise Refused(
+                f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and {self.max_std}, "
+                f"{self.return_low} and {self.return_high}"
+            )
         if self.imag_last == 1 or self.imag_last > self.seq_len:
             raise Refused(f"imag_last must be 0 or from 2 to seq_len, got imag_last={self.imag_last}, seq_len={self.seq_len}")
         if self.seq_len + 1 > self.replay_size // self.envs:
-            raise Refused(f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
-                          f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}")
+            raise Refused(
+                f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
+                f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
+            )
 
     @staticmethod
     def preset(name: str, **changes: Any) -> "Config":
@@ -124,12 +135,38 @@ class Config:
         return asdict(self)
 
 
-ZERO_IS_FINE = {"seed", "episodes", "rssm_hidden", "unimix", "free_nats", "imag_last", "lam", "entropy", "return_low", "warmup", "beta1", "beta2",
-                "average", "learn_start", "eval_every"}  # and the weights of losses
+ZERO_IS_FINE = {
+    "seed",
+    "episodes",
+    "rssm_hidden",
+    "unimix",
+    "free_nats",
+    "imag_last",
+    "lam",
+    "entropy",
+    "return_low",
+    "warmup",
+    "beta1",
+    "beta2",
+    "average",
+    "learn_start",
+    "eval_every",
+}  # and the weights of losses
 BETWEEN = {  # lowest and highest
-    "seq_len": (2, math.inf), "bins": (2, math.inf), "unimix": (0, 0.99), "lam": (0, 1), "slow_rate": (0, 1), "return_rate": (0, 1),
-    "return_low": (0, 1), "return_high": (0, 1), "beta1": (0, 0.999999), "beta2": (0, 0.999999), "average": (0, 0.999999), "bin_limit": (0, 80),
-    "discount_horizon": (1.001, math.inf)}
+    "seq_len": (2, math.inf),
+    "bins": (2, math.inf),
+    "unimix": (0, 0.99),
+    "lam": (0, 1),
+    "slow_rate": (0, 1),
+    "return_rate": (0, 1),
+    "return_low": (0, 1),
+    "return_high": (0, 1),
+    "beta1": (0, 0.999999),
+    "beta2": (0, 0.999999),
+    "average": (0, 0.999999),
+    "bin_limit": (0, 80),
+    "discount_horizon": (1.001, math.inf),
+}
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -137,7 +174,12 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         raise Refused(f"{name} must be text, got {value!r}")
     if kind is bool and type(value) is not bool:
         raise Refused(f"{name} must be true or false, got {value!r}")
-    if kind is int and type(value) is not int or kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if (
+        kind is int
+        and type(value) is not int
+        or kind is float
+        and (isinstance(value, bool) or not isinstance(value, (int, float)))
+    ):
         raise Refused(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
 
 
@@ -167,8 +209,23 @@ def official(deter: int, hidden: int, classes: int) -> dict[str, Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {},
     # The size of the repository this project grew from: 32 groups, width 512, large batches.
-    "gpu": dict(deter=512, hidden=512, rssm_hidden=0, groups=32, classes=32, blocks=8, batch_size=64, seq_len=32,
-                imag_last=0, train_ratio=1024, warmup=100, world_lr=3e-4, actor_lr=3e-4, critic_lr=3e-4, envs=8),
+    "gpu": dict(
+        deter=512,
+        hidden=512,
+        rssm_hidden=0,
+        groups=32,
+        classes=32,
+        blocks=8,
+        batch_size=64,
+        seq_len=32,
+        imag_last=0,
+        train_ratio=1024,
+        warmup=100,
+        world_lr=3e-4,
+        actor_lr=3e-4,
+        critic_lr=3e-4,
+        envs=8,
+    ),
     "size1m": official(512, 64, 4),
     "size12m": official(2048, 256, 16),
     "size25m": official(3072, 384, 24),
@@ -176,7 +233,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "size100m": official(6144, 768, 48),
     "size200m": official(8192, 1024, 64),
     # Runs through every line in seconds; learns nothing.
-    "debug": dict(deter=8, blocks=2, hidden=8, rssm_hidden=4, groups=2, classes=4, encoder_layers=1, decoder_layers=1, head_layers=1,
-                  batch_size=2, seq_len=8, horizon=3, imag_last=4, train_ratio=1, learn_start=64, steps=400, envs=2,
-                  log_every=200, eval_every=200, eval_episodes=2, replay_size=1000, save_every=100),
+    "debug": dict(
+        deter=8,
+        blocks=2,
+        hidden=8,
+        rssm_hidden=4,
+        groups=2,
+        classes=4,
+        encoder_layers=1,
+        decoder_layers=1,
+        head_layers=1,
+        batch_size=2,
+        seq_len=8,
+        horizon=3,
+        imag_last=4,
+        train_ratio=1,
+        learn_start=64,
+        steps=400,
+        envs=2,
+        log_every=200,
+        eval_every=200,
+        eval_episodes=2,
+        replay_size=1000,
+        save_every=100,
+    ),
 }

@@ -9,8 +9,7 @@ from .nets import MLP, Linear
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
-def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor,
-                  lam: float | Tensor = 0.95) -> Tensor:
+def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor, lam: float | Tensor = 0.95) -> Tensor:
     """Returns that mix bootstraps of all lengths, computed backwards.
 
         R_t = r_{t+1} + c_{t+1} ((1 - λ) v_{t+1} + λ R_{t+1}),   R_H = bootstrap
@@ -34,7 +33,16 @@ class Critic(nn.Module):
     Official: `dreamerv3/agent.py: Agent` (val, slowval), `embodied/jax/utils.py: SlowModel`.
     """
 
-    def __init__(self, *, feature_size: int, hidden: int, layers: int = 3, bins: int = 255, bin_limit: float = 20.0, slow_rate: float = 0.02):
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        hidden: int,
+        layers: int = 3,
+        bins: int = 255,
+        bin_limit: float = 20.0,
+        slow_rate: float = 0.02,
+    ):
         super().__init__()
         self.slow_rate = slow_rate
         self.net = nn.Sequential(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0))
@@ -71,8 +79,17 @@ def critic_loss(logits: Tensor, returns: Tensor, slow_values: Tensor, bins: Tens
     return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, slow_values, bins))
 
 
-def replay_critic_loss(logits: Tensor, slow_values: Tensor, bins: Tensor, rewards: Tensor, is_last: Tensor,
-                       is_terminal: Tensor, bootstrap: Tensor, discount_horizon: float = 333, lam: float = 0.95) -> Tensor:
+def replay_critic_loss(
+    logits: Tensor,
+    slow_values: Tensor,
+    bins: Tensor,
+    rewards: Tensor,
+    is_last: Tensor,
+    is_terminal: Tensor,
+    bootstrap: Tensor,
+    discount_horizon: float = 333,
+    lam: float = 0.95,
+) -> Tensor:
     """The critic's loss on real experience, (B, T, …) → (B, T-1). Its gradient trains the world model too.
 
     rewards, is_last, is_terminal: (B, T) recorded; bootstrap: (B, T), the imagined λ-return from each replayed step.

@@ -41,7 +41,9 @@ class Envs:
     def step(self, actions: np.ndarray, which: Sequence[int] | None = None) -> Experience:
         """Take one action (E, A) in each environment, or in `which` of them; arrays (E, …) come out."""
         which = range(len(self)) if which is None else which
-        parts = [self.reset_one(i) if self.done[i] else self.step_one(i, action) for i, action in zip(which, actions, strict=True)]
+        parts = [
+            self.reset_one(i) if self.done[i] else self.step_one(i, action) for i, action in zip(which, actions, strict=True)
+        ]
         return Experience(*(np.stack(part) for part in zip(*parts)))
 
     def reset_one(self, i: int) -> Experience:
@@ -85,7 +87,11 @@ class Envs:
             if history is None:
                 why = f"its episode had more than {REMEMBERED:,} steps"
             else:
-                why = None if self.play_again(i, history, obs) else "played again, its episode came out otherwise (is it random beyond its seed?)"
+                why = (
+                    None
+                    if self.play_again(i, history, obs)
+                    else "played again, its episode came out otherwise (is it random beyond its seed?)"
+                )
             self.done[i] = why is not None
             lost += [f"environment {i} could not be restored: {why}; it begins a new episode"] * self.done[i]
         return lost

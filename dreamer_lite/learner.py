@@ -17,8 +17,14 @@ class Learner:
 
     def __init__(self, agent: Dreamer):
         c, self.agent = agent.config, agent
-        self.optimizer = LaProp([(agent.world_model, c.world_lr), (agent.actor, c.actor_lr), (agent.critic.net, c.critic_lr)],
-                                c.warmup, c.clip, c.clip_floor, (c.beta1, c.beta2), c.epsilon)
+        self.optimizer = LaProp(
+            [(agent.world_model, c.world_lr), (agent.actor, c.actor_lr), (agent.critic.net, c.critic_lr)],
+            c.warmup,
+            c.clip,
+            c.clip_floor,
+            (c.beta1, c.beta2),
+            c.epsilon,
+        )
         self.average = self.optimizer.weights.clone() if c.average else None
         self.loss_scales = c.loss_scales
 

@@ -22,8 +22,15 @@ class LaProp:
     weights by one normal step at most.
     """
 
-    def __init__(self, groups: list[tuple[nn.Module | Iterable[nn.Parameter], float]], warmup: int = 1000, clip: float = 0.3,
-                 min_norm: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-20):
+    def __init__(
+        self,
+        groups: list[tuple[nn.Module | Iterable[nn.Parameter], float]],
+        warmup: int = 1000,
+        clip: float = 0.3,
+        min_norm: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-20,
+    ):
         self.warmup, self.clip, self.min_norm, self.betas, self.eps = warmup, clip, min_norm, betas, eps
         self.owners = [owner if isinstance(owner, nn.Module) else list(owner) for owner, _ in groups]
         params = self.params()
@@ -47,8 +54,10 @@ class LaProp:
         """Make every parameter and gradient a view of the flat vectors, if it is none (any more), with the values it has."""
         for p, weight, gradient in zip(self.params(), self.weight_views, self.gradient_views, strict=True):
             if (p.shape, p.device, p.dtype) != (weight.shape, weight.device, weight.dtype):
-                raise ValueError(f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
-                                 f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change")
+                raise ValueError(
+                    f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
+                    f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change"
+                )
             if p.data_ptr() != weight.data_ptr():
                 weight.copy_(p)
                 p.data = weight.view_as(p)

@@ -42,17 +42,38 @@ class Replay:
     capacity: steps over all environments. Everything lives on `device`, in static shapes.
     """
 
-    def __init__(self, capacity: int, envs: int = 1, *, obs_size: int, action_size: int, deter: int, groups: int, classes: int,
-                 device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        capacity: int,
+        envs: int = 1,
+        *,
+        obs_size: int,
+        action_size: int,
+        deter: int,
+        groups: int,
+        classes: int,
+        device: torch.device | str = "cpu",
+    ):
         self.length = capacity // envs
         self.classes = classes
-        shapes = {"obs": (obs_size, torch.float32), "action": (action_size, torch.float32), "reward": (0, torch.float32),
-                  "is_first": (0, torch.bool), "is_last": (0, torch.bool), "is_terminal": (0, torch.bool),
-                  "h": (deter, torch.float32), "z": (groups, torch.uint8 if classes <= 256 else torch.int32)}
-        self.data = {name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
-                     for name, (size, dtype) in shapes.items()}
+        shapes = {
+            "obs": (obs_size, torch.float32),
+            "action": (action_size, torch.float32),
+            "reward": (0, torch.float32),
+            "is_first": (0, torch.bool),
+            "is_last": (0, torch.bool),
+            "is_terminal": (0, torch.bool),
+            "h": (deter, torch.float32),
+            "z": (groups, torch.uint8 if classes <= 256 else torch.int32),
+        }
+        self.data = {
+            name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
+            for name, (size, dtype) in shapes.items()
+        }
         self.added = 0  # steps ever added, per environment
-        self.count = torch.zeros((), dtype=torch.int64, device=device)  # the same number where `sample` can read it without waiting
+        self.count = torch.zeros(
+            (), dtype=torch.int64, device=device
+        )  # the same number where `sample` can read it without waiting
         # On a GPU the default generator, which a recorded graph moves on by itself.
         on_gpu = self.count.is_cuda
         self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)

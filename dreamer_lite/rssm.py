@@ -40,18 +40,35 @@ class RSSM(nn.Module):
     Letters: D = deter, S = groups, K = classes, A = action_size, E = token_size, what the encoder puts out.
     """
 
-    def __init__(self, *, token_size: int, action_size: int, deter: int, hidden: int, groups: int, classes: int, blocks: int = 8,
-                 mix: float = 0.01, core_layers: int = 1, prior_layers: int = 2, posterior_layers: int = 1):
+    def __init__(
+        self,
+        *,
+        token_size: int,
+        action_size: int,
+        deter: int,
+        hidden: int,
+        groups: int,
+        classes: int,
+        blocks: int = 8,
+        mix: float = 0.01,
+        core_layers: int = 1,
+        prior_layers: int = 2,
+        posterior_layers: int = 1,
+    ):
         super().__init__()
         self.deter, self.groups, self.classes, self.mix = deter, groups, classes, mix
         self.h_in = MLP(inputs=deter, hidden=hidden)
         self.z_in = MLP(inputs=groups * classes, hidden=hidden)
         self.a_in = MLP(inputs=action_size, hidden=hidden)
-        self.core = nn.ModuleList(BlockLinear(inputs=deter, outputs=deter, blocks=blocks, shared=0 if i else 3 * hidden) for i in range(core_layers))
+        self.core = nn.ModuleList(
+            BlockLinear(inputs=deter, outputs=deter, blocks=blocks, shared=0 if i else 3 * hidden) for i in range(core_layers)
+        )
         self.core_norms = nn.ModuleList(RMSNorm(deter) for _ in range(core_layers))
         self.gates = BlockLinear(inputs=deter, outputs=3 * deter, blocks=blocks)
         self.prior_net = nn.Sequential(MLP(inputs=deter, hidden=hidden, layers=prior_layers), Linear(hidden, groups * classes))
-        self.posterior_net = nn.Sequential(MLP(inputs=deter + token_size, hidden=hidden, layers=posterior_layers), Linear(hidden, groups * classes))
+        self.posterior_net = nn.Sequential(
+            MLP(inputs=deter + token_size, hidden=hidden, layers=posterior_layers), Linear(hidden, groups * classes)
+        )
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, also for z (no class is chosen)."""
@@ -86,8 +103,9 @@ class RSSM(nn.Module):
         """Logits of z after a look at the observation, (..., D), (..., E) → (..., S, K). Official: `RSSM._observe`."""
         return self.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (self.groups, self.classes))
 
-    def observe(self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State,
-                noise: Tensor | None = None) -> tuple[State, Tensor]:
+    def observe(
+        self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None
+    ) -> tuple[State, Tensor]:
         """Filter a sequence: states and posterior logits for tokens (B, T, E), actions (B, T, A), is_first (B, T).
 
         actions[:, t] is the action that led to step t. Where is_first, the state and that action are set to zero and the

@@ -23,14 +23,18 @@ class Spaces(NamedTuple):
 def spaces_of(observation: Space, action: Space) -> Spaces:
     """The one place that decides what is supported. Raises Refused for all else."""
     if not (isinstance(observation, Box) and len(observation.shape) == 1):
-        raise Refused(f"observation space {told(observation)} is not supported; dreamer_lite learns from vectors (a Box with one axis). "
-                      "A gymnasium wrapper such as FlattenObservation can convert it")
+        raise Refused(
+            f"observation space {told(observation)} is not supported; dreamer_lite learns from vectors (a Box with one axis). "
+            "A gymnasium wrapper such as FlattenObservation can convert it"
+        )
     if isinstance(action, Discrete):
         return Spaces(observation.shape[0], int(action.n), True)
     if isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded():
         return Spaces(observation.shape[0], action.shape[0], False)
-    raise Refused(f"action space {told(action)} is not supported; dreamer_lite acts in Discrete spaces and in a Box with one "
-                  "axis and finite bounds. A gymnasium wrapper can convert it")
+    raise Refused(
+        f"action space {told(action)} is not supported; dreamer_lite acts in Discrete spaces and in a Box with one "
+        "axis and finite bounds. A gymnasium wrapper can convert it"
+    )
 
 
 def told(space: Space) -> str:

@@ -68,8 +68,10 @@ def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
     Gotcha: only two weights per target are not zero, so only those two log-probabilities are read.
     """
     if x.shape != logits.shape[:-1]:
-        raise ValueError(f"two_hot_loss needs one number for each row of logits {tuple(logits.shape)}, x of shape {tuple(logits.shape[:-1])}, "
-                         f"got x of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"two_hot_loss needs one number for each row of logits {tuple(logits.shape)}, x of shape {tuple(logits.shape[:-1])}, "
+            f"got x of shape {tuple(x.shape)}"
+        )
     below, share_above = neighbours(x, bins)
     log_probs = logits.log_softmax(-1).gather(-1, torch.stack([below, below + 1], -1))  # (..., 2)
     return -((1 - share_above) * log_probs[..., 0] + share_above * log_probs[..., 1])  # (...)

@@ -37,13 +37,26 @@ class WorldModel(nn.Module):
     encoder, decoder: as `codecs.make_codec` gives them. hidden, layers: of the two heads.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, rssm: RSSM, *, hidden: int, layers: int = 1, bins: int = 255,
-                 bin_limit: float = 20.0, free_nats: float = 1.0, discount_horizon: float = 333):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        rssm: RSSM,
+        *,
+        hidden: int,
+        layers: int = 1,
+        bins: int = 255,
+        bin_limit: float = 20.0,
+        free_nats: float = 1.0,
+        discount_horizon: float = 333,
+    ):
         super().__init__()
         self.free_nats, self.discount_horizon = free_nats, discount_horizon
         self.feature_size = rssm.deter + rssm.groups * rssm.classes
         self.encoder, self.decoder, self.rssm = encoder, decoder, rssm
-        self.reward_head = nn.Sequential(MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0))
+        self.reward_head = nn.Sequential(
+            MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0)
+        )
         self.continue_head = nn.Sequential(MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, 1))
         self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 
@@ -72,8 +85,7 @@ class WorldModel(nn.Module):
         return {
             "reconstruction": self.decoder.loss(self.decoder(feature), batch.obs),
             "reward": two_hot_loss(self.reward_head(feature), batch.reward, self.bins),
-            "continue": F.binary_cross_entropy_with_logits(
-                self.continue_head(feature).squeeze(-1), goes_on, reduction="none"),
+            "continue": F.binary_cross_entropy_with_logits(self.continue_head(feature).squeeze(-1), goes_on, reduction="none"),
         }
 
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:

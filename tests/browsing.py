@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 SHOTS = Path(__file__).parent.parent / "build" / "screenshots"  # not kept in git
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-         "--disable-sync").split()
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 if CHROMIUM is None and not os.environ.get("DREAMER_BROWSER"):  # CI sets it: there a missing browser is a failure

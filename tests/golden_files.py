@@ -98,14 +98,23 @@ def rssm(module: nn.Module) -> Named:
 def agent(dreamer: nn.Module) -> Named:
     world_model, critic = dreamer.world_model, dreamer.critic
     latent = world_model.rssm.groups * world_model.rssm.classes
-    parts = {"dyn": rssm(world_model.rssm), "enc": mlp(world_model.encoder, "mlp{}", "mlp{}norm"),
-             # The official decoder reads [z, h], ours [h, z].
-             "dec": mlp(world_model.decoder[0], "mlp_linear{}", "mlp_norm{}", roll=-latent)
-             | layer(world_model.decoder[1], "vec_vector_pred")}
-    heads = {"rew": (world_model.reward_head, ["head_logits"]), "con": (world_model.continue_head, ["head_logit"]),
-             "val": (critic.net, ["head_logits"]), "slowval": (critic.slow_net, ["head_logits"]),
-             "pol": ([dreamer.actor.net, *dreamer.actor.heads], ["head_action_logits"] if len(dreamer.actor.heads) == 1
-                     else ["head_action_mean", "head_action_stddev"])}
+    parts = {
+        "dyn": rssm(world_model.rssm),
+        "enc": mlp(world_model.encoder, "mlp{}", "mlp{}norm"),
+        # The official decoder reads [z, h], ours [h, z].
+        "dec": mlp(world_model.decoder[0], "mlp_linear{}", "mlp_norm{}", roll=-latent)
+        | layer(world_model.decoder[1], "vec_vector_pred"),
+    }
+    heads = {
+        "rew": (world_model.reward_head, ["head_logits"]),
+        "con": (world_model.continue_head, ["head_logit"]),
+        "val": (critic.net, ["head_logits"]),
+        "slowval": (critic.slow_net, ["head_logits"]),
+        "pol": (
+            [dreamer.actor.net, *dreamer.actor.heads],
+            ["head_action_logits"] if len(dreamer.actor.heads) == 1 else ["head_action_mean", "head_action_stddev"],
+        ),
+    }
     for name, (modules, outputs) in heads.items():
         parts[name] = mlp(modules[0], "mlp_linear{}", "mlp_norm{}")
         for i, output in enumerate(outputs):

@@ -25,8 +25,12 @@ class Tape(TorchDispatchMode):
         self.entries: list[tuple[Callable, tuple, dict, Any]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        mask = "aten.index" in str(func) and any(part.dtype == torch.bool for part in tree_leaves(args[1]) if isinstance(part, Tensor))
-        assert not mask and not any(word in str(func) for word in WAITS + COPIES), f"{func} waits for, or brings, a value: it can't be in a graph"
+        mask = "aten.index" in str(func) and any(
+            part.dtype == torch.bool for part in tree_leaves(args[1]) if isinstance(part, Tensor)
+        )
+        assert not mask and not any(word in str(func) for word in WAITS + COPIES), (
+            f"{func} waits for, or brings, a value: it can't be in a graph"
+        )
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not func.is_view:  # a view shows what its tensor holds, also later
@@ -52,4 +56,5 @@ def record(step: Callable[[], None]) -> Callable[[], None]:
         calls.append(1)
         if len(calls) > 1:
             tape.replay()
+
     return replay

@@ -29,8 +29,13 @@ def test_foreign_damaged_and_hostile_checkpoints_are_refused(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     save("good.pt", Dreamer(Config.preset("debug"), CARTPOLE), replay={"data": torch.zeros(30_000)})
     good = Path("good.pt").read_bytes()
-    files = {"short.pt": good[: len(good) // 2], "flipped.pt": good[:2000] + bytes(200) + good[2200:], "empty.pt": b"",
-             "text.pt": b"not a checkpoint", "hostile.pt": pickle.dumps(Hostile())}
+    files = {
+        "short.pt": good[: len(good) // 2],
+        "flipped.pt": good[:2000] + bytes(200) + good[2200:],
+        "empty.pt": b"",
+        "text.pt": b"not a checkpoint",
+        "hostile.pt": pickle.dumps(Hostile()),
+    }
     for name, data in files.items():
         Path(name).write_bytes(data)
     torch.save({"weights": torch.zeros(3)}, "foreign.pt")
@@ -86,7 +91,13 @@ def evil(tmp_path, monkeypatch):
 
 
 def test_no_module_is_imported_because_a_checkpoint_names_it(evil, capsys):
-    for words in (["--resume", "run"], ["--resume", "run", "--steps", "40"], ["evaluate", "run"], ["dream", "run"], ["export", "run"]):
+    for words in (
+        ["--resume", "run"],
+        ["--resume", "run", "--steps", "40"],
+        ["evaluate", "run"],
+        ["dream", "run"],
+        ["export", "run"],
+    ):
         assert main(words) == 2, words
         assert "would import a module; if you trust it, add --env evilmod:CartPole-v1" in capsys.readouterr().err
     for reader in (load, run_view.load_run):
@@ -96,7 +107,10 @@ def test_no_module_is_imported_because_a_checkpoint_names_it(evil, capsys):
 
 
 def test_a_module_that_the_user_names_is_imported(evil, capsys):
-    assert main(["--resume", "run", "--env", "evilmod:CartPole-v1", "--steps", "40", "--quiet"]) == 0 and Path("evil_was_here").exists()
+    assert (
+        main(["--resume", "run", "--env", "evilmod:CartPole-v1", "--steps", "40", "--quiet"]) == 0
+        and Path("evil_was_here").exists()
+    )
     assert main(["evaluate", "run", "--episodes", "1", "--env", "CartPole-v1"]) == 0
     assert main(["--resume", "run", "--env", "CartPole-v1"]) == 2
     assert "--env cannot be changed while resuming" in capsys.readouterr().err
@@ -114,17 +128,22 @@ def test_an_environment_with_other_spaces_is_refused(tmp_path, capsys):
     save(tmp_path / "a.pt", Dreamer(Config.preset("debug"), CARTPOLE))
     for words in (["evaluate"], ["dream"]):
         assert main([*words, str(tmp_path / "a.pt"), "--env", "Pendulum-v1"]) == 2
-        assert "Pendulum-v1 has observations of 3 numbers and 1 continuous actions, but this agent was trained with" in capsys.readouterr().err
+        assert (
+            "Pendulum-v1 has observations of 3 numbers and 1 continuous actions, but this agent was trained with"
+            in capsys.readouterr().err
+        )
 
 
 def test_the_public_face_saves_and_loads(tmp_path):
     import dreamer_lite
 
-    assert all(getattr(dreamer_lite, name) is not None for name in dreamer_lite.__all__) and set(dreamer_lite.__all__) <= set(dir(dreamer_lite))
+    assert all(getattr(dreamer_lite, name) is not None for name in dreamer_lite.__all__) and set(dreamer_lite.__all__) <= set(
+        dir(dreamer_lite)
+    )
     agent = dreamer_lite.Dreamer(dreamer_lite.Config.preset("debug"), dreamer_lite.Spaces(4, 2, True))
     dreamer_lite.save(tmp_path / "a.pt", agent)
     again = dreamer_lite.load(tmp_path / "a.pt")
     assert again.config == agent.config and again.spaces == agent.spaces
     assert all(torch.equal(a, b) for a, b in zip(agent.state_dict().values(), again.state_dict().values()))
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
-        dreamer_lite.nope
+        _ = dreamer_lite.nope

@@ -22,16 +22,35 @@ register()
 
 
 BAD = {
-    "--batchsize 3": "Perhaps you meant: --batch_size INT", "--batch_size x": "'x' is not a whole number", "--batch-size 0": "batch_size must be positive, got 0",
-    "--env Nope-v0": "'Nope-v0' cannot be made", "--env Blackjack-v1": "observation space Tuple", "--device foo": "auto, cpu, cuda or cuda:N",
-    "--device cuda:99": "CUDA devices here", "--deter 10 --blocks 4": "deter=10 and blocks=4", "--seq_len 200000": "replay_size of at least",
-    "--preset huge": "invalid choice 'huge'", "--resume /nowhere": "no checkpoint at", "evaluate /nowhere": "no checkpoint at",
-    "dream": "RUN a run's folder", "frobnicate": "Available subcommands: train, evaluate", "--steps -5": "steps must be positive, got -5",
-    "--world_lr nan": "must be a finite number", "--seed -1": "seed must be 0 or more, got -1", "--out /proc/nope": "/proc/nope",
-    "--threads -2": "threads must be 0 or more", "--deter 400000000000": "does not fit into the memory", "--imag_last 999": "imag_last=999",
-    "--resume README.md": "no checkpoint at", "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
-    "--seed 100000000000000000000": "seed must be", "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
-    "--episodes -1": "episodes must be 0 or more", "extra": "Available subcommands: train, evaluate", "--latent_dim": "Missing value for argument", "--capture --device cpu": "on a CPU there is nothing to record",
+    "--batchsize 3": "Perhaps you meant: --batch_size INT",
+    "--batch_size x": "'x' is not a whole number",
+    "--batch-size 0": "batch_size must be positive, got 0",
+    "--env Nope-v0": "'Nope-v0' cannot be made",
+    "--env Blackjack-v1": "observation space Tuple",
+    "--device foo": "auto, cpu, cuda or cuda:N",
+    "--device cuda:99": "CUDA devices here",
+    "--deter 10 --blocks 4": "deter=10 and blocks=4",
+    "--seq_len 200000": "replay_size of at least",
+    "--preset huge": "invalid choice 'huge'",
+    "--resume /nowhere": "no checkpoint at",
+    "evaluate /nowhere": "no checkpoint at",
+    "dream": "RUN a run's folder",
+    "frobnicate": "Available subcommands: train, evaluate",
+    "--steps -5": "steps must be positive, got -5",
+    "--world_lr nan": "must be a finite number",
+    "--seed -1": "seed must be 0 or more, got -1",
+    "--out /proc/nope": "/proc/nope",
+    "--threads -2": "threads must be 0 or more",
+    "--deter 400000000000": "does not fit into the memory",
+    "--imag_last 999": "imag_last=999",
+    "--resume README.md": "no checkpoint at",
+    "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
+    "--seed 100000000000000000000": "seed must be",
+    "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
+    "--episodes -1": "episodes must be 0 or more",
+    "extra": "Available subcommands: train, evaluate",
+    "--latent_dim": "Missing value for argument",
+    "--capture --device cpu": "on a CPU there is nothing to record",
 }
 
 
@@ -85,11 +104,18 @@ def test_the_help_explains_every_setting_and_lists_every_command(capsys):
 
 def test_the_help_shows_the_presets_own_defaults(capsys):
     assert "steps per sequence (official 64 [batch_length]; the stored latents carry what came before) (default: 64)" in shown(
-        ["--preset", "size1m", "train", "--help"][:2] + ["--help"], capsys)
+        ["--preset", "size1m", "train", "--help"][:2] + ["--help"], capsys
+    )
 
 
-@pytest.mark.parametrize("env, error", [("Broken-v0", "operands could not be broadcast"), ("Unmakeable-v0", "object of type 'int' has no len"),
-                                        ("Unwritable-v0", "the simulator's socket is closed")])
+@pytest.mark.parametrize(
+    "env, error",
+    [
+        ("Broken-v0", "operands could not be broadcast"),
+        ("Unmakeable-v0", "object of type 'int' has no len"),
+        ("Unwritable-v0", "the simulator's socket is closed"),
+    ],
+)
 def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
     """It is no bad input: exit code 1, and Python's own account of where it happened."""
     program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import odd_envs; odd_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
@@ -101,8 +127,13 @@ def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for another process on Windows")
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.7, 1.2])
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(seconds, tmp_path):
-    process = subprocess.Popen([sys.executable, "-m", "dreamer_lite", *DEBUG, "--steps", "1e6", "--out", str(tmp_path / "run")], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dreamer_lite", *DEBUG, "--steps", "1e6", "--out", str(tmp_path / "run")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -111,5 +142,7 @@ def test_ctrl_c_while_modules_are_imported_prints_no_traceback(seconds, tmp_path
 
 
 def test_the_console_command_is_the_same():
-    result = subprocess.run([Path(sys.executable).parent / "dreamer-lite", "--version"], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [Path(sys.executable).parent / "dreamer-lite", "--version"], capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0 and result.stdout.startswith("dreamer_lite ")

@@ -20,15 +20,40 @@ def test_presets_are_valid_and_unknown_names_are_refused():
         Config.preset("tiny")
 
 
-@pytest.mark.parametrize("changes", [dict(discount_horizon=1), dict(discount_horizon=0.5), dict(batch_size=2.5), dict(env=3),
-                                     dict(groups=True), dict(seed=2**64), dict(entropy=float("inf")), dict(seq_len=1)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(discount_horizon=1),
+        dict(discount_horizon=0.5),
+        dict(batch_size=2.5),
+        dict(env=3),
+        dict(groups=True),
+        dict(seed=2**64),
+        dict(entropy=float("inf")),
+        dict(seq_len=1),
+    ],
+)
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         Config.preset("cpu", **changes)
 
 
-@pytest.mark.parametrize("changes", [dict(min_std=2.0), dict(return_low=0.99), dict(imag_last=1), dict(deter=10), dict(unimix=1.0), dict(lam=1.5),
-                                     dict(scale_rep=-1.0), dict(beta2=1.0), dict(bins=1), dict(episodes=-1), dict(log_every=0)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(min_std=2.0),
+        dict(return_low=0.99),
+        dict(imag_last=1),
+        dict(deter=10),
+        dict(unimix=1.0),
+        dict(lam=1.5),
+        dict(scale_rep=-1.0),
+        dict(beta2=1.0),
+        dict(bins=1),
+        dict(episodes=-1),
+        dict(log_every=0),
+    ],
+)
 def test_settings_of_the_method_that_cannot_work_are_refused_too(changes):
     with pytest.raises(Refused, match=next(iter(changes))):
         Config.preset("cpu", **changes)
@@ -46,19 +71,70 @@ def test_official_presets_have_the_official_numbers():
     """Of the method's settings; `dreamerv3/configs.yaml`."""
     c = Config.preset("size12m")
     assert (c.deter, c.hidden, c.classes, c.groups, c.blocks, c.bins) == (2048, 256, 16, 32, 8, 255)
-    assert (c.world_lr, c.actor_lr, c.critic_lr, c.warmup, c.clip, c.clip_floor, c.epsilon) == (4e-5, 4e-5, 4e-5, 1000, 0.3, 1e-3, 1e-20)
-    assert (c.lam, c.horizon, c.discount_horizon, c.slow_rate, c.entropy, c.unimix, c.free_nats) == (0.95, 15, 333, 0.02, 3e-4, 0.01, 1)
-    assert c.loss_scales == {"reconstruction": 1, "reward": 1, "continue": 1, "dyn": 1, "rep": 0.1, "actor": 1, "critic": 1, "replay_critic": 0.3}
+    assert (c.world_lr, c.actor_lr, c.critic_lr, c.warmup, c.clip, c.clip_floor, c.epsilon) == (
+        4e-5,
+        4e-5,
+        4e-5,
+        1000,
+        0.3,
+        1e-3,
+        1e-20,
+    )
+    assert (c.lam, c.horizon, c.discount_horizon, c.slow_rate, c.entropy, c.unimix, c.free_nats) == (
+        0.95,
+        15,
+        333,
+        0.02,
+        3e-4,
+        0.01,
+        1,
+    )
+    assert c.loss_scales == {
+        "reconstruction": 1,
+        "reward": 1,
+        "continue": 1,
+        "dyn": 1,
+        "rep": 0.1,
+        "actor": 1,
+        "critic": 1,
+        "replay_critic": 0.3,
+    }
 
 
 def test_every_setting_of_the_method_reaches_its_place():
-    sizes = dict(bins=11, bin_limit=3.0, unimix=0.05, free_nats=0.5, core_layers=2, prior_layers=1, posterior_layers=3, reward_layers=2,
-                 encoder_layers=2, decoder_layers=3, min_std=0.2, max_std=0.7, return_rate=0.5, return_limit=2.0, return_low=0.1, return_high=0.8)
+    sizes = dict(
+        bins=11,
+        bin_limit=3.0,
+        unimix=0.05,
+        free_nats=0.5,
+        core_layers=2,
+        prior_layers=1,
+        posterior_layers=3,
+        reward_layers=2,
+        encoder_layers=2,
+        decoder_layers=3,
+        min_std=0.2,
+        max_std=0.7,
+        return_rate=0.5,
+        return_limit=2.0,
+        return_low=0.1,
+        return_high=0.8,
+    )
     agent = Dreamer(Config.preset("debug", **sizes), Spaces(4, 2, False))
     model, rssm = agent.world_model, agent.world_model.rssm
     assert len(model.bins) == len(agent.critic.bins) == 11 and model.bins[-1] == agent.critic.bins[-1] < 21
     assert (rssm.mix, model.free_nats, len(rssm.core)) == (0.05, 0.5, 2)
-    layers = [len(net) // 3 for net in (rssm.prior_net[0], rssm.posterior_net[0], model.reward_head[0], model.continue_head[0], model.encoder, model.decoder[0])]
+    layers = [
+        len(net) // 3
+        for net in (
+            rssm.prior_net[0],
+            rssm.posterior_net[0],
+            model.reward_head[0],
+            model.continue_head[0],
+            model.encoder,
+            model.decoder[0],
+        )
+    ]
     assert layers == [1, 3, 2, 2, 2, 3]
     policy = agent.actor(10 * agent.world_model.rssm.initial(3).feature)
     assert (policy.std > 0.2).all() and (policy.std < 0.7).all()

@@ -191,9 +191,11 @@ def prediction_losses(world_model, feature, batch):
     guess, goes_on = world_model.decoder(feature), torch.sigmoid(world_model.continue_head(feature))[..., 0]
     target = continue_target(batch.is_terminal, world_model.discount_horizon)
     log_probs = F.log_softmax(world_model.reward_head(feature), -1)
-    return {"continue": F.binary_cross_entropy(goes_on, target, reduction="none"),
-            "reward": -(finished_two_hot(batch.reward, world_model.bins) * log_probs).sum(-1),
-            "reconstruction": ((guess - finished_symlog(batch.obs)) ** 2).sum(-1)}
+    return {
+        "continue": F.binary_cross_entropy(goes_on, target, reduction="none"),
+        "reward": -(finished_two_hot(batch.reward, world_model.bins) * log_probs).sum(-1),
+        "reconstruction": ((guess - finished_symlog(batch.obs)) ** 2).sum(-1),
+    }
 
 
 def fit(world_model, optimizer, batch, scales):
@@ -214,7 +216,13 @@ def imagine(world_model, actor, start, horizon):
         features.append(state.feature)
     actions.append(actor(features[-1]).sample())
     features, actions = torch.stack(features, 1), torch.stack(actions, 1)
-    return Dream(world_model.rssm.state(features), features, actions, world_model.predict_reward(features), world_model.predict_continue(features))
+    return Dream(
+        world_model.rssm.state(features),
+        features,
+        actions,
+        world_model.predict_reward(features),
+        world_model.predict_continue(features),
+    )
 
 
 def dream_along(world_model, start, actions):
@@ -310,11 +318,24 @@ def test_the_hints_end_where_the_answer_is():
     for name, exercise in EXERCISES.items():
         lines = [part for part in exercise.hints[2].split("`") if part.startswith("return ")]
         if len(lines) == 1 and exercise.hints[2] == f"`{lines[0]}`":
-            names = {**vars(sys.modules[exercise.finished.__module__]), **{n: e.finished for n, e in EXERCISES.items()}, "F": F, "torch": torch}
+            names = {
+                **vars(sys.modules[exercise.finished.__module__]),
+                **{n: e.finished for n, e in EXERCISES.items()},
+                "F": F,
+                "torch": torch,
+            }
             import inspect
+
             arguments = [OBJECTS.get(name, "rssm") if a == "self" else a for a in inspect.signature(exercise.finished).parameters]
-            defaults = {"mix": "mix=0.01", "count": "count=255", "limit": "limit=20.0", "lam": "lam=0.95", "discount_horizon": "discount_horizon=333",
-                        "entropy_scale": "entropy_scale=3e-4", "free_nats": "free_nats=1.0"}
+            defaults = {
+                "mix": "mix=0.01",
+                "count": "count=255",
+                "limit": "limit=20.0",
+                "lam": "lam=0.95",
+                "discount_horizon": "discount_horizon=333",
+                "entropy_scale": "entropy_scale=3e-4",
+                "free_nats": "free_nats=1.0",
+            }
             exec(f"def {name}({', '.join(defaults.get(a, a) for a in arguments)}):\n    {lines[0]}", names)
             assert judge(exercise, names[name]).state == "right", name
 
@@ -383,6 +404,7 @@ def test_endless_code_is_stopped(endless, monkeypatch):
 
 def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
     import threading
+
     monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.5)
     found = []
     thread = threading.Thread(target=lambda: found.append(judge(EXERCISES["symlog"], never_ends)))
@@ -493,11 +515,24 @@ def test_keep_leaves_the_good_version_when_a_new_one_is_refused(tmp_path, monkey
     assert "not kept" in out and "still there" in out and (tmp_path / "my_parts" / "symlog.py").read_text() == good
 
 
-@pytest.mark.parametrize("source, words", [
-    ("pass", "does not define `symlog`"), ("", "does not define"), ("def simlog(x):\n    return x\n", "does not define"),
-    ("while True:\n    pass\n", "does not come to an end"), ("import sys\nsys.exit(3)\n", "SystemExit"), ("def symlog(x)\n", "SyntaxError"),
-    ("def symlog(x):\n    return x\n", "is not right"), ("def symlog(x):\n    ...\n", "It is blank"), ("def symlog(x):\n    return simlog(x)\n", "NameError"),
-    ("from dreamer_lite.symlog import symlog as ours\ndef symlog(x):\n    import dreamer_lite.symlog as m\n    return m.symlog(x)\n", "without an end")])
+@pytest.mark.parametrize(
+    "source, words",
+    [
+        ("pass", "does not define `symlog`"),
+        ("", "does not define"),
+        ("def simlog(x):\n    return x\n", "does not define"),
+        ("while True:\n    pass\n", "does not come to an end"),
+        ("import sys\nsys.exit(3)\n", "SystemExit"),
+        ("def symlog(x)\n", "SyntaxError"),
+        ("def symlog(x):\n    return x\n", "is not right"),
+        ("def symlog(x):\n    ...\n", "It is blank"),
+        ("def symlog(x):\n    return simlog(x)\n", "NameError"),
+        (
+            "from dreamer_lite.symlog import symlog as ours\ndef symlog(x):\n    import dreamer_lite.symlog as m\n    return m.symlog(x)\n",
+            "without an end",
+        ),
+    ],
+)
 def test_a_kept_file_must_stand_on_its_own(tmp_path, monkeypatch, source, words):
     monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     monkeypatch.setattr("dreamer_lite.course.notebook.SECONDS", 0.5)
@@ -519,7 +554,10 @@ def test_an_endless_recursion_is_told_at_once():
 
 
 def test_calling_the_finished_method_is_no_answer():
-    for name, version in (("log_prob", lambda policy, action: policy.log_prob(action)), ("update", lambda scale, returns: scale.update(returns))):
+    for name, version in (
+        ("log_prob", lambda policy, action: policy.log_prob(action)),
+        ("update", lambda scale, returns: scale.update(returns)),
+    ):
         verdict = judge(EXERCISES[name], version)
         assert verdict.state == "not yet" and "without an end" in " ".join(verdict.words)
 
@@ -541,8 +579,13 @@ def test_dreams_must_use_each_throw_of_the_dice_once():
             if t < horizon:
                 state = world_model.rssm.imagine_step(state, actor(state.feature).sample())
         features = torch.stack(features, 1)
-        return Dream(world_model.rssm.state(features), features, torch.stack(actions, 1),
-                     world_model.predict_reward(features), world_model.predict_continue(features))
+        return Dream(
+            world_model.rssm.state(features),
+            features,
+            torch.stack(actions, 1),
+            world_model.predict_reward(features),
+            world_model.predict_continue(features),
+        )
 
     assert judge(EXERCISES["imagine"], two_throws).state == "not yet"
     plain = judge(EXERCISES["imagine"], lambda *case: tuple(EXERCISES["imagine"].finished(*case)))
@@ -593,7 +636,11 @@ def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
 
     state, action, is_first = EXERCISES["reset"].cases()[0]
     before = state.h.clone(), state.z.clone(), action.clone()
-    for name, version in (("reset", in_place), ("prediction_losses", overwrites), ("step_weights", lambda c: c.cumprod_(1)[:, :-1])):
+    for name, version in (
+        ("reset", in_place),
+        ("prediction_losses", overwrites),
+        ("step_weights", lambda c: c.cumprod_(1)[:, :-1]),
+    ):
         verdict = judge(EXERCISES[name], version)
         assert verdict.state == "not yet" and "writes into its input" in verdict.words[0]
     assert all(torch.equal(a, b) for a, b in zip(before, (state.h, state.z, action)))

@@ -92,8 +92,19 @@ def check_03_norms_block(g):
 
 def make_rssm(g, tokens, actions):
     c = g.constants
-    rssm = RSSM(token_size=tokens, action_size=actions, deter=c["deter"], hidden=c["hidden"], groups=c["stoch"], classes=c["classes"],
-                blocks=c["blocks"], mix=c["unimix"], core_layers=c["dynlayers"], prior_layers=c["imglayers"], posterior_layers=c["obslayers"])
+    rssm = RSSM(
+        token_size=tokens,
+        action_size=actions,
+        deter=c["deter"],
+        hidden=c["hidden"],
+        groups=c["stoch"],
+        classes=c["classes"],
+        blocks=c["blocks"],
+        mix=c["unimix"],
+        core_layers=c["dynlayers"],
+        prior_layers=c["imglayers"],
+        posterior_layers=c["obslayers"],
+    )
     named = {n: p for n, p in official.rssm(rssm).items() if f"w_{n}" in g.arrays}
     official.load(g, named)
     official.set_eps(rssm, c["norm_eps"])
@@ -151,8 +162,10 @@ def check_07_sequence(g):
         actions, imagined = one_hot(actions, size, tokens), one_hot(imagined, size, tokens)
     rssm, _ = make_rssm(g, tokens.shape[-1], actions.shape[-1])
     start = State(g["init_deter"], g["init_stoch"])
-    noises = {"argmax": (torch.zeros_like(g["gumbel_noise"]), torch.zeros_like(g["gumbel_imag_noise"])),
-              "gumbel": (g["gumbel_noise"], g["gumbel_imag_noise"])}
+    noises = {
+        "argmax": (torch.zeros_like(g["gumbel_noise"]), torch.zeros_like(g["gumbel_imag_noise"])),
+        "gumbel": (g["gumbel_noise"], g["gumbel_imag_noise"]),
+    }
     for way, (noise, imag_noise) in noises.items():
         states, logits = rssm.observe(tokens, actions, g["is_first"], start, noise)
         g.check(f"{way}_deter", states.h)
@@ -189,8 +202,12 @@ def check_08_lambda_return(g):
     c = g.constants
     discount = 1 - 1 / c["horizon"]
     rewards, continues, values = g["imag_rew"][:, 1:], g["imag_con"][:, 1:], g["imag_val"]
-    for name, lam, factor in (("imag_ret", c["lam"], 1), ("imag_ret_nocontdisc", c["lam"], discount),
-                              ("imag_ret_lam1", 1.0, 1), ("imag_ret_lam0", 0.0, 1)):
+    for name, lam, factor in (
+        ("imag_ret", c["lam"], 1),
+        ("imag_ret_nocontdisc", c["lam"], discount),
+        ("imag_ret_lam1", 1.0, 1),
+        ("imag_ret_lam0", 0.0, 1),
+    ):
         g.check(name, lambda_return(rewards, continues * factor, values[:, 1:], values[:, -1], lam))
     assert g.numpy("rep_val").shape == g.numpy("rep_boot").shape  # the official signature has it, nothing reads it
     goes_on = continue_target(g["rep_term"], c["horizon"])
@@ -240,12 +257,25 @@ def check_10_actor_critic(g):
     means = [loss.mean() for loss in (loss_actor, loss_critic, loss_replay)]
     total = c["scale_policy"] * means[0] + c["scale_value"] * means[1] + c["scale_repval"] * means[2]
     for name, value in {
-        "value": values, "slow_value": slow, "ret": returns, "weight": weights, "retnorm_after": scale.range,
-        "ret_scale": (scale.range[1] - scale.range[0]).clamp(min=1), "adv": advantages, "logp": log_probs,
-        "entropy": entropies, "policy_loss": loss_actor, "value_loss": loss_critic,
-        "rep_value": two_hot_mean(replay_logits, bins), "rep_slow_value": replay_slow,
+        "value": values,
+        "slow_value": slow,
+        "ret": returns,
+        "weight": weights,
+        "retnorm_after": scale.range,
+        "ret_scale": (scale.range[1] - scale.range[0]).clamp(min=1),
+        "adv": advantages,
+        "logp": log_probs,
+        "entropy": entropies,
+        "policy_loss": loss_actor,
+        "value_loss": loss_critic,
+        "rep_value": two_hot_mean(replay_logits, bins),
+        "rep_slow_value": replay_slow,
         "rep_ret": lambda_return(replay[0][:, 1:], goes_on, bootstrap[:, 1:], bootstrap[:, -1], lam),
-        "repval_loss": loss_replay, "mean_policy": means[0], "mean_value": means[1], "mean_repval": means[2], "total": total,
+        "repval_loss": loss_replay,
+        "mean_policy": means[0],
+        "mean_value": means[1],
+        "mean_repval": means[2],
+        "total": total,
     }.items():
         g.check(name, value)
     for name, value in zip(names + ["value_logits", "rep_value_logits"], grad(total, *inputs, logits, replay_logits)):
@@ -269,9 +299,15 @@ def check_11_optimizer(g):
             values = torch.stack([step[i] for step in path])
             g.check(f"{way}_param_{n}", values[1:])
             if g.dtype == torch.float64:  # in float32 an update of 1e-12 drowns in the rounding of the weight
-                g.check(f"{way}_update_{n}", values.diff(dim=0), strict_atol=1e-8 * np.abs(g.numpy(f"{way}_update_{n}")).max() + 1e-15)
+                g.check(
+                    f"{way}_update_{n}", values.diff(dim=0), strict_atol=1e-8 * np.abs(g.numpy(f"{way}_update_{n}")).max() + 1e-15
+                )
             else:
-                g.check(f"{way}_update_{n}", values.diff(dim=0), atol=3e-7 * values.abs().max().numpy() + 1e-4 * np.abs(g.numpy(f"{way}_update_{n}")))
+                g.check(
+                    f"{way}_update_{n}",
+                    values.diff(dim=0),
+                    atol=3e-7 * values.abs().max().numpy() + 1e-4 * np.abs(g.numpy(f"{way}_update_{n}")),
+                )
     clipped = [[] for _ in names]
     for k in range(len(g.numpy(f"grad_{names[0]}"))):
         params = [torch.nn.Parameter(g[f"param_{n}"].clone()) for n in names]
@@ -299,14 +335,22 @@ def check_12_weight_init(g):
             official.nn.init.trunc_normal_(weight, std=1.1368 * scale / fan_in**0.5, a=-bound, b=bound)
         assert fan_in == (shape[0] if len(shape) == 2 else np.prod(shape[:-1]))
         assert count == np.prod(shape) == weight.numel()
-        for values_std, values_mean, values_max in ((std, mean, largest), (weight.std().item(), weight.mean().item(), weight.abs().max().item())):
+        for values_std, values_mean, values_max in (
+            (std, mean, largest),
+            (weight.std().item(), weight.mean().item(), weight.abs().max().item()),
+        ):
             np.testing.assert_allclose(values_std, theory, rtol=5 / np.sqrt(2 * count))
             assert abs(values_mean) < 5 * theory / np.sqrt(count)
             assert 0.98 * bound < values_max <= bound * (1 + 1e-6)
         np.testing.assert_allclose(theory, scale / np.sqrt(fan_in), rtol=1e-3)
         np.testing.assert_allclose(bound, c["trunc"] * c["factor"] * scale / np.sqrt(fan_in), rtol=1e-3)
     dreamer = Dreamer(Config(hidden=64), Spaces(4, 2, True))
-    heads = [dreamer.world_model.reward_head[1], dreamer.critic.net[1], dreamer.world_model.continue_head[1], dreamer.actor.heads[0]]
+    heads = [
+        dreamer.world_model.reward_head[1],
+        dreamer.critic.net[1],
+        dreamer.world_model.continue_head[1],
+        dreamer.actor.heads[0],
+    ]
     scales = [c["reward_outscale"], c["value_outscale"], 1.0, c["policy_outscale"]]
     for head, scale, row in zip(heads, scales, g.numpy("head_init")):
         largest, std, outscale, bias, gain, prediction = row
@@ -349,7 +393,7 @@ def check_14_action_heads(g):
     g.check("entropy_grad_std_raw", grad(policy.entropy(), std)[0])
     for name, limit in (("minent", -50.0), ("maxent", 50.0)):
         extreme = BoundedNormal(mean, torch.full_like(mean, limit), c["minstd"], c["maxstd"])
-        g.check(name, extreme.entropy()[: 1].expand(len(g.numpy(name))) / mean.shape[-1])
+        g.check(name, extreme.entropy()[:1].expand(len(g.numpy(name))) / mean.shape[-1])
     logits = leaf(g["logits"])
     action = one_hot(g["action_class"], logits.shape[-1], logits)
     mixed = unimix(logits, c["unimix"])
@@ -390,12 +434,36 @@ def make_agent(g):
     def layers(pattern):
         return sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
 
-    config = Config(deter=c["deter"], rssm_hidden=c["hidden"], groups=c["stoch"], classes=c["classes"], hidden=c["units"], blocks=c["blocks"],
-                    encoder_layers=layers("enc_mlp"), decoder_layers=layers("dec_mlp"), head_layers=layers("pol_mlp"), reward_layers=layers("rew_mlp"),
-                    core_layers=layers("dyn_dynhid"), prior_layers=layers("dyn_prior") - 1, posterior_layers=layers("dyn_obs") - 1,
-                    unimix=c["unimix"], free_nats=c["free_nats"], lam=c["lam"], min_std=c["policy_minstd"], max_std=c["policy_maxstd"],
-                    horizon=c["H"], imag_last=0, discount_horizon=c["horizon"], world_lr=c["opt_lr"], actor_lr=c["opt_lr"], critic_lr=c["opt_lr"],
-                    warmup=c["opt_warmup"], slow_rate=0.02, scale_reconstruction=1, average=0)
+    config = Config(
+        deter=c["deter"],
+        rssm_hidden=c["hidden"],
+        groups=c["stoch"],
+        classes=c["classes"],
+        hidden=c["units"],
+        blocks=c["blocks"],
+        encoder_layers=layers("enc_mlp"),
+        decoder_layers=layers("dec_mlp"),
+        head_layers=layers("pol_mlp"),
+        reward_layers=layers("rew_mlp"),
+        core_layers=layers("dyn_dynhid"),
+        prior_layers=layers("dyn_prior") - 1,
+        posterior_layers=layers("dyn_obs") - 1,
+        unimix=c["unimix"],
+        free_nats=c["free_nats"],
+        lam=c["lam"],
+        min_std=c["policy_minstd"],
+        max_std=c["policy_maxstd"],
+        horizon=c["H"],
+        imag_last=0,
+        discount_horizon=c["horizon"],
+        world_lr=c["opt_lr"],
+        actor_lr=c["opt_lr"],
+        critic_lr=c["opt_lr"],
+        warmup=c["opt_warmup"],
+        slow_rate=0.02,
+        scale_reconstruction=1,
+        average=0,
+    )
     dreamer = Dreamer(config, Spaces(g["obs_vector"].shape[-1], c["A"], discrete))
     named = official.agent(dreamer)
     official.load(g, named)
@@ -405,8 +473,16 @@ def make_agent(g):
     return dreamer, named, batch, discrete
 
 
-OFFICIAL_LOSSES = {"con": "continue", "dyn": "dyn", "policy": "actor", "rep": "rep", "repval": "replay_critic",
-                   "rew": "reward", "value": "critic", "vector": "reconstruction"}
+OFFICIAL_LOSSES = {
+    "con": "continue",
+    "dyn": "dyn",
+    "policy": "actor",
+    "rep": "rep",
+    "repval": "replay_critic",
+    "rew": "reward",
+    "value": "critic",
+    "vector": "reconstruction",
+}
 
 
 def check_16_full_agent(g):
@@ -427,15 +503,23 @@ def check_16_full_agent(g):
         for theirs, ours in OFFICIAL_LOSSES.items():
             loss = losses[ours]
             g.check(f"loss_{theirs}", loss.mean(1).view(B, T) if ours in ("actor", "critic") else loss)
-        for name, value in dict(deter=states.h, stoch=states.z, post_logit=logits, tokens=tokens,
-                                retnorm_after=dreamer.return_scale.range).items():
+        for name, value in dict(
+            deter=states.h, stoch=states.z, post_logit=logits, tokens=tokens, retnorm_after=dreamer.return_scale.range
+        ).items():
             g.check(name, value)
         scaled = (metrics["imagined_return"] - dreamer.return_scale.range[0]) / metrics["return_scale"]
         slow = dreamer.critic.slow_value(dreams[0].features)
         weight = dreams[0].continues.cumprod(1)
-        for name, value in dict(adv=metrics["advantage"], rew=metrics["imagined_reward"], con=metrics["imagined_continue"],
-                                val=metrics["value"], slowval=slow, weight=weight, ret=scaled,
-                                tar=metrics["imagined_return"]).items():
+        for name, value in dict(
+            adv=metrics["advantage"],
+            rew=metrics["imagined_reward"],
+            con=metrics["imagined_continue"],
+            val=metrics["value"],
+            slowval=slow,
+            weight=weight,
+            ret=scaled,
+            tar=metrics["imagined_return"],
+        ).items():
             g.check(f"metric_{name}", value.mean())
         g.check("metric_adv_std", metrics["advantage"].std(correction=0))
         g.check("imag_deter", dreams[0].states.h[:, 1:])
@@ -464,19 +548,31 @@ def check_train_steps(g, batch, start):
     for name, values in seen.items():
         rtol, atol = g.tolerances[f"train_{name}"]
         expected = np.abs(g.numpy(f"train_{name}"))
-        g.check(f"train_{name}", torch.stack(values), rtol * expected + atol * np.where(noisy, 1, 0.01) if "param" in name else None)
+        g.check(
+            f"train_{name}", torch.stack(values), rtol * expected + atol * np.where(noisy, 1, 0.01) if "param" in name else None
+        )
 
 
 CHECKS = {
-    "01_symlog_symexp": check_01_symlog_symexp, "02_twohot": check_02_twohot, "03_norms_block": check_03_norms_block,
-    "04_block_gru_core": check_04_block_gru_core, "05_prior_posterior_unimix": check_05_prior_posterior_unimix,
-    "06_kl_losses": check_06_kl_losses, "07_sequence_continuous": check_07_sequence,
-    "07_sequence_discrete": check_07_sequence, "07c_rssm_loss_grads": check_07c_rssm_loss_grads,
-    "08_lambda_return": check_08_lambda_return, "09_return_norm": check_09_return_norm,
-    "10_actor_critic_continuous": check_10_actor_critic, "10_actor_critic_discrete": check_10_actor_critic,
-    "11_optimizer": check_11_optimizer, "12_weight_init": check_12_weight_init,
-    "13_slow_critic_ema": check_13_slow_critic_ema, "14_action_heads": check_14_action_heads,
-    "15_decoder_losses": check_15_decoder_losses, "16_full_agent_continuous": check_16_full_agent,
+    "01_symlog_symexp": check_01_symlog_symexp,
+    "02_twohot": check_02_twohot,
+    "03_norms_block": check_03_norms_block,
+    "04_block_gru_core": check_04_block_gru_core,
+    "05_prior_posterior_unimix": check_05_prior_posterior_unimix,
+    "06_kl_losses": check_06_kl_losses,
+    "07_sequence_continuous": check_07_sequence,
+    "07_sequence_discrete": check_07_sequence,
+    "07c_rssm_loss_grads": check_07c_rssm_loss_grads,
+    "08_lambda_return": check_08_lambda_return,
+    "09_return_norm": check_09_return_norm,
+    "10_actor_critic_continuous": check_10_actor_critic,
+    "10_actor_critic_discrete": check_10_actor_critic,
+    "11_optimizer": check_11_optimizer,
+    "12_weight_init": check_12_weight_init,
+    "13_slow_critic_ema": check_13_slow_critic_ema,
+    "14_action_heads": check_14_action_heads,
+    "15_decoder_losses": check_15_decoder_losses,
+    "16_full_agent_continuous": check_16_full_agent,
     "16_full_agent_discrete": check_16_full_agent,
 }
 
@@ -493,7 +589,13 @@ def run_check(name, dtype):
         torch.set_default_dtype(before)
 
 
-PICTURES = {"17_image_encoder", "17b_mixed_encoder", "18_image_decoder", "18b_mixed_decoder", "19_full_agent_image"}  # no codec for them yet
+PICTURES = {
+    "17_image_encoder",
+    "17b_mixed_encoder",
+    "18_image_decoder",
+    "18b_mixed_decoder",
+    "19_full_agent_image",
+}  # no codec for them yet
 
 
 def test_every_file_has_a_check():

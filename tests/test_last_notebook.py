@@ -61,6 +61,7 @@ def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():
         def version(*args, **kwargs):
             called.add(name)
             return finished(*args, **kwargs)
+
         return Part(name, EXERCISES[name].kept_for, version, None)
 
     with installed([watched(name) for name in KEPT]):
@@ -137,7 +138,8 @@ def test_a_kept_part_may_use_the_functions_of_other_exercises(tmp_path, monkeypa
         "        logits.append(rssm.posterior(h, tokens[:, t]))\n"
         "        state = State(h, sample(unimix(logits[-1]), None if noise is None else noise[:, t]))\n"
         "        states.append(state)\n"
-        "    return State(*(torch.stack(part, 1) for part in zip(*states))), torch.stack(logits, 1)\n")
+        "    return State(*(torch.stack(part, 1) for part in zip(*states))), torch.stack(logits, 1)\n"
+    )
     assert "observe" in [part.name for part in my_parts() if part.yours]
 
 

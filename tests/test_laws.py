@@ -105,8 +105,8 @@ def test_sample_is_one_hot_and_has_the_gradient_of_the_probabilities(seed):
     logits, weight = (x.requires_grad_() for x in logits_pair(seed, 2))
     drawn = sample(unimix(logits))
     assert drawn.sum(-1).eq(1).all() and ((drawn == 0) | (drawn == 1)).all()
-    straight, = torch.autograd.grad((drawn * weight.detach()).sum(), logits)
-    direct, = torch.autograd.grad((unimix(logits) * weight.detach()).sum(), logits)
+    (straight,) = torch.autograd.grad((drawn * weight.detach()).sum(), logits)
+    (direct,) = torch.autograd.grad((unimix(logits) * weight.detach()).sum(), logits)
     torch.testing.assert_close(straight, direct)
 
 
@@ -151,7 +151,9 @@ def test_dyn_moves_the_prior_and_rep_the_posterior(seed):
     post, prior = (x.requires_grad_() for x in logits_pair(seed, 5))
     dyn, rep = kl_losses(unimix(post), unimix(prior), free_nats=0.0)
     for loss, moved, fixed in ((dyn, prior, post), (rep, post, prior)):
-        moved_grad, fixed_grad = torch.autograd.grad(loss.sum(), (moved, fixed), retain_graph=True, materialize_grads=True, allow_unused=True)
+        moved_grad, fixed_grad = torch.autograd.grad(
+            loss.sum(), (moved, fixed), retain_graph=True, materialize_grads=True, allow_unused=True
+        )
         assert moved_grad.abs().sum() > 0 and fixed_grad.eq(0).all()
 
 

@@ -35,7 +35,9 @@ def definitions(book):
 
 
 def is_stub(node):
-    return any(isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and part.value.value is ... for part in node.body)
+    return any(
+        isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and part.value.value is ... for part in node.body
+    )
 
 
 def test_all_are_here_and_each_has_its_exercises():
@@ -60,7 +62,15 @@ def test_order_of_the_parts(name):
     assert book.cells[0].source.startswith(f"# {name[:2]} · ") and f"(images/map_{name[:2]}.svg)" in book.cells[0].source
     assert f'setup("{name[:2]}")' in book.cells[1].source and len(book.cells[1].source.splitlines()) <= 8
     text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
-    parts = ["## Shapes today", "### Exercise 1", "## One honest number", "## Break it", "## Against the original", "## Recap", "**Do you remember?**"]
+    parts = [
+        "## Shapes today",
+        "### Exercise 1",
+        "## One honest number",
+        "## Break it",
+        "## Against the original",
+        "## Recap",
+        "**Do you remember?**",
+    ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.count("<details>") == 3
@@ -141,11 +151,17 @@ def test_every_stub_takes_the_arguments_of_the_finished_version():
 def filled(book):
     """The book with the finished source in place of every stub."""
     for cell in book.cells:
-        if cell.cell_type == "code" and (match := re.match(r"def (\w+)\(", cell.source)) and is_stub(ast.parse(cell.source).body[0]):
+        if (
+            cell.cell_type == "code"
+            and (match := re.match(r"def (\w+)\(", cell.source))
+            and is_stub(ast.parse(cell.source).body[0])
+        ):
             finished = EXERCISES[match.group(1)].finished
             source = textwrap.dedent(inspect.getsource(finished))
             module = inspect.getmodule(finished).__name__
-            cell.source = f"from {module} import *\nfrom {module} import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
+            cell.source = (
+                f"from {module} import *\nfrom {module} import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
+            )
     return book
 
 
@@ -154,14 +170,26 @@ def test_filled_in_it_runs_and_every_verdict_is_right(name, tmp_path, monkeypatc
     monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
     book = filled(read(name))
     NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, timeout=1200).execute()
-    texts = ["".join(out.data.get("text/plain", "")) for cell in book.cells if cell.cell_type == "code"
-             for out in cell.outputs if out.output_type == "display_data"]
+    texts = [
+        "".join(out.data.get("text/plain", ""))
+        for cell in book.cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        if out.output_type == "display_data"
+    ]
     for exercise in NOTEBOOKS[name[:2]].EXERCISES:
         assert f"{exercise.name}: right" in [text.splitlines()[0] for text in texts if text]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_committed_blank_every_verdict_is_blank(name):
-    texts = [out.data["text/plain"] for cell in read(name).cells if cell.cell_type == "code" for out in cell.outputs
-             if out.output_type == "display_data" and "text/html" in out.data]
-    assert [t.splitlines()[0] for t in texts if ": blank" in t.splitlines()[0]] == [f"{e.name}: blank" for e in NOTEBOOKS[name[:2]].EXERCISES]
+    texts = [
+        out.data["text/plain"]
+        for cell in read(name).cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        if out.output_type == "display_data" and "text/html" in out.data
+    ]
+    assert [t.splitlines()[0] for t in texts if ": blank" in t.splitlines()[0]] == [
+        f"{e.name}: blank" for e in NOTEBOOKS[name[:2]].EXERCISES
+    ]

@@ -66,8 +66,10 @@ def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threa
     replay.added = 118
     replay.count.fill_(118)
     _, _, where = replay.sample(64, 8)
-    states = State(torch.arange(512.0).view(64, 8, 1).expand(64, 8, 64).contiguous(),
-                   torch.eye(8)[torch.arange(512) % 8].view(64, 8, 1, 8).expand(64, 8, 8, 8))
+    states = State(
+        torch.arange(512.0).view(64, 8, 1).expand(64, 8, 64).contiguous(),
+        torch.eye(8)[torch.arange(512) % 8].view(64, 8, 1, 8).expand(64, 8, 8, 8),
+    )
     flat = (where[0] * 120 + where[1]).flatten()
     assert len(flat.unique()) < len(flat)  # they do overlap
     for _ in range(20):
@@ -86,8 +88,11 @@ def test_a_sequence_longer_than_the_replay_is_refused():
 def play(envs, steps, seed=0):
     rng = np.random.default_rng(seed)
     size = envs.spaces.action_size
-    actions = (np.eye(size)[rng.integers(size, size=(steps, len(envs)))] if envs.spaces.discrete
-               else rng.uniform(-1.5, 1.5, (steps, len(envs), size))).astype(np.float32)
+    actions = (
+        np.eye(size)[rng.integers(size, size=(steps, len(envs)))]
+        if envs.spaces.discrete
+        else rng.uniform(-1.5, 1.5, (steps, len(envs), size))
+    ).astype(np.float32)
     return [envs.step(action) for action in actions]
 
 
@@ -140,12 +145,21 @@ SPACES = gymnasium.spaces
 gymnasium.register("Odd-v0", Odd)
 
 
-@pytest.mark.parametrize("kind, space", [
-    ("observation", SPACES.Dict(a=SPACES.Discrete(2))), ("observation", SPACES.Tuple([SPACES.Discrete(2)])),
-    ("observation", SPACES.Discrete(4)), ("observation", SPACES.MultiBinary(3)), ("observation", SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
-    ("action", SPACES.MultiBinary(3)), ("action", SPACES.MultiDiscrete([2, 2])), ("action", SPACES.Dict(a=SPACES.Discrete(2))),
-    ("action", SPACES.Box(-np.inf, np.inf, (2,))), ("action", SPACES.Box(-1, 1, (2, 2))),
-])
+@pytest.mark.parametrize(
+    "kind, space",
+    [
+        ("observation", SPACES.Dict(a=SPACES.Discrete(2))),
+        ("observation", SPACES.Tuple([SPACES.Discrete(2)])),
+        ("observation", SPACES.Discrete(4)),
+        ("observation", SPACES.MultiBinary(3)),
+        ("observation", SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
+        ("action", SPACES.MultiBinary(3)),
+        ("action", SPACES.MultiDiscrete([2, 2])),
+        ("action", SPACES.Dict(a=SPACES.Discrete(2))),
+        ("action", SPACES.Box(-np.inf, np.inf, (2,))),
+        ("action", SPACES.Box(-1, 1, (2, 2))),
+    ],
+)
 def test_unsupported_spaces_are_refused_in_one_line(kind, space, monkeypatch):
     monkeypatch.setattr(gymnasium, "make", lambda name: Odd(**{kind: space}))
     with pytest.raises(ValueError, match=f"{kind} space .* is not supported; dreamer_lite .* wrapper") as error:

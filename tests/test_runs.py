@@ -74,8 +74,9 @@ def uninterrupted(tmp_path_factory):
 
 def start_and_wait(folder, saved_steps, *words):
     """A real process, running until it has saved at least so many environment steps."""
-    process = subprocess.Popen(command(*DEBUG, "--out", folder, *words), cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*DEBUG, "--out", folder, *words), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.time() + 120
     while time.time() < deadline and process.poll() is None:
         try:
@@ -112,10 +113,17 @@ def test_same_seed_same_curve_and_another_seed_another(uninterrupted, tmp_path):
 
 def test_a_run_folder_holds_what_the_readme_promises(uninterrupted):
     assert {path.name for path in uninterrupted.iterdir()} == {
-        "config.json", "metrics.csv", "checkpoint.pt", "learning_curve.png", "card.json"}
+        "config.json",
+        "metrics.csv",
+        "checkpoint.pt",
+        "learning_curve.png",
+        "card.json",
+    }
     card = json.loads((uninterrupted / "card.json").read_text())
     assert card["env_steps"] == 900 and card["seed"] == 0 and card["versions"]["torch"] == torch.__version__
-    assert card["final_evaluation"]["sampled"]["episodes"] == card["config"]["eval_episodes"] == 2 and card["memory_kept"] == sys.platform.startswith("linux")
+    assert card["final_evaluation"]["sampled"]["episodes"] == card["config"]["eval_episodes"] == 2 and card[
+        "memory_kept"
+    ] == sys.platform.startswith("linux")
     rows = list(csv.DictReader((uninterrupted / "metrics.csv").open()))
     assert [int(float(row["env_steps"])) for row in rows] == [200, 400, 600, 800]
     assert all(np.isfinite(float(row["critic"])) for row in rows)
@@ -152,7 +160,9 @@ def test_an_evaluation_leaves_the_training_as_it_was():
     torch.manual_seed(7)
     scores = evaluate(agent, "CartPole-v1", 5)
     assert torch.equal(before, torch.rand(3))
-    assert np.array_equal(scores, evaluate(agent, "CartPole-v1", 5)) and not np.array_equal(scores, evaluate(agent, "CartPole-v1", 5, seed=1))
+    assert np.array_equal(scores, evaluate(agent, "CartPole-v1", 5)) and not np.array_equal(
+        scores, evaluate(agent, "CartPole-v1", 5, seed=1)
+    )
     assert scores.shape == (5,) and (scores > 5).all()
 
 
@@ -203,9 +213,14 @@ def test_export_writes_one_page_or_says_why_not(tmp_path, capsys):
     page = tmp_path / "pages" / "player.html"
     assert main(["export", "assets/cartpole.pt", "--out", str(page)]) == 0 and "open it in a browser" in capsys.readouterr().out
     text = page.read_text()
-    assert 100_000 < len(text) < 2_000_000 and "/*D" not in text and "/*P" not in text and "src=" not in text and "href=" not in text
-    assert (Path("assets/player.html").read_text() == text), "make it again: python assets/make.py player"
-    for config, sizes in ((Config.preset("debug", env="Pendulum-v1"), Spaces(3, 1, False)), (Config.preset("debug", env="Acrobot-v1"), Spaces(6, 3, True))):
+    assert (
+        100_000 < len(text) < 2_000_000 and "/*D" not in text and "/*P" not in text and "src=" not in text and "href=" not in text
+    )
+    assert Path("assets/player.html").read_text() == text, "make it again: python assets/make.py player"
+    for config, sizes in (
+        (Config.preset("debug", env="Pendulum-v1"), Spaces(3, 1, False)),
+        (Config.preset("debug", env="Acrobot-v1"), Spaces(6, 3, True)),
+    ):
         save(tmp_path / "other.pt", Dreamer(config, sizes))
         assert main(["export", str(tmp_path / "other.pt")]) == 2
         error = capsys.readouterr().err
@@ -245,7 +260,10 @@ def test_rows_are_written_without_evaluations_and_checkpoints_do_not_grow(tmp_pa
 
 def test_rows_come_at_their_own_interval_beside_evaluations(tmp_path):
     train(Config.preset("debug", steps=400, eval_every=150, log_every=100), tmp_path, until="steps", progress=False)
-    rows = [(int(float(row["env_steps"])), int(float(row["eval_episodes"]))) for row in csv.DictReader((tmp_path / "metrics.csv").open())]
+    rows = [
+        (int(float(row["env_steps"])), int(float(row["eval_episodes"])))
+        for row in csv.DictReader((tmp_path / "metrics.csv").open())
+    ]
     assert rows == [(100, 0), (150, 2), (200, 0), (300, 2), (400, 0)]
 
 
@@ -262,7 +280,13 @@ def test_what_is_saved_is_the_averaged_agent_and_training_goes_on_with_its_own_w
     seen = []
     train(config, tmp_path, until="steps", progress=False, on_step=lambda training: seen.append(training))
     learner = seen[-1].learner
-    saved = torch.cat([p.detach().flatten() for part in (load(tmp_path).world_model, load(tmp_path).actor, load(tmp_path).critic.net) for p in part.parameters()])
+    saved = torch.cat(
+        [
+            p.detach().flatten()
+            for part in (load(tmp_path).world_model, load(tmp_path).actor, load(tmp_path).critic.net)
+            for p in part.parameters()
+        ]
+    )
     assert torch.equal(saved, learner.average) and not torch.equal(saved, learner.optimizer.weights)
     assert torch.equal(read(tmp_path).rest["learner"]["weights"], learner.optimizer.weights)
 

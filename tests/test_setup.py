@@ -34,8 +34,10 @@ def pyproject_lists():
         project = tomllib.loads(text)["project"]
         extras = project["optional-dependencies"]
         return project["requires-python"], project["dependencies"], extras["course"] + extras["test"]
-    core, course, test = (ast.literal_eval(re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1))
-                          for name in ("dependencies", "course", "test"))
+    core, course, test = (
+        ast.literal_eval(re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1))
+        for name in ("dependencies", "course", "test")
+    )
     return re.search(r'requires-python = "(.*)"', text).group(1), core, course + test
 
 
@@ -67,8 +69,12 @@ def test_files_and_pictures_that_the_readme_names_exist():
 
 def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
     """Each is parsed, up to the point where it would run."""
-    lines = [line.split("#")[0].split() for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-             for line in block.splitlines() if line.startswith(("python -m dreamer_lite", "dreamer-lite"))]
+    lines = [
+        line.split("#")[0].split()
+        for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        for line in block.splitlines()
+        if line.startswith(("python -m dreamer_lite", "dreamer-lite"))
+    ]
     assert len(lines) >= 10
     monkeypatch.setattr(checkpoint, "read", lambda *_: checkpoint.Saved(Config(), None, {}, {}))
     for words in lines:
@@ -116,7 +122,12 @@ def test_the_algorithm_needs_torch_only():
 
 
 def test_the_wheel_carries_what_the_course_needs(tmp_path):
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")

@@ -70,6 +70,7 @@ def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu
 @pytest.mark.parametrize("device", ["cpu"])
 def test_a_step_that_depends_on_python_is_found_out(device, tape_for_the_cpu):
     """The stand-in must see what a graph would get wrong: here the replay draws by Python's count instead of the device's."""
+
     def baked(training):
         recorded(training)
         replay, sample = training.replay, training.replay.sample
@@ -79,6 +80,7 @@ def test_a_step_that_depends_on_python_is_found_out(device, tape_for_the_cpu):
             drawn = sample(batch, steps)
             replay.count = count
             return drawn
+
         replay.sample = sample_by_python
 
     _, numbers = run(device, plain)

@@ -22,8 +22,21 @@ from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
 from dreamer_lite.course.player import dream_player
 
-WIDGETS = [alignment_xray, scale_explorer, two_hot_mover, peaks_explorer, dice_explorer, surprise_meter, causality_explorer,
-           gradient_flow, dream_fan, return_mixer, scale_toy, policy_map, episode_replay]
+WIDGETS = [
+    alignment_xray,
+    scale_explorer,
+    two_hot_mover,
+    peaks_explorer,
+    dice_explorer,
+    surprise_meter,
+    causality_explorer,
+    gradient_flow,
+    dream_fan,
+    return_mixer,
+    scale_toy,
+    policy_map,
+    episode_replay,
+]
 
 
 def ends(control):

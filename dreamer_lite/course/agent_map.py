@@ -15,8 +15,13 @@ BOXES = {
     "critic": (650, 130, 120, 50, "critic\n08", ("08",)),
     "actor": (650, 210, 120, 50, "actor\n09", ("09",)),
 }
-ARROWS = [((140, 180), (176, 180), "steps"), ((280, 180), (335, 180), "sequences"), ((615, 70), (650, 70), "states"),
-          ((710, 100), (710, 130), ""), ((710, 180), (710, 210), "")]
+ARROWS = [
+    ((140, 180), (176, 180), "steps"),
+    ((280, 180), (335, 180), "sequences"),
+    ((615, 70), (650, 70), "states"),
+    ((710, 100), (710, 130), ""),
+    ((710, 180), (710, 210), ""),
+]
 
 
 def agent_map(notebook: str) -> str:
@@ -35,7 +40,9 @@ def agent_map(notebook: str) -> str:
         parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" stroke="{LINE}"/>')
         lines = label.split("\n")
         top = y + height / 2 + 5 - 8 * (len(lines) - 1)
-        parts += [f'<text x="{x + width / 2}" y="{top + 17 * i:g}" text-anchor="middle">{line}</text>' for i, line in enumerate(lines)]
+        parts += [
+            f'<text x="{x + width / 2}" y="{top + 17 * i:g}" text-anchor="middle">{line}</text>' for i, line in enumerate(lines)
+        ]
     for (x1, y1), (x2, y2), label in ARROWS:
         parts.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{LINE}" marker-end="url(#tip)"/>')
         if label:
@@ -48,5 +55,7 @@ def agent_map(notebook: str) -> str:
 def alt(notebook: str) -> str:
     lit = next((label.split("\n")[0] for *_, label, books in BOXES.values() if notebook in books and notebook != "10"), None)
     today = f"Today's box, {lit}, is lit." if lit else "All boxes are lit."
-    return ("Map of the agent: the environment fills the replay, the world model learns from its sequences, imagination dreams "
-            f"with the model, critic and actor learn in the dream, and the actor acts in the environment. {today}")
+    return (
+        "Map of the agent: the environment fills the replay, the world model learns from its sequences, imagination dreams "
+        f"with the model, critic and actor learn in the dream, and the actor acts in the environment. {today}"
+    )

@@ -20,7 +20,10 @@ from ..spaces import Spaces
 
 CARTPOLE = Spaces(obs_size=4, action_size=2, discrete=True)
 PACKAGE = Path(dreamer_lite.__file__).parent
-ASSETS = next((folder for folder in (PACKAGE.parent / "assets", PACKAGE / "assets") if (folder / "cartpole.pt").exists()), PACKAGE.parent / "assets")
+ASSETS = next(
+    (folder for folder in (PACKAGE.parent / "assets", PACKAGE / "assets") if (folder / "cartpole.pt").exists()),
+    PACKAGE.parent / "assets",
+)
 
 
 @lru_cache(1)

@@ -115,7 +115,9 @@ def whole(label: str, low: int, high: int, value: int, step: int = 1) -> widgets
 
 
 def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(options=options, value=value or options[0], description=label, style={"description_width": "initial"})
+    return widgets.ToggleButtons(
+        options=options, value=value or options[0], description=label, style={"description_width": "initial"}
+    )
 
 
 def box(label: str) -> widgets.Checkbox:

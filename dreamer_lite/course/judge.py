@@ -33,14 +33,14 @@ def is_blank(version: Any) -> bool:
     idle = {"RESUME", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST", "NOP", "LOAD_COMMON_CONSTANT"}
     steps = [step for step in dis.get_instructions(version)]
     if all(step.opname in idle for step in steps):
-        return all(step.argval is None or step.argval is ...
-                   for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST"))
+        return all(step.argval is None or step.argval is ... for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST"))
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
     except (OSError, TypeError, SyntaxError):
         return False
-    return any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
-               for node in ast.walk(tree))
+    return any(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ... for node in ast.walk(tree)
+    )
 
 
 def judge(exercise: Exercise, version: Any) -> Verdict:
@@ -48,8 +48,13 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
     if is_blank(version):
         return Verdict("blank")
     if not callable(version):
-        return Verdict("not yet", [f"`check` wants the function itself, got {short(version)}. "
-                                   f"Write `{exercise.name} = check({exercise.name})`, without calling it."])
+        return Verdict(
+            "not yet",
+            [
+                f"`check` wants the function itself, got {short(version)}. "
+                f"Write `{exercise.name} = check({exercise.name})`, without calling it."
+            ],
+        )
     printed = io.StringIO()
     try:
         with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
@@ -220,7 +225,11 @@ def inputs(case: tuple) -> str:
 def short(value: Any) -> str:
     if isinstance(value, Tensor):
         if value.numel() <= 8:
-            return str(torch.round(value.detach().to(torch.float64), decimals=8).tolist() if value.is_floating_point() else value.tolist())
+            return str(
+                torch.round(value.detach().to(torch.float64), decimals=8).tolist()
+                if value.is_floating_point()
+                else value.tolist()
+            )
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return f"a {type(value).__name__}"
@@ -233,7 +242,7 @@ def cap(text: str) -> str:
 
 
 ERRORS = {  # part of what Python or PyTorch says: what usually helps
-    "with a bool tensor is not supported": "Turn true and false into numbers first, with `.float()`; for \"not\" there is `~`.",
+    "with a bool tensor is not supported": 'Turn true and false into numbers first, with `.float()`; for "not" there is `~`.',
     "Boolean value of Tensor": "Python's `if`, `not`, `and`, `max` can't decide for a whole tensor; `torch.where`, `~`, `&`, `.clamp` can.",
     "only for scalar outputs": "backward needs one number: take the mean of each loss first.",
     "does not require grad": "Something was detached that the gradient must flow through.",
@@ -248,7 +257,9 @@ def raised(error: BaseException) -> str:
         if "ipykernel" in file or file.startswith("<"):
             line = f" in line {number} of the cell"
     text = (str(error).splitlines() or [""])[0][:200]
-    more = {"RecursionError": " It calls itself without an end.",
-            "NameError": " Is it spelt as in the cell above, and was that cell run?"}.get(type(error).__name__, "")
+    more = {
+        "RecursionError": " It calls itself without an end.",
+        "NameError": " Is it spelt as in the cell above, and was that cell run?",
+    }.get(type(error).__name__, "")
     more = next((f" {advice}" for part, advice in ERRORS.items() if part in text), more)
     return f"It raised {type(error).__name__}{line}: {text}.{more}".replace("..", ".")

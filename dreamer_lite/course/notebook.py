@@ -35,9 +35,19 @@ def setup(number: str, seed: int = 0) -> None:
     """Start notebook `number`: seed everything, and say which versions and which device run here."""
     torch.manual_seed(seed)
     np.random.seed(seed)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    say(f"notebook {number}", [f"dreamer_lite {__version__}, Python {platform.python_version()}, PyTorch "
-                               f"{torch.__version__.split('+')[0]}, {device}, seed {seed}"], "#0072B2")
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    )
+    say(
+        f"notebook {number}",
+        [
+            f"dreamer_lite {__version__}, Python {platform.python_version()}, PyTorch "
+            f"{torch.__version__.split('+')[0]}, {device}, seed {seed}"
+        ],
+        "#0072B2",
+    )
 
 
 def check(version: Any, name: str | None = None) -> Callable:
@@ -52,11 +62,13 @@ def check(version: Any, name: str | None = None) -> Callable:
         say(f"{exercise.name}: right", [f"The cells below use your version.{more}"], COLOURS["right"])
         return version
     if verdict.state == "blank":
-        words = [f"Replace the <code>...</code> in <code>{exercise.name}</code>, then run its cell and this one again. Until then "
-                 f"the cells below use the finished version. <code>hint(\"{exercise.name}\")</code> helps."]
+        words = [
+            f"Replace the <code>...</code> in <code>{exercise.name}</code>, then run its cell and this one again. Until then "
+            f'the cells below use the finished version. <code>hint("{exercise.name}")</code> helps.'
+        ]
     else:
         words = [code(line) for line in verdict.words]
-        words.append(f"The cells below use the finished version. <code>hint(\"{exercise.name}\")</code> helps.")
+        words.append(f'The cells below use the finished version. <code>hint("{exercise.name}")</code> helps.')
     say(f"{exercise.name}: {verdict.state}", words, COLOURS[verdict.state])
     return exercise.finished
 
@@ -68,7 +80,7 @@ def hint(name: str) -> None:
         return
     level = min(shown.get(exercise.name, 0) + 1, 3)
     shown[exercise.name] = level
-    last = f"That was the last hint; <code>solution(\"{exercise.name}\")</code> shows the finished code." if level == 3 else ""
+    last = f'That was the last hint; <code>solution("{exercise.name}")</code> shows the finished code.' if level == 3 else ""
     text = exercise.hints[level - 1]
     text = text.replace("`, `", "`\n`") if level == 3 else text  # the last one is code: one statement a line
     say(f"{exercise.name}: hint {level} of 3", [code(text)] + [last] * bool(last), "#0072B2")
@@ -92,22 +104,29 @@ def keep(version: Callable) -> None:
     if version is exercise.finished:
         return say(f"{exercise.name}: nothing to keep", ["This is the finished version; write your own first."], COLOURS["blank"])
     if exercise.kept_for is None:
-        return say(f"{exercise.name}: nothing to keep", ["This one was for practice; it is no part of the agent."], COLOURS["blank"])
+        return say(
+            f"{exercise.name}: nothing to keep", ["This one was for practice; it is no part of the agent."], COLOURS["blank"]
+        )
     verdict = judge(exercise, version)
     if verdict.state != "right":
         return say(f"{exercise.name}: not kept", ["Only a right answer is kept; run its <code>check</code>."], COLOURS["not yet"])
     try:
         source = inspect.getsource(version)
     except (OSError, TypeError):
-        return say(f"{exercise.name}: not kept", ["Its source can't be read. Define it with <code>def</code> in a cell."],
-                   COLOURS["not yet"])
+        return say(
+            f"{exercise.name}: not kept",
+            ["Its source can't be read. Define it with <code>def</code> in a cell."],
+            COLOURS["not yet"],
+        )
     file = home("my_parts") / f"{exercise.name}.py"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         before = file.read_text(encoding="utf-8") if file.is_file() else None
         file.write_text(source, encoding="utf-8")
     except OSError as error:
-        return say(f"{exercise.name}: not kept", [f"my_parts/{file.name} can't be written: {escape(str(error))}"], COLOURS["not yet"])
+        return say(
+            f"{exercise.name}: not kept", [f"my_parts/{file.name} can't be written: {escape(str(error))}"], COLOURS["not yet"]
+        )
     _, problem = kept(exercise.name)
     if problem:
         if before is None:
@@ -116,7 +135,11 @@ def keep(version: Callable) -> None:
             file.write_text(before, encoding="utf-8")
         more = ["What was kept before is still there."] * (before is not None)
         return say(f"{exercise.name}: not kept", [code(problem)] + more, COLOURS["not yet"])
-    say(f"{exercise.name}: kept", [f"Saved as <code>my_parts/{escape(file.name)}</code>. Notebook 10 trains with it."], COLOURS["right"])
+    say(
+        f"{exercise.name}: kept",
+        [f"Saved as <code>my_parts/{escape(file.name)}</code>. Notebook 10 trains with it."],
+        COLOURS["right"],
+    )
 
 
 def kept(name: str) -> tuple[Callable | None, str | None]:
@@ -127,8 +150,15 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
         return None, None
     where = f"my_parts/{file.name}"
     module = importlib.import_module(exercise.finished.__module__)
-    names = {**{other: e.finished for other, e in EXERCISES.items()}, **vars(module), "torch": torch, "np": np,
-             "F": torch.nn.functional, "nn": torch.nn, "Tensor": torch.Tensor}
+    names = {
+        **{other: e.finished for other, e in EXERCISES.items()},
+        **vars(module),
+        "torch": torch,
+        "np": np,
+        "F": torch.nn.functional,
+        "nn": torch.nn,
+        "Tensor": torch.Tensor,
+    }
     names.pop(name, None)
     try:
         with deadline(SECONDS):
@@ -144,23 +174,31 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
         return names[name], None
     why = " ".join(verdict.words) or "It is blank."
     if "NameError" in why:
-        why += (f" On its own it may use torch, np, F, nn, the functions of other exercises and what the module {exercise.finished.__module__} "
-                "imports; put other helpers inside the function.")
+        why += (
+            f" On its own it may use torch, np, F, nn, the functions of other exercises and what the module {exercise.finished.__module__} "
+            "imports; put other helpers inside the function."
+        )
     return None, f"{where} is not right: {why}"
 
 
 def self_check() -> bool:
     """Look at everything the course needs, and say how to mend what is missing. True if all is well."""
     rows = [
-        ("Python 3.10 or newer", sys.version_info >= (3, 10),
-         platform.python_version(), "install a newer Python and make the environment again"),
+        (
+            "Python 3.10 or newer",
+            sys.version_info >= (3, 10),
+            platform.python_version(),
+            "install a newer Python and make the environment again",
+        ),
         *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets")),
         agent_row(),
         ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a place of your own"),
     ]
     good = all(fine for _, fine, _, _ in rows)
-    lines = [f"{'✓' if fine else '✗'} {escape(what)} {escape(seen)}" + ("" if fine else f" <b>To mend:</b> {escape(fix)}")
-             for what, fine, seen, fix in rows]
+    lines = [
+        f"{'✓' if fine else '✗'} {escape(what)} {escape(seen)}" + ("" if fine else f" <b>To mend:</b> {escape(fix)}")
+        for what, fine, seen, fix in rows
+    ]
     say("everything is in place" if good else "something is missing", lines, COLOURS["right" if good else "not yet"])
     return good
 
@@ -174,6 +212,7 @@ def module_row(name: str) -> tuple[str, bool, str, str]:
 
 def agent_row() -> tuple[str, bool, str, str]:
     from .bundled import bundled_agent
+
     try:
         bundled_agent()
         return "the trained agent loads", True, "", ""
@@ -184,16 +223,21 @@ def agent_row() -> tuple[str, bool, str, str]:
 def find(name: str | None) -> Exercise | None:
     if name in EXERCISES:
         return EXERCISES[name]
-    say("no such exercise", [f"There is none called {escape(repr(name))}. Is the function's name still the one in the exercise?"],
-        COLOURS["not yet"])
+    say(
+        "no such exercise",
+        [f"There is none called {escape(repr(name))}. Is the function's name still the one in the exercise?"],
+        COLOURS["not yet"],
+    )
     return None
 
 
 def say(title: str, lines: list[str], colour: str) -> None:
     """A short block in the notebook, with a plain-text twin for terminals, nbval and screen readers."""
     body = "".join(f"<div style='margin-top:.25em'>{line}</div>" for line in lines)
-    html = (f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
-            f"<b style='color:{colour}'>{escape(title)}</b>{body}</div>")
+    html = (
+        f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
+        f"<b style='color:{colour}'>{escape(title)}</b>{body}</div>"
+    )
     plain = "\n".join([title] + ["  " + re.sub(r"</?(code|b|pre)[^>]*>", "", line) for line in lines])
     show(html, unescape(plain))
 

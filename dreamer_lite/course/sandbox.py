@@ -64,6 +64,7 @@ def untouched() -> Iterator[None]:
 def deadline(seconds: float) -> Iterator[None]:
     """Raise TookTooLong inside when the time is up: by a timer signal where there is one, else between two lines of code."""
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+
         def ring(*_: Any) -> None:
             raise TookTooLong
 

@@ -29,8 +29,21 @@ from .folder import writing
 SHAPES = {
     # The two shapes that implementations are compared at: 4 observations, 2 actions, 15 imagined steps.
     "common": Config.preset("size1m", horizon=15),  # 16 × 64, imagination from all 1,024 states
-    "tiny": Config(batch_size=16, seq_len=32, imag_last=8, deter=64, blocks=4, hidden=64, rssm_hidden=32, groups=8,
-                   classes=8, encoder_layers=2, decoder_layers=2, head_layers=2, horizon=15),
+    "tiny": Config(
+        batch_size=16,
+        seq_len=32,
+        imag_last=8,
+        deter=64,
+        blocks=4,
+        hidden=64,
+        rssm_hidden=32,
+        groups=8,
+        classes=8,
+        encoder_layers=2,
+        decoder_layers=2,
+        head_layers=2,
+        horizon=15,
+    ),
 }
 
 
@@ -75,8 +88,11 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
         losses, _, _ = learner.agent.loss(batch, start)
         found["total"] = sum(learner.loss_scales[name] * loss.mean() for name, loss in losses.items())
 
-    parts = {"forward": forward, "backward": lambda: found.pop("total").backward(),
-             "optimizer": lambda: (learner.optimizer.step(), learner.agent.critic.update_slow())}
+    parts = {
+        "forward": forward,
+        "backward": lambda: found.pop("total").backward(),
+        "optimizer": lambda: (learner.optimizer.step(), learner.agent.critic.update_slow()),
+    }
     times: dict[str, list[float]] = {name: [] for name in (*parts, "train step")}
     for i in range(-10, repeats):
         for name, part in parts.items():
@@ -144,7 +160,9 @@ def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[fl
     c, found = config, {}
     changes = {
         "B, sequences": lambda f: dict(batch_size=max(int(c.batch_size * f), 1)),
-        "T, steps of each": lambda f: dict(seq_len=max(int(c.seq_len * f), 2), imag_last=min(c.imag_last, max(int(c.seq_len * f), 2))),
+        "T, steps of each": lambda f: dict(
+            seq_len=max(int(c.seq_len * f), 2), imag_last=min(c.imag_last, max(int(c.seq_len * f), 2))
+        ),
         "H, imagined steps": lambda f: dict(horizon=max(int(c.horizon * f), 1)),
         "network, widths": lambda f: dict(deter=int(c.deter * f), hidden=int(c.hidden * f), rssm_hidden=int(c.rssm_hidden * f)),
     }
@@ -195,22 +213,37 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     """Print the table for one shape."""
     starts = config.batch_size * (config.imag_last or config.seq_len)
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {torch.get_num_threads()} thread(s)"
-    print(f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; {name}, "
-          f"torch {torch.__version__.split('+')[0]}")
+    print(
+        f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; {name}, "
+        f"torch {torch.__version__.split('+')[0]}"
+    )
     parts = time_parts(config, device, repeats)
     took = statistics.median(parts["train step"])
     for part, values in parts.items():
         line(part, spread(values))
-    line("acting", f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments")
+    line(
+        "acting", f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments"
+    )
     peak = own_peak() if device == "cpu" else torch.cuda.max_memory_allocated(device)
-    line("peak memory", f"{peak / 1e6:7.0f} MB {'of the process' if device == 'cpu' else 'on the GPU'}" if peak else "unknown on this platform")
+    line(
+        "peak memory",
+        f"{peak / 1e6:7.0f} MB {'of the process' if device == 'cpu' else 'on the GPU'}" if peak else "unknown on this platform",
+    )
     _, step = make_step(config, device)
     sizes = operations(step)
-    line("operations", f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers")
+    line(
+        "operations", f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers"
+    )
     work, rate = matrix_work(step), matmul_rate(device)
-    line("floor", f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that")
+    line(
+        "floor",
+        f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that",
+    )
     if device != "cpu" and (times := kernels(step)):
-        line("kernels", f"{len(times):7,} that take {sum(times):.4f} s in sum; the step takes {took / sum(times):.1f} times that, the rest are gaps")
+        line(
+            "kernels",
+            f"{len(times):7,} that take {sum(times):.4f} s in sum; the step takes {took / sum(times):.1f} times that, the rest are gaps",
+        )
     eager = None
     for way, values, prepared in time_ways(config, device, repeats, compiled):
         eager = eager or statistics.median(values)

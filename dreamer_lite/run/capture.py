@@ -41,6 +41,7 @@ def beside_default_stream() -> Callable[[Callable[[], None]], None]:
         with torch.cuda.stream(side):
             step()
         torch.cuda.current_stream().wait_stream(side)
+
     return run
 
 
@@ -57,7 +58,9 @@ def record(step: Callable[[], None]) -> Callable[[], None]:
             step()
     except RuntimeError as error:
         cause = error.__context__ or error  # the end of a broken recording raises too, and hides why it broke
-        raise Refused(f"the train step cannot be recorded on this GPU ({str(cause).splitlines()[0][:200]}); leave --capture off") from error
+        raise Refused(
+            f"the train step cannot be recorded on this GPU ({str(cause).splitlines()[0][:200]}); leave --capture off"
+        ) from error
     finally:
         gc.enable()
     return graph.replay

@@ -26,7 +26,13 @@ def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
     Raises Refused if it cannot be written.
     """
     path = Path(path)
-    content = {"format": FORMAT, "config": agent.config.to_dict(), "spaces": dict(agent.spaces._asdict()), "weights": agent.state_dict(), "rest": rest}
+    content = {
+        "format": FORMAT,
+        "config": agent.config.to_dict(),
+        "spaces": dict(agent.spaces._asdict()),
+        "weights": agent.state_dict(),
+        "rest": rest,
+    }
     beside = path.with_name(path.name + ".part")
     try:
         with open(beside, "wb") as file:
@@ -79,10 +85,14 @@ def read(path: Path | str, env: str | None = None) -> Saved:
         saved = Saved(Config(**content["config"]), Spaces(**content["spaces"]), dict(content["weights"]), dict(content["rest"]))
         bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
     if bad:
-        raise Refused(f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates")
+        raise Refused(
+            f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates"
+        )
     if env is None and ":" in saved.config.env:
         name = saved.config.env
-        raise Refused(f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}")
+        raise Refused(
+            f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}"
+        )
     return saved
 
 

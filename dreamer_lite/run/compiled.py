@@ -21,7 +21,9 @@ def compile_cells(agent: Dreamer) -> float:
     rssm.recurrent, rssm.imagine_step = torch.compile(rssm.recurrent, **how), torch.compile(rssm.imagine_step, **how)
     agent.act = torch.compiler.set_stance("force_eager")(agent.act)
     batch, dreams = agent.initial(c.batch_size), agent.initial(c.batch_size * (c.imag_last or c.seq_len))
-    obs, actions = (batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (agent.spaces.obs_size, agent.spaces.action_size))
+    obs, actions = (
+        batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (agent.spaces.obs_size, agent.spaces.action_size)
+    )
     try:  # each cell once, in the sizes and with the gradients of a train step
         with fork_rng(obs.device):
             states, _ = agent.world_model.observe(obs, actions, obs[..., 0] > 0, batch.state)
@@ -30,6 +32,8 @@ def compile_cells(agent: Dreamer) -> float:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise Refused(f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ "
-                      "compiler such as g++") from error
+        raise Refused(
+            f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ "
+            "compiler such as g++"
+        ) from error
     return time.perf_counter() - began

@@ -24,8 +24,10 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
         raise Refused(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(index) >= torch.cuda.device_count():
-        raise Refused(f"device {name!r} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-                      "devices here; give --device cpu or auto")
+        raise Refused(
+            f"device {name!r} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices here; give --device cpu or auto"
+        )
     if name != "cpu":
         torch.cuda.set_device(int(index))  # what names no device, like a stream, shall mean this one
     return name
@@ -59,7 +61,13 @@ def memory_is_kept() -> bool:
     return kept
 
 
-NO_ROOM = ("can't allocate memory", "cannot allocate memory", "not enough memory", "Storage size calculation overflowed", "out of memory")
+NO_ROOM = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "Storage size calculation overflowed",
+    "out of memory",
+)
 
 
 @contextmanager
@@ -71,5 +79,7 @@ def refuse_what_does_not_fit(what: str, device: torch.device | str) -> Iterator[
         text = str(error)
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(words in text for words in NO_ROOM):
             raise
-        raise Refused(f"{what} does not fit into the memory of {device}; take a smaller preset, --batch_size, --hidden, --deter or "
-                      f"--replay_size ({(text.splitlines() or ['-'])[0][-90:]})") from error
+        raise Refused(
+            f"{what} does not fit into the memory of {device}; take a smaller preset, --batch_size, --hidden, --deter or "
+            f"--replay_size ({(text.splitlines() or ['-'])[0][-90:]})"
+        ) from error

@@ -21,8 +21,15 @@ def draw_learning_curve(runs: list[list[dict[str, float]]], path: Path | str, th
         axes.plot(*zip(*points) if points else ([], []), color=REALITY, marker=".", alpha=1 if len(runs) == 1 else 0.55)
     if threshold is not None:
         axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
-        axes.annotate(f"solved: {threshold:g}", (1, threshold), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                      color=GREY, fontsize=9)
+        axes.annotate(
+            f"solved: {threshold:g}",
+            (1, threshold),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            color=GREY,
+            fontsize=9,
+        )
     axes.set(xlabel="environment steps", ylabel="mean return of an evaluation")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
@@ -84,8 +91,9 @@ def draw_cart(axes, obs: np.ndarray, colour: str) -> None:
     axes.plot([-2.4, 2.4], [0, 0], color=GREY, linewidth=1, zorder=0)
     axes.plot([-2.4, -2.4, None, 2.4, 2.4], [-0.1, 0.1, None, -0.1, 0.1], color=GREY, linewidth=1)
     axes.fill([x - 0.35, x + 0.35, x + 0.35, x - 0.35], [-0.18, -0.18, 0.18, 0.18], color=colour)
-    axes.plot([x, x + 1.3 * np.sin(angle)], [0.18, 0.18 + 1.3 * np.cos(angle)], color="black", linewidth=3,
-              solid_capstyle="round")
+    axes.plot(
+        [x, x + 1.3 * np.sin(angle)], [0.18, 0.18 + 1.3 * np.cos(angle)], color="black", linewidth=3, solid_capstyle="round"
+    )
     axes.set(xlim=(-2.6, 2.6), ylim=(-0.35, 1.75), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 

@@ -69,7 +69,9 @@ def fitting_envs(agent: Dreamer, env: str | None, count: int, seed: int) -> Envs
     envs = make_envs(env, count, FRESH + seed, remember=False)
     if envs.spaces != agent.spaces:
         envs.close()
-        raise Refused(f"{env} has {envs.spaces}, but this agent was trained with {agent.spaces}; give an environment with the same spaces")
+        raise Refused(
+            f"{env} has {envs.spaces}, but this agent was trained with {agent.spaces}; give an environment with the same spaces"
+        )
     return envs
 
 

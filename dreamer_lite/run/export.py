@@ -23,10 +23,16 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
     """
     c = agent.config
     if not c.env.startswith("CartPole-") or agent.spaces != Spaces(4, 2, True):
-        raise Refused(f"the dream player knows the physics of CartPole only; this agent plays {c.env}, with {agent.spaces}. Look at its dreams "
-                      "with: python -m dreamer_lite dream RUN")
+        raise Refused(
+            f"the dream player knows the physics of CartPole only; this agent plays {c.env}, with {agent.spaces}. Look at its dreams "
+            "with: python -m dreamer_lite dream RUN"
+        )
     model = agent.world_model
-    named = {**model.state_dict(), **{f"actor.{name}": value for name, value in agent.actor.state_dict().items()}, "bins": model.bins}
+    named = {
+        **model.state_dict(),
+        **{f"actor.{name}": value for name, value in agent.actor.state_dict().items()},
+        "bins": model.bins,
+    }
     arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
     tensors, offset = {}, 0
     for name, array in arrays.items():
@@ -35,18 +41,34 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
         tensors[name] = [offset, *array.shape]
         offset += array.size
     numbers = np.concatenate([array.ravel() for array in arrays.values()]).astype("<" + np.dtype(KINDS[kind]).str[1:])
-    sizes = {"deter": c.deter, "blocks": c.blocks, "groups": c.groups, "classes": c.classes, "mix": model.rssm.mix,
-             "discountHorizon": c.discount_horizon}
-    sizes["layers"] = {"encoder": c.encoder_layers, "decoder": c.decoder_layers, "core": c.core_layers, "prior": c.prior_layers,
-                       "posterior": c.posterior_layers, "reward": c.reward_layers, "head": c.head_layers}
+    sizes = {
+        "deter": c.deter,
+        "blocks": c.blocks,
+        "groups": c.groups,
+        "classes": c.classes,
+        "mix": model.rssm.mix,
+        "discountHorizon": c.discount_horizon,
+    }
+    sizes["layers"] = {
+        "encoder": c.encoder_layers,
+        "decoder": c.decoder_layers,
+        "core": c.core_layers,
+        "prior": c.prior_layers,
+        "posterior": c.posterior_layers,
+        "reward": c.reward_layers,
+        "head": c.head_layers,
+    }
     return {"config": sizes, "mode": mode, "kind": kind, "tensors": tensors, "numbers": b64encode(numbers.tobytes()).decode()}
 
 
 def player_page(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> str:
     """The whole page as HTML. Raises as `player_data` does."""
     page = (PLAYER / "player.html").read_text(encoding="utf-8")
-    parts = {"/*DREAM_JS*/": (PLAYER / "dream.js").read_text(encoding="utf-8"), "/*DATA*/": json.dumps(player_data(agent, kind, mode)),
-             "/*PLAYER_JS*/": (PLAYER / "player.js").read_text(encoding="utf-8")}
+    parts = {
+        "/*DREAM_JS*/": (PLAYER / "dream.js").read_text(encoding="utf-8"),
+        "/*DATA*/": json.dumps(player_data(agent, kind, mode)),
+        "/*PLAYER_JS*/": (PLAYER / "player.js").read_text(encoding="utf-8"),
+    }
     for place, text in parts.items():
         page = page.replace(place, text.replace("</", "<\\/") if place == "/*DATA*/" else text)
     return page

@@ -27,7 +27,9 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Refused(f"the run's folder {out} cannot be written ({error}); give another one with --out, or free some space") from error
+        raise Refused(
+            f"the run's folder {out} cannot be written ({error}); give another one with --out, or free some space"
+        ) from error
 
 
 def refuse_existing(out: Path) -> None:
@@ -44,8 +46,10 @@ def prepare(out: Path, training: "Training", resume: bool) -> None:
     need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
     if free < need:
-        raise Refused(f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
-                      "another folder with --out, or a smaller --replay_size")
+        raise Refused(
+            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
+            "another folder with --out, or a smaller --replay_size"
+        )
     (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
     if not resume:
         training.save(out)
@@ -80,13 +84,32 @@ def run_card(training: "Training", done: bool) -> dict[str, Any]:
     final = {name: final_evaluation(training, name == "greedy") if done else None for name in ("sampled", "greedy")}
     name = torch.cuda.get_device_name(training.device) if training.device != "cpu" else platform.processor() or platform.machine()
     return {
-        "env": c.env, "seed": c.seed, "until": training.until, "finished": done, "env_steps": training.env_steps,
-        "train_steps": training.train_steps, "episodes": training.episodes, "seconds": round(training.seconds, 1),
-        "threshold": training.envs.threshold, "solved_at_env_steps": solved.get("env_steps"),
-        "solved_at_seconds": round(solved["seconds"], 1) if solved else None, "held": held(training), "final_evaluation": final,
-        "device": training.device, "device_name": name, "threads": torch.get_num_threads(), "memory_kept": memory_is_kept(),
-        "compile_seconds": training.compile_seconds, "captured": training.captured is not None, "notes": training.notes,
-        "versions": {"dreamer_lite": __version__, "python": platform.python_version(), "torch": torch.__version__,
-                     "numpy": np.__version__, "gymnasium": gymnasium.__version__},
+        "env": c.env,
+        "seed": c.seed,
+        "until": training.until,
+        "finished": done,
+        "env_steps": training.env_steps,
+        "train_steps": training.train_steps,
+        "episodes": training.episodes,
+        "seconds": round(training.seconds, 1),
+        "threshold": training.envs.threshold,
+        "solved_at_env_steps": solved.get("env_steps"),
+        "solved_at_seconds": round(solved["seconds"], 1) if solved else None,
+        "held": held(training),
+        "final_evaluation": final,
+        "device": training.device,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "memory_kept": memory_is_kept(),
+        "compile_seconds": training.compile_seconds,
+        "captured": training.captured is not None,
+        "notes": training.notes,
+        "versions": {
+            "dreamer_lite": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "gymnasium": gymnasium.__version__,
+        },
         "config": c.to_dict(),
     }

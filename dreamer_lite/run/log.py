@@ -55,5 +55,7 @@ def need_tensorboard() -> type:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise Refused('--tensorboard needs the package tensorboard; install it with: pip install "dreamer-lite[tensorboard]"') from error
+        raise Refused(
+            '--tensorboard needs the package tensorboard; install it with: pip install "dreamer-lite[tensorboard]"'
+        ) from error
     return SummaryWriter

@@ -51,8 +51,16 @@ class Training:
         with refuse_what_does_not_fit("the agent with its replay", device):
             self.agent = Dreamer(c, spaces, device)
             self.learner = Learner(self.agent)
-            self.replay = Replay(c.replay_size, c.envs, obs_size=spaces.obs_size, action_size=spaces.action_size, deter=c.deter, groups=c.groups,
-                                 classes=c.classes, device=device)
+            self.replay = Replay(
+                c.replay_size,
+                c.envs,
+                obs_size=spaces.obs_size,
+                action_size=spaces.action_size,
+                deter=c.deter,
+                groups=c.groups,
+                classes=c.classes,
+                device=device,
+            )
         self.replay.generator.manual_seed(c.seed)
         self.carry = self.agent.initial(c.envs)
         self.env_steps = self.train_steps = self.episodes = 0
@@ -122,11 +130,16 @@ class Training:
     def write_row(self, scores: np.ndarray | None) -> None:
         """One row of metrics.csv: the evaluation, if there was one, and means since the last row."""
         self.read_metrics()
-        row: dict[str, float] = {"env_steps": self.env_steps, "train_steps": self.train_steps, "episodes": self.episodes,
-                                 "seconds": round(self.seconds, 2)}
+        row: dict[str, float] = {
+            "env_steps": self.env_steps,
+            "train_steps": self.train_steps,
+            "episodes": self.episodes,
+            "seconds": round(self.seconds, 2),
+        }
         row["return"] = float(np.mean(self.returns)) if self.returns else float("nan")
         row["eval_mean"], row["eval_std"], row["eval_episodes"] = (
-            (float("nan"), float("nan"), 0) if scores is None else (scores.mean(), scores.std(), len(scores)))
+            (float("nan"), float("nan"), 0) if scores is None else (scores.mean(), scores.std(), len(scores))
+        )
         row |= {name: total / self.summed for name, total in zip(self.names, self.sums)} if self.summed else {}
         self.sums, self.summed = [], 0
         self.log.add(row)
@@ -137,9 +150,17 @@ class Training:
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         plain = {name: getattr(self, name) for name in self.PLAIN}
         return plain | {
-            "learner": self.learner.state_dict(), "replay": self.replay.state_dict(), "rng": rng, "envs": self.envs.state_dict(),
-            "running": self.running.tolist(), "returns": list(self.returns), "rows": self.log.rows,
-            "carry": [*self.carry.state, self.carry.action], "device": self.device, "threads": torch.get_num_threads()}
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict(),
+            "rng": rng,
+            "envs": self.envs.state_dict(),
+            "running": self.running.tolist(),
+            "returns": list(self.returns),
+            "rows": self.log.rows,
+            "carry": [*self.carry.state, self.carry.action],
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.PLAIN:
@@ -172,9 +193,18 @@ class Training:
         return returns
 
 
-def train(config: Config, out: Path | str, device: str = "cpu", until: str = "solved", resume: bool | checkpoint.Saved = False,
-          progress: bool = True, on_step: Callable[[Training], None] | None = None, compile: bool = False,
-          capture: bool = False, tensorboard: bool = False) -> dict[str, Any]:
+def train(
+    config: Config,
+    out: Path | str,
+    device: str = "cpu",
+    until: str = "solved",
+    resume: bool | checkpoint.Saved = False,
+    progress: bool = True,
+    on_step: Callable[[Training], None] | None = None,
+    compile: bool = False,
+    capture: bool = False,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" goes on to twice
@@ -248,7 +278,9 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
     before, now = saved.config.to_dict(), config.to_dict()
     other = [name for name in now if now[name] != before[name] and name not in FREE]
     if other:
-        raise Refused(f"--{other[0]} cannot be changed while resuming: it is {before[other[0]]}, not {now[other[0]]}. For other settings start a new run")
+        raise Refused(
+            f"--{other[0]} cannot be changed while resuming: it is {before[other[0]]}, not {now[other[0]]}. For other settings start a new run"
+        )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
     training = Training(config, device)
@@ -292,9 +324,14 @@ def finished(training: Training) -> bool:
 
 def describe(bar: tqdm, training: Training) -> None:
     evaluations = training.log.evaluations
-    bar.set_postfix({"return": f"{np.mean(training.returns or [0]):.0f}",
-                     "evaluation": f"{evaluations[-1]['eval_mean']:.0f}" if evaluations else "-",
-                     "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}"}, refresh=False)
+    bar.set_postfix(
+        {
+            "return": f"{np.mean(training.returns or [0]):.0f}",
+            "evaluation": f"{evaluations[-1]['eval_mean']:.0f}" if evaluations else "-",
+            "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}",
+        },
+        refresh=False,
+    )
 
 
 @contextmanager

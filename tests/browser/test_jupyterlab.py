@@ -14,8 +14,17 @@ from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WIDGETS = {"01_experience": 1, "02_symlog": 1, "03_two_hot": 2, "04_discrete_latents": 1, "05_rssm": 2,
-           "06_world_model": 1, "07_imagination": 1, "08_critic": 1, "09_actor": 2}
+WIDGETS = {
+    "01_experience": 1,
+    "02_symlog": 1,
+    "03_two_hot": 2,
+    "04_discrete_latents": 1,
+    "05_rssm": 2,
+    "06_world_model": 1,
+    "07_imagination": 1,
+    "08_critic": 1,
+    "09_actor": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +32,10 @@ def lab(tmp_path_factory):
     """A JupyterLab of its own, with private settings, in a copy of the notebooks. Yields its address and that folder."""
     home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "notebooks", work, dirs_exist_ok=True)
-    settings = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
-                "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+    settings = {
+        "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+        "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
     for name, content in settings.items():
         file = home / "settings" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -32,13 +43,30 @@ def lab(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-              "JUPYTER_RUNTIME_DIR": "runtime"}
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+    }
     environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"DREAMER_HOME": str(work)}
     with open(home / "log", "w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=test", "--allow-root",
-             "--expose-app-in-browser", f"--ServerApp.root_dir={work}"], env=environment, stdout=log, stderr=log)
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                f"--port={port}",
+                "--IdentityProvider.token=test",
+                "--allow-root",
+                "--expose-app-in-browser",
+                f"--ServerApp.root_dir={work}",
+            ],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
     try:
         for _ in range(240):
             try:
@@ -141,7 +169,9 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
 
     def watch_and_interrupt(shot):
         shown = set()
-        assert wait_for(lambda: picture.count() == 1 and (shown.add(picture.get_attribute("src")) or len(shown) > 5), 120), "the dashboard stands still"
+        assert wait_for(lambda: picture.count() == 1 and (shown.add(picture.get_attribute("src")) or len(shown) > 5), 120), (
+            "the dashboard stands still"
+        )
         picture.scroll_into_view_if_needed()
         picture.screenshot(path=str(SHOTS / f"10_cartpole_{shot}.png"))
         before = card.stat().st_mtime if card.exists() else 0
@@ -172,8 +202,12 @@ def move_and_look(area, shot):
     picture, status = area.locator("img").first, area.locator(".dreamer-status")
     picture.scroll_into_view_if_needed()
     area.screenshot(path=f"{shot}_before.png")
-    controls = [*area.locator(".noUi-handle").all(), *area.locator(".widget-button").all()[:1],
-                *area.locator(".widget-toggle-buttons").locator("button:not(.mod-active)").all()[:1], *area.locator(".widget-checkbox input").all()[:1]]
+    controls = [
+        *area.locator(".noUi-handle").all(),
+        *area.locator(".widget-button").all()[:1],
+        *area.locator(".widget-toggle-buttons").locator("button:not(.mod-active)").all()[:1],
+        *area.locator(".widget-checkbox input").all()[:1],
+    ]
     assert controls
     for control in controls:
         before = picture.get_attribute("src")

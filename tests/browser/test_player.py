@@ -60,9 +60,19 @@ def by_torch(agent, obs, sides, uniform, looking):
         prior, posterior = unimix(rssm.prior(h), rssm.mix), unimix(rssm.posterior(h, model.encoder(obs[[t]])), rssm.mix)
         state = State(h, draw(posterior if t < looking else prior, uniform[[t]]))
         feature = state.feature
-        rows.append({"h": h[0], "z": state.z[0].flatten(), "prior": prior[0].flatten(), "posterior": posterior[0].flatten(),
-                     "surprise": kl(posterior, prior), "obs": symexp(model.decoder(feature))[0], "reward": model.predict_reward(feature),
-                     "continue": model.predict_continue(feature), "policy": actor(feature).log_probs.exp()[0]})
+        rows.append(
+            {
+                "h": h[0],
+                "z": state.z[0].flatten(),
+                "prior": prior[0].flatten(),
+                "posterior": posterior[0].flatten(),
+                "surprise": kl(posterior, prior),
+                "obs": symexp(model.decoder(feature))[0],
+                "reward": model.predict_reward(feature),
+                "continue": model.predict_continue(feature),
+                "policy": actor(feature).log_probs.exp()[0],
+            }
+        )
     return rows
 
 
@@ -88,7 +98,17 @@ def test_the_page_has_the_same_model_as_pytorch(page, which):
     agent = bundled_agent()
     if which == "other":
         torch.manual_seed(0)
-        sizes = dict(deter=12, blocks=3, groups=5, encoder_layers=2, decoder_layers=3, head_layers=2, prior_layers=1, posterior_layers=2, core_layers=2)
+        sizes = dict(
+            deter=12,
+            blocks=3,
+            groups=5,
+            encoder_layers=2,
+            decoder_layers=3,
+            head_layers=2,
+            prior_layers=1,
+            posterior_layers=2,
+            core_layers=2,
+        )
         agent = Dreamer(Config.preset("debug", **sizes, reward_layers=2, average=0), Spaces(4, 2, True))
         for parameter in agent.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
@@ -97,7 +117,9 @@ def test_the_page_has_the_same_model_as_pytorch(page, which):
     sides = torch.randint(2, (100,), generator=generator)
     obs = torch.randn(100, 4, generator=generator) * torch.tensor([1.0, 1.0, 0.1, 1.0])
     expected = by_torch(agent, obs, sides.tolist(), uniform, 50)
-    rows = page.evaluate(BY_PAGE, [player_data(agent) if which == "other" else None, obs.tolist(), sides.tolist(), uniform.tolist(), 50])
+    rows = page.evaluate(
+        BY_PAGE, [player_data(agent) if which == "other" else None, obs.tolist(), sides.tolist(), uniform.tolist(), 50]
+    )
     assert len(rows) == 100
     for t, (row, right) in enumerate(zip(rows, expected)):
         for name, value in right.items():
@@ -117,8 +139,11 @@ def test_the_page_has_the_same_physics_as_gymnasium(page):
     env, generator = gymnasium.make("CartPole-v1").unwrapped, np.random.default_rng(0)
     starts = generator.uniform(-1, 1, (50, 4)) * [2.3, 3, 0.2, 3]
     sides = generator.integers(0, 2, (50, 40))
-    runs = page.evaluate("""([starts, sides]) => starts.map((state, i) => sides[i].map(side => {
-        state = CartPole.step(state, side); return [...state, CartPole.fallen(state) ? 1 : 0]; }))""", [starts.tolist(), sides.tolist()])
+    runs = page.evaluate(
+        """([starts, sides]) => starts.map((state, i) => sides[i].map(side => {
+        state = CartPole.step(state, side); return [...state, CartPole.fallen(state) ? 1 : 0]; }))""",
+        [starts.tolist(), sides.tolist()],
+    )
     for start, choices, run in zip(starts, sides, runs):
         env.reset()
         env.state, env.steps_beyond_terminated = start.copy(), None
@@ -215,7 +240,9 @@ def test_closing_the_eyes_parts_them_and_a_look_brings_them_together(page):
     apart = page.evaluate("player.game.apart")
     page.keyboard.press("e")
     assert together < 0.1 < apart and page.evaluate("player.game.apart") < 0.1
-    assert page.evaluate("player.game.surprises.slice(130, 140).every(Number.isNaN)") and page.evaluate("player.game.surprises[50] >= 0")
+    assert page.evaluate("player.game.surprises.slice(130, 140).every(Number.isNaN)") and page.evaluate(
+        "player.game.surprises[50] >= 0"
+    )
 
 
 def test_several_dreams_differ(page):

@@ -75,56 +75,108 @@ def last(beyond: Tensor, steps: int) -> int:
 
 EXERCISES = (
     Exercise(
-        "lean", lean, lean_cases, letters="N",
+        "lean",
+        lean,
+        lean_cases,
+        letters="N",
         mistakes=(
             Mistake(lambda angle: (angle < 0).long(), "This pushes away from the side the pole leans to: the sign is reversed."),
-            Mistake(lambda angle: (angle >= 0).long(), "At exactly 0 the pole leans to neither side; the exercise asks for 0 there."),
-            Mistake(lambda angle: angle > 0, "This gives True and False. The environment wants whole numbers: `.long()` turns one into the other."),
-            Mistake(lambda angle: angle, "This hands back the angle itself. The environment wants an action: 1 for right, 0 for left."),
+            Mistake(
+                lambda angle: (angle >= 0).long(), "At exactly 0 the pole leans to neither side; the exercise asks for 0 there."
+            ),
+            Mistake(
+                lambda angle: angle > 0,
+                "This gives True and False. The environment wants whole numbers: `.long()` turns one into the other.",
+            ),
+            Mistake(
+                lambda angle: angle, "This hands back the angle itself. The environment wants an action: 1 for right, 0 for left."
+            ),
             Mistake(lambda angle: torch.sign(angle).long(), "This gives -1 for left. CartPole's actions are 0 and 1."),
             Mistake(lambda angle: torch.ones_like(angle).long(), "This always pushes right, wherever the pole leans."),
             Mistake(lambda angle: (angle > 0).long().sum(), "This adds up all answers. Each angle wants its own."),
         ),
-        hints=("A positive angle leans to the right. Comparing a tensor with a number works on every entry at once.",
-               "`angle > 0` gives True and False. The environment wants 1 and 0: `.long()` turns one into the other.",
-               "`return (angle > 0).long()`"),
+        hints=(
+            "A positive angle leans to the right. Comparing a tensor with a number works on every entry at once.",
+            "`angle > 0` gives True and False. The environment wants 1 and 0: `.long()` turns one into the other.",
+            "`return (angle > 0).long()`",
+        ),
     ),
     Exercise(
-        "sizes", sizes, sizes_cases, probe=sizes_probe,
+        "sizes",
+        sizes,
+        sizes_cases,
+        probe=sizes_probe,
         mistakes=(
-            Mistake(lambda D, S, K: ((D,), (S, K), (D * S * K,)), "The feature is h and z side by side: their sizes add, they don't multiply."),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D * S * K,)),
+                "The feature is h and z side by side: their sizes add, they don't multiply.",
+            ),
             Mistake(lambda D, S, K: ((D,), (S, K), (D + S + K,)), "z holds S groups of K numbers each, S·K in all, not S + K."),
             Mistake(lambda D, S, K: ((D,), (K, S), (D + S * K,)), "z is (S, K): groups first, classes second. Yours is swapped."),
             Mistake(lambda D, S, K: ((D,), (S, K), (S * K,)), "The feature holds the memory h too, not z alone."),
-            Mistake(lambda D, S, K: ((D,), (S * K,), (D + S * K,)), "z keeps its two axes, (S, K); only inside the feature is it laid flat."),
+            Mistake(
+                lambda D, S, K: ((D,), (S * K,), (D + S * K,)),
+                "z keeps its two axes, (S, K); only inside the feature is it laid flat.",
+            ),
             Mistake(lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, also when it has one entry: (D,), not D."),
         ),
-        hints=("Three shapes, in order: memory, dice, both side by side. A shape is a tuple.",
-               "h has D numbers. z has S rows of K numbers. Laid flat, z has S·K numbers.",
-               "`return (D,), (S, K), (D + S * K,)`"),
+        hints=(
+            "Three shapes, in order: memory, dice, both side by side. A shape is a tuple.",
+            "h has D numbers. z has S rows of K numbers. Laid flat, z has S·K numbers.",
+            "`return (D,), (S, K), (D + S * K,)`",
+        ),
     ),
     Exercise(
-        "lets_go", lets_go, lets_go_cases,
+        "lets_go",
+        lets_go,
+        lets_go_cases,
         mistakes=(
-            Mistake(lambda r, d, e: first((r - d).abs().mean(-1) >= e, len(r)), "An error that equals the tolerance does not exceed it: use >."),
-            Mistake(lambda r, d, e: first((r - d).abs().mean(-1) > e, -1), "Where it never lets go, return T, the number of steps."),
-            Mistake(lambda r, d, e: first((r - d).mean(-1).abs() > e, len(r)),
-                    "Errors of different sign cancel in your mean: take the absolute value before averaging."),
-            Mistake(lambda r, d, e: first((r - d).abs().amax(-1) > e, len(r)),
-                    "This asks for the largest of the numbers; the exercise asks for their mean."),
-            Mistake(lambda r, d, e: first((r - d).abs().sum(-1) > e, len(r)), "This is the sum over the numbers, not their mean."),
-            Mistake(lambda r, d, e: first((r - d).square().mean(-1) > e, len(r)), "This squares the error; the exercise asks for its absolute value."),
-            Mistake(lambda r, d, e: last((r - d).abs().mean(-1) > e, len(r)), "This is the last step beyond the tolerance, not the first."),
-            Mistake(lambda r, d, e: first((r - d).abs().mean(-1) <= e, len(r)), "This is the first step where the dream still holds: the comparison is reversed."),
-            Mistake(lambda r, d, e: int(((r - d).abs().mean(-1) > e).long().argmax()),
-                    "Right where the dream lets go, but where it never does, argmax says 0. Return T there."),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(-1) >= e, len(r)),
+                "An error that equals the tolerance does not exceed it: use >.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(-1) > e, -1), "Where it never lets go, return T, the number of steps."
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).mean(-1).abs() > e, len(r)),
+                "Errors of different sign cancel in your mean: take the absolute value before averaging.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().amax(-1) > e, len(r)),
+                "This asks for the largest of the numbers; the exercise asks for their mean.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().sum(-1) > e, len(r)), "This is the sum over the numbers, not their mean."
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).square().mean(-1) > e, len(r)),
+                "This squares the error; the exercise asks for its absolute value.",
+            ),
+            Mistake(
+                lambda r, d, e: last((r - d).abs().mean(-1) > e, len(r)),
+                "This is the last step beyond the tolerance, not the first.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(-1) <= e, len(r)),
+                "This is the first step where the dream still holds: the comparison is reversed.",
+            ),
+            Mistake(
+                lambda r, d, e: int(((r - d).abs().mean(-1) > e).long().argmax()),
+                "Right where the dream lets go, but where it never does, argmax says 0. Return T there.",
+            ),
             Mistake(lambda r, d, e: min(lets_go(r, d, e) + 1, len(r)), "One step too late. Steps are counted from 0."),
             Mistake(lambda r, d, e: lets_go(r, d, e) - 1, "One step too early: this is the last step that still held."),
-            Mistake(lambda r, d, e: int(((r - d).abs().mean(-1) <= e).sum()), "This counts the steps that hold. The dream may come back later; only the first loss counts."),
+            Mistake(
+                lambda r, d, e: int(((r - d).abs().mean(-1) <= e).sum()),
+                "This counts the steps that hold. The dream may come back later; only the first loss counts.",
+            ),
         ),
-        hints=("First one error per step: (T, O) to (T,). Then look for the first one beyond the tolerance.",
-               "`(real - dreamed).abs().mean(-1)` has one error per step. On True and False as numbers, `argmax` finds the first largest one.",
-               "`beyond = (real - dreamed).abs().mean(-1) > tolerance`, then `int(beyond.long().argmax())` if `beyond.any()`, "
-               "else `len(real)`."),
+        hints=(
+            "First one error per step: (T, O) to (T,). Then look for the first one beyond the tolerance.",
+            "`(real - dreamed).abs().mean(-1)` has one error per step. On True and False as numbers, `argmax` finds the first largest one.",
+            "`beyond = (real - dreamed).abs().mean(-1) > tolerance`, then `int(beyond.long().argmax())` if `beyond.any()`, "
+            "else `len(real)`.",
+        ),
     ),
 )

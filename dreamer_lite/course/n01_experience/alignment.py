@@ -14,8 +14,13 @@ def cells(stream: Experience, late: int = 0) -> list[list[str]]:
     arrows = [("left" if action[0] else "right") if action.any() else "–" for action in stream.action]
     arrows = ["–"] * late + arrows[: len(arrows) - late] if late >= 0 else arrows[-late:] + ["–"] * -late
     flags = [[("yes" if flag else "·") for flag in part] for part in (stream.is_first, stream.is_last, stream.is_terminal)]
-    return [[f"{float(angle):+.2f}" for angle in stream.obs[:, 2]], arrows, [f"{float(r):g}" for r in stream.reward], *flags,
-            ["0" if end else "1" for end in stream.is_terminal]]
+    return [
+        [f"{float(angle):+.2f}" for angle in stream.obs[:, 2]],
+        arrows,
+        [f"{float(r):g}" for r in stream.reward],
+        *flags,
+        ["0" if end else "1" for end in stream.is_terminal],
+    ]
 
 
 def draw_alignment(stream: Experience, t: int, late: int = 0) -> Figure:
@@ -28,8 +33,16 @@ def draw_alignment(stream: Experience, t: int, late: int = 0) -> Figure:
     colours = (REALITY, OWN, POSTERIOR, GREY, GREY, GREY, DREAM)
     for row, (words, colour) in enumerate(zip(table, colours)):
         for column, word in enumerate(words):
-            axes.text(column, row, word, ha="center", va="center", color=colour, fontsize=8,
-                      fontweight="bold" if column == t else "normal")
+            axes.text(
+                column,
+                row,
+                word,
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=8,
+                fontweight="bold" if column == t else "normal",
+            )
     for column in range(1, steps):
         if stream.is_first[column]:
             axes.axvline(column - 0.5, color="black", linewidth=1.5)
@@ -46,8 +59,9 @@ def read(stream: Experience, t: int, late: int = 0) -> str:
         return f"Step {t}: these actions are {abs(late)} {'late' if late > 0 else 'early'}; '{action}' did not lead to angle {angle}."
     if first == "yes":
         return f"Step {t}: an episode begins at angle {angle}. No action led here, so the reward means nothing."
-    return (f"Step {t}: the action '{action}' led to angle {angle}; with it came reward {reward}. "
-            + ("The pole fell: the world ends here." if terminal == "yes" else "The world goes on."))
+    return f"Step {t}: the action '{action}' led to angle {angle}; with it came reward {reward}. " + (
+        "The pole fell: the world ends here." if terminal == "yes" else "The world goes on."
+    )
 
 
 def alignment_xray(steps: int = 24, seed: int = 3) -> Explorer:
@@ -57,6 +71,9 @@ def alignment_xray(steps: int = 24, seed: int = 3) -> Explorer:
     start = max(border - steps // 2, 0)
     stream = Experience(*(part[start : start + steps] for part in whole_stream))
     shifts = {"as stored": 0, "one late": 1, "one early": -1}
-    return Explorer(lambda t, actions: (draw_alignment(stream, t, shifts[actions]), read(stream, t, shifts[actions])),
-                    "Table of recorded steps, one column per step, across the border of two episodes.",
-                    t=whole("step", 0, steps - 1, border - start - 1), actions=choice("actions", list(shifts)))
+    return Explorer(
+        lambda t, actions: (draw_alignment(stream, t, shifts[actions]), read(stream, t, shifts[actions])),
+        "Table of recorded steps, one column per step, across the border of two episodes.",
+        t=whole("step", 0, steps - 1, border - start - 1),
+        actions=choice("actions", list(shifts)),
+    )

@@ -71,61 +71,126 @@ def shifted(chosen: Tensor, is_first: Tensor) -> Tensor:
 
 EXERCISES = (
     Exercise(
-        "previous_action", previous_action, action_cases, letters="BTA",
+        "previous_action",
+        previous_action,
+        action_cases,
+        letters="BTA",
         mistakes=(
-            Mistake(lambda a, f: a * (~f)[..., None], "One early: the action beside step t must be the one that LED to it, not the one taken after it."),
+            Mistake(
+                lambda a, f: a * (~f)[..., None],
+                "One early: the action beside step t must be the one that LED to it, not the one taken after it.",
+            ),
             Mistake(lambda a, f: a, "This changes nothing: the action beside step t is still the one taken after seeing it."),
             Mistake(late, "One late: this shifts by two steps. The action that led to step t was chosen at t - 1."),
-            Mistake(lambda a, f: torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], 1) * (~f)[..., None],
-                    "Shifted the wrong way: this looks into the future, at the action of step t + 1."),
+            Mistake(
+                lambda a, f: torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], 1) * (~f)[..., None],
+                "Shifted the wrong way: this looks into the future, at the action of step t + 1.",
+            ),
             Mistake(shifted, "The reset row keeps its action. Where is_first, no action of this episode led here: put zeros."),
-            Mistake(lambda a, f: a.roll(1, 1) * (~f)[..., None],
-                    "roll wraps around: the first step gets the last action of the row. Put zeros there."),
-            Mistake(lambda a, f: shifted(a, f) * f[..., None], "The mask is reversed: this keeps actions only where an episode begins."),
-            Mistake(lambda a, f: shifted(a * (~f)[..., None], f), "Masked before the shift: the zeros land one step too late. Shift first, then clear where is_first."),
-            Mistake(lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
-                    "This shifts along the batch. Time is the second axis."),
+            Mistake(
+                lambda a, f: a.roll(1, 1) * (~f)[..., None],
+                "roll wraps around: the first step gets the last action of the row. Put zeros there.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a, f) * f[..., None],
+                "The mask is reversed: this keeps actions only where an episode begins.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a * (~f)[..., None], f),
+                "Masked before the shift: the zeros land one step too late. Shift first, then clear where is_first.",
+            ),
+            Mistake(
+                lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
+                "This shifts along the batch. Time is the second axis.",
+            ),
         ),
-        hints=("Shift the actions by one step along time, then clear those that led nowhere.",
-               "`torch.cat` of a row of zeros and `chosen[:, :-1]` along axis 1 shifts. `~is_first` is True where an action counts; give it "
-               "a last axis with `[..., None]`.",
-               "`led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)`, then multiply by `(~is_first)[..., None]`."),
+        hints=(
+            "Shift the actions by one step along time, then clear those that led nowhere.",
+            "`torch.cat` of a row of zeros and `chosen[:, :-1]` along axis 1 shifts. `~is_first` is True where an action counts; give it "
+            "a last axis with `[..., None]`.",
+            "`led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)`, then multiply by `(~is_first)[..., None]`.",
+        ),
     ),
     Exercise(
-        "goes_on", goes_on, goes_on_cases, letters="BT",
+        "goes_on",
+        goes_on,
+        goes_on_cases,
+        letters="BT",
         mistakes=(
-            Mistake(lambda l, t: (~l).float(), "Truncation taken for termination: when the clock runs out the world goes on. Only is_terminal ends it."),
+            Mistake(
+                lambda l, t: (~l).float(),
+                "Truncation taken for termination: when the clock runs out the world goes on. Only is_terminal ends it.",
+            ),
             Mistake(lambda l, t: torch.ones_like(t).float(), "This never ends: where is_terminal, the answer is 0."),
             Mistake(lambda l, t: 0.99 * (~t).float(), "The discount comes later; here 1.0 means that it goes on."),
             Mistake(lambda l, t: ~t, "Right, but as True and False. The head learns from numbers: `.float()`."),
             Mistake(lambda l, t: t.float(), "Reversed: 1 means that the world goes on."),
-            Mistake(lambda l, t: l.float(), "This marks the last steps with 1. The world goes on where nothing terminal happened."),
+            Mistake(
+                lambda l, t: l.float(), "This marks the last steps with 1. The world goes on where nothing terminal happened."
+            ),
             Mistake(lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."),
-            Mistake(lambda l, t: (~(l & ~t)).float(), "This ends the world at truncations and lets it go on where the pole fell: is_terminal decides."),
-            Mistake(lambda l, t: torch.cat([torch.ones(len(t), 1), (~t).float()[:, :-1]], 1),
-                    "One step late: the 0 belongs to the step that is terminal, not to the one after it."),
+            Mistake(
+                lambda l, t: (~(l & ~t)).float(),
+                "This ends the world at truncations and lets it go on where the pole fell: is_terminal decides.",
+            ),
+            Mistake(
+                lambda l, t: torch.cat([torch.ones(len(t), 1), (~t).float()[:, :-1]], 1),
+                "One step late: the 0 belongs to the step that is terminal, not to the one after it.",
+            ),
         ),
-        hints=("Two flags, and only one of them says that the world ended.",
-               "CartPole's 500 steps are last but not terminal. The head should still say \"it goes on\" there.",
-               "`return (~is_terminal).float()`"),
+        hints=(
+            "Two flags, and only one of them says that the world ended.",
+            'CartPole\'s 500 steps are last but not terminal. The head should still say "it goes on" there.',
+            "`return (~is_terminal).float()`",
+        ),
     ),
     Exercise(
-        "cut", cut, cut_cases, letters="BTO",
+        "cut",
+        cut,
+        cut_cases,
+        letters="BTO",
         mistakes=(
-            Mistake(lambda r, o, a, s: r[(a[:, None] + torch.arange(s)) % len(r)], "This forgets where the oldest row lies: ages count from `oldest`."),
-            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)).clamp(max=len(r) - 1)],
-                    "At the end of the memory this repeats the last row. A ring goes on at index 0: use the remainder, `%`."),
-            Mistake(lambda r, o, a, s: r[(o + a[:, None] + 1 + torch.arange(s)) % len(r)], "One step too late: a sequence of age 0 begins with the oldest row itself."),
-            Mistake(lambda r, o, a, s: r[(o - a[:, None] + torch.arange(s)) % len(r)], "Ages count forward in time, from the oldest row to newer ones; yours go back."),
-            Mistake(lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)], "Time runs backwards inside your sequences."),
-            Mistake(lambda r, o, a, s: r[(o + a + torch.arange(s)[:, None]) % len(r)], "Batch and time are swapped: the result is (B, T, O), with one row of indices per sequence."),
-            Mistake(lambda r, o, a, s: ((o + a[:, None] + torch.arange(s)) % len(r)), "These are the row numbers. Index the ring with them."),
+            Mistake(
+                lambda r, o, a, s: r[(a[:, None] + torch.arange(s)) % len(r)],
+                "This forgets where the oldest row lies: ages count from `oldest`.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)).clamp(max=len(r) - 1)],
+                "At the end of the memory this repeats the last row. A ring goes on at index 0: use the remainder, `%`.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] + 1 + torch.arange(s)) % len(r)],
+                "One step too late: a sequence of age 0 begins with the oldest row itself.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o - a[:, None] + torch.arange(s)) % len(r)],
+                "Ages count forward in time, from the oldest row to newer ones; yours go back.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)], "Time runs backwards inside your sequences."
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a + torch.arange(s)[:, None]) % len(r)],
+                "Batch and time are swapped: the result is (B, T, O), with one row of indices per sequence.",
+            ),
+            Mistake(
+                lambda r, o, a, s: (o + a[:, None] + torch.arange(s)) % len(r),
+                "These are the row numbers. Index the ring with them.",
+            ),
             Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s + 1)) % len(r)], "Each sequence is one step too long."),
-            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)) % (len(r) - 1)], "The ring has L rows, so the remainder is % L, not % (L - 1)."),
-            Mistake(lambda r, o, a, s: r[(o + a) % len(r)], "This is the first row of each sequence alone; `steps` of them are wanted."),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)) % (len(r) - 1)],
+                "The ring has L rows, so the remainder is % L, not % (L - 1).",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a) % len(r)],
+                "This is the first row of each sequence alone; `steps` of them are wanted.",
+            ),
         ),
-        hints=("Make a table of row numbers, one row per sequence and one column per step, and index the ring with it.",
-               "`ages[:, None] + torch.arange(steps)` is such a table, (B, steps), counted from the oldest row. Then move and wrap it.",
-               "`index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)`, then `ring[index]`."),
+        hints=(
+            "Make a table of row numbers, one row per sequence and one column per step, and index the ring with it.",
+            "`ages[:, None] + torch.arange(steps)` is such a table, (B, steps), counted from the oldest row. Then move and wrap it.",
+            "`index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)`, then `ring[index]`.",
+        ),
     ),
 )

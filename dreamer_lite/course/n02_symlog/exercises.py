@@ -38,13 +38,19 @@ def judge_expose(version: Callable) -> str | None:
     if good * bad < 0:
         return None
     if abs(x) > 1:
-        return f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
+        return (
+            f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
+        )
     return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. Try another place."
 
 
 def values() -> list[Tensor]:
-    return [torch.tensor([-1.0, 0.0, 3.0]), torch.tensor([1e-8, -1e-8, 1e-4]), torch.randn(2, 3) * 10 ** (torch.rand(2, 3) * 4),
-            torch.tensor([1e6, -1e8])]
+    return [
+        torch.tensor([-1.0, 0.0, 3.0]),
+        torch.tensor([1e-8, -1e-8, 1e-4]),
+        torch.randn(2, 3) * 10 ** (torch.rand(2, 3) * 4),
+        torch.tensor([1e6, -1e8]),
+    ]
 
 
 def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
@@ -66,8 +72,11 @@ def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
 
 
 def loss_cases() -> list[tuple]:
-    return [(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 100.0])), (torch.randn(3, 4), torch.randn(3, 4) * 50),
-            (torch.randn(2, 5, 3), torch.randn(2, 5, 3) * 1000)]
+    return [
+        (torch.tensor([0.0, 1.0]), torch.tensor([0.0, 100.0])),
+        (torch.randn(3, 4), torch.randn(3, 4) * 50),
+        (torch.randn(2, 5, 3), torch.randn(2, 5, 3) * 1000),
+    ]
 
 
 def loss_probe(version: Callable, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -83,66 +92,131 @@ def cases() -> list[tuple]:
 
 
 def exp_cases() -> list[tuple]:
-    return [(torch.tensor([-1.0, 0.0, 2.0]),), (torch.tensor([1e-8, -1e-8, 1e-4]),), (torch.randn(2, 3) * 4,), (torch.tensor([12.0, -18.0]),)]
+    return [
+        (torch.tensor([-1.0, 0.0, 2.0]),),
+        (torch.tensor([1e-8, -1e-8, 1e-4]),),
+        (torch.randn(2, 3) * 4,),
+        (torch.tensor([12.0, -18.0]),),
+    ]
 
 
 EXERCISES = (
     Exercise(
-        "symlog", symlog, cases, probe=probe, kept_for="symlog:symlog",
+        "symlog",
+        symlog,
+        cases,
+        probe=probe,
+        kept_for="symlog:symlog",
         mistakes=(
             Mistake(lambda x: torch.log1p(x.abs()), "The sign is lost: symlog(-3) must be -symlog(3)."),
-            Mistake(lambda x: torch.log1p(x), "For negative x this is the logarithm of a number that may be below 0. Take |x|, and put the sign in front."),
-            Mistake(lambda x: torch.sign(x) * torch.log(1 + x.abs()), "`log(1 + |x|)` loses small numbers: in float32, 1 + 1e-8 is 1. `torch.log1p` keeps them."),
-            Mistake(bad_symlog, "The well-known bug: log(|x| + 1e-5) is negative for all |x| below 1. The 1 inside the logarithm makes it pass through 0."),
-            Mistake(lambda x: torch.sign(x) * torch.log1p(x.abs()) / 2.302585093, "This is the logarithm to base 10. The natural one is meant."),
+            Mistake(
+                lambda x: torch.log1p(x),
+                "For negative x this is the logarithm of a number that may be below 0. Take |x|, and put the sign in front.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log(1 + x.abs()),
+                "`log(1 + |x|)` loses small numbers: in float32, 1 + 1e-8 is 1. `torch.log1p` keeps them.",
+            ),
+            Mistake(
+                bad_symlog,
+                "The well-known bug: log(|x| + 1e-5) is negative for all |x| below 1. The 1 inside the logarithm makes it pass through 0.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log1p(x.abs()) / 2.302585093,
+                "This is the logarithm to base 10. The natural one is meant.",
+            ),
             Mistake(symexp, "This is symexp, the inverse."),
-            Mistake(lambda x: torch.sign(x) * torch.log(x.abs()), "The 1 is missing: the logarithm of |x| alone is negative below 1, and has no value at 0."),
-            Mistake(lambda x: torch.sign(x) * torch.log1p(x), "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value."),
-            Mistake(lambda x: torch.sign(x) * torch.log1p(x.square()), "Inside stands |x|, not x²: symlog(x) should be close to x near 0."),
-            Mistake(lambda x: torch.asinh(x), "asinh looks alike, but grows as ln(2|x|): it is another squashing function than the paper's."),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log(x.abs()),
+                "The 1 is missing: the logarithm of |x| alone is negative below 1, and has no value at 0.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log1p(x), "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value."
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log1p(x.square()),
+                "Inside stands |x|, not x²: symlog(x) should be close to x near 0.",
+            ),
+            Mistake(
+                lambda x: torch.asinh(x),
+                "asinh looks alike, but grows as ln(2|x|): it is another squashing function than the paper's.",
+            ),
         ),
-        hints=("Two ingredients: the sign of x, and a logarithm that only sees the size of x.",
-               "The logarithm must be 0 at size 0, so it is ln(1 + |x|). PyTorch has a function that stays exact when |x| is tiny.",
-               "`return torch.sign(x) * torch.log1p(x.abs())`"),
+        hints=(
+            "Two ingredients: the sign of x, and a logarithm that only sees the size of x.",
+            "The logarithm must be 0 at size 0, so it is ln(1 + |x|). PyTorch has a function that stays exact when |x| is tiny.",
+            "`return torch.sign(x) * torch.log1p(x.abs())`",
+        ),
     ),
     Exercise(
-        "symexp", symexp, exp_cases, probe=probe, kept_for="symlog:symexp",
+        "symexp",
+        symexp,
+        exp_cases,
+        probe=probe,
+        kept_for="symlog:symexp",
         mistakes=(
-            Mistake(lambda x: torch.sign(x) * (torch.exp(x.abs()) - 1), "`exp(|x|) - 1` loses small numbers to rounding. `torch.expm1` keeps them."),
+            Mistake(
+                lambda x: torch.sign(x) * (torch.exp(x.abs()) - 1),
+                "`exp(|x|) - 1` loses small numbers to rounding. `torch.expm1` keeps them.",
+            ),
             Mistake(lambda x: torch.expm1(x.abs()), "The sign is lost: symexp(-2) must be -symexp(2)."),
-            Mistake(lambda x: torch.expm1(x), "For negative x, exp(x) - 1 never falls below -1. Take |x|, and put the sign in front."),
-            Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()), "The -1 is missing: symexp(0) must be 0, and yours jumps there."),
+            Mistake(
+                lambda x: torch.expm1(x), "For negative x, exp(x) - 1 never falls below -1. Take |x|, and put the sign in front."
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.exp(x.abs()), "The -1 is missing: symexp(0) must be 0, and yours jumps there."
+            ),
             Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()) - 1, "Mind the brackets: sign(x) · (exp(|x|) - 1)."),
             Mistake(lambda x: torch.sign(x) * torch.expm1(x), "Inside stands |x|, not x."),
             Mistake(lambda x: symexp(symexp(x)), "symexp is applied twice."),
             Mistake(lambda x: torch.sinh(x), "sinh looks alike, but is the inverse of asinh, not of symlog."),
             Mistake(symlog, "This is symlog; its inverse is wanted."),
         ),
-        hints=("Solve y = ln(1 + x) for x, for positive numbers first. Then give negative ones their sign.",
-               "x = exp(y) - 1. PyTorch has a function for exactly that, exact near 0.",
-               "`return torch.sign(x) * torch.expm1(x.abs())`"),
+        hints=(
+            "Solve y = ln(1 + x) for x, for positive numbers first. Then give negative ones their sign.",
+            "x = exp(y) - 1. PyTorch has a function for exactly that, exact near 0.",
+            "`return torch.sign(x) * torch.expm1(x.abs())`",
+        ),
     ),
     Exercise(
-        "symlog_loss", symlog_loss, loss_cases, probe=loss_probe,
+        "symlog_loss",
+        symlog_loss,
+        loss_cases,
+        probe=loss_probe,
         mistakes=(
             Mistake(lambda p, t: (p - t).square(), "The target is not squashed: this is the plain squared error."),
-            Mistake(lambda p, t: (symlog(p) - symlog(t)).square(), "The prediction is squashed too. The network already speaks symlog; only the target is translated."),
+            Mistake(
+                lambda p, t: (symlog(p) - symlog(t)).square(),
+                "The prediction is squashed too. The network already speaks symlog; only the target is translated.",
+            ),
             Mistake(lambda p, t: (symexp(p) - t).square(), "This compares in raw space: the large targets rule again."),
-            Mistake(lambda p, t: 0.5 * (p - symlog(t)).square(), "There is a factor 1/2 too much. The paper prints it; the official code, and we, leave it out."),
-            Mistake(lambda p, t: (p - symlog(t)).square().mean(), "This is one number for all. Keep the shape; averaging comes later."),
+            Mistake(
+                lambda p, t: 0.5 * (p - symlog(t)).square(),
+                "There is a factor 1/2 too much. The paper prints it; the official code, and we, leave it out.",
+            ),
+            Mistake(
+                lambda p, t: (p - symlog(t)).square().mean(), "This is one number for all. Keep the shape; averaging comes later."
+            ),
             Mistake(lambda p, t: (symlog(p) - t).square(), "The roles are swapped: squash the target, not the prediction."),
             Mistake(lambda p, t: symlog(p - t).square(), "This squashes the difference. Squash the target, then subtract."),
-            Mistake(lambda p, t: (p.detach() - symlog(t)).square(), "The prediction is detached: no network could learn from this."),
+            Mistake(
+                lambda p, t: (p.detach() - symlog(t)).square(), "The prediction is detached: no network could learn from this."
+            ),
             Mistake(lambda p, t: p - symlog(t), "The square is missing."),
             Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. The squared one is meant."),
             Mistake(lambda p, t: (p - symexp(t)).square(), "symexp stretches the target; symlog squashes it."),
         ),
-        hints=("The network's output is read as a number in symlog space. What must be done to the target?",
-               "Translate the target, subtract, square. No averaging, no 1/2.",
-               "`return (prediction - symlog(target)).square()`"),
+        hints=(
+            "The network's output is read as a number in symlog space. What must be done to the target?",
+            "Translate the target, subtract, square. No averaging, no 1/2.",
+            "`return (prediction - symlog(target)).square()`",
+        ),
     ),
     Exercise(
-        "expose", expose, lambda: [()], judge=judge_expose,
+        "expose",
+        expose,
+        lambda: [()],
+        judge=judge_expose,
         mistakes=(
             Mistake(lambda: 100.0, "At 100 the bug hardly shows"),
             Mistake(lambda: 0.0, "At 0 both give 0"),
@@ -150,8 +224,10 @@ EXERCISES = (
             Mistake(lambda: 1.0, "the same sign"),
             Mistake(lambda: "small", "one number is expected"),
         ),
-        hints=("For positive x, bad_symlog is log(x + 1e-5). Where is a logarithm negative?",
-               "A logarithm is negative when what stands inside is below 1.",
-               "Any number between -1 and 1 that is not 0: `return 0.5`."),
+        hints=(
+            "For positive x, bad_symlog is log(x + 1e-5). Where is a logarithm negative?",
+            "A logarithm is negative when what stands inside is below 1.",
+            "Any number between -1 and 1 that is not 0: `return 0.5`.",
+        ),
     ),
 )

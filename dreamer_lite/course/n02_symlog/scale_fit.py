@@ -62,5 +62,8 @@ def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
 
 def scale_explorer() -> Explorer:
     """Move the size of the second task, and watch what happens to the first."""
-    return Explorer(draw_scale_fit, "A small task fitted beside a large one, without and with symlog.",
-                    exponent=slider("log10 of the other size", -2, 4, 3, 0.5))
+    return Explorer(
+        draw_scale_fit,
+        "A small task fitted beside a large one, without and with symlog.",
+        exponent=slider("log10 of the other size", -2, 4, 3, 0.5),
+    )

@@ -26,8 +26,12 @@ def draw_two_hot(place: float, count: int = 9) -> tuple[Figure, str]:
 
 def two_hot_mover() -> Explorer:
     """Drag a value, and watch two bins share it."""
-    return Explorer(draw_two_hot, "Bars: the weight of each bin; a triangle marks the value.",
-                    place=slider("value, in symlog space", -3.5, 3.5, 1.2), count=whole("number of bins", 3, 15, 9, step=2))
+    return Explorer(
+        draw_two_hot,
+        "Bars: the weight of each bin; a triangle marks the value.",
+        place=slider("value, in symlog space", -3.5, 3.5, 1.2),
+        count=whole("number of bins", 3, 15, 9, step=2),
+    )
 
 
 def learn_peaks(low: float, high: float, share: float, steps: int = 300) -> tuple[Tensor, Tensor, float]:
@@ -51,13 +55,21 @@ def draw_peaks(share: float, high: float = 100.0) -> tuple[Figure, str]:
     axes.bar(symlog(bins), probs, width=0.2, color=DREAM)
     answer = share * high
     axes.axvline(float(symlog(torch.tensor(answer))), color=REALITY, linestyle="--")
-    axes.annotate(f" squared error: {answer:g}, which never happens", (float(symlog(torch.tensor(answer))), 0.95), color=REALITY,
-                  fontsize=9, ha="right")
+    axes.annotate(
+        f" squared error: {answer:g}, which never happens",
+        (float(symlog(torch.tensor(answer))), 0.95),
+        color=REALITY,
+        fontsize=9,
+        ha="right",
+    )
     axes.set_xticks(symlog(torch.tensor([-100.0, -10, -1, 0, 1, 10, 100])), ["-100", "-10", "-1", "0", "1", "10", "100"])
     return figure, f"Two-hot keeps both peaks, and its mean reads {mean:.1f}; the true mean is {answer:g}."
 
 
 def peaks_explorer() -> Explorer:
     """A reward that comes rarely: how the two peaks share the probability."""
-    return Explorer(draw_peaks, "Learned probabilities over bins, with two peaks; a line marks the squared-error answer.",
-                    share=slider("how often it is 100", 0.05, 0.95, 0.3, 0.05))
+    return Explorer(
+        draw_peaks,
+        "Learned probabilities over bins, with two peaks; a line marks the squared-error answer.",
+        share=slider("how often it is 100", 0.05, 0.95, 0.3, 0.05),
+    )

@@ -40,13 +40,21 @@ def draw_dice(a: float, b: float, c: float, d: float, estimator: str, again: int
     for axes in (left, right):
         axes.set_xticks(range(4))
     share = float((draws == 0).float().mean())
-    told = ("No gradient comes through the sample." if not push.any() else
-            f"Wanting more of face 0 pushes its logit by {float(push[0]):+.2f}.")
+    told = (
+        "No gradient comes through the sample."
+        if not push.any()
+        else f"Wanting more of face 0 pushes its logit by {float(push[0]):+.2f}."
+    )
     return figure, f"Face 0 has probability {float(probs[0]):.3f} and came in {share:.1%} of the draws. {told}"
 
 
 def dice_explorer() -> Explorer:
     """Load a die, throw it, and see what a loss on the sample can tell the logits."""
     faces = {name: slider(f"logit of face {i}", -6, 6, value) for i, (name, value) in enumerate(zip("abcd", (1, 0, -1, 0)))}
-    return Explorer(draw_dice, "Probabilities of a die's faces, samples as a grid of colours, and the push on each logit.", **faces,
-                    estimator=choice("gradient", ["straight-through", "plain sample"]), again=button("throw again"))
+    return Explorer(
+        draw_dice,
+        "Probabilities of a die's faces, samples as a grid of colours, and the push on each logit.",
+        **faces,
+        estimator=choice("gradient", ["straight-through", "plain sample"]),
+        again=button("throw again"),
+    )

@@ -30,8 +30,11 @@ def small_rssm(D: int = 8, tokens: int = 6, S: int = 2, K: int = 3, A: int = 2) 
 
 
 def posterior_cases() -> list[tuple]:
-    return [(small_rssm(), torch.randn(2, 8), torch.randn(2, 6)), (small_rssm(4, 4), torch.randn(3, 4), torch.randn(3, 4)),
-            (small_rssm(), torch.randn(2, 4, 8), torch.randn(2, 4, 6))]
+    return [
+        (small_rssm(), torch.randn(2, 8), torch.randn(2, 6)),
+        (small_rssm(4, 4), torch.randn(3, 4), torch.randn(3, 4)),
+        (small_rssm(), torch.randn(2, 4, 8), torch.randn(2, 4, 6)),
+    ]
 
 
 def a_state(B: int, D: int = 8, S: int = 2, K: int = 3) -> State:
@@ -77,13 +80,31 @@ def observe_probe(version: Callable, rssm: RSSM, tokens: Tensor, *case) -> dict:
         free = tuple(version(rssm, tokens, *case[:-1], None)[0][1].shape)
     except Exception:
         free = ()
-    return found | {"the gradient of the last logits": torch.zeros_like(tokens) if gradient is None else gradient,
-                    "the shape of z without noise": free}
+    return found | {
+        "the gradient of the last logits": torch.zeros_like(tokens) if gradient is None else gradient,
+        "the shape of z without noise": free,
+    }
 
 
-def looped(rssm: RSSM, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None, *,
-           forget: str = "all", action_at: int = 0, look: bool = True, stack: int = 1, mode: bool = False,
-           stale: bool = False, mix: float = 0.01, detach: bool = False, carry: bool = True, needs_noise: bool = False) -> tuple[State, Tensor]:
+def looped(
+    rssm: RSSM,
+    tokens: Tensor,
+    actions: Tensor,
+    is_first: Tensor,
+    start: State,
+    noise: Tensor | None = None,
+    *,
+    forget: str = "all",
+    action_at: int = 0,
+    look: bool = True,
+    stack: int = 1,
+    mode: bool = False,
+    stale: bool = False,
+    mix: float = 0.01,
+    detach: bool = False,
+    carry: bool = True,
+    needs_noise: bool = False,
+) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
     for t in range(tokens.shape[1]):
@@ -118,78 +139,184 @@ def start_ignored(rssm, tokens, actions, is_first, start, noise=None):
 
 EXERCISES = (
     Exercise(
-        "gru", gru, gru_cases, letters="ND", kept_for="rssm:gru",
+        "gru",
+        gru,
+        gru_cases,
+        letters="ND",
+        kept_for="rssm:gru",
         mistakes=(
-            Mistake(lambda h, r, c, u: torch.lerp(torch.tanh(r.sigmoid() * c), h, (u - 1).sigmoid()), "The update gate is reversed: u is the share of the new, 1 - u that of the old."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid()), "The -1 is missing: u = σ(update - 1), so that a fresh network keeps most of its memory."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u + 1).sigmoid()), "update + 1 lets a fresh network forget. It is update - 1."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, r.sigmoid() * torch.tanh(c), (u - 1).sigmoid()), "The reset gate stands outside of tanh; it belongs inside: tanh(σ(reset) · candidate)."),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(torch.tanh(r.sigmoid() * c), h, (u - 1).sigmoid()),
+                "The update gate is reversed: u is the share of the new, 1 - u that of the old.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid()),
+                "The -1 is missing: u = σ(update - 1), so that a fresh network keeps most of its memory.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u + 1).sigmoid()),
+                "update + 1 lets a fresh network forget. It is update - 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, r.sigmoid() * torch.tanh(c), (u - 1).sigmoid()),
+                "The reset gate stands outside of tanh; it belongs inside: tanh(σ(reset) · candidate).",
+            ),
             Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(c), (u - 1).sigmoid()), "The reset gate is not used."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, r.sigmoid() * c, (u - 1).sigmoid()), "The candidate is not squashed: without tanh, memory can grow without bound."),
-            Mistake(lambda h, r, c, u: torch.lerp(r.sigmoid() * h, torch.tanh(c), (u - 1).sigmoid()), "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) · candidate)."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()), "reset and update are swapped."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid() - 1), "The -1 belongs inside: σ(update - 1), not σ(update) - 1."),
-            Mistake(lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c), "The old memory is missing: add (1 - u) · h."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), u - 1), "The gates are not squashed: σ turns each into a share between 0 and 1."),
-            Mistake(lambda h, r, c, u: torch.lerp(h, torch.sigmoid(r.sigmoid() * c), (u - 1).sigmoid()), "The candidate is squashed by σ; tanh keeps it between -1 and 1."),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, r.sigmoid() * c, (u - 1).sigmoid()),
+                "The candidate is not squashed: without tanh, memory can grow without bound.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(r.sigmoid() * h, torch.tanh(c), (u - 1).sigmoid()),
+                "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) · candidate).",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()), "reset and update are swapped."
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid() - 1),
+                "The -1 belongs inside: σ(update - 1), not σ(update) - 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c), "The old memory is missing: add (1 - u) · h."
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), u - 1),
+                "The gates are not squashed: σ turns each into a share between 0 and 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.sigmoid(r.sigmoid() * c), (u - 1).sigmoid()),
+                "The candidate is squashed by σ; tanh keeps it between -1 and 1.",
+            ),
         ),
-        hints=("Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the old gives way.",
-               "c = tanh(σ(reset) · candidate), u = σ(update - 1), and the new memory is a mixture of c and h.",
-               "`c = torch.tanh(torch.sigmoid(reset) * candidate)`, `u = torch.sigmoid(update - 1)`, `return u * c + (1 - u) * h`"),
+        hints=(
+            "Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the old gives way.",
+            "c = tanh(σ(reset) · candidate), u = σ(update - 1), and the new memory is a mixture of c and h.",
+            "`c = torch.tanh(torch.sigmoid(reset) * candidate)`, `u = torch.sigmoid(update - 1)`, `return u * c + (1 - u) * h`",
+        ),
     ),
     Exercise(
-        "posterior", RSSM.posterior, posterior_cases, kept_for="rssm:RSSM.posterior",
+        "posterior",
+        RSSM.posterior,
+        posterior_cases,
+        kept_for="rssm:RSSM.posterior",
         mistakes=(
             Mistake(lambda m, h, x: m.prior(h), "This is the prior: it never looks at the tokens."),
-            Mistake(lambda m, h, x: m.posterior_net(torch.cat([x, h], -1)).unflatten(-1, (m.groups, m.classes)), "Tokens and memory are swapped: h first, then the tokens."),
-            Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)), "The logits are still flat. Give them their axes: S groups, K classes."),
-            Mistake(lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)), "Groups and classes are swapped: (…, S, K)."),
-            Mistake(lambda m, h, x: right_posterior(m, h, x).softmax(-1), "These are probabilities. Logits are wanted; unimix makes probabilities of them later."),
-            Mistake(lambda m, h, x: unimix(right_posterior(m, h, x), m.mix), "unimix is applied already. Logits are wanted; probabilities come later."),
-            Mistake(lambda m, h, x: right_posterior(m, torch.zeros_like(h), x), "The memory is not used: the posterior sees h and the tokens."),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([x, h], -1)).unflatten(-1, (m.groups, m.classes)),
+                "Tokens and memory are swapped: h first, then the tokens.",
+            ),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)),
+                "The logits are still flat. Give them their axes: S groups, K classes.",
+            ),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)),
+                "Groups and classes are swapped: (…, S, K).",
+            ),
+            Mistake(
+                lambda m, h, x: right_posterior(m, h, x).softmax(-1),
+                "These are probabilities. Logits are wanted; unimix makes probabilities of them later.",
+            ),
+            Mistake(
+                lambda m, h, x: unimix(right_posterior(m, h, x), m.mix),
+                "unimix is applied already. Logits are wanted; probabilities come later.",
+            ),
+            Mistake(
+                lambda m, h, x: right_posterior(m, torch.zeros_like(h), x),
+                "The memory is not used: the posterior sees h and the tokens.",
+            ),
         ),
-        hints=("The posterior sees memory and observation, side by side, and answers with one die per group.",
-               "`torch.cat([h, tokens], -1)` goes into `rssm.posterior_net`. The result is flat; `unflatten` gives it its two axes.",
-               "`return rssm.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (rssm.groups, rssm.classes))`"),
+        hints=(
+            "The posterior sees memory and observation, side by side, and answers with one die per group.",
+            "`torch.cat([h, tokens], -1)` goes into `rssm.posterior_net`. The result is flat; `unflatten` gives it its two axes.",
+            "`return rssm.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (rssm.groups, rssm.classes))`",
+        ),
     ),
     Exercise(
-        "reset", reset, reset_cases, probe=reset_probe,
+        "reset",
+        reset,
+        reset_cases,
+        probe=reset_probe,
         mistakes=(
             Mistake(lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."),
-            Mistake(lambda s, a, f: (reset(s, a, ~f)), "The mask is reversed: this forgets everywhere except where an episode begins."),
-            Mistake(lambda s, a, f: (reset(s, a, f)[0], a), "The state is cleared, but not the action: it belongs to the episode before."),
-            Mistake(lambda s, a, f: (State(reset(s, a, f)[0].h, s.z), reset(s, a, f)[1]), "h is cleared, but z still carries the last episode."),
-            Mistake(lambda s, a, f: (State(s.h, reset(s, a, f)[0].z), reset(s, a, f)[1]), "z is cleared, but h still carries the last episode."),
-            Mistake(lambda s, a, f: (State(torch.zeros_like(s.h), torch.zeros_like(s.z)), torch.zeros_like(a)), "This clears every row. Only those with is_first begin anew."),
-            Mistake(lambda s, a, f: (s, reset(s, a, f)[1]), "The action is cleared, but the state still carries the last episode."),
+            Mistake(
+                lambda s, a, f: reset(s, a, ~f), "The mask is reversed: this forgets everywhere except where an episode begins."
+            ),
+            Mistake(
+                lambda s, a, f: (reset(s, a, f)[0], a),
+                "The state is cleared, but not the action: it belongs to the episode before.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(reset(s, a, f)[0].h, s.z), reset(s, a, f)[1]),
+                "h is cleared, but z still carries the last episode.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(s.h, reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                "z is cleared, but h still carries the last episode.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(torch.zeros_like(s.h), torch.zeros_like(s.z)), torch.zeros_like(a)),
+                "This clears every row. Only those with is_first begin anew.",
+            ),
+            Mistake(
+                lambda s, a, f: (s, reset(s, a, f)[1]), "The action is cleared, but the state still carries the last episode."
+            ),
         ),
-        hints=("Multiply by 0 where an episode begins, by 1 elsewhere. Three things carry the past.",
-               "`keep = (~is_first).float()` has shape (B,). h needs `keep[:, None]`, z needs one axis more.",
-               "`keep = (~is_first).float()`, then `return State(state.h * keep[:, None], state.z * keep[:, None, None]), action * keep[:, None]`"),
+        hints=(
+            "Multiply by 0 where an episode begins, by 1 elsewhere. Three things carry the past.",
+            "`keep = (~is_first).float()` has shape (B,). h needs `keep[:, None]`, z needs one axis more.",
+            "`keep = (~is_first).float()`, then `return State(state.h * keep[:, None], state.z * keep[:, None, None]), action * keep[:, None]`",
+        ),
     ),
     Exercise(
-        "observe", RSSM.observe, observe_cases, probe=observe_probe, kept_for="rssm:RSSM.observe",
+        "observe",
+        RSSM.observe,
+        observe_cases,
+        probe=observe_probe,
+        kept_for="rssm:RSSM.observe",
         mistakes=(
             Mistake(wrongly(forget="nothing"), "There is no reset: memory leaks from one episode into the next."),
             Mistake(wrongly(forget="action"), "The state is not reset where an episode begins, only the action."),
-            Mistake(wrongly(forget="state"), "The action is not cleared where an episode begins: it belongs to the episode before."),
+            Mistake(
+                wrongly(forget="state"), "The action is not cleared where an episode begins: it belongs to the episode before."
+            ),
             Mistake(wrongly(forget="h"), "h is reset, z is not."),
-            Mistake(wrongly(action_at=1), "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one that led to it."),
-            Mistake(wrongly(action_at=-1), "One action late: you use actions[:, t - 1], but actions[:, t] is the one that led to step t."),
+            Mistake(
+                wrongly(action_at=1),
+                "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one that led to it.",
+            ),
+            Mistake(
+                wrongly(action_at=-1),
+                "One action late: you use actions[:, t - 1], but actions[:, t] is the one that led to step t.",
+            ),
             Mistake(wrongly(look=False), "z comes from the prior: this never looks at the tokens."),
-            Mistake(wrongly(stale=True), "The posterior sees the old memory. It should see the h of this step, after the recurrent one."),
+            Mistake(
+                wrongly(stale=True),
+                "The posterior sees the old memory. It should see the h of this step, after the recurrent one.",
+            ),
             Mistake(wrongly(stack=0), "Stacked along axis 0: the result is (T, B, …). Batch comes first: stack along axis 1."),
             Mistake(wrongly(mode=True), "The noise is not used: z is the likeliest class instead of a sample."),
-            Mistake(wrongly(mix=0.0), "unimix is missing: the dice are thrown with plain softmax probabilities, but everything else uses the mixed ones."),
-            Mistake(wrongly(detach=True), "The state is detached between steps: no gradient flows back through time, so memory can't learn what to keep."),
+            Mistake(
+                wrongly(mix=0.0),
+                "unimix is missing: the dice are thrown with plain softmax probabilities, but everything else uses the mixed ones.",
+            ),
+            Mistake(
+                wrongly(detach=True),
+                "The state is detached between steps: no gradient flows back through time, so memory can't learn what to keep.",
+            ),
             Mistake(wrongly(carry=False), "The state is not carried on: every step starts from `start` again."),
-            Mistake(wrongly(needs_noise=True), "It works with given noise only. Without it, `sample` makes its own: pass None on."),
+            Mistake(
+                wrongly(needs_noise=True), "It works with given noise only. Without it, `sample` makes its own: pass None on."
+            ),
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
         ),
-        hints=("One pass through time. Each step: reset where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
-               "Shapes in step t: tokens[:, t] is (B, E), actions[:, t] is (B, A), is_first[:, t] is (B,). `rssm.recurrent(state, action)` gives h "
-               "(B, D), `rssm.posterior(h, tokens[:, t])` gives logits (B, S, K).",
-               "In the loop: `state, action = reset(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, action)`, `logits = rssm.posterior(h, "
-               "tokens[:, t])`, `z = sample(unimix(logits), None if noise is None else noise[:, t])`, `state = State(h, z)`. After it, `torch.stack(…, 1)`."),
+        hints=(
+            "One pass through time. Each step: reset where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
+            "Shapes in step t: tokens[:, t] is (B, E), actions[:, t] is (B, A), is_first[:, t] is (B,). `rssm.recurrent(state, action)` gives h "
+            "(B, D), `rssm.posterior(h, tokens[:, t])` gives logits (B, S, K).",
+            "In the loop: `state, action = reset(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, action)`, `logits = rssm.posterior(h, "
+            "tokens[:, t])`, `z = sample(unimix(logits), None if noise is None else noise[:, t])`, `state = State(h, z)`. After it, `torch.stack(…, 1)`.",
+        ),
     ),
 )

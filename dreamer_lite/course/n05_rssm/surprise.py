@@ -34,20 +34,32 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
         axes.annotate("kick", (KICK_AT, 13), color=GREY, ha="right")
     parts = (seen.posterior * (seen.posterior.log() - seen.prior.log())).sum(-1)[t]  # (S,)
     for place, group in enumerate(parts.topk(3).indices.tolist()):
-        bars = tidy(figure.add_subplot(grid[1, place]), title=f"die {group}", ylim=(0, 1.25), xlabel="face", xticks=range(seen.prior.shape[-1]))
+        bars = tidy(
+            figure.add_subplot(grid[1, place]),
+            title=f"die {group}",
+            ylim=(0, 1.25),
+            xlabel="face",
+            xticks=range(seen.prior.shape[-1]),
+        )
         faces = torch.arange(seen.prior.shape[-1])
         bars.bar(faces - 0.2, seen.prior[t, group], 0.4, color=DREAM, label="prior: expected")
         bars.bar(faces + 0.2, seen.posterior[t, group], 0.4, color=POSTERIOR, label="posterior: seen")
         if place == 0:
             bars.legend(fontsize=7)
-    return figure, (f"Step {t}: surprise {float(nats[t]):.1f} nats. At the kick, step {KICK_AT}: {float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
-                    f"mean of the ten steps before it: {float(nats[KICK_AT - 10 : KICK_AT].mean()):.1f}.")
+    return figure, (
+        f"Step {t}: surprise {float(nats[t]):.1f} nats. At the kick, step {KICK_AT}: {float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
+        f"mean of the ten steps before it: {float(nats[KICK_AT - 10 : KICK_AT].mean()):.1f}."
+    )
 
 
 def surprise_meter() -> Explorer:
     """Kick the cart, and look where the model notices."""
-    return Explorer(draw_surprise, "Surprise over time, and prior beside posterior for three groups of latents.",
-                    t=whole("step to look at", 1, 79, KICK_AT), kick=slider("kick at step 40 (m/s)", -3, 3, 2, 0.5))
+    return Explorer(
+        draw_surprise,
+        "Surprise over time, and prior beside posterior for three groups of latents.",
+        t=whole("step to look at", 1, 79, KICK_AT),
+        kick=slider("kick at step 40 (m/s)", -3, 3, 2, 0.5),
+    )
 
 
 def influence(what: str, shift: int = 0, steps: int = 8, seed: int = 0) -> Tensor:
@@ -80,11 +92,18 @@ def draw_causality(what: str, loop: str) -> tuple[Figure, str]:
     axes.imshow(moved, cmap="Greens", vmin=0, vmax=1.4)
     axes.set(xlabel="step of the output that moves", ylabel=f"step of the changed {what}")
     early = int((moved & torch.ones_like(moved).tril(-1).bool()).sum())
-    return figure, (f"{early} outputs move BEFORE the {what} that was changed: the future leaks into the past." if early else
-                    f"No output moves before the {what} that was changed.")
+    return figure, (
+        f"{early} outputs move BEFORE the {what} that was changed: the future leaks into the past."
+        if early
+        else f"No output moves before the {what} that was changed."
+    )
 
 
 def causality_explorer() -> Explorer:
     """Change one input, and see which steps of memory notice."""
-    return Explorer(draw_causality, "Grid: rows are changed inputs, columns are outputs, filled where the output moves.",
-                    what=choice("changed", ["action", "observation"]), loop=choice("loop", ["right", "action one early"]))
+    return Explorer(
+        draw_causality,
+        "Grid: rows are changed inputs, columns are outputs, filled where the output moves.",
+        what=choice("changed", ["action", "observation"]),
+        loop=choice("loop", ["right", "action one early"]),
+    )

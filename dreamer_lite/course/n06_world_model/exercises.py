@@ -37,16 +37,25 @@ def probs(*shape: int, sure: float = 1.5) -> Tensor:
 
 def kl_cases() -> list[tuple]:
     near = probs(3, 2, 4)
-    return [(probs(1, 2, 3), probs(1, 2, 3), 0.1), (probs(2, 4, 2, 3), probs(2, 4, 2, 3), 1.0), (near, 0.9 * near + 0.1 / 4, 1.0),
-            (probs(6, 3, 4), probs(6, 3, 4), 4.0), (probs(4, 5, 4, 3, sure=0.5), probs(4, 5, 4, 3, sure=0.5), 1.0)]
+    return [
+        (probs(1, 2, 3), probs(1, 2, 3), 0.1),
+        (probs(2, 4, 2, 3), probs(2, 4, 2, 3), 1.0),
+        (near, 0.9 * near + 0.1 / 4, 1.0),
+        (probs(6, 3, 4), probs(6, 3, 4), 4.0),
+        (probs(4, 5, 4, 3, sure=0.5), probs(4, 5, 4, 3, sure=0.5), 1.0),
+    ]
 
 
 def kl_probe(version: Callable, posterior: Tensor, prior: Tensor, free: float) -> dict:
     """Both losses, and where the gradient of each goes."""
     q, p = posterior.clone().requires_grad_(True), prior.clone().requires_grad_(True)
     out = version(q, p, free)
-    names = ("the gradient of dyn at the posterior", "the gradient of dyn at the prior",
-             "the gradient of rep at the posterior", "the gradient of rep at the prior")
+    names = (
+        "the gradient of dyn at the posterior",
+        "the gradient of dyn at the prior",
+        "the gradient of rep at the posterior",
+        "the gradient of rep at the prior",
+    )
     if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(loss, Tensor) for loss in out):
         return dict.fromkeys(("the pair (dyn, rep)", "dyn", "rep", *names), out)
     found = {"the pair (dyn, rep)": (0, 0), "dyn": out[0], "rep": out[1]}
@@ -57,8 +66,17 @@ def kl_probe(version: Callable, posterior: Tensor, prior: Tensor, free: float) -
     return found
 
 
-def split(q: Tensor, p: Tensor, free: float = 1.0, *, stop: tuple = ("q", "p"), reverse: bool = False, per_group: bool = False,
-          clip: str = "min", how: Callable = kl) -> tuple[Tensor, Tensor]:
+def split(
+    q: Tensor,
+    p: Tensor,
+    free: float = 1.0,
+    *,
+    stop: tuple = ("q", "p"),
+    reverse: bool = False,
+    per_group: bool = False,
+    clip: str = "min",
+    how: Callable = kl,
+) -> tuple[Tensor, Tensor]:
     """kl_losses with one thing wrong."""
     found = []
     for stopped in stop:
@@ -68,9 +86,17 @@ def split(q: Tensor, p: Tensor, free: float = 1.0, *, stop: tuple = ("q", "p"), 
             found.append((a * (a.log() - b.log())).sum(-1).clamp(min=free).sum(-1))
             continue
         value = how(a, b)
-        found.append({"min": value.clamp(min=free), "max": value.clamp(max=free), "none": value,
-                      "minus": (value - free).clamp(min=0), "mean": value.mean().clamp(min=free),
-                      "add": value + free, "zero": value * (value > free)}[clip])
+        found.append(
+            {
+                "min": value.clamp(min=free),
+                "max": value.clamp(max=free),
+                "none": value,
+                "minus": (value - free).clamp(min=0),
+                "mean": value.mean().clamp(min=free),
+                "add": value + free,
+                "zero": value * (value > free),
+            }[clip]
+        )
     return found[0], found[1]
 
 
@@ -96,7 +122,9 @@ def tiny_model() -> WorldModel:
 
 def tiny_batch(B: int, T: int) -> Experience:
     first, terminal = torch.rand(B, T) < 0.2, torch.rand(B, T) < 0.3
-    return Experience(torch.randn(B, T, 3) * 5, torch.eye(2)[torch.randint(2, (B, T))], torch.randn(B, T) * 3, first, terminal, terminal)
+    return Experience(
+        torch.randn(B, T, 3) * 5, torch.eye(2)[torch.randint(2, (B, T))], torch.randn(B, T) * 3, first, terminal, terminal
+    )
 
 
 def prediction_cases() -> list[tuple]:
@@ -138,8 +166,11 @@ def flipped(b: Experience, discount_horizon: float) -> Tensor:
 
 def fit_cases() -> list[tuple]:
     uneven = {"rep": 0.1, "continue": 1.5, "dyn": 1.0, "reward": 0.5, "reconstruction": 2.0}  # in another order than the losses
-    return [(tiny_model(), 0.01, tiny_batch(2, 3), SCALES), (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
-            (tiny_model(), 0.01, tiny_batch(4, 2), uneven)]
+    return [
+        (tiny_model(), 0.01, tiny_batch(2, 3), SCALES),
+        (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
+        (tiny_model(), 0.01, tiny_batch(4, 2), uneven),
+    ]
 
 
 TOO_EARLY = "optimizer.step() runs before backward, which then finds other weights than those of the loss. One sum, one backward, one step."
@@ -176,16 +207,32 @@ def fit_probe(version: Callable, model: WorldModel, rate: float, batch: Experien
     return found
 
 
-def fitted(model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float], *, clear: bool = True, learn: bool = True,
-           early: bool = False, late: bool = False, pool: str = "mean", only: tuple = (), plain: bool = False, share: float = 1.0, twice: bool = False,
-           in_order: bool = False) -> Tensor:
+def fitted(
+    model: WorldModel,
+    optimizer: Any,
+    batch: Experience,
+    scales: dict[str, float],
+    *,
+    clear: bool = True,
+    learn: bool = True,
+    early: bool = False,
+    late: bool = False,
+    pool: str = "mean",
+    only: tuple = (),
+    plain: bool = False,
+    share: float = 1.0,
+    twice: bool = False,
+    in_order: bool = False,
+) -> Tensor:
     """A training step with one thing wrong."""
     if late:
         optimizer.zero_grad()
     losses, _, _ = model.loss(batch, model.rssm.initial(len(batch.obs)))
     if in_order:
         scales = dict(zip(losses, scales.values()))
-    total = share * sum((1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only)
+    total = share * sum(
+        (1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only
+    )
     if early:
         optimizer.step()
     if clear and not late:
@@ -205,115 +252,276 @@ def wrong_fit(**how: Any) -> Callable:
 
 EXERCISES = (
     Exercise(
-        "continue_target", continue_target, target_cases, kept_for="world_model:continue_target",
+        "continue_target",
+        continue_target,
+        target_cases,
+        kept_for="world_model:continue_target",
         mistakes=(
-            Mistake(lambda t, discount_horizon=333: torch.where(t, 1 - 1 / discount_horizon, 0.0), "It is reversed: a terminal step has target 0, every other one the discount."),
-            Mistake(lambda t, discount_horizon=333: flat(t), "The discount is missing: where the episode goes on the target is 1 - 1/discount_horizon, not 1."),
-            Mistake(lambda t, discount_horizon=333: flat(t) / discount_horizon, "The discount is 1 - 1/discount_horizon; this is 1/discount_horizon."),
-            Mistake(lambda t, discount_horizon=333: flat(t) - 1 / discount_horizon, "Terminal steps become negative: the 1/discount_horizon is taken off only where the episode goes on."),
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, 1 - 1 / discount_horizon, 0.0),
+                "It is reversed: a terminal step has target 0, every other one the discount.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t),
+                "The discount is missing: where the episode goes on the target is 1 - 1/discount_horizon, not 1.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) / discount_horizon,
+                "The discount is 1 - 1/discount_horizon; this is 1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) - 1 / discount_horizon,
+                "Terminal steps become negative: the 1/discount_horizon is taken off only where the episode goes on.",
+            ),
             Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / 333), "The horizon is fixed at 333; use the argument."),
             Mistake(lambda t, discount_horizon=333: t.float(), "This is the end, not the going on; and the discount is missing."),
             Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** 2, "The discount counts twice."),
-            Mistake(lambda t, discount_horizon=333: flat(t) * 0.99, "The discount is fixed at 0.99; it is 1 - 1/discount_horizon."),
-            Mistake(lambda t, discount_horizon=333: 1 - t.float() * (1 - 1 / discount_horizon), "A bracket is off: the discount belongs to the steps that go on. This gives them 1, and terminal ones 1/discount_horizon."),
-            Mistake(lambda t, discount_horizon=333: flat(t) * discount_horizon, "This multiplies by the discount_horizon; the discount is 1 - 1/discount_horizon."),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * 0.99, "The discount is fixed at 0.99; it is 1 - 1/discount_horizon."
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: 1 - t.float() * (1 - 1 / discount_horizon),
+                "A bracket is off: the discount belongs to the steps that go on. This gives them 1, and terminal ones 1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * discount_horizon,
+                "This multiplies by the discount_horizon; the discount is 1 - 1/discount_horizon.",
+            ),
         ),
-        hints=("Two cases: the episode ended here for good, or it goes on.",
-               "0 where is_terminal, else 1 - 1/discount_horizon. `torch.where` or a multiplication does it.",
-               "`return torch.where(is_terminal, 0.0, 1 - 1 / discount_horizon)`"),
+        hints=(
+            "Two cases: the episode ended here for good, or it goes on.",
+            "0 where is_terminal, else 1 - 1/discount_horizon. `torch.where` or a multiplication does it.",
+            "`return torch.where(is_terminal, 0.0, 1 - 1 / discount_horizon)`",
+        ),
     ),
     Exercise(
-        "prediction_losses", WorldModel.prediction_losses, prediction_cases, probe=prediction_probe, letters="BT",
+        "prediction_losses",
+        WorldModel.prediction_losses,
+        prediction_cases,
+        probe=prediction_probe,
+        letters="BT",
         kept_for="world_model:WorldModel.prediction_losses",
         mistakes=(
-            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)),
-                    "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3),
-                    "The squared error is averaged over the observation; it is summed."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 2),
-                    "There is a factor 1/2 in the squared error; the official code has none."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: (m.predict_reward(f) - b.reward).square()),
-                    "The reward is learned by squared error. It is a two-hot classification: two_hot_loss on the logits."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), torch.sign(b.reward) * b.reward.abs().log1p(), m.bins)),
-                    "The reward is squashed by symlog before two_hot_loss. The bins are raw values, and so is the target."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward.roll(-1, 1), m.bins)),
-                    "The reward is one step early: reward[:, t] arrives with step t."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, (~b.is_terminal).float())), "The continue target lacks the discount; use continue_target(is_terminal, discount_horizon)."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 333))), "The discount horizon is fixed at 333; use world_model.discount_horizon."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, flipped(b, m.discount_horizon))), "The continue target is reversed: terminal means 0."),
-            Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(
-                m.predict_continue(f), continue_target(b.is_terminal, m.discount_horizon), reduction="none")),
-                    "Sigmoid is applied twice: binary_cross_entropy_with_logits wants the logit itself."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, b.is_terminal.float())), "The continue target is the end itself. It is 0 at an end, else the discount: continue_target."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 100))), "The discount horizon is fixed at 100; use world_model.discount_horizon."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(b.obs, m.decoder(f))), "The arguments of decoder.loss are swapped: first the prediction, then the observation."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)), "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`."),
-            Mistake(lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f).softmax(-1), b.reward, m.bins)), "two_hot_loss wants logits; these are probabilities already."),
-            Mistake(lambda m, f, b: {name: loss.mean() if name == "continue" else loss for name, loss in right_losses(m, f, b).items()}, "The continue loss is averaged: `reduction=\"none\"` keeps its shape."),
-            Mistake(wrong_continue(lambda m, f, b: F.binary_cross_entropy_with_logits(m.continue_head(f), continue_target(b.is_terminal, m.discount_horizon)[..., None], reduction="none")),
-                    "The continue loss still has the logit's last axis: squeeze it, so that it is (B, T)."),
-            Mistake(wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_first, m.discount_horizon))), "An episode's beginning is taken for its end: use is_terminal, not is_first."),
-            Mistake(wrong_continue(lambda m, f, b: (m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)).square()),
-                    "The continue head is learned by squared error; it is a coin, so binary cross-entropy."),
-            Mistake(lambda m, f, b: {name: loss.mean() for name, loss in right_losses(m, f, b).items()}, "The losses are averaged already. Keep (B, T); the mean comes later."),
-            Mistake(lambda m, f, b: right_losses(m, f.detach(), b), "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow."),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)),
+                "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3),
+                "The squared error is averaged over the observation; it is summed.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 2),
+                "There is a factor 1/2 in the squared error; the official code has none.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: (m.predict_reward(f) - b.reward).square()),
+                "The reward is learned by squared error. It is a two-hot classification: two_hot_loss on the logits.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reward=lambda m, f, b: two_hot_loss(m.reward_head(f), torch.sign(b.reward) * b.reward.abs().log1p(), m.bins),
+                ),
+                "The reward is squashed by symlog before two_hot_loss. The bins are raw values, and so is the target.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward.roll(-1, 1), m.bins)
+                ),
+                "The reward is one step early: reward[:, t] arrives with step t.",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, (~b.is_terminal).float())),
+                "The continue target lacks the discount; use continue_target(is_terminal, discount_horizon).",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 333))),
+                "The discount horizon is fixed at 333; use world_model.discount_horizon.",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, flipped(b, m.discount_horizon))),
+                "The continue target is reversed: terminal means 0.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: F.binary_cross_entropy_with_logits(
+                        m.predict_continue(f), continue_target(b.is_terminal, m.discount_horizon), reduction="none"
+                    )
+                ),
+                "Sigmoid is applied twice: binary_cross_entropy_with_logits wants the logit itself.",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, b.is_terminal.float())),
+                "The continue target is the end itself. It is 0 at an end, else the discount: continue_target.",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 100))),
+                "The discount horizon is fixed at 100; use world_model.discount_horizon.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(b.obs, m.decoder(f))),
+                "The arguments of decoder.loss are swapped: first the prediction, then the observation.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)),
+                "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f).softmax(-1), b.reward, m.bins)
+                ),
+                "two_hot_loss wants logits; these are probabilities already.",
+            ),
+            Mistake(
+                lambda m, f, b: {
+                    name: loss.mean() if name == "continue" else loss for name, loss in right_losses(m, f, b).items()
+                },
+                'The continue loss is averaged: `reduction="none"` keeps its shape.',
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: F.binary_cross_entropy_with_logits(
+                        m.continue_head(f), continue_target(b.is_terminal, m.discount_horizon)[..., None], reduction="none"
+                    )
+                ),
+                "The continue loss still has the logit's last axis: squeeze it, so that it is (B, T).",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_first, m.discount_horizon))),
+                "An episode's beginning is taken for its end: use is_terminal, not is_first.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: (m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)).square()
+                ),
+                "The continue head is learned by squared error; it is a coin, so binary cross-entropy.",
+            ),
+            Mistake(
+                lambda m, f, b: {name: loss.mean() for name, loss in right_losses(m, f, b).items()},
+                "The losses are averaged already. Keep (B, T); the mean comes later.",
+            ),
+            Mistake(
+                lambda m, f, b: right_losses(m, f.detach(), b),
+                "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow.",
+            ),
         ),
-        hints=("Three heads read the same feature. Each has its own kind of loss, all of them from earlier notebooks.",
-               "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and `F.binary_cross_entropy_with_logits(logit, "
-               "target, reduction=\"none\")`. The continue head's output is (B, T, 1): squeeze the last axis.",
-               "`{\"reconstruction\": world_model.decoder.loss(world_model.decoder(feature), batch.obs), \"reward\": two_hot_loss(world_model.reward_head(feature), "
-               "batch.reward, world_model.bins), \"continue\": F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), "
-               "continue_target(batch.is_terminal, world_model.discount_horizon), reduction=\"none\")}`"),
+        hints=(
+            "Three heads read the same feature. Each has its own kind of loss, all of them from earlier notebooks.",
+            "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and `F.binary_cross_entropy_with_logits(logit, "
+            'target, reduction="none")`. The continue head\'s output is (B, T, 1): squeeze the last axis.',
+            '`{"reconstruction": world_model.decoder.loss(world_model.decoder(feature), batch.obs), "reward": two_hot_loss(world_model.reward_head(feature), '
+            'batch.reward, world_model.bins), "continue": F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), '
+            'continue_target(batch.is_terminal, world_model.discount_horizon), reduction="none")}`',
+        ),
     ),
     Exercise(
-        "kl_losses", kl_losses, kl_cases, probe=kl_probe, kept_for="world_model:kl_losses",
+        "kl_losses",
+        kl_losses,
+        kl_cases,
+        probe=kl_probe,
+        kept_for="world_model:kl_losses",
         mistakes=(
-            Mistake(wrong_split(stop=("", "")), "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep."),
-            Mistake(wrong_split(stop=("p", "q")), "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached."),
+            Mistake(
+                wrong_split(stop=("", "")),
+                "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep.",
+            ),
+            Mistake(
+                wrong_split(stop=("p", "q")),
+                "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached.",
+            ),
             Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."),
             Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
             Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
             Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
-            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, stop=("p", "q"), reverse=True)[1]), "The KL in rep is reversed: it is KL(posterior || prior) in both losses."),
-            Mistake(lambda q, p, free=1.0: (split(q, p, free, stop=("q", "p"), reverse=True)[0], split(q, p, free)[1]), "The KL in dyn is reversed: it is KL(posterior || prior) in both losses."),
-            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, clip="none")[1]), "rep lacks its free nats: the floor is under both losses."),
-            Mistake(lambda q, p, free=1.0: (split(q, p, free, clip="none")[0], split(q, p, free)[1]), "dyn lacks its free nats: the floor is under both losses."),
-            Mistake(lambda q, p, free=1.0: (split(q, p, free)[0], 0.1 * split(q, p, free)[1]), "rep is multiplied by 0.1 already. The weights come later, in the sum."),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, stop=("p", "q"), reverse=True)[1]),
+                "The KL in rep is reversed: it is KL(posterior || prior) in both losses.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free, stop=("q", "p"), reverse=True)[0], split(q, p, free)[1]),
+                "The KL in dyn is reversed: it is KL(posterior || prior) in both losses.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, clip="none")[1]),
+                "rep lacks its free nats: the floor is under both losses.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free, clip="none")[0], split(q, p, free)[1]),
+                "dyn lacks its free nats: the floor is under both losses.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free)[0], 0.1 * split(q, p, free)[1]),
+                "rep is multiplied by 0.1 already. The weights come later, in the sum.",
+            ),
             Mistake(wrong_split(clip="zero"), "Below the free nats the loss becomes 0. It stays at the floor: max(free, KL)."),
-            Mistake(lambda q, p, free=1.0: tuple(loss.detach() for loss in split(q, p, free)), "Everything is detached: no gradient reaches either side."),
-            Mistake(lambda q, p, free=1.0: split(q.softmax(-1), p.softmax(-1), free), "softmax is applied to probabilities. posterior and prior are probabilities already."),
+            Mistake(
+                lambda q, p, free=1.0: tuple(loss.detach() for loss in split(q, p, free)),
+                "Everything is detached: no gradient reaches either side.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: split(q.softmax(-1), p.softmax(-1), free),
+                "softmax is applied to probabilities. posterior and prior are probabilities already.",
+            ),
             Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
             Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
             Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
-            Mistake(wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."),
+            Mistake(
+                wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."
+            ),
             Mistake(wrong_split(clip="minus"), "The free nats are subtracted. In the formula they are a floor: max(free, KL)."),
-            Mistake(wrong_split(clip="mean"), "The losses are averaged before the clip. Keep one value for each entry; the mean comes later."),
-            Mistake(wrong_split(how=lambda a, b: kl(a, b) / a.shape[-2]), "The KL is averaged over the groups. `kl` sums them, and so should this."),
+            Mistake(
+                wrong_split(clip="mean"),
+                "The losses are averaged before the clip. Keep one value for each entry; the mean comes later.",
+            ),
+            Mistake(
+                wrong_split(how=lambda a, b: kl(a, b) / a.shape[-2]),
+                "The KL is averaged over the groups. `kl` sums them, and so should this.",
+            ),
             Mistake(lambda q, p, free=1.0: tuple(split(q, p, 1.0)), "free_nats is not used: the floor is a fixed 1."),
         ),
-        hints=("The same number twice, KL(posterior || prior). The two differ only in which side may move.",
-               "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
-               "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`"),
+        hints=(
+            "The same number twice, KL(posterior || prior). The two differ only in which side may move.",
+            "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
+            "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`",
+        ),
     ),
     Exercise(
-        "fit", fit, fit_cases, probe=fit_probe, tolerance=1e-3,
+        "fit",
+        fit,
+        fit_cases,
+        probe=fit_probe,
+        tolerance=1e-3,
         mistakes=(
             Mistake(wrong_fit(clear=False), "Old gradients pile up: call optimizer.zero_grad() before backward."),
             Mistake(wrong_fit(learn=False), "The weights never move: optimizer.step() is missing."),
             Mistake(wrong_fit(early=True), TOO_EARLY),
-            Mistake(wrong_fit(late=True), "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between backward and step and wipes it."),
-            Mistake(wrong_fit(pool="sum"), "The losses are summed over the batch. Take the mean, so that the batch size does not change the step."),
+            Mistake(
+                wrong_fit(late=True),
+                "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between backward and step and wipes it.",
+            ),
+            Mistake(
+                wrong_fit(pool="sum"),
+                "The losses are summed over the batch. Take the mean, so that the batch size does not change the step.",
+            ),
             Mistake(wrong_fit(plain=True), "The scales are not used: total is the sum of scale · mean loss."),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue")), "dyn and rep are missing from the sum."),
             Mistake(wrong_fit(only=("reconstruction",)), "Only the reconstruction is trained; sum all losses in the dictionary."),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue", "dyn")), "rep is missing from the sum."),
             Mistake(wrong_fit(share=0.2), "The five losses are averaged; they are added."),
             Mistake(wrong_fit(twice=True), "The optimizer steps twice; once is enough."),
-            Mistake(wrong_fit(in_order=True), "Scales and losses are paired by their order. Pair them by name: scales[name] * losses[name].mean()."),
+            Mistake(
+                wrong_fit(in_order=True),
+                "Scales and losses are paired by their order. Pair them by name: scales[name] * losses[name].mean().",
+            ),
         ),
-        hints=("Five lines: losses, their weighted sum, clear the gradients, go backward, step.",
-               "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start is `world_model.rssm.initial(B)`.",
-               "`losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))`, `total = sum(scales[name] * losses[name].mean() for name in losses)`, "
-               "`optimizer.zero_grad()`, `total.backward()`, `optimizer.step()`, `return total.detach()`"),
+        hints=(
+            "Five lines: losses, their weighted sum, clear the gradients, go backward, step.",
+            "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start is `world_model.rssm.initial(B)`.",
+            "`losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))`, `total = sum(scales[name] * losses[name].mean() for name in losses)`, "
+            "`optimizer.zero_grad()`, `total.backward()`, `optimizer.step()`, `return total.detach()`",
+        ),
     ),
 )

@@ -15,20 +15,42 @@ from ..explore import GREY, OWN, Explorer, box, canvas, choice
 from .model_lab import sequences
 
 # name: (x, y), where it is drawn
-PLACES = {"encoder": (0, 2), "posterior": (1.2, 2), "recurrent": (0, 0), "prior": (1.2, 0), "decoder": (2.6, 2), "reward head": (2.6, 1),
-          "continue head": (2.6, 0), "critic": (3.8, 1.5), "actor": (3.8, 0.5)}
-ARROWS = [("encoder", "posterior"), ("recurrent", "prior"), ("recurrent", "posterior"), ("posterior", "decoder"),
-          ("posterior", "reward head"), ("posterior", "continue head")]
+PLACES = {
+    "encoder": (0, 2),
+    "posterior": (1.2, 2),
+    "recurrent": (0, 0),
+    "prior": (1.2, 0),
+    "decoder": (2.6, 2),
+    "reward head": (2.6, 1),
+    "continue head": (2.6, 0),
+    "critic": (3.8, 1.5),
+    "actor": (3.8, 0.5),
+}
+ARROWS = [
+    ("encoder", "posterior"),
+    ("recurrent", "prior"),
+    ("recurrent", "posterior"),
+    ("posterior", "decoder"),
+    ("posterior", "reward head"),
+    ("posterior", "continue head"),
+]
 LOSSES = ["reconstruction", "reward", "continue", "dyn", "rep", "critic", "actor", "replay_critic"]
 GUESSED = [name for name in PLACES if name not in ("reward head", "continue head")]
 
 
 def modules(agent: Dreamer) -> dict[str, list[nn.Module]]:
     model, rssm = agent.world_model, agent.world_model.rssm
-    return {"encoder": [model.encoder], "posterior": [rssm.posterior_net],
-            "recurrent": [rssm.h_in, rssm.z_in, rssm.a_in, rssm.core, rssm.core_norms, rssm.gates], "prior": [rssm.prior_net],
-            "decoder": [model.decoder], "reward head": [model.reward_head], "continue head": [model.continue_head],
-            "critic": [agent.critic.net], "actor": [agent.actor]}
+    return {
+        "encoder": [model.encoder],
+        "posterior": [rssm.posterior_net],
+        "recurrent": [rssm.h_in, rssm.z_in, rssm.a_in, rssm.core, rssm.core_norms, rssm.gates],
+        "prior": [rssm.prior_net],
+        "decoder": [model.decoder],
+        "reward head": [model.reward_head],
+        "continue head": [model.continue_head],
+        "critic": [agent.critic.net],
+        "actor": [agent.actor],
+    }
 
 
 @lru_cache(2)
@@ -39,7 +61,10 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
         agent = Dreamer(Config.preset("cpu", imag_last=0), CARTPOLE)
         for head in (agent.critic.net, agent.world_model.reward_head):  # they start at zero, and so would their gradients
             nn.init.normal_(head[-1].weight, std=0.1)
-        for net in (agent.world_model.rssm.prior_net, agent.world_model.rssm.posterior_net):  # far apart, so that no free nat hides it
+        for net in (
+            agent.world_model.rssm.prior_net,
+            agent.world_model.rssm.posterior_net,
+        ):  # far apart, so that no free nat hides it
             net[-1].weight.data *= 5
         memory = random_stream(400)
         batch = sequences(memory._replace(is_first=torch.zeros_like(memory.is_first)), 16, max(steps, 2))
@@ -52,8 +77,10 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
         for name, loss in losses.items():
             agent.zero_grad()
             loss.mean().backward(retain_graph=True)
-            found[name] = {part: sum(float(p.grad.abs().sum()) for net in nets for p in net.parameters() if p.grad is not None)
-                           for part, nets in modules(agent).items()}
+            found[name] = {
+                part: sum(float(p.grad.abs().sum()) for net in nets for p in net.parameters() if p.grad is not None)
+                for part, nets in modules(agent).items()
+            }
         return found
 
 
@@ -65,11 +92,14 @@ def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, 
     reached = {name for name, size in sizes.items() if size > 0}
     guessed = {name for name in GUESSED if guess[name]}
     if show == "my guess":
-        return draw_boxes(dict.fromkeys(guessed, OWN), title, {}), f"You guess that {loss} teaches: {listed(guessed)}. Switch to the gradients."
+        return draw_boxes(
+            dict.fromkeys(guessed, OWN), title, {}
+        ), f"You guess that {loss} teaches: {listed(guessed)}. Switch to the gradients."
     right = sum((name in guessed) == (name in reached) for name in GUESSED)
     marks = {name: "✓" if (name in guessed) == (name in reached) else "✗" for name in GUESSED}
     return draw_boxes(dict.fromkeys(reached, LIT), title, marks), (
-        f"{loss}, sequences of {steps}: gradient reaches {listed(reached)}. Your guess: {right} of {len(GUESSED)} boxes right.")
+        f"{loss}, sequences of {steps}: gradient reaches {listed(reached)}. Your guess: {right} of {len(GUESSED)} boxes right."
+    )
 
 
 def listed(names: set[str]) -> str:
@@ -83,7 +113,9 @@ def draw_boxes(filled: dict[str, str], title: str, marks: dict[str, str]) -> Fig
         (x1, y1), (x2, y2) = PLACES[start], PLACES[end]
         axes.annotate("", (x2 - 0.43, y2), (x1 + 0.43, y1), arrowprops={"arrowstyle": "-|>", "color": GREY})
     for name, (x, y) in PLACES.items():
-        axes.add_patch(FancyBboxPatch((x - 0.38, y - 0.25), 0.76, 0.5, boxstyle="round,pad=0.02", fc=filled.get(name, PLAIN), ec=GREY))
+        axes.add_patch(
+            FancyBboxPatch((x - 0.38, y - 0.25), 0.76, 0.5, boxstyle="round,pad=0.02", fc=filled.get(name, PLAIN), ec=GREY)
+        )
         colour = "white" if filled.get(name) == OWN else "black"
         axes.text(x, y, f"{name} {marks.get(name, '')}".strip(), ha="center", va="center", fontsize=9, color=colour)
     axes.set(xlim=(-0.5, 4.3), ylim=(-0.4, 2.4), title=title)
@@ -93,7 +125,11 @@ def draw_boxes(filled: dict[str, str], title: str, marks: dict[str, str]) -> Fig
 
 def gradient_flow() -> Explorer:
     """Tick the parts that you think learn from a loss, then switch to the gradients."""
-    return Explorer(draw_flow, "Boxes for the parts of the agent; filled where a loss sends its gradient.",
-                    loss=choice("loss", LOSSES, "dyn"), steps=choice("steps in a sequence", ["1", "8"], "1"),
-                    **{name: box(name) for name in GUESSED}, show=choice("show", ["my guess", "the gradients"]))
-
+    return Explorer(
+        draw_flow,
+        "Boxes for the parts of the agent; filled where a loss sends its gradient.",
+        loss=choice("loss", LOSSES, "dyn"),
+        steps=choice("steps in a sequence", ["1", "8"], "1"),
+        **{name: box(name) for name in GUESSED},
+        show=choice("show", ["my guess", "the gradients"]),
+    )

@@ -42,8 +42,14 @@ def sequences(memory: Experience, B: int = 32, T: int = 16) -> Experience:
     return batch
 
 
-def train(seed: int, steps: int = 400, scales: dict[str, float] | None = None, fit: Callable = finished_fit, free_nats: float = 1.0,
-          progress: bool = True) -> WorldModel:
+def train(
+    seed: int,
+    steps: int = 400,
+    scales: dict[str, float] | None = None,
+    fit: Callable = finished_fit,
+    free_nats: float = 1.0,
+    progress: bool = True,
+) -> WorldModel:
     """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0: else the error after the
     last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
     model, memory = new_model(seed, free_nats), random_stream(2000, seed)
@@ -81,8 +87,12 @@ def errors(model: WorldModel, along: Callable = dream_along) -> dict[str, Tensor
         start = State(states.h[:, CONTEXT - 1], states.z[:, CONTEXT - 1])
         real, ahead = obs[:, CONTEXT:], actions[:, CONTEXT:]
         shuffled = torch.stack([row[torch.randperm(len(row))] for row in ahead])
-        seen = {"model": along(model, start, ahead), "shuffled actions": along(model, start, shuffled),
-                "copy": obs[:, CONTEXT - 1 : CONTEXT], "looking": model.predict_obs(states.feature[:, CONTEXT:])}
+        seen = {
+            "model": along(model, start, ahead),
+            "shuffled actions": along(model, start, shuffled),
+            "copy": obs[:, CONTEXT - 1 : CONTEXT],
+            "looking": model.predict_obs(states.feature[:, CONTEXT:]),
+        }
         return {name: (guess - real).abs().mean((0, 2)) for name, guess in seen.items()}
 
 
@@ -107,7 +117,9 @@ def draw_losses(history: list[dict[str, float]], every: int) -> tuple[Figure, st
     figure = canvas(7, 2.8)
     axes = tidy(figure.add_subplot(), xlabel="training steps", ylabel="loss", yscale="log")
     for name in history[0]:
-        axes.plot([every * k for k in range(len(history))], [row[name] for row in history], "--" if name == "rep" else "-", label=name)
+        axes.plot(
+            [every * k for k in range(len(history))], [row[name] for row in history], "--" if name == "rep" else "-", label=name
+        )
     axes.legend(fontsize=8, ncol=2)
     ends = ", ".join(f"{name} {history[0][name]:.3g} → {history[-1][name]:.3g}" for name in history[0])
     return figure, f"First and last value: {ends}."

@@ -34,7 +34,9 @@ class SureRSSM(RSSM):
         if not isinstance(state, tuple):
             raise Complaint("imagine_step wants the state first, then the action.")
         if not isinstance(action, Tensor):
-            raise Complaint(f"imagine_step wants an action, (N, A); it was given a {type(action).__name__}. Is `.sample()` missing?")
+            raise Complaint(
+                f"imagine_step wants an action, (N, A); it was given a {type(action).__name__}. Is `.sample()` missing?"
+            )
         self.steps += 1
         z = self.prior(h := self.recurrent(state, action)).argmax(-1)
         return State(h, F.one_hot(z, self.classes).to(h.dtype))
@@ -90,9 +92,16 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
     if not isinstance(out, Dream):
         raise Complaint(f"It returns {kind(out)}; a Dream is expected: `Dream(states, features, actions, rewards, continues)`.")
     if not isinstance(out.states, State):
-        raise Complaint("The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes one of all features.")
+        raise Complaint(
+            "The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes one of all features."
+        )
     parts = dict(zip(PARTS, (*out.states, *out[1:])))
-    return {**parts, "the number of parts that keep a gradient": sum(isinstance(part, Tensor) and part.requires_grad for part in parts.values())}
+    return {
+        **parts,
+        "the number of parts that keep a gradient": sum(
+            isinstance(part, Tensor) and part.requires_grad for part in parts.values()
+        ),
+    }
 
 
 def along_probe(version: Callable, model: WorldModel, start: State, actions: Tensor) -> dict:
@@ -101,10 +110,28 @@ def along_probe(version: Callable, model: WorldModel, start: State, actions: Ten
     return {"the result": out, "the number of imagined steps": model.rssm.steps}
 
 
-def dreamt(model: WorldModel, actor: Any, start: State, horizon: int, *, steps: int = 1, mode: bool = False, carry: bool = True,
-           logits: bool = False, gradient: bool = False, reward_at: int = 0, stack: int = 1, stale: bool = False,
-           skip: bool = False, again: bool = False, short: bool = False, led: bool = False, swap: bool = False, raw: bool = False,
-           silent: bool = False) -> Dream:
+def dreamt(
+    model: WorldModel,
+    actor: Any,
+    start: State,
+    horizon: int,
+    *,
+    steps: int = 1,
+    mode: bool = False,
+    carry: bool = True,
+    logits: bool = False,
+    gradient: bool = False,
+    reward_at: int = 0,
+    stack: int = 1,
+    stale: bool = False,
+    skip: bool = False,
+    again: bool = False,
+    short: bool = False,
+    led: bool = False,
+    swap: bool = False,
+    raw: bool = False,
+    silent: bool = False,
+) -> Dream:
     """imagine with one thing wrong."""
     with torch.set_grad_enabled(gradient):
         state, rows = start, []
@@ -140,9 +167,23 @@ def along_cases() -> list[tuple]:
     return [(tiny_model(), a_start(N), torch.eye(2)[torch.randint(2, (N, H))]) for N, H in ((1, 2), (3, 5), (2, 6))]
 
 
-def along(model: WorldModel, start: State, actions: Tensor, *, raw: bool = False, early: bool = False, late: bool = False, carry: bool = True,
-          stack: int = 1, zero_z: bool = False, twice: bool = False, backwards: bool = False, begin: bool = False, first: bool = False,
-          again: bool = False) -> Tensor:
+def along(
+    model: WorldModel,
+    start: State,
+    actions: Tensor,
+    *,
+    raw: bool = False,
+    early: bool = False,
+    late: bool = False,
+    carry: bool = True,
+    stack: int = 1,
+    zero_z: bool = False,
+    twice: bool = False,
+    backwards: bool = False,
+    begin: bool = False,
+    first: bool = False,
+    again: bool = False,
+) -> Tensor:
     """dream_along with one thing wrong."""
     state, seen = start, [model.predict_obs(start.feature)] if begin else []
     for t in range(actions.shape[1]):
@@ -170,68 +211,131 @@ def weight_cases() -> list[tuple]:
 
 EXERCISES = (
     Exercise(
-        "dream_along", dream_along, along_cases, probe=along_probe,
+        "dream_along",
+        dream_along,
+        along_cases,
+        probe=along_probe,
         mistakes=(
             Mistake(wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."),
             Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
-            Mistake(wrong_along(early=True), "Everything is one step late: it shows the state before the action. First take the step, then read."),
+            Mistake(
+                wrong_along(early=True),
+                "Everything is one step late: it shows the state before the action. First take the step, then read.",
+            ),
             Mistake(wrong_along(late=True), "The actions are one step late: step t uses actions[:, t]."),
             Mistake(wrong_along(carry=False), "The state is not carried on: every step starts from `start` again."),
-            Mistake(wrong_along(stack=0), "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1."),
+            Mistake(
+                wrong_along(stack=0), "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1."
+            ),
             Mistake(wrong_along(zero_z=True), "z is thrown away. The feature needs both h and z."),
             Mistake(wrong_along(backwards=True), "The actions are taken in reverse order."),
-            Mistake(wrong_along(begin=True), "The start is among the observations. H actions make H observations: only what comes after each."),
+            Mistake(
+                wrong_along(begin=True),
+                "The start is among the observations. H actions make H observations: only what comes after each.",
+            ),
             Mistake(wrong_along(first=True), "Every step takes the first action; step t takes actions[:, t]."),
-            Mistake(wrong_along(again=True), "imagine_step is called twice for each action: each call throws the dice anew. Step once, and read that state."),
+            Mistake(
+                wrong_along(again=True),
+                "imagine_step is called twice for each action: each call throws the dice anew. Step once, and read that state.",
+            ),
         ),
-        hints=("Like imagine, but the actions are given, and what is read is the observation.",
-               "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. Collect and stack along axis 1.",
-               "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, t])`, "
-               "`seen.append(world_model.predict_obs(state.feature))`. At the end `return torch.stack(seen, 1)`"),
+        hints=(
+            "Like imagine, but the actions are given, and what is read is the observation.",
+            "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. Collect and stack along axis 1.",
+            "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, t])`, "
+            "`seen.append(world_model.predict_obs(state.feature))`. At the end `return torch.stack(seen, 1)`",
+        ),
     ),
     Exercise(
-        "imagine", imagine, imagine_cases, probe=imagine_probe, kept_for="imagination:imagine",
+        "imagine",
+        imagine,
+        imagine_cases,
+        probe=imagine_probe,
+        kept_for="imagination:imagine",
         mistakes=(
             Mistake(wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."),
             Mistake(wrong_dream(steps=2), "The dream is one state too long: start plus `horizon` steps make H + 1 states."),
             Mistake(wrong_dream(mode=True), "The actions are the most likely ones. A dream explores: take `.sample()`."),
             Mistake(wrong_dream(carry=False), "The state is not carried on: every step starts from `start` again."),
             Mistake(wrong_dream(logits=True), "The continues are logits. `world_model.predict_continue` gives probabilities."),
-            Mistake(wrong_dream(gradient=True), "Gradients are kept. Nothing has to flow back through the dream: put @torch.no_grad() above it, or `with torch.no_grad():` inside."),
-            Mistake(wrong_dream(reward_at=1), "The rewards are one step early: rewards[:, t] is read from state t, not from the state after it."),
-            Mistake(wrong_dream(stack=0), "Stacked along axis 0: the result is (H+1, N, …). The batch comes first: stack along axis 1."),
-            Mistake(wrong_dream(stale=True), "The first action is repeated, as if the policy looked at the start all the time. It must choose anew in the state of each step."),
-            Mistake(wrong_dream(again=True), "The action that is noted is not the one that is taken: each `.sample()` throws anew. Sample once, and use it for both."),
-            Mistake(wrong_dream(short=True), "There are H actions. In the last state an action is chosen, too, though no step is taken."),
-            Mistake(wrong_dream(silent=True), "The last action is empty. In the last state an action is chosen, too, though no step is taken."),
-            Mistake(wrong_dream(led=True), "The actions are those that LED to each state, as in the replay. In a dream, actions[:, t] is chosen IN state t."),
+            Mistake(
+                wrong_dream(gradient=True),
+                "Gradients are kept. Nothing has to flow back through the dream: put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
+            ),
+            Mistake(
+                wrong_dream(reward_at=1),
+                "The rewards are one step early: rewards[:, t] is read from state t, not from the state after it.",
+            ),
+            Mistake(
+                wrong_dream(stack=0),
+                "Stacked along axis 0: the result is (H+1, N, …). The batch comes first: stack along axis 1.",
+            ),
+            Mistake(
+                wrong_dream(stale=True),
+                "The first action is repeated, as if the policy looked at the start all the time. It must choose anew in the state of each step.",
+            ),
+            Mistake(
+                wrong_dream(again=True),
+                "The action that is noted is not the one that is taken: each `.sample()` throws anew. Sample once, and use it for both.",
+            ),
+            Mistake(
+                wrong_dream(short=True),
+                "There are H actions. In the last state an action is chosen, too, though no step is taken.",
+            ),
+            Mistake(
+                wrong_dream(silent=True),
+                "The last action is empty. In the last state an action is chosen, too, though no step is taken.",
+            ),
+            Mistake(
+                wrong_dream(led=True),
+                "The actions are those that LED to each state, as in the replay. In a dream, actions[:, t] is chosen IN state t.",
+            ),
             Mistake(wrong_dream(swap=True), "Rewards and continues are swapped."),
-            Mistake(wrong_dream(raw=True), "The rewards are two-hot logits. `world_model.predict_reward` reads a number from them."),
+            Mistake(
+                wrong_dream(raw=True), "The rewards are two-hot logits. `world_model.predict_reward` reads a number from them."
+            ),
             Mistake(wrong_dream(skip=True), "State 0 is the start itself, before any step. This dream begins one step later."),
         ),
-        hints=("A loop over H + 1 states. In each: the policy chooses, the heads read, and unless it was the last one, the model takes a step.",
-               "In state t: `feature = state.feature`, `action = actor(feature).sample()`, reward and continue from `world_model.predict_reward(feature)` and "
-               "`world_model.predict_continue(feature)`. Then `world_model.rssm.imagine_step(state, action)`, but not after the last.",
-               "Collect `(feature, action, reward, goes_on)` in a list `steps`. After the loop: `features, actions, rewards, continues = (torch.stack(part, 1) for part in "
-               "zip(*steps))` and `return Dream(world_model.rssm.state(features), features, actions, rewards, continues)`, all under `torch.no_grad()`."),
+        hints=(
+            "A loop over H + 1 states. In each: the policy chooses, the heads read, and unless it was the last one, the model takes a step.",
+            "In state t: `feature = state.feature`, `action = actor(feature).sample()`, reward and continue from `world_model.predict_reward(feature)` and "
+            "`world_model.predict_continue(feature)`. Then `world_model.rssm.imagine_step(state, action)`, but not after the last.",
+            "Collect `(feature, action, reward, goes_on)` in a list `steps`. After the loop: `features, actions, rewards, continues = (torch.stack(part, 1) for part in "
+            "zip(*steps))` and `return Dream(world_model.rssm.state(features), features, actions, rewards, continues)`, all under `torch.no_grad()`.",
+        ),
     ),
     Exercise(
-        "step_weights", step_weights, weight_cases, letters="NH", kept_for="imagination:step_weights",
+        "step_weights",
+        step_weights,
+        weight_cases,
+        letters="NH",
+        kept_for="imagination:step_weights",
         mistakes=(
             Mistake(lambda c: c.cumprod(1), "The last state has no weight: H + 1 continues give H weights."),
             Mistake(lambda c: c.cumprod(1)[:, 1:], "The first product is cut off instead of the last."),
-            Mistake(lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, :-2].cumprod(1)], 1), "The weights are one step late: the weight of state t includes its own continue."),
+            Mistake(
+                lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, :-2].cumprod(1)], 1),
+                "The weights are one step late: the weight of state t includes its own continue.",
+            ),
             Mistake(lambda c: c[:, :-1], "The product is missing: a step counts only if all before it went on."),
             Mistake(lambda c: c.cumsum(1)[:, :-1], "This is a running sum. How likely it is that all went on is a product."),
             Mistake(lambda c: c.cumprod(0)[:, :-1], "The product runs over the batch; it should run over time, axis 1."),
-            Mistake(lambda c: c[:, :-1].flip(1).cumprod(1).flip(1), "The product runs backwards: it should take what came BEFORE, not what comes after."),
-            Mistake(lambda c: c.prod(1, keepdim=True).expand(-1, c.shape[1] - 1), "This is one product for the whole dream. Each step has its own."),
+            Mistake(
+                lambda c: c[:, :-1].flip(1).cumprod(1).flip(1),
+                "The product runs backwards: it should take what came BEFORE, not what comes after.",
+            ),
+            Mistake(
+                lambda c: c.prod(1, keepdim=True).expand(-1, c.shape[1] - 1),
+                "This is one product for the whole dream. Each step has its own.",
+            ),
             Mistake(lambda c: (0.99 * c).cumprod(1)[:, :-1], "There is an extra discount: it is inside the continues already."),
             Mistake(lambda c: c.cumprod(1)[:, :-2], "Two states are cut off; only the last one has no weight."),
             Mistake(lambda c: c[:, 1:].cumprod(1), "The start's own continue is left out. The product begins with it."),
         ),
-        hints=("What counts at step t is what all steps up to t let through.",
-               "`cumprod(1)` gives all running products at once. The last state takes no action that is carried out.",
-               "`return continues.cumprod(1)[:, :-1]`"),
+        hints=(
+            "What counts at step t is what all steps up to t let through.",
+            "`cumprod(1)` gives all running products at once. The last state takes no action that is carried out.",
+            "`return continues.cumprod(1)[:, :-1]`",
+        ),
     ),
 )

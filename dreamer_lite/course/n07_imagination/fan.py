@@ -75,14 +75,21 @@ def draw_fan(t: int, horizon: int, way: str) -> tuple[Figure, str]:
     twin.set_ylabel("spread (°)", color=OWN)
     twin.set_ylim(0, None)
     twin.spines[["top"]].set_visible(False)
-    return figure, (f"24 dreams from step {t}, actions: {way}. After {dreams.shape[1] - 1} steps {float(standing[:, -1].mean()):.0%} still stand, "
-                    f"by the model's own account; the angles spread by {float(degrees.std(0)[-1]):.1f}°.")
+    return figure, (
+        f"24 dreams from step {t}, actions: {way}. After {dreams.shape[1] - 1} steps {float(standing[:, -1].mean()):.0%} still stand, "
+        f"by the model's own account; the angles spread by {float(degrees.std(0)[-1]):.1f}°."
+    )
 
 
 def dream_fan() -> Explorer:
     """One moment, 24 futures. Choose the moment, the horizon, and who acts."""
-    return Explorer(draw_fan, "The pole's angle over time in reality, and a fan of dreamed futures from one moment.",
-                    t=whole("moment (step)", 10, 60, 30), horizon=whole("horizon (steps)", 5, 50, 30, 5), way=choice("actions", WAYS))
+    return Explorer(
+        draw_fan,
+        "The pole's angle over time in reality, and a fan of dreamed futures from one moment.",
+        t=whole("moment (step)", 10, 60, 30),
+        horizon=whole("horizon (steps)", 5, 50, 30, 5),
+        way=choice("actions", WAYS),
+    )
 
 
 def blind(actions: Tensor, seed: int) -> int:
@@ -124,7 +131,12 @@ def drifts(seed: int, along: Callable = dream_along) -> dict[str, Tensor]:
         now = model.predict_obs(start.feature)[:, None]
         ahead = torch.arange(1, real.shape[1] + 1)[:, None] * 0.02  # a step is a fiftieth of a second
         straight = now + ahead * torch.stack([now[..., 1], 0 * now[..., 1], now[..., 3], 0 * now[..., 1]], -1)
-        guesses = {"dream": along(model, start, actions), "shuffled actions": along(model, start, shuffled), "copy": now, "straight on": straight}
+        guesses = {
+            "dream": along(model, start, actions),
+            "shuffled actions": along(model, start, shuffled),
+            "copy": now,
+            "straight on": straight,
+        }
         return {name: (guess - real).abs().mean(-1) for name, guess in guesses.items()}
 
 
@@ -135,11 +147,20 @@ def draw_drifts(runs: list[dict[str, Tensor]], tolerance: float) -> tuple[Figure
     for name, colour in (("dream", DREAM), ("shuffled actions", OWN), ("copy", GREY), ("straight on", "black")):
         curves = torch.stack([run[name].median(0).values for run in runs])
         steps = np.arange(1, curves.shape[1] + 1)
-        axes.plot(steps, curves.median(0).values, color=colour, label=name, linestyle="-" if name in ("dream", "shuffled actions") else "--")
+        axes.plot(
+            steps,
+            curves.median(0).values,
+            color=colour,
+            label=name,
+            linestyle="-" if name in ("dream", "shuffled actions") else "--",
+        )
         axes.fill_between(steps, curves.min(0).values, curves.max(0).values, color=colour, alpha=0.25, linewidth=0)
     axes.axhline(tolerance, color=GREY, linestyle=":", linewidth=1)
     axes.set_ylim(0, 1)
     axes.legend(fontsize=8)
     medians = {name: [int(steps_true(run[name], tolerance).median()) for run in runs] for name in runs[0]}
     words = "; ".join(f"{name} {min(m)} to {max(m)}" for name, m in medians.items())
-    return figure, f"Steps until the error exceeds {tolerance}, median of {len(runs[0]['dream'])} episodes, {len(runs)} seeds: {words}."
+    return (
+        figure,
+        f"Steps until the error exceeds {tolerance}, median of {len(runs[0]['dream'])} episodes, {len(runs)} seeds: {words}.",
+    )

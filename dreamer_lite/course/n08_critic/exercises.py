@@ -23,7 +23,9 @@ def return_cases() -> list[tuple]:
         values = torch.randn(N, H) * 10
         cases.append((torch.randn(N, H), torch.rand(N, H), values, torch.randn(N) * 10, lam))
     N, H = 2, 5
-    return cases + [(torch.randn(N, H), torch.rand(N, H), torch.randn(N, H) * 10, torch.randn(N), 0.95 * (torch.rand(N, H) < 0.6))]
+    return cases + [
+        (torch.randn(N, H), torch.rand(N, H), torch.randn(N, H) * 10, torch.randn(N), 0.95 * (torch.rand(N, H) < 0.6))
+    ]
 
 
 def shifted(x: Tensor, by: int) -> Tensor:
@@ -31,9 +33,25 @@ def shifted(x: Tensor, by: int) -> Tensor:
     return torch.cat([x[:, 1:], x[:, -1:]], 1) if by > 0 else torch.cat([x[:, :1], x[:, :-1]], 1)
 
 
-def returned(r: Tensor, c: Tensor, v: Tensor, boot: Tensor, lam: Any = 0.95, *, swap: bool = False, discount: float = 1.0, outside: bool = False,
-             forward: bool = False, stack: int = 1, all_lambda: bool = False, scalar: bool = False, flip: bool = False,
-             bracket: bool = False, long: bool = False, still: bool = False) -> Tensor:
+def returned(
+    r: Tensor,
+    c: Tensor,
+    v: Tensor,
+    boot: Tensor,
+    lam: Any = 0.95,
+    *,
+    swap: bool = False,
+    discount: float = 1.0,
+    outside: bool = False,
+    forward: bool = False,
+    stack: int = 1,
+    all_lambda: bool = False,
+    scalar: bool = False,
+    flip: bool = False,
+    bracket: bool = False,
+    long: bool = False,
+    still: bool = False,
+) -> Tensor:
     """lambda_return with one thing wrong."""
     if scalar and isinstance(lam, Tensor):
         raise ValueError("one number wanted")
@@ -64,11 +82,15 @@ def moved(rewards: int = 0, continues: int = 0, values: int = 0) -> Callable:
     def version(r: Tensor, c: Tensor, v: Tensor, boot: Tensor, lam: Any = 0.95) -> Tensor:
         parts = (shifted(x, by) if by else x for x, by in ((r, rewards), (c, continues), (v, values)))
         return returned(*parts, boot, lam)
+
     return version
 
 
 def dream_cases() -> list[tuple]:
-    return [(torch.randn(N, H + 1), torch.rand(N, H + 1), torch.randn(N, H + 1) * 10, lam) for N, H, lam in ((1, 2, 0.5), (3, 5, 0.95), (2, 15, 0.8))]
+    return [
+        (torch.randn(N, H + 1), torch.rand(N, H + 1), torch.randn(N, H + 1) * 10, lam)
+        for N, H, lam in ((1, 2, 0.5), (3, 5, 0.95), (2, 15, 0.8))
+    ]
 
 
 def wrong_slices(r: slice = slice(1, None), c: slice = slice(1, None), v: slice = slice(1, None), boot: int = -1) -> Callable:
@@ -80,8 +102,10 @@ BEFORE, AFTER = slice(None, -1), slice(1, None)
 
 def critic_cases() -> list[tuple]:
     bins = two_hot_bins(11, 5.0)
-    return [(torch.randn(N, H + 1, 11), torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, bins, torch.rand(N, H))
-            for N, H in ((1, 2), (3, 4), (2, 7))]
+    return [
+        (torch.randn(N, H + 1, 11), torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, bins, torch.rand(N, H))
+        for N, H in ((1, 2), (3, 4), (2, 7))
+    ]
 
 
 def critic_probe(version: Callable, logits: Tensor, *rest: Any) -> dict:
@@ -94,8 +118,18 @@ def critic_probe(version: Callable, logits: Tensor, *rest: Any) -> dict:
     return {"the result": out, "the gradient at the logits": torch.autograd.grad(out.sum(), logits)[0]}
 
 
-def judged(logits: Tensor, returns: Tensor, slow: Tensor, bins: Tensor, weights: Tensor, *, first: int = 0, target: Callable | None = None,
-           regulariser: Callable | None = None, weigh: str = "both") -> Tensor:
+def judged(
+    logits: Tensor,
+    returns: Tensor,
+    slow: Tensor,
+    bins: Tensor,
+    weights: Tensor,
+    *,
+    first: int = 0,
+    target: Callable | None = None,
+    regulariser: Callable | None = None,
+    weigh: str = "both",
+) -> Tensor:
     """critic_loss with one thing wrong."""
     L = logits[:, first : first + returns.shape[1]]
     S = slow[:, : returns.shape[1]]
@@ -110,81 +144,194 @@ def wrong_critic(**how: Any) -> Callable:
 
 EXERCISES = (
     Exercise(
-        "lambda_return", lambda_return, return_cases, letters="NH", kept_for="critic:lambda_return",
+        "lambda_return",
+        lambda_return,
+        return_cases,
+        letters="NH",
+        kept_for="critic:lambda_return",
         mistakes=(
-            Mistake(wrong_return(swap=True), "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value."),
-            Mistake(wrong_return(outside=True), "The continue multiplies the reward too. The reward has arrived; only what follows is discounted."),
+            Mistake(
+                wrong_return(swap=True), "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value."
+            ),
+            Mistake(
+                wrong_return(outside=True),
+                "The continue multiplies the reward too. The reward has arrived; only what follows is discounted.",
+            ),
             Mistake(wrong_return(discount=1 - 1 / 333), "The discount counts twice: it is inside the continues already."),
             Mistake(wrong_return(discount=0.99), "There is an extra 0.99: the discount is inside the continues already."),
             Mistake(wrong_return(bracket=True), "A bracket is missing: the continue fades both, the value and the longer look."),
             Mistake(wrong_return(still=True), "The longer look is always the bootstrap: R must be carried on from step to step."),
             Mistake(wrong_return(long=True), "There are H + 1 returns: the bootstrap itself is not one of them."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 0], "Only the first return comes back. All of them are wanted, (N, H)."),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 0],
+                "Only the first return comes back. All of them are wanted, (N, H).",
+            ),
             Mistake(wrong_return(forward=True), "The loop runs forwards. R_t needs R_{t+1}, so begin at the end."),
-            Mistake(wrong_return(flip=True), "The returns come out in reverse order: the loop runs backwards, so turn the list round before stacking."),
-            Mistake(wrong_return(stack=0), "Stacked along axis 0: the result is (H, N). The batch comes first: stack along axis 1."),
-            Mistake(moved(rewards=1), "The rewards are one step early: index t already holds what arrives after step t. Don't shift again."),
+            Mistake(
+                wrong_return(flip=True),
+                "The returns come out in reverse order: the loop runs backwards, so turn the list round before stacking.",
+            ),
+            Mistake(
+                wrong_return(stack=0), "Stacked along axis 0: the result is (H, N). The batch comes first: stack along axis 1."
+            ),
+            Mistake(
+                moved(rewards=1),
+                "The rewards are one step early: index t already holds what arrives after step t. Don't shift again.",
+            ),
             Mistake(moved(rewards=-1), "The rewards are one step late: index t already holds what arrives after step t."),
             Mistake(moved(continues=1), "The continues are one step early: index t already holds what arrives after step t."),
             Mistake(moved(continues=-1), "The continues are one step late: index t already holds what arrives after step t."),
             Mistake(moved(values=1), "The values are one step early: values[:, t] is v of the state after step t already."),
             Mistake(moved(values=-1), "The values are one step late: this takes the value of the state before the step."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, v[:, -1], lam), "The bootstrap is not used: R_H is the argument `bootstrap`, not the last value."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, torch.zeros_like(b), lam), "R_H is taken to be 0: the dream stops, the episode does not. It is `bootstrap`."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, torch.ones_like(c), v, b, lam), "The continues are not used: an episode that ended goes on earning."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 1.0), "λ is not used: this is the plain sum of rewards plus the bootstrap (λ = 1)."),
-            Mistake(lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 0.0), "λ is not used: this looks one step ahead only (λ = 0)."),
-            Mistake(wrong_return(all_lambda=True), "The value counts in full and the next return comes on top. They share: (1 - λ) and λ."),
-            Mistake(wrong_return(scalar=True), "lam may also be a tensor (N, H), one λ for each step. `(1 - lam) * values` before the loop works for both."),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, v[:, -1], lam),
+                "The bootstrap is not used: R_H is the argument `bootstrap`, not the last value.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, torch.zeros_like(b), lam),
+                "R_H is taken to be 0: the dream stops, the episode does not. It is `bootstrap`.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, torch.ones_like(c), v, b, lam),
+                "The continues are not used: an episode that ended goes on earning.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 1.0),
+                "λ is not used: this is the plain sum of rewards plus the bootstrap (λ = 1).",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 0.0), "λ is not used: this looks one step ahead only (λ = 0)."
+            ),
+            Mistake(
+                wrong_return(all_lambda=True),
+                "The value counts in full and the next return comes on top. They share: (1 - λ) and λ.",
+            ),
+            Mistake(
+                wrong_return(scalar=True),
+                "lam may also be a tensor (N, H), one λ for each step. `(1 - lam) * values` before the loop works for both.",
+            ),
         ),
-        hints=("The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards.",
-               "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` and `pull = continues * lam`. Then "
-               "R_t = inputs_t + pull_t · R_{t+1}.",
-               "`returns, last = [], bootstrap`, then for t in `reversed(range(rewards.shape[1]))`: `last = inputs[:, t] + pull[:, t] * last`, `returns.append(last)`. "
-               "At the end `return torch.stack(returns[::-1], 1)`"),
+        hints=(
+            "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards.",
+            "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` and `pull = continues * lam`. Then "
+            "R_t = inputs_t + pull_t · R_{t+1}.",
+            "`returns, last = [], bootstrap`, then for t in `reversed(range(rewards.shape[1]))`: `last = inputs[:, t] + pull[:, t] * last`, `returns.append(last)`. "
+            "At the end `return torch.stack(returns[::-1], 1)`",
+        ),
     ),
     Exercise(
-        "dream_returns", dream_returns, dream_cases, letters="NH",
+        "dream_returns",
+        dream_returns,
+        dream_cases,
+        letters="NH",
         mistakes=(
-            Mistake(wrong_slices(r=BEFORE), "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + 1]."),
+            Mistake(
+                wrong_slices(r=BEFORE),
+                "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + 1].",
+            ),
             Mistake(wrong_slices(c=BEFORE), "The continues are one step late: what follows step t is continues[:, t + 1]."),
-            Mistake(wrong_slices(v=BEFORE), "The values are one step late: step t leads to state t + 1, and its value is values[:, t + 1]."),
-            Mistake(wrong_slices(BEFORE, BEFORE, BEFORE), "All three are one step late: what step t brings lies at t + 1. Cut off the first, not the last."),
+            Mistake(
+                wrong_slices(v=BEFORE),
+                "The values are one step late: step t leads to state t + 1, and its value is values[:, t + 1].",
+            ),
+            Mistake(
+                wrong_slices(BEFORE, BEFORE, BEFORE),
+                "All three are one step late: what step t brings lies at t + 1. Cut off the first, not the last.",
+            ),
             Mistake(wrong_slices(boot=-2), "The bootstrap is the last value but one: the dream ends in state H, values[:, -1]."),
             Mistake(wrong_slices(boot=0), "The bootstrap is the value of the start; it should be that of the last state."),
-            Mistake(wrong_slices(slice(None), slice(None), slice(None)), "All H + 1 entries are used: the start's own reward belongs to the past. Cut off the first."),
+            Mistake(
+                wrong_slices(slice(None), slice(None), slice(None)),
+                "All H + 1 entries are used: the start's own reward belongs to the past. Cut off the first.",
+            ),
             Mistake(lambda R, C, V, lam=0.95: dream_returns(R, C, V), "lam is not passed on."),
-            Mistake(lambda R, C, V, lam=0.95: dream_returns(R, 0.99 * C, V, lam), "There is an extra 0.99: the discount is inside the continues already."),
-            Mistake(lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], torch.zeros(len(R)), lam), "The bootstrap is 0: the dream stops, the episode does not. It is the value of the last state."),
-            Mistake(lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) - V[:, :-1], "The value is subtracted already: that is the advantage, which comes in notebook 09."),
+            Mistake(
+                lambda R, C, V, lam=0.95: dream_returns(R, 0.99 * C, V, lam),
+                "There is an extra 0.99: the discount is inside the continues already.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], torch.zeros(len(R)), lam),
+                "The bootstrap is 0: the dream stops, the episode does not. It is the value of the last state.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) - V[:, :-1],
+                "The value is subtracted already: that is the advantage, which comes in notebook 09.",
+            ),
         ),
-        hints=("lambda_return wants what ARRIVES after each step. In a dream, index t belongs to state t.",
-               "Step 0 leads to state 1. So cut off index 0 of all three. The bootstrap is the value of the very last state.",
-               "`return lambda_return(rewards[:, 1:], continues[:, 1:], values[:, 1:], values[:, -1], lam)`"),
+        hints=(
+            "lambda_return wants what ARRIVES after each step. In a dream, index t belongs to state t.",
+            "Step 0 leads to state 1. So cut off index 0 of all three. The bootstrap is the value of the very last state.",
+            "`return lambda_return(rewards[:, 1:], continues[:, 1:], values[:, 1:], values[:, -1], lam)`",
+        ),
     ),
     Exercise(
-        "critic_loss", critic_loss, critic_cases, probe=critic_probe, letters="NH", kept_for="critic:critic_loss",
+        "critic_loss",
+        critic_loss,
+        critic_cases,
+        probe=critic_probe,
+        letters="NH",
+        kept_for="critic:critic_loss",
         mistakes=(
-            Mistake(lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b), "The slow critic is missing: add the loss to slow_values."),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b),
+                "The slow critic is missing: add the loss to slow_values.",
+            ),
             Mistake(wrong_critic(weigh="none"), "The weights are not used: what comes after an imagined end must count nothing."),
             Mistake(wrong_critic(weigh="main"), "The slow critic's term is not weighted; both are."),
-            Mistake(wrong_critic(first=1), "The logits are those of the next state: returns[:, t] belongs to state t, so cut off the last logits, not the first."),
-            Mistake(wrong_critic(target=lambda l, r, b: two_hot_loss(l, symlog(r), b)), "The returns are squashed by symlog first. The bins are raw values."),
-            Mistake(wrong_critic(target=lambda l, r, b: (two_hot_mean(l, b) - r).square()), "The return is learned by squared error; it is a two-hot classification."),
-            Mistake(wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).square()), "The slow critic's term is a squared error; it is two_hot_loss too."),
-            Mistake(lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], 0.5 * (r + s[:, :-1]), b), "The two targets are averaged into one. They are two losses, added."),
-            Mistake(lambda l, r, s, b, w: critic_loss(l, r, s, b, w).mean(), "The losses are averaged already. Keep (N, H); the mean comes later."),
-            Mistake(lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], s[:, :-1], b), "Only the slow critic is followed; the returns are missing."),
-            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) - two_hot_loss(l[:, :-1], s[:, :-1], b)), "The slow critic's term is subtracted; it is added, to hold the critic back."),
-            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, 1:], b)), "The slow values are those of the next state: slow_values[:, t] belongs to state t, like the logits."),
-            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, 1:], s[:, 1:], b)), "The first state is cut off from both. Here it is the last one that has no return."),
-            Mistake(lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1].softmax(-1), r, b) + two_hot_loss(l[:, :-1].softmax(-1), s[:, :-1], b)), "two_hot_loss wants logits; these are probabilities already."),
+            Mistake(
+                wrong_critic(first=1),
+                "The logits are those of the next state: returns[:, t] belongs to state t, so cut off the last logits, not the first.",
+            ),
+            Mistake(
+                wrong_critic(target=lambda l, r, b: two_hot_loss(l, symlog(r), b)),
+                "The returns are squashed by symlog first. The bins are raw values.",
+            ),
+            Mistake(
+                wrong_critic(target=lambda l, r, b: (two_hot_mean(l, b) - r).square()),
+                "The return is learned by squared error; it is a two-hot classification.",
+            ),
+            Mistake(
+                wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).square()),
+                "The slow critic's term is a squared error; it is two_hot_loss too.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], 0.5 * (r + s[:, :-1]), b),
+                "The two targets are averaged into one. They are two losses, added.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w).mean(),
+                "The losses are averaged already. Keep (N, H); the mean comes later.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], s[:, :-1], b),
+                "Only the slow critic is followed; the returns are missing.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) - two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                "The slow critic's term is subtracted; it is added, to hold the critic back.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, 1:], b)),
+                "The slow values are those of the next state: slow_values[:, t] belongs to state t, like the logits.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, 1:], s[:, 1:], b)),
+                "The first state is cut off from both. Here it is the last one that has no return.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: (
+                    w * (two_hot_loss(l[:, :-1].softmax(-1), r, b) + two_hot_loss(l[:, :-1].softmax(-1), s[:, :-1], b))
+                ),
+                "two_hot_loss wants logits; these are probabilities already.",
+            ),
             Mistake(lambda l, r, s, b, w: -critic_loss(l, r, s, b, w), "The minus is too much: two_hot_loss is a loss already."),
             Mistake(lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2, "The two losses are averaged; they are added."),
         ),
-        hints=("Two targets for the same logits: the λ-return, and what the slow critic says. Weighted as the dream counts them.",
-               "Logits and slow values exist for H + 1 states, returns and weights for H. Cut off the last state of the first two.",
-               "`logits, slow_values = logits[:, :-1], slow_values[:, :-1]`, then `return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, "
-               "slow_values, bins))`"),
+        hints=(
+            "Two targets for the same logits: the λ-return, and what the slow critic says. Weighted as the dream counts them.",
+            "Logits and slow values exist for H + 1 states, returns and weights for H. Cut off the last state of the first two.",
+            "`logits, slow_values = logits[:, :-1], slow_values[:, :-1]`, then `return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, "
+            "slow_values, bins))`",
+        ),
     ),
 )

@@ -39,8 +39,9 @@ def dreams() -> Dream:
 def truth() -> Tensor:
     """What each moment is worth under the random policy, (48,): the mean over its dreams, without any critic."""
     dream = dreams()
-    whole_return = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], torch.zeros_like(dream.rewards[:, 1:]),
-                                 torch.zeros(len(dream.rewards)), 1.0)[:, 0]
+    whole_return = lambda_return(
+        dream.rewards[:, 1:], dream.continues[:, 1:], torch.zeros_like(dream.rewards[:, 1:]), torch.zeros(len(dream.rewards)), 1.0
+    )[:, 0]
     return whole_return.view(MOMENTS, COPIES).mean(1)
 
 
@@ -107,12 +108,18 @@ def draw_spread(lam: float, horizon: int, age: str) -> tuple[Figure, str]:
     for axes in (one, every):
         axes.axvline(lam, color=GREY, linewidth=0.8)
     best = float(LAMBDAS[found.error.argmin()])
-    return figure, (f"{age} critic, horizon {horizon}, λ = {float(LAMBDAS[at]):.2f}: bias {float(found.bias[at]):.1f}, noise {float(found.noise[at]):.1f}, "
-                    f"both together {float(found.error[at]):.1f}. The smallest error is at λ = {best:.2f}.")
+    return figure, (
+        f"{age} critic, horizon {horizon}, λ = {float(LAMBDAS[at]):.2f}: bias {float(found.bias[at]):.1f}, noise {float(found.noise[at]):.1f}, "
+        f"both together {float(found.error[at]):.1f}. The smallest error is at λ = {best:.2f}."
+    )
 
 
 def return_mixer() -> Explorer:
     """Trust the critic or the dream? Move λ, the horizon and the critic's age."""
-    return Explorer(draw_spread, "Returns for each λ around the truth, and their bias, noise and error.",
-                    lam=slider("λ", 0, 1, 0.95, 0.05), horizon=whole("horizon (steps)", 1, 40, 15),
-                    age=choice("critic", list(TRAINED), "half trained"))
+    return Explorer(
+        draw_spread,
+        "Returns for each λ around the truth, and their bias, noise and error.",
+        lam=slider("λ", 0, 1, 0.95, 0.05),
+        horizon=whole("horizon (steps)", 1, 40, 15),
+        age=choice("critic", list(TRAINED), "half trained"),
+    )

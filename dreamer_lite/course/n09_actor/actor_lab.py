@@ -43,8 +43,15 @@ class Schooling(NamedTuple):
     snapshots: dict[int, dict[str, Tensor]]
 
 
-def school(seed: int = 0, updates: int = 150, shuffle: bool = False, sign: float = 1.0, loss: Callable = finished_loss,
-           advantages: Callable = finished_advantages, progress: bool = True) -> Schooling:
+def school(
+    seed: int = 0,
+    updates: int = 150,
+    shuffle: bool = False,
+    sign: float = 1.0,
+    loss: Callable = finished_loss,
+    advantages: Callable = finished_advantages,
+    progress: bool = True,
+) -> Schooling:
     """Train actor and critic in dreams only. Dreams that still stand go on where they ended; the others begin anew, from memory.
 
     shuffle: hand each advantage to another action of the batch. sign: -1 turns the advantage round.
@@ -68,8 +75,10 @@ def school(seed: int = 0, updates: int = 150, shuffle: bool = False, sign: float
             better = better.flatten()[torch.randperm(better.numel())].view_as(better)
         policy = actor(dream.features)
         optimizer.zero_grad()
-        (loss(policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1], better, weights).mean()
-         + critic_loss(logits, returns, critic.slow_value(dream.features), critic.bins, weights).mean()).backward()
+        (
+            loss(policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1], better, weights).mean()
+            + critic_loss(logits, returns, critic.slow_value(dream.features), critic.bins, weights).mean()
+        ).backward()
         optimizer.step()
         critic.update_slow()
         start = go_on(model.rssm.state(dream.features[:, -1]), weights[:, -1], memory)
@@ -134,8 +143,10 @@ def draw_policy(agent: Dreamer, who: str, x: float) -> tuple[Figure, str]:
     leaning = torch.deg2rad(ANGLES)[None] + 0.25 * torch.deg2rad(SPINS)[:, None]
     agree = ((right > 0.5) == (leaning > 0)).float().mean()
     sure = (right - 0.5).abs().mul(2).mean()
-    return figure, (f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} of the map; "
-                    f"it is {float(sure):.0%} sure on average.")
+    return figure, (
+        f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} of the map; "
+        f"it is {float(sure):.0%} sure on average."
+    )
 
 
 def policy_map(schooling: Schooling | None = None) -> Explorer:
@@ -149,8 +160,12 @@ def policy_map(schooling: Schooling | None = None) -> Explorer:
         return draw_policy(agent, f"after {update} updates", x)
 
     steps = [str(n) for n in schooling.snapshots]
-    return Explorer(draw, "A map of the policy over the pole's angle and its spin; colours are the probability of pushing right.",
-                    update=choice("after updates", steps + ["bundled"], "150" if "150" in steps else steps[-1]), x=slider("cart at (m)", -2, 2, 0, 0.5))
+    return Explorer(
+        draw,
+        "A map of the policy over the pole's angle and its spin; colours are the probability of pushing right.",
+        update=choice("after updates", steps + ["bundled"], "150" if "150" in steps else steps[-1]),
+        x=slider("cart at (m)", -2, 2, 0, 0.5),
+    )
 
 
 def draw_history(schooling: Schooling, tests: dict[int, float]) -> tuple[Figure, str]:
@@ -173,8 +188,15 @@ PAYS, NOISE, ETA = torch.tensor([1.0, 0.9, 0.5, 0.0]), 0.5, 0.03
 
 
 @lru_cache(64)
-def toy(size: float, scaled: bool, limit: float = 1.0, pays: tuple = tuple(PAYS.tolist()), seed: int = 0, updates: int = 200,
-        loss: Callable = finished_loss) -> Tensor:
+def toy(
+    size: float,
+    scaled: bool,
+    limit: float = 1.0,
+    pays: tuple = tuple(PAYS.tolist()),
+    seed: int = 0,
+    updates: int = 200,
+    loss: Callable = finished_loss,
+) -> Tensor:
     """Probabilities of the four actions after each update, (updates + 1, 4), for rewards times `size`, with or without a return scale."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
@@ -205,7 +227,13 @@ def draw_toy(exponent: float) -> tuple[Figure, str]:
     for column, scaled in enumerate((False, True)):
         path = toy(float(10**exponent), scaled)
         name = "with the return scale" if scaled else "without"
-        axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, xlabel="updates", ylim=(0, 1), ylabel="probability" if not scaled else "")
+        axes = tidy(
+            figure.add_subplot(1, 2, column + 1),
+            title=name,
+            xlabel="updates",
+            ylim=(0, 1),
+            ylabel="probability" if not scaled else "",
+        )
         for k, style in enumerate(("-", "--", "-.", ":")):
             axes.plot(path[:, k], style, color=(DREAM, REALITY, OWN, GREY)[k], label=f"pays {PAYS[k]:g} × size")
         if scaled:
@@ -216,8 +244,11 @@ def draw_toy(exponent: float) -> tuple[Figure, str]:
 
 def scale_toy() -> Explorer:
     """Move the size of all rewards, and see who learns the same thing."""
-    return Explorer(draw_toy, "Probabilities of four actions over updates, without and with the return scale.",
-                    exponent=slider("log10 of the rewards' size", -2, 2, 2, 0.5))
+    return Explorer(
+        draw_toy,
+        "Probabilities of four actions over updates, without and with the return scale.",
+        exponent=slider("log10 of the rewards' size", -2, 2, 2, 0.5),
+    )
 
 
 def draw_school(found: dict[str, list[float]]) -> tuple[Figure, str]:

@@ -35,9 +35,13 @@ def log_prob_probe(version: Callable, logits: Tensor, action: Tensor) -> dict:
 
 def scale_cases() -> list[tuple]:
     usual = (0.05, 0.95)
-    return [(torch.randn(1, 40, 5) * 30, 0.5, 1.0, usual), (torch.randn(3, 64) * 100 + 7, 0.1, 1.0, usual),
-            (torch.rand(4, 50) * 0.1, 0.3, 2.0, usual), (torch.randn(5, 10, 3) ** 3 * 20, 0.02, 1.0, usual),
-            (torch.randn(2, 80) * 50, 0.2, 1.0, (0.15, 0.8))]
+    return [
+        (torch.randn(1, 40, 5) * 30, 0.5, 1.0, usual),
+        (torch.randn(3, 64) * 100 + 7, 0.1, 1.0, usual),
+        (torch.rand(4, 50) * 0.1, 0.3, 2.0, usual),
+        (torch.randn(5, 10, 3) ** 3 * 20, 0.02, 1.0, usual),
+        (torch.randn(2, 80) * 50, 0.2, 1.0, (0.15, 0.8)),
+    ]
 
 
 def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float, levels: tuple) -> dict:
@@ -51,8 +55,20 @@ def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float, l
     return {"the scale": torch.stack(found), "the stored range": scale.range.clone()}
 
 
-def updated(scale: ReturnScale, returns: Tensor, *, levels: tuple = (), late: bool = False, running: bool = True, reverse: bool = False,
-            floor: str = "min", spread: Callable | None = None, rate: float = 0.0, down: bool = False, batch: bool = False) -> Tensor:
+def updated(
+    scale: ReturnScale,
+    returns: Tensor,
+    *,
+    levels: tuple = (),
+    late: bool = False,
+    running: bool = True,
+    reverse: bool = False,
+    floor: str = "min",
+    spread: Callable | None = None,
+    rate: float = 0.0,
+    down: bool = False,
+    batch: bool = False,
+) -> Tensor:
     """ReturnScale.update with one thing wrong."""
     before = scale.range[1] - scale.range[0]
     levels, rate = torch.tensor(levels) if levels else scale.levels, rate or scale.rate
@@ -66,8 +82,13 @@ def updated(scale: ReturnScale, returns: Tensor, *, levels: tuple = (), late: bo
             scale.range.copy_(now)
     width = before if late else now[1] - now[0] if batch else scale.range[1] - scale.range[0]
     width = -width if down else width
-    return {"min": width.clamp(min=scale.limit), "none": width, "max": width.clamp(max=scale.limit), "add": width + scale.limit,
-            "one": width.clamp(min=1.0)}[floor]
+    return {
+        "min": width.clamp(min=scale.limit),
+        "none": width,
+        "max": width.clamp(max=scale.limit),
+        "add": width + scale.limit,
+        "one": width.clamp(min=1.0),
+    }[floor]
 
 
 def wrong_scale(**how: Any) -> Callable:
@@ -81,15 +102,22 @@ def debiased(scale: ReturnScale, returns: Tensor) -> Tensor:
 
 
 def advantage_cases() -> list[tuple]:
-    return [(torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, torch.tensor(scale)) for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4))]
+    return [
+        (torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, torch.tensor(scale))
+        for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4))
+    ]
 
 
 def loss_cases() -> list[tuple]:
-    return [(torch.randn(N, H), torch.rand(N, H), torch.randn(N, H), torch.rand(N, H), scale)
-            for N, H, scale in ((1, 2, 0.1), (3, 4, 0.5), (2, 7, 0.01))]
+    return [
+        (torch.randn(N, H), torch.rand(N, H), torch.randn(N, H), torch.rand(N, H), scale)
+        for N, H, scale in ((1, 2, 0.1), (3, 4, 0.5), (2, 7, 0.01))
+    ]
 
 
-def loss_probe(version: Callable, log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, scale: float) -> dict:
+def loss_probe(
+    version: Callable, log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, scale: float
+) -> dict:
     """The loss, and where its gradient goes: to the policy, not to values and model."""
     leaves = [x.requires_grad_(True) for x in (log_probs, entropies, advantages, weights)]
     out = version(*leaves, scale)
@@ -105,34 +133,81 @@ def loss_probe(version: Callable, log_probs: Tensor, entropies: Tensor, advantag
 
 EXERCISES = (
     Exercise(
-        "log_prob", Categorical.log_prob, log_prob_cases, probe=log_prob_probe, kept_for="actor:Categorical.log_prob",
+        "log_prob",
+        Categorical.log_prob,
+        log_prob_cases,
+        probe=log_prob_probe,
+        kept_for="actor:Categorical.log_prob",
         mistakes=(
             Mistake(lambda p, a: (a * p.log_probs.exp()).sum(-1), "This is the probability; its logarithm is wanted."),
-            Mistake(lambda p, a: a * p.log_probs, "The actions' axis is still there: one number for each action taken, so sum over the last axis."),
-            Mistake(lambda p, a: (a * p.log_probs).mean(-1), "The sum over the actions has become a mean: it is too small by a factor A."),
-            Mistake(lambda p, a: -(a * p.log_probs).sum(-1), "The sign is wrong: a log-probability is never positive. The minus comes in the loss."),
-            Mistake(lambda p, a: p.log_probs.max(-1).values, "This is the log-probability of the likeliest action, not of the one taken."),
-            Mistake(lambda p, a: (p.log_probs.exp() * p.log_probs).sum(-1), "This is the negative entropy: it ignores which action was taken."),
-            Mistake(lambda p, a: (a * p.log_probs).sum(-1, keepdim=True), "The actions' axis is still there, with length 1: one number for each action taken, (…)."),
+            Mistake(
+                lambda p, a: a * p.log_probs,
+                "The actions' axis is still there: one number for each action taken, so sum over the last axis.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).mean(-1),
+                "The sum over the actions has become a mean: it is too small by a factor A.",
+            ),
+            Mistake(
+                lambda p, a: -(a * p.log_probs).sum(-1),
+                "The sign is wrong: a log-probability is never positive. The minus comes in the loss.",
+            ),
+            Mistake(
+                lambda p, a: p.log_probs.max(-1).values,
+                "This is the log-probability of the likeliest action, not of the one taken.",
+            ),
+            Mistake(
+                lambda p, a: (p.log_probs.exp() * p.log_probs).sum(-1),
+                "This is the negative entropy: it ignores which action was taken.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(-1, keepdim=True),
+                "The actions' axis is still there, with length 1: one number for each action taken, (…).",
+            ),
             Mistake(lambda p, a: (a * p.log_probs).sum(), "Everything is summed to one number. Sum over the last axis only."),
             Mistake(lambda p, a: ((1 - a) * p.log_probs).sum(-1), "This takes the actions that were NOT taken."),
-            Mistake(lambda p, a: (a * p.log_probs).sum(0), "The sum runs over the batch; it runs over the actions, the last axis."),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(0), "The sum runs over the batch; it runs over the actions, the last axis."
+            ),
         ),
-        hints=("The action is one-hot: it picks one entry of the log-probabilities.",
-               "Multiply by the one-hot action and sum over the last axis.",
-               "`return (action * policy.log_probs).sum(-1)`"),
+        hints=(
+            "The action is one-hot: it picks one entry of the log-probabilities.",
+            "Multiply by the one-hot action and sum over the last axis.",
+            "`return (action * policy.log_probs).sum(-1)`",
+        ),
     ),
     Exercise(
-        "update", ReturnScale.update, scale_cases, probe=scale_probe, kept_for="actor:ReturnScale.update",
+        "update",
+        ReturnScale.update,
+        scale_cases,
+        probe=scale_probe,
+        kept_for="actor:ReturnScale.update",
         mistakes=(
             Mistake(wrong_scale(late=True), "The old range is used. It is updated BEFORE it is used."),
-            Mistake(wrong_scale(levels=(0.0, 1.0)), "This is smallest to largest, which one outlier can stretch. It is the 5th to the 95th percentile."),
+            Mistake(
+                wrong_scale(levels=(0.0, 1.0)),
+                "This is smallest to largest, which one outlier can stretch. It is the 5th to the 95th percentile.",
+            ),
             Mistake(wrong_scale(levels=(0.25, 0.75)), "These are the quartiles; it is the 5th to the 95th percentile."),
-            Mistake(wrong_scale(levels=(0.95, 0.05)), "Low and high are swapped, so the range is negative and the limit hides it."),
-            Mistake(wrong_scale(spread=lambda x: x.std()), "This is the standard deviation; it is the range from the 5th to the 95th percentile."),
-            Mistake(wrong_scale(running=False), "The range is that of this batch alone. It is a running one: `lerp_` by return_scale.rate."),
-            Mistake(wrong_scale(reverse=True), "The rate is reversed: the old range keeps 1 - rate, the new percentiles come in with rate."),
-            Mistake(wrong_scale(floor="none"), "The limit is missing: below it small returns would be blown up. `clamp(min=return_scale.limit)`."),
+            Mistake(
+                wrong_scale(levels=(0.95, 0.05)), "Low and high are swapped, so the range is negative and the limit hides it."
+            ),
+            Mistake(
+                wrong_scale(spread=lambda x: x.std()),
+                "This is the standard deviation; it is the range from the 5th to the 95th percentile.",
+            ),
+            Mistake(
+                wrong_scale(running=False),
+                "The range is that of this batch alone. It is a running one: `lerp_` by return_scale.rate.",
+            ),
+            Mistake(
+                wrong_scale(reverse=True),
+                "The rate is reversed: the old range keeps 1 - rate, the new percentiles come in with rate.",
+            ),
+            Mistake(
+                wrong_scale(floor="none"),
+                "The limit is missing: below it small returns would be blown up. `clamp(min=return_scale.limit)`.",
+            ),
             Mistake(wrong_scale(floor="max"), "The limit is a floor, not a ceiling: clamp(min=…)."),
             Mistake(wrong_scale(floor="add"), "The limit is added. It is a floor: max(limit, range)."),
             Mistake(wrong_scale(floor="one"), "The floor is a fixed 1; use return_scale.limit."),
@@ -142,56 +217,138 @@ EXERCISES = (
             Mistake(wrong_scale(batch=True), "The width is that of this batch. It is the running range, after its update."),
             Mistake(debiased, "The running range is debiased. The official one is not: it starts at 0 and rises slowly."),
         ),
-        hints=("Percentiles of this batch; move the running range a little towards them; give its width, but never less than the limit.",
-               "`torch.quantile(returns.flatten(), return_scale.levels)` gives both percentiles. `return_scale.range` holds the running ones; `lerp_` moves it.",
-               "`return_scale.range.lerp_(torch.quantile(returns.flatten(), return_scale.levels), return_scale.rate)`, then "
-               "`return (return_scale.range[1] - return_scale.range[0]).clamp(min=return_scale.limit)`"),
+        hints=(
+            "Percentiles of this batch; move the running range a little towards them; give its width, but never less than the limit.",
+            "`torch.quantile(returns.flatten(), return_scale.levels)` gives both percentiles. `return_scale.range` holds the running ones; `lerp_` moves it.",
+            "`return_scale.range.lerp_(torch.quantile(returns.flatten(), return_scale.levels), return_scale.rate)`, then "
+            "`return (return_scale.range[1] - return_scale.range[0]).clamp(min=return_scale.limit)`",
+        ),
     ),
     Exercise(
-        "advantages", advantages, advantage_cases, letters="NH",
+        "advantages",
+        advantages,
+        advantage_cases,
+        letters="NH",
         mistakes=(
-            Mistake(lambda r, v, s: (r - v[:, 1:]) / s, "The values are those of the next state: returns[:, t] is judged against values[:, t], the state it starts from."),
+            Mistake(
+                lambda r, v, s: (r - v[:, 1:]) / s,
+                "The values are those of the next state: returns[:, t] is judged against values[:, t], the state it starts from.",
+            ),
             Mistake(lambda r, v, s: (v[:, :-1] - r) / s, "The sign is wrong: better than expected must be positive."),
             Mistake(lambda r, v, s: r - v[:, :-1], "The scale is not used."),
             Mistake(lambda r, v, s: r / s, "The value is not subtracted: then all actions look good wherever life is good."),
             Mistake(lambda r, v, s: r / s - v[:, :-1], "Only the return is divided by the scale. Subtract first, then divide."),
             Mistake(lambda r, v, s: (r - v[:, :-1]) * s, "The scale multiplies; it divides."),
-            Mistake(lambda r, v, s: r - v[:, :-1] / s, "Only the value is divided by the scale. Subtract first, then divide: brackets."),
-            Mistake(lambda r, v, s: (lambda a: a - a.mean())((r - v[:, :-1]) / s), "The mean is taken off. Nothing is centred: the value is the only thing that is subtracted."),
-            Mistake(lambda r, v, s: (r - v[:, -1:]) / s, "The value is that of the last state for all; each return has its own, values[:, t]."),
-            Mistake(lambda r, v, s: (r - v[:, :-1]) / s.clamp(min=1), "The floor of 1 is in the scale already; divide by what you are given."),
-            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0), "Bad surprises are cut off at 0. They must stay negative."),
-            Mistake(lambda r, v, s: (lambda a: (a - a.mean()) / a.std())(r - v[:, :-1]), "This makes mean 0 and deviation 1 in each batch. Only the scale divides, and nothing is centred."),
+            Mistake(
+                lambda r, v, s: r - v[:, :-1] / s,
+                "Only the value is divided by the scale. Subtract first, then divide: brackets.",
+            ),
+            Mistake(
+                lambda r, v, s: (lambda a: a - a.mean())((r - v[:, :-1]) / s),
+                "The mean is taken off. Nothing is centred: the value is the only thing that is subtracted.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, -1:]) / s,
+                "The value is that of the last state for all; each return has its own, values[:, t].",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]) / s.clamp(min=1),
+                "The floor of 1 is in the scale already; divide by what you are given.",
+            ),
+            Mistake(
+                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0), "Bad surprises are cut off at 0. They must stay negative."
+            ),
+            Mistake(
+                lambda r, v, s: (lambda a: (a - a.mean()) / a.std())(r - v[:, :-1]),
+                "This makes mean 0 and deviation 1 in each batch. Only the scale divides, and nothing is centred.",
+            ),
             Mistake(lambda r, v, s: (r - r.mean()) / s, "The mean return is subtracted; it should be the value of each state."),
         ),
-        hints=("What came, minus what was expected in that state, in units of the scale.",
-               "returns has H entries, values H + 1: the last value belongs to no return.",
-               "`return (returns - values[:, :-1]) / scale`"),
+        hints=(
+            "What came, minus what was expected in that state, in units of the scale.",
+            "returns has H entries, values H + 1: the last value belongs to no return.",
+            "`return (returns - values[:, :-1]) / scale`",
+        ),
     ),
     Exercise(
-        "actor_loss", actor_loss, loss_cases, probe=loss_probe, letters="NH", kept_for="actor:actor_loss",
+        "actor_loss",
+        actor_loss,
+        loss_cases,
+        probe=loss_probe,
+        letters="NH",
+        kept_for="actor:actor_loss",
         mistakes=(
-            Mistake(lambda l, e, a, w, s=3e-4: w.detach() * (a.detach() * l + s * e), "The minus is missing: a loss goes DOWN, and the advantage should go up."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l - s * e), "The entropy bonus has the wrong sign: this punishes trying things."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a * l + s * e), "The advantage is not detached: the critic would learn to make the actor's loss small."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w * (a.detach() * l + s * e), "The weights are not detached: the model would learn to end the dream."),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: w.detach() * (a.detach() * l + s * e),
+                "The minus is missing: a loss goes DOWN, and the advantage should go up.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l - s * e),
+                "The entropy bonus has the wrong sign: this punishes trying things.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a * l + s * e),
+                "The advantage is not detached: the critic would learn to make the actor's loss small.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w * (a.detach() * l + s * e),
+                "The weights are not detached: the model would learn to end the dream.",
+            ),
             Mistake(lambda l, e, a, w, s=3e-4: -w * (a * l + s * e), "Neither the advantage nor the weights are detached."),
-            Mistake(lambda l, e, a, w, s=3e-4: -(a.detach() * l + s * e), "The weights are not used: what comes after an imagined end must count nothing."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l - s * e, "The entropy bonus is not weighted; both terms are."),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -(a.detach() * l + s * e),
+                "The weights are not used: what comes after an imagined end must count nothing.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l - s * e,
+                "The entropy bonus is not weighted; both terms are.",
+            ),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l, "The entropy bonus is missing."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + e), "The entropy is not scaled: at full size it drowns the advantage."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + 3e-4 * e), "The entropy scale is fixed; use the argument."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.exp() + s * e), "The probability is used instead of its logarithm."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l + s * e, "Brackets are missing: minus and weight stand before the whole sum, the bonus too."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + s * e.detach()), "The entropy is detached: then the bonus teaches nothing."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a * l.detach() + s * e), "The wrong one is detached: log_probs must keep its gradient, the advantage must not."),
-            Mistake(lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).detach(), "Everything is detached: no gradient reaches the policy."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.detach() + s * e), "log_probs is detached: it is the one thing that must keep its gradient."),
-            Mistake(lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).mean(), "The losses are averaged already. Keep (N, H); the mean comes later."),
-            Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().clamp(min=0) * l + s * e), "Only good surprises count here. Bad ones must push the action down."),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + e),
+                "The entropy is not scaled: at full size it drowns the advantage.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + 3e-4 * e),
+                "The entropy scale is fixed; use the argument.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.exp() + s * e),
+                "The probability is used instead of its logarithm.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l + s * e,
+                "Brackets are missing: minus and weight stand before the whole sum, the bonus too.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + s * e.detach()),
+                "The entropy is detached: then the bonus teaches nothing.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a * l.detach() + s * e),
+                "The wrong one is detached: log_probs must keep its gradient, the advantage must not.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).detach(),
+                "Everything is detached: no gradient reaches the policy.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l.detach() + s * e),
+                "log_probs is detached: it is the one thing that must keep its gradient.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).mean(),
+                "The losses are averaged already. Keep (N, H); the mean comes later.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().clamp(min=0) * l + s * e),
+                "Only good surprises count here. Bad ones must push the action down.",
+            ),
         ),
-        hints=("Make what went better than expected likelier, what went worse unlikelier, and stay a little curious. All of it weighted.",
-               "Two terms in the bracket: advantage · log_prob and entropy_scale · entropy. Detach what must not learn from this: advantages and weights.",
-               "`return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)`"),
+        hints=(
+            "Make what went better than expected likelier, what went worse unlikelier, and stay a little curious. All of it weighted.",
+            "Two terms in the bracket: advantage · log_prob and entropy_scale · entropy. Detach what must not learn from this: advantages and weights.",
+            "`return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)`",
+        ),
     ),
 )

@@ -77,8 +77,10 @@ class Dashboard:
 def summary(training: Training, status: str) -> str:
     evaluations = [row["eval_mean"] for row in training.log.evaluations]
     best = f"last evaluation {evaluations[-1]:.0f}" if evaluations else "no evaluation yet"
-    return (f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, {training.episodes} episodes, "
-            f"{training.seconds:.0f} s; {best}.")
+    return (
+        f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, {training.episodes} episodes, "
+        f"{training.seconds:.0f} s; {best}."
+    )
 
 
 def draw(training: Training, history: list[dict[str, float]], status: str) -> bytes:
@@ -94,9 +96,24 @@ def draw(training: Training, history: list[dict[str, float]], status: str) -> by
 
     evaluations = [(row["env_steps"], row["eval_mean"]) for row in training.log.evaluations]
     top = max([500.0] + [value for _, value in evaluations])
-    panel(pen, (15, 46, 375, 232), "return: last 10 episodes, and evaluations", [(series("return"), REALITY)], (0, top), last, evaluations)
-    panel(pen, (15, 272, 375, 458), "losses, logarithmic", [(log10(series(name)), colour) for name, colour in LOSSES.items()], (-4, 1.5), last,
-          names=LOSSES)
+    panel(
+        pen,
+        (15, 46, 375, 232),
+        "return: last 10 episodes, and evaluations",
+        [(series("return"), REALITY)],
+        (0, top),
+        last,
+        evaluations,
+    )
+    panel(
+        pen,
+        (15, 272, 375, 458),
+        "losses, logarithmic",
+        [(log10(series(name)), colour) for name, colour in LOSSES.items()],
+        (-4, 1.5),
+        last,
+        names=LOSSES,
+    )
     panel(pen, (405, 46, 750, 232), "KL: surprise in nats; 1 is free", [(series("dyn"), POSTERIOR)], (0, 4), last)
     panel(pen, (405, 272, 750, 458), "entropy of the policy, nats", [(series("policy_entropy"), OWN)], (0, 0.7), last)
     if training.config.env.startswith("CartPole-"):
@@ -117,8 +134,16 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def panel(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, lines: list, limits: tuple[float, float], last: float,
-          dots: list[tuple[float, float]] = (), names: dict[str, str] | None = None) -> None:
+def panel(
+    pen: ImageDraw.ImageDraw,
+    box: tuple[int, int, int, int],
+    title: str,
+    lines: list,
+    limits: tuple[float, float],
+    last: float,
+    dots: list[tuple[float, float]] = (),
+    names: dict[str, str] | None = None,
+) -> None:
     """Lines over environment steps in a box, with the lowest and highest value written beside it."""
     left, upper, right, lower = box
     low, high = limits
@@ -148,7 +173,7 @@ def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
     ago = min(BACK, replay.added - 1)
     rows = [(replay.added - 1 - k) % replay.length for k in range(ago, -1, -1)]  # oldest first
     first = replay.data["is_first"][0, rows].nonzero()[:, 0].tolist()
-    rows = rows[first[-1]:] if first else rows
+    rows = rows[first[-1] :] if first else rows
     z = torch.nn.functional.one_hot(replay.data["z"][0, rows[:1]].long(), replay.classes).float()
     state = State(replay.data["h"][0, rows[:1]], z)
     with fork_rng(training.device):
@@ -201,4 +226,6 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
             raise (Refused(f"{error}. {ANEW.capitalize()}") if not seen else error) from error
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
-    return card | {"dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0}
+    return card | {
+        "dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0
+    }

@@ -38,7 +38,9 @@ class SurePolicy:
 class SureRSSM(RSSM):
     """Its posterior always takes the likeliest class, so that two right versions see the same."""
 
-    def observe(self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None) -> tuple[State, Tensor]:
+    def observe(
+        self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None
+    ) -> tuple[State, Tensor]:
         return super().observe(tokens, actions, is_first, start, torch.zeros(*tokens.shape[:2], self.groups, self.classes))
 
 
@@ -67,12 +69,35 @@ def act_probe(version: Callable, *case: Any) -> dict:
     if not isinstance(out.state, State):
         raise Complaint(f"The carry holds {kind(out.state)} where a State is expected: `State(h, z)`.")
     parts = {"the new state's memory h": out.state.h, "the new state's dice z": out.state.z, "the action, one-hot": out.action}
-    return {**parts, "the number of parts that keep a gradient": sum(isinstance(part, Tensor) and part.requires_grad for part in parts.values())}
+    return {
+        **parts,
+        "the number of parts that keep a gradient": sum(
+            isinstance(part, Tensor) and part.requires_grad for part in parts.values()
+        ),
+    }
 
 
-def acted(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False, *, swap: bool = False, always: bool | None = None,
-          old: bool = False, zero: bool = False, border: bool = True, dream: bool = False, blind: bool = False, axes: bool = False,
-          gradient: bool = False, forget: bool = False, new: bool = False, unchanged: bool = False, memory: bool = False) -> Carry:
+def acted(
+    agent: Dreamer,
+    obs: Tensor,
+    is_first: Tensor,
+    carry: Carry,
+    greedy: bool = False,
+    *,
+    swap: bool = False,
+    always: bool | None = None,
+    old: bool = False,
+    zero: bool = False,
+    border: bool = True,
+    dream: bool = False,
+    blind: bool = False,
+    axes: bool = False,
+    gradient: bool = False,
+    forget: bool = False,
+    new: bool = False,
+    unchanged: bool = False,
+    memory: bool = False,
+) -> Carry:
     """act with one thing wrong."""
     with torch.set_grad_enabled(gradient):
         action = torch.zeros_like(carry.action) if zero else carry.action
@@ -82,7 +107,9 @@ def acted(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: b
         if dream:
             state = agent.world_model.rssm.imagine_step(carry.state, action, torch.zeros(len(obs), 2, 4))
         else:
-            states, _ = agent.world_model.observe((obs * 0 if blind else obs)[:, None], action[:, None], first[:, None], carry.state)
+            states, _ = agent.world_model.observe(
+                (obs * 0 if blind else obs)[:, None], action[:, None], first[:, None], carry.state
+            )
             state = states if axes else State(states.h[:, 0], states.z[:, 0])
         seen = State(state.h, torch.zeros_like(state.z)) if memory else carry.state if old else state
         policy = agent.actor(seen.feature)
@@ -96,8 +123,17 @@ def wrong_act(**how: Any) -> Callable:
 
 
 def due_cases() -> list[tuple]:
-    return [(1000, 512.0, 64, 8), (7, 256.0, 16, 32), (999, 32.0, 16, 64), (2500, 1024.0, 64, 32), (3, 512.0, 64, 8), (0, 512.0, 64, 8),
-            (29, 100.0, 10, 10), (58, 100.0, 10, 10), (77, 100.0, 7, 9)]
+    return [
+        (1000, 512.0, 64, 8),
+        (7, 256.0, 16, 32),
+        (999, 32.0, 16, 64),
+        (2500, 1024.0, 64, 32),
+        (3, 512.0, 64, 8),
+        (0, 512.0, 64, 8),
+        (29, 100.0, 10, 10),
+        (58, 100.0, 10, 10),
+        (77, 100.0, 7, 9),
+    ]
 
 
 def due_probe(version: Callable, *case: Any) -> dict:
@@ -111,22 +147,35 @@ def due_probe(version: Callable, *case: Any) -> dict:
 
 def solved_cases() -> list[tuple]:
     nan = math.nan
-    return [([(500, 22.0, 21.0), (1000, 480.0, 300.0), (1500, 120.0, 480.0), (2000, 500.0, 500.0)], 475.0),
-            ([(500, 20.0, 30.0), (1000, 490.0, 474.9)], 475.0), ([(400, 10.0, 475.0), (800, 20.0, 100.0)], 475.0),
-            ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0), ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0), ([], 475.0),
-            ([(500, 480.0, 10.0), (1000, 400.0, 300.0), (1500, 400.0, 500.0), (2000, 400.0, 480.0)], 475.0)]
+    return [
+        ([(500, 22.0, 21.0), (1000, 480.0, 300.0), (1500, 120.0, 480.0), (2000, 500.0, 500.0)], 475.0),
+        ([(500, 20.0, 30.0), (1000, 490.0, 474.9)], 475.0),
+        ([(400, 10.0, 475.0), (800, 20.0, 100.0)], 475.0),
+        ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0),
+        ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0),
+        ([], 475.0),
+        ([(500, 480.0, 10.0), (1000, 400.0, 300.0), (1500, 400.0, 500.0), (2000, 400.0, 480.0)], 475.0),
+    ]
 
 
 EXERCISES = (
     Exercise(
-        "act", Dreamer.act, act_cases, probe=act_probe, kept_for="agent:Dreamer.act",
+        "act",
+        Dreamer.act,
+        act_cases,
+        probe=act_probe,
+        kept_for="agent:Dreamer.act",
         mistakes=(
             Mistake(wrong_act(swap=True), "greedy is reversed: greedy means the most likely action, `policy.mode`."),
-            Mistake(wrong_act(always=True), "The most likely action is taken even when greedy is False; then it should be a sample."),
+            Mistake(
+                wrong_act(always=True), "The most likely action is taken even when greedy is False; then it should be a sample."
+            ),
             Mistake(wrong_act(always=False), "greedy is not used: it asks for `policy.mode`."),
             Mistake(wrong_act(old=True), "The policy sees the state from before the look. It should see the new one."),
             Mistake(wrong_act(zero=True), "The last action is thrown away: carry.action is what led to this observation."),
-            Mistake(wrong_act(border=False), "is_first is not used: the agent takes the memory of the last episode into the next."),
+            Mistake(
+                wrong_act(border=False), "is_first is not used: the agent takes the memory of the last episode into the next."
+            ),
             Mistake(wrong_act(dream=True), "This dreams: the prior never looks at obs. An agent that is awake uses `observe`."),
             Mistake(wrong_act(blind=True), "The observation is not used."),
             Mistake(wrong_act(forget=True), "Every step begins with an empty state; it goes on from carry.state."),
@@ -134,54 +183,119 @@ EXERCISES = (
             Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry holds the new state."),
             Mistake(wrong_act(memory=True), "The policy does not see z. It reads the whole feature, h and z: `state.feature`."),
             Mistake(wrong_act(axes=True), "The time axis is still there. observe gives (E, 1, …); take `[:, 0]` of h and z."),
-            Mistake(wrong_act(gradient=True), "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside."),
+            Mistake(
+                wrong_act(gradient=True),
+                "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
+            ),
         ),
-        hints=("Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
-               "`x[:, None]` gives obs, action and is_first a time axis of length 1; `[:, 0]` takes it off h and z again. The policy is `agent.actor(state.feature)`.",
-               "`states, _ = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)`, `state = State(states.h[:, 0], states.z[:, 0])`, "
-               "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else policy.sample())`, all under `torch.no_grad()`."),
+        hints=(
+            "Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
+            "`x[:, None]` gives obs, action and is_first a time axis of length 1; `[:, 0]` takes it off h and z again. The policy is `agent.actor(state.feature)`.",
+            "`states, _ = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)`, `state = State(states.h[:, 0], states.z[:, 0])`, "
+            "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else policy.sample())`, all under `torch.no_grad()`.",
+        ),
     ),
     Exercise(
-        "steps_due", steps_due, due_cases, probe=due_probe,
+        "steps_due",
+        steps_due,
+        due_cases,
+        probe=due_probe,
         mistakes=(
             Mistake(lambda e, r, b, t: e * r / (b * t), "Train steps are whole: round down."),
-            Mistake(lambda e, r, b, t: int(e * r // b * t), "`// b * t` divides by b and multiplies by t. Put brackets round batch * length."),
-            Mistake(lambda e, r, b, t: int(e * (r // (b * t))), "This rounds the ratio first, and loses what adds up over many steps. Round at the end."),
-            Mistake(lambda e, r, b, t: int(e / (b * t)) * int(r), "This rounds before it multiplies by the ratio. Round at the end."),
+            Mistake(
+                lambda e, r, b, t: int(e * r // b * t),
+                "`// b * t` divides by b and multiplies by t. Put brackets round batch * length.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(e * (r // (b * t))),
+                "This rounds the ratio first, and loses what adds up over many steps. Round at the end.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(e / (b * t)) * int(r), "This rounds before it multiplies by the ratio. Round at the end."
+            ),
             Mistake(lambda e, r, b, t: round(e * r / (b * t)), "This rounds to the nearest whole number; round down."),
             Mistake(lambda e, r, b, t: int(e * r // (b + t)), "A batch holds batch · length steps, not their sum."),
             Mistake(lambda e, r, b, t: int(e * r // (b * t)) + 1, "One step too many."),
-            Mistake(lambda e, r, b, t: math.ceil(e * r / (b * t)), "This rounds up, so it takes a step that is not paid for yet."),
+            Mistake(
+                lambda e, r, b, t: math.ceil(e * r / (b * t)), "This rounds up, so it takes a step that is not paid for yet."
+            ),
             Mistake(lambda e, r, b, t: int(e * r // b), "A train step replays batch · length steps, not batch."),
             Mistake(lambda e, r, b, t: int(e * r // t), "A train step replays batch · length steps, not length."),
             Mistake(lambda e, r, b, t: int(e * b * t // r), "Upside down: a higher ratio must give more train steps."),
             Mistake(lambda e, r, b, t: int(e // r), "This ignores how many steps a batch holds."),
             Mistake(lambda e, r, b, t: int(e * r), "These are replayed steps. A train step replays batch · length of them."),
         ),
-        hints=("Each step may be replayed `ratio` times. How many steps does one train step replay?",
-               "env_steps · ratio replayed steps are allowed; one train step uses batch · length of them. Round down.",
-               "`return int(env_steps * ratio // (batch * length))`"),
+        hints=(
+            "Each step may be replayed `ratio` times. How many steps does one train step replay?",
+            "env_steps · ratio replayed steps are allowed; one train step uses batch · length of them. Round down.",
+            "`return int(env_steps * ratio // (batch * length))`",
+        ),
     ),
     Exercise(
-        "solved_at", solved_at, solved_cases,
+        "solved_at",
+        solved_at,
+        solved_cases,
         mistakes=(
-            Mistake(lambda rows, th: next((s for s, r, e in rows if r >= th), None), "This looks at training returns: few episodes, and the policy was changing. Use the evaluation."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e > th), None), "Reaching the threshold is enough: >=, not >."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None), "This asks for both columns. Only the evaluation counts."),
-            Mistake(lambda rows, th: next((s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None), "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), 0), "If no evaluation reaches the threshold, the answer is None, not 0."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), -1), "If no evaluation reaches the threshold, the answer is None, not -1."),
-            Mistake(lambda rows, th: rows[0][0] if rows and rows[0][2] >= th else None, "Only the first row is looked at: the `return None` belongs after the loop."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= 475), None), "The threshold is fixed at 475; use the argument."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if not e < th), None), "nan is not smaller than anything, so `not e < threshold` takes it for solved. Compare with >=."),
-            Mistake(lambda rows, th: next((s for s, r, e in reversed(rows) if e >= th), None), "This finds the last such evaluation; the first is wanted."),
-            Mistake(lambda rows, th: next((k for k, (s, r, e) in enumerate(rows) if e >= th), None), "This is the number of the row. Environment steps are wanted."),
-            Mistake(lambda rows, th: max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,))[0], "This is the best evaluation, whether or not it reaches the threshold."),
-            Mistake(lambda rows, th: next((e for s, r, e in rows if e >= th), None), "This is the score. The environment steps are wanted."),
-            Mistake(lambda rows, th: next((s for s, r, e in rows if e >= th), rows[-1][0] if rows else 0), "If no evaluation reaches the threshold, the answer is None."),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if r >= th), None),
+                "This looks at training returns: few episodes, and the policy was changing. Use the evaluation.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e > th), None), "Reaching the threshold is enough: >=, not >."
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None),
+                "This asks for both columns. Only the evaluation counts.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None),
+                "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th), 0),
+                "If no evaluation reaches the threshold, the answer is None, not 0.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th), -1),
+                "If no evaluation reaches the threshold, the answer is None, not -1.",
+            ),
+            Mistake(
+                lambda rows, th: rows[0][0] if rows and rows[0][2] >= th else None,
+                "Only the first row is looked at: the `return None` belongs after the loop.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= 475), None),
+                "The threshold is fixed at 475; use the argument.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if not e < th), None),
+                "nan is not smaller than anything, so `not e < threshold` takes it for solved. Compare with >=.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in reversed(rows) if e >= th), None),
+                "This finds the last such evaluation; the first is wanted.",
+            ),
+            Mistake(
+                lambda rows, th: next((k for k, (s, r, e) in enumerate(rows) if e >= th), None),
+                "This is the number of the row. Environment steps are wanted.",
+            ),
+            Mistake(
+                lambda rows, th: max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,))[0],
+                "This is the best evaluation, whether or not it reaches the threshold.",
+            ),
+            Mistake(
+                lambda rows, th: next((e for s, r, e in rows if e >= th), None),
+                "This is the score. The environment steps are wanted.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th), rows[-1][0] if rows else 0),
+                "If no evaluation reaches the threshold, the answer is None.",
+            ),
         ),
-        hints=("Go through the rows in order; stop at the first that is good enough.",
-               "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison with nan is False, so nothing special is needed.",
-               "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop `return None`"),
+        hints=(
+            "Go through the rows in order; stop at the first that is good enough.",
+            "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison with nan is False, so nothing special is needed.",
+            "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop `return None`",
+        ),
     ),
 )

@@ -27,9 +27,14 @@ def my_parts() -> list[Part]:
     """All parts that can be the reader's. What was kept is loaded and checked again, and the result is shown."""
     parts = [Part(name, exercise.kept_for, *kept(name)) for name, exercise in EXERCISES.items() if exercise.kept_for]
     mine, broken = [part for part in parts if part.yours], [part for part in parts if part.problem]
-    lines = [f"yours: {', '.join(f'<code>{part.name}</code>' for part in mine) or 'none yet; <code>keep</code> saves one in its notebook'}",
-             f"finished: {', '.join(f'<code>{part.name}</code>' for part in parts if not part.yours) or 'none'}"]
-    lines += [f"<b>{part.name} was kept, but is not right any more; the finished version is used.</b> {code(part.problem)}" for part in broken]
+    lines = [
+        f"yours: {', '.join(f'<code>{part.name}</code>' for part in mine) or 'none yet; <code>keep</code> saves one in its notebook'}",
+        f"finished: {', '.join(f'<code>{part.name}</code>' for part in parts if not part.yours) or 'none'}",
+    ]
+    lines += [
+        f"<b>{part.name} was kept, but is not right any more; the finished version is used.</b> {code(part.problem)}"
+        for part in broken
+    ]
     say(f"{len(mine)} of {len(parts)} parts are yours", lines, COLOURS["not yet" if broken else "right" if mine else "blank"])
     return parts
 

@@ -20,14 +20,28 @@ from ..bundled import ASSETS
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, tidy, whole
 from ..notebook import show as show_html
 
-CARD = ("env", "seed", "finished", "env_steps", "train_steps", "episodes", "seconds", "solved_at_env_steps", "solved_at_seconds",
-        "device", "threads", "dashboard_share")
+CARD = (
+    "env",
+    "seed",
+    "finished",
+    "env_steps",
+    "train_steps",
+    "episodes",
+    "seconds",
+    "solved_at_env_steps",
+    "solved_at_seconds",
+    "device",
+    "threads",
+    "dashboard_share",
+)
 
 
 def read_run(file: Path) -> list[tuple[float, float]]:
     """(environment steps, mean return) of each evaluation in a metrics.csv."""
     with open(file, newline="") as rows:
-        return [(float(row["env_steps"]), float(row["eval_mean"])) for row in csv.DictReader(rows) if float(row["eval_episodes"] or 0)]
+        return [
+            (float(row["env_steps"]), float(row["eval_mean"])) for row in csv.DictReader(rows) if float(row["eval_episodes"] or 0)
+        ]
 
 
 def recorded() -> list[list[tuple[float, float]]]:
@@ -50,8 +64,10 @@ def draw_runs(yours: list[tuple[float, float]], others: list[list[tuple[float, f
     axes.legend(fontsize=8, loc="lower right")
     solved = sorted(next((step for step, mean in points if mean >= 475), np.inf) for points in others)
     mine = next((step for step, mean in yours if mean >= 475), None)
-    return figure, (f"Recorded runs reach 475 after {solved[0]:g} to {solved[-1]:g} steps, median {np.median(solved):g}; "
-                    + (f"this run after {mine:g}." if mine else "this run has not reached it."))
+    return figure, (
+        f"Recorded runs reach 475 after {solved[0]:g} to {solved[-1]:g} steps, median {np.median(solved):g}; "
+        + (f"this run after {mine:g}." if mine else "this run has not reached it.")
+    )
 
 
 def run_card(card: dict[str, Any]) -> None:
@@ -61,8 +77,10 @@ def run_card(card: dict[str, Any]) -> None:
     if final:
         rows.append(("final evaluation", f"{final['mean']:.0f} ± {final['std']:.0f} over {final['episodes']} episodes"))
     rows.append(("torch", card["versions"]["torch"].split("+")[0]))
-    html = "".join(f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td style='text-align:left'>{escape(str(value))}</td></tr>"
-                   for name, value in rows)
+    html = "".join(
+        f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for name, value in rows
+    )
     show_html(f"<table>{html}</table>", "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in rows))
 
 
@@ -80,7 +98,13 @@ def draw_episode(pair: OpenLoop, t: int) -> tuple[Figure, str]:
         axes = figure.add_subplot(grid[0, column])
         draw_cart(axes, obs[t], colour)
         axes.set_title(name, color=colour)
-    below = tidy(figure.add_subplot(grid[1, :]), xlabel="steps with closed eyes", ylabel="angle (°)", ylim=(-13, 13), xlim=(0, len(pair.real)))
+    below = tidy(
+        figure.add_subplot(grid[1, :]),
+        xlabel="steps with closed eyes",
+        ylabel="angle (°)",
+        ylim=(-13, 13),
+        xlim=(0, len(pair.real)),
+    )
     below.plot(np.rad2deg(pair.real[: t + 1, 2]), color=REALITY)
     below.plot(np.rad2deg(pair.dreamed[: t + 1, 2]), color=DREAM, linestyle="--")
     apart = float(np.abs(pair.real[t] - pair.dreamed[t]).mean())
@@ -89,12 +113,17 @@ def draw_episode(pair: OpenLoop, t: int) -> tuple[Figure, str]:
 
 def episode_replay(agent: Dreamer) -> Explorer:
     """Any episode of an agent beside the dream of it: the model looks for five steps, then it only hears the actions."""
+
     @lru_cache(8)
     def episode(seed: int) -> OpenLoop:
         return open_loop(agent, agent.config.env, steps=120, context=5, seed=seed)
 
-    return Explorer(lambda number, t: draw_episode(episode(number), t), "A cart in reality and in the dream of it, and the angle of both poles.",
-                    number=whole("episode", 0, 19, 3), t=whole("step", 0, 119, 60))
+    return Explorer(
+        lambda number, t: draw_episode(episode(number), t),
+        "A cart in reality and in the dream of it, and the angle of both poles.",
+        number=whole("episode", 0, 19, 3),
+        t=whole("step", 0, 119, 60),
+    )
 
 
 def operations(config: Config) -> list[int]:
@@ -120,11 +149,15 @@ def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Fig
     above.plot(numbers, took * 1e6, color=OWN, marker=".")
     launch = float(took[:6].min() * 1e6)
     above.axhline(launch, color=GREY, linestyle="--", linewidth=1)
-    above.annotate(f"launch: {launch:.1f} µs, however small", (numbers[-1], launch), ha="right", va="bottom", color=GREY, fontsize=9)
+    above.annotate(
+        f"launch: {launch:.1f} µs, however small", (numbers[-1], launch), ha="right", va="bottom", color=GREY, fontsize=9
+    )
     tidy(above, xscale="log", yscale="log", ylabel="µs for one\noperation")
     below.hist(np.clip(sizes, 1, numbers[-1]), np.geomspace(1, numbers[-1], 45), color=DREAM)
     tidy(below, xscale="log", xlabel="numbers that the operation makes", ylabel="operations in\na train step")
     twice = next((size for size, seconds in times if seconds * 1e6 > 2 * launch), 2 * times[-1][0])
     small = np.mean(np.array(sizes) < twice)
-    return figure, (f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here, and only at {twice:,} numbers twice its launch. "
-                    f"{small:.0%} of the operations of a train step are smaller than that.")
+    return figure, (
+        f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here, and only at {twice:,} numbers twice its launch. "
+        f"{small:.0%} of the operations of a train step are smaller than that."
+    )
