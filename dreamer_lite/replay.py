@@ -44,9 +44,9 @@ class Replay:
 
     def __init__(
         self,
+        *,
         capacity: int,
         envs: int = 1,
-        *,
         obs_size: int,
         action_size: int,
         deter: int,
@@ -101,13 +101,13 @@ class Replay:
             raise ValueError(f"the replay holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}")
         device = self.generator.device
         held = self.count.clamp(max=self.length)
-        env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)
-        chance = torch.rand(batch, 1, dtype=torch.float64, generator=self.generator, device=device)
-        first = (chance * (held - steps)).long()  # age 0 is the oldest
+        env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
+        chance = torch.rand(batch, 1, dtype=torch.float64, generator=self.generator, device=device)  # (B, 1)
+        first = (chance * (held - steps)).long()  # (B, 1), its age; 0 is the oldest
         index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
-        before, index = index[:, 0], index[:, 1:]
-        z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)
-        start = self.data["h"][env[:, 0], before], z.to(torch.float32)
+        before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
+        z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
+        start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
         return Experience(*(self.data[name][env, index] for name in Experience._fields)), start, (env, index)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: Memory) -> None:

@@ -148,8 +148,15 @@ def test_every_stub_takes_the_arguments_of_the_finished_version():
                 assert stub == finished, node.name
 
 
+TRAINS = ("06", "08", "09", "10")  # these take long after their last exercise
+
+
 def filled(book):
-    """The book with the finished source in place of every stub."""
+    """The book with the finished source in place of every stub. Of a book that trains, the part up to the verdict on its last exercise:
+    what follows gets the same functions whether they were written or not, and nbval runs it."""
+    if book.cells[0].source[2:4] in TRAINS:
+        last = max(k for k, cell in enumerate(book.cells) if "= check(" in cell.source)
+        book.cells = book.cells[: last + 2]
     for cell in book.cells:
         if (
             cell.cell_type == "code"

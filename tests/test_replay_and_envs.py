@@ -18,7 +18,7 @@ from dreamer_lite.spaces import native_action
 
 def filled(steps, capacity=40, envs=2):
     """Rows whose every number says which environment and step they are from; an episode ends every 7 steps."""
-    replay = Replay(capacity, envs, obs_size=1, action_size=1, deter=2, groups=1, classes=3)
+    replay = Replay(capacity=capacity, envs=envs, obs_size=1, action_size=1, deter=2, groups=1, classes=3)
     replay.generator.manual_seed(0)
     for t in range(steps):
         mark = torch.tensor([[t + 1000.0 * e] for e in range(envs)])
@@ -62,7 +62,7 @@ def test_refreshed_states_are_found_again():
 
 def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threads():
     """The shape of the cpu preset, where PyTorch begins to share the work among threads."""
-    replay = Replay(4 * 120, 4, obs_size=1, action_size=1, deter=64, groups=8, classes=8)
+    replay = Replay(capacity=4 * 120, envs=4, obs_size=1, action_size=1, deter=64, groups=8, classes=8)
     replay.added = 118
     replay.count.fill_(118)
     _, _, where = replay.sample(64, 8)

@@ -52,8 +52,8 @@ class Training:
             self.agent = Dreamer(c, spaces, device)
             self.learner = Learner(self.agent)
             self.replay = Replay(
-                c.replay_size,
-                c.envs,
+                capacity=c.replay_size,
+                envs=c.envs,
                 obs_size=spaces.obs_size,
                 action_size=spaces.action_size,
                 deter=c.deter,
