@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 
 
 def stop(*_: Any) -> NoReturn:
-    """Ctrl-C before a run has begun, or after it: there is nothing to save. PyTorch takes seconds to import, and may be half imported."""
-    sys.stdout.flush()
+    """Ctrl-C while modules are imported: there is nothing to save yet, and PyTorch, which takes seconds, may be half there."""
     os.write(2, b"\ndreamer_lite: stopped\n")
     os._exit(130)
 
@@ -19,7 +18,12 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, stop)
     from .command_line import main
 
-    return main(sys.argv[1:] if words is None else words)
+    return main(sys.argv[1:] if words is None else words, ready=default if words is None else lambda: None)
+
+
+def default() -> None:
+    """From here on Ctrl-C is Python's KeyboardInterrupt again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ tyro builds it from the dataclasses below and from `Config`: an option for each 
 when a command runs, so that `--help` is quick.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 import sys
 from typing import Annotated, Any, Literal, Union
-import warnings
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
@@ -52,7 +52,7 @@ class Train:
     until: Until = None  # when to stop. solved; held: twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when --steps or --episodes are used up (default: solved)
     threads: Threads = None  # CPU threads; 0 leaves the choice to PyTorch (default: 0)
     compile: bool = (
-        False  # fuse the recurrent cells with torch.compile: a minute or so of waiting first, which a short run does not win back
+        False  # fuse the recurrent cells with torch.compile: half a minute of waiting first, which a short run does not win back
     )
     capture: bool = False  # on a GPU: record a train step as one CUDA graph and replay it
     tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
@@ -106,12 +106,14 @@ class Evaluate:
     def run(self) -> int:
         from .run.checkpoint import load
         from .run.device import use_device
-        from .run.evaluate import evaluate
+        from .run.evaluate import cut_words, play_episodes
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
         agent = load(self.run_, use_device(self.device), self.env)
         for name, greedy in (("sampled", False), ("greedy", True)):
-            scores = evaluate(agent, None, self.episodes, self.seed, greedy)
+            scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy)
+            if cut:
+                print(f"dreamer_lite: {cut_words(cut, self.episodes)}", file=sys.stderr)
             print(
                 f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {self.episodes} fresh "
                 f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})"
@@ -160,13 +162,14 @@ class Export:
 
     run_: Run
     out: FilePath = None  # the page to write (default: player.html in the run's folder)
+    env: Env = None
 
     def run(self) -> int:
         from .run.checkpoint import find, load
         from .run.export import player_page
         from .run.folder import writing
 
-        page = player_page(load(self.run_))
+        page = player_page(load(self.run_, env=self.env))
         out = self.out or find(self.run_).parent / "player.html"
         with writing(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -272,10 +275,13 @@ def at_least(**bounds: tuple[int, int]) -> None:
 
 
 def report(card: dict[str, Any], out: Path) -> int:
+    env = f" --env {card['env']}" if ":" in card["env"] else ""
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:
-        print(f"stopped after {card['env_steps']} environment steps and saved; go on with: python -m dreamer_lite --resume {out}")
+        print(
+            f"stopped after {card['env_steps']} environment steps and saved; go on with: python -m dreamer_lite --resume {out}{env}"
+        )
         return 130
     if card["solved_at_env_steps"]:
         print(f"solved after {card['solved_at_env_steps']} environment steps, {card['solved_at_seconds']} seconds")
@@ -289,7 +295,7 @@ def report(card: dict[str, Any], out: Path) -> int:
         )
     for name, result in card["final_evaluation"].items():
         print(f"{name} actions: {result['mean']:.1f} ± {result['std']:.1f} over {result['episodes']} fresh episodes")
-    print(f"look at {out / 'learning_curve.png'}, or at a dream: python -m dreamer_lite dream {out}")
+    print(f"look at {out / 'learning_curve.png'}, or at a dream: python -m dreamer_lite dream {out}{env}")
     return 0
 
 
@@ -319,8 +325,10 @@ def parse(words: list[str]) -> Any:
     return tyro.cli(commands, args=words, **how)
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
     """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for what was refused, 130 for Ctrl-C.
+
+    ready: called when everything is imported.
 
     Any other error is a bug, ours or the environment's, and keeps its traceback.
     """
@@ -328,9 +336,11 @@ def main(words: list[str]) -> int:
         print(f"dreamer_lite {__version__}")
         return 0
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"dreamer_lite: {message}", file=sys.stderr)
-            return parse(words).run()
+        command = parse(words)
+        from .run import bench, export, loop  # noqa: F401  all that takes long to import
+
+        ready()
+        return command.run()
     except Refused as error:
         print(f"dreamer_lite: {error}", file=sys.stderr)
         return 2

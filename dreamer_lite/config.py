@@ -60,7 +60,9 @@ class Config:
     # Actor and critic
     horizon: int = 15  # H, imagined steps (official 15 [imag_length])
     imag_last: int = 2  # dream from the last so many steps of each sequence; 0: from all (official 0)
-    discount_horizon: float = 100  # steps over which the future counts: the discount is 1 - 1/this (official 333 [horizon])
+    discount_horizon: float = (
+        100  # steps over which the future counts; the discount is 1 - 1/this: 0.99 (official 333 [horizon]: 0.997)
+    )
     lam: float = 0.95  # λ of the returns, 0 to 1 (official 0.95)
     entropy: float = 3e-4  # weight of the actor's entropy bonus (official 3e-4 [actent])
     min_std: float = 0.1  # smallest standard deviation of a continuous action (official 0.1 [minstd])
@@ -84,7 +86,7 @@ class Config:
     beta1: float = 0.9  # memory of the averaged step, 0 to 1 (official 0.9)
     beta2: float = 0.999  # memory of the squared gradient, 0 to 1 (official 0.999)
     epsilon: float = 1e-20  # added to the root of the squared gradient (official 1e-20 [eps])
-    average: float = 0.998  # decay of the running average of the weights that is evaluated; 0: the weights as they are (official)
+    average: float = 0.998  # decay of the running average of the weights that is evaluated, which steadies it; 0: none (official)
 
     # Experience
     batch_size: int = 64  # B, sequences per train step (official 16; many short ones keep the slow loop over T short)

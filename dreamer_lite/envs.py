@@ -1,9 +1,11 @@
 """Environments side by side, experience out, and a state that can be saved (notebook 01)."""
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import parse_env_id
 import numpy as np
 import torch
 
@@ -74,12 +76,12 @@ class Envs:
         obs = [None if x is None else torch.from_numpy(x.copy()) for x in self.obs]
         return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
 
-    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+    def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
         """Play each unfinished episode again. What comes out is compared with the last observation that was stored.
 
-        An environment that can't be restored so begins a new episode; returns what is to be said of it, a line for each.
+        An environment that can't be restored so begins a new episode; returns what is to be said of each such environment.
         """
-        lost = []
+        lost = {}
         for i, (episode, done, history, obs) in enumerate(zip(*(state[name] for name in ("episode", "done", "history", "obs")))):
             self.episode[i] = episode
             if done or episode < 0:  # the next step begins an episode anyway
@@ -93,7 +95,8 @@ class Envs:
                     else "played again, its episode came out otherwise (is it random beyond its seed?)"
                 )
             self.done[i] = why is not None
-            lost += [f"environment {i} could not be restored: {why}; it begins a new episode"] * self.done[i]
+            if why:
+                lost[i] = f"environment {i} could not be restored: {why}; it begins a new episode"
         return lost
 
     def play_again(self, i: int, history: Sequence[torch.Tensor], obs: torch.Tensor) -> bool:
@@ -107,13 +110,39 @@ class Envs:
         return not self.done[i] and np.array_equal(self.obs[i], obs.numpy(), equal_nan=True)
 
 
+NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
+
+
 def make_env(name: str) -> gymnasium.Env:
-    """The gymnasium environment called `name`. Raises Refused where there is none, or where what it needs is not installed; an error
-    inside its own code stays as it is."""
+    """The gymnasium environment called `name`, or `module:name`, which imports the module. Raises Refused where there is none, or where
+    what it needs is not installed; an error inside its own code stays as it is."""
+    module, colon, plain = name.rpartition(":")
     try:
-        return gymnasium.make(name)
+        if colon:
+            import_named(module)
+        parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}") from error
+        raise cannot_be_made(name, error) from error
+    try:
+        return gymnasium.make(plain)
+    except NOT_THERE as error:
+        raise cannot_be_made(name, error) from error
+
+
+def import_named(module: str) -> None:
+    """Import it; if it is not there, raise ModuleNotFoundError as a gymnasium error, but not if something that it imports is not there."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise gymnasium.error.Error(f"{module!r} is no name of a module")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module != error.name and not module.startswith(f"{error.name}."):
+            raise RuntimeError(f"the module {module} cannot be imported") from error
+        raise
+
+
+def cannot_be_made(name: str, error: Exception) -> Refused:
+    return Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}")
 
 
 def make_envs(name: str, count: int = 1, seed: int = 0, remember: bool = True) -> Envs:

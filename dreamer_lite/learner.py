@@ -13,7 +13,10 @@ from .rssm import State
 
 
 class Learner:
-    """Trains an agent: it holds what only training needs, which is several times as large as the agent itself."""
+    """Trains an agent: it holds what only training needs, which is several times as large as the agent itself.
+
+    The average begins with the weights that the agent has when its learner is made.
+    """
 
     def __init__(self, agent: Dreamer):
         c, self.agent = agent.config, agent
@@ -26,6 +29,7 @@ class Learner:
             c.epsilon,
         )
         self.average = self.optimizer.weights.clone() if c.average else None
+        self.trained: Tensor | None = None  # the weights as they are, while their average is in their place
         self.loss_scales = c.loss_scales
 
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
@@ -33,6 +37,8 @@ class Learner:
 
         Shapes are static and nothing is read back from the device, so the step can be captured and replayed.
         """
+        if self.trained is not None:
+            raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
         losses, states, metrics = self.agent.loss(batch, State(*start))
         means = {name: loss.mean() for name, loss in losses.items()}
@@ -55,23 +61,32 @@ class Learner:
 
         Not in the paper: Polyak averaging, which steadies an actor that a fresh failure has just moved.
         """
+        if self.average is None or self.trained is not None:
+            yield self.agent
+            return
         self.optimizer.adopt()
-        trained = self.optimizer.weights.clone()
-        if self.average is not None:
-            self.optimizer.weights.copy_(self.average)
+        self.trained = self.optimizer.weights.clone()
+        self.optimizer.weights.copy_(self.average)
         try:
             yield self.agent
         finally:
-            self.optimizer.weights.copy_(trained)
+            self.optimizer.weights.copy_(self.trained)
+            self.trained = None
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self.tensors().items()}
+        """All that training needs besides the agent; also the weights, since what is saved as the agent may be their average."""
+        tensors = self.tensors()
+        if self.trained is not None:
+            tensors["weights"] = self.trained
+        return {name: value.clone() for name, value in tensors.items()}
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in self.tensors().items():
-                value.copy_(state[name])
+        for name, value in self.tensors().items():
+            value.copy_(state[name])
 
     def tensors(self) -> dict[str, Tensor]:
-        self.optimizer.adopt()
-        return self.optimizer.state_dict() | ({} if self.average is None else {"average": self.average})
+        optimizer = self.optimizer
+        optimizer.adopt()
+        tensors = {"weights": optimizer.weights, "mean": optimizer.mean, "square": optimizer.square, "count": optimizer.count}
+        return tensors if self.average is None else {**tensors, "average": self.average}

@@ -58,8 +58,8 @@ class LaProp:
                     f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
                     f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change"
                 )
-            if p.data_ptr() != weight.data_ptr():
-                weight.copy_(p)
+            if p.data_ptr() != weight.data_ptr() or not p.is_contiguous():
+                weight.copy_(p.clone())
                 p.data = weight.view_as(p)
             if p.grad is None or p.grad.data_ptr() != gradient.data_ptr():
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
@@ -87,14 +87,6 @@ class LaProp:
         norms = torch.stack(torch._foreach_norm(self.gradient_views))
         limits = self.clip * torch.stack(torch._foreach_norm(self.weight_views)).clamp(min=self.min_norm)
         self.gradients.mul_((1 / (norms / limits).clamp(min=1))[self.tensor_of])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The weights too, since what is saved as the agent may be their average."""
-        return {"weights": self.weights, "mean": self.mean, "square": self.square, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.state_dict().items():
-            value.copy_(state[name])
 
 
 def views(flat: Tensor, params: list[nn.Parameter]) -> list[Tensor]:

@@ -67,6 +67,38 @@ class Unwritable(Plain):
         raise OSError("the simulator's socket is closed")
 
 
+class Late(Counting):
+    """Only in an evaluation, whose copies are made later, does it fail."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        Late.made += 1
+        self.late = Late.made > 2
+
+    def step(self, action):
+        if self.late:
+            raise OSError("the simulator's socket is closed")
+        return super().step(action)
+
+
+class Importing(Plain):
+    def __init__(self):
+        import numpyy  # noqa: F401  a typo
+
+
+class Forgetful(Counting):
+    """It works until it is broken."""
+
+    broken = False
+
+    def reset(self, seed=None, options=None):
+        if Forgetful.broken:
+            raise KeyError("joint_7")
+        return super().reset(seed=seed)
+
+
 class Poisoned(gymnasium.Wrapper):
     """All observations after the first are not a number."""
 
@@ -77,7 +109,9 @@ class Poisoned(gymnasium.Wrapper):
 
 def register():
     """Make them known to gymnasium, as Counting-v0 and so on."""
-    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable):
+    if "Counting-v0" in gymnasium.registry:
+        return
+    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Importing, Forgetful):
         gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
     gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
     gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))

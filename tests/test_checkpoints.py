@@ -56,6 +56,7 @@ def test_an_agent_without_a_run_cannot_be_resumed(tmp_path, capsys):
     assert "holds an agent but no run" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
 def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
     """The operating system itself refuses to write past a limit, as on a full disk."""
     program = f"""

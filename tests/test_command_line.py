@@ -39,12 +39,17 @@ BAD = {
     "--steps -5": "steps must be positive, got -5",
     "--world_lr nan": "must be a finite number",
     "--seed -1": "seed must be 0 or more, got -1",
-    "--out /proc/nope": "/proc/nope",
+    "--out file/nope": "file/nope cannot be written",
     "--threads -2": "threads must be 0 or more",
     "--deter 400000000000": "does not fit into the memory",
     "--imag_last 999": "imag_last=999",
-    "--resume README.md": "no checkpoint at",
+    "--resume file": "takes a run's folder, got the file file",
     "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
+    "--env nomod:Nope-v0": "No module named 'nomod'",
+    "--env a:b:c": "'a:b' is no name of a module",
+    "--env ..foo:Bar-v0": "is no name of a module",
+    "--env :CartPole-v1": "is no name of a module",
+    "--env no,name": "Malformed environment ID",
     "--seed 100000000000000000000": "seed must be",
     "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
     "--episodes -1": "episodes must be 0 or more",
@@ -57,6 +62,7 @@ BAD = {
 @pytest.mark.parametrize("words", BAD)
 def test_bad_input_is_one_clear_message_and_exit_code_2(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     try:
         code = main(words.split() + ([] if words.split()[0] in ("evaluate", "dream", "frobnicate", "extra") else ["--quiet"]))
     except SystemExit as stop:
@@ -114,6 +120,8 @@ def test_the_help_shows_the_presets_own_defaults(capsys):
         ("Broken-v0", "operands could not be broadcast"),
         ("Unmakeable-v0", "object of type 'int' has no len"),
         ("Unwritable-v0", "the simulator's socket is closed"),
+        ("Late-v0", "the simulator's socket is closed"),
+        ("Importing-v0", "No module named 'numpyy'"),
     ],
 )
 def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):

@@ -10,7 +10,7 @@ import test_course as answers
 import torch
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Refused
 from dreamer_lite.course import keep
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.course.exercise import homes
@@ -213,9 +213,14 @@ def test_a_run_that_cannot_be_gone_on_with_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="delete the folder my_run"):
         train_live(SHORT, run, device="cpu")
     (run / "checkpoint.pt").touch()
-    (run / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json cannot be read"):
+    with pytest.raises(Refused, match="cannot be read.*delete the folder my_run"):
         train_live(SHORT, run, device="cpu")
+
+
+def test_a_device_that_is_not_there_is_no_reason_to_delete_a_run(tmp_path):
+    with pytest.raises(Refused, match="cuda:99") as error:
+        train_live(SHORT, tmp_path / "my_run", device="cuda:99")
+    assert "delete" not in str(error.value)
 
 
 def test_the_dream_beside_reality_is_that_of_the_model():

@@ -84,11 +84,36 @@ def test_an_agent_of_another_type_is_refused():
         take(learner)
 
 
-def test_an_assigned_state_is_what_is_evaluated_and_saved():
-    learner, other = new(), new()
+def test_other_weights_are_loaded_before_the_learner_is_made():
+    other = new()
     take(other)
-    learner.agent.load_state_dict(copy.deepcopy(other.agent.state_dict()), assign=True)
-    assert torch.equal(learner.state_dict()["weights"], other.optimizer.weights)
+    agent = new().agent
+    agent.load_state_dict(copy.deepcopy(other.agent.state_dict()), assign=True)
+    learner = Learner(agent)
+    for weights in (learner.state_dict()["weights"], learner.average):
+        assert torch.equal(weights, other.optimizer.weights)
+
+
+def test_while_the_average_is_in_place_the_trained_weights_are_not_lost():
+    learner = new()
+    take(learner)
+    trained = learner.optimizer.weights.clone()
+    with learner.averaged() as agent, learner.averaged():
+        assert torch.equal(learner.state_dict()["weights"], trained) and not torch.equal(learner.optimizer.weights, trained)
+        assert agent is learner.agent and torch.equal(learner.optimizer.weights, learner.average)
+        with pytest.raises(RuntimeError, match="would be lost"):
+            take(learner)
+    assert torch.equal(learner.optimizer.weights, trained)
+
+
+def test_a_weight_that_was_turned_round_is_laid_out_anew():
+    """PyTorch's `.t()` is a view of the same memory."""
+    learner = new()
+    weight = next(p for p in learner.agent.parameters() if p.ndim == 2 and p.shape[0] == p.shape[1])
+    turned = weight.detach().t().clone()
+    weight.data = weight.data.t()
+    learner.optimizer.adopt()
+    assert torch.equal(weight, turned) and weight.is_contiguous()
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -115,7 +115,7 @@ def test_a_time_limit_is_last_but_not_terminal():
 def test_restored_environments_go_on_as_if_nothing_had_happened(name):
     envs, again = make_envs(name, 2, 5), make_envs(name, 2, 5)
     play(envs, 73)
-    assert again.load_state_dict(envs.state_dict()) == []
+    assert again.load_state_dict(envs.state_dict()) == {}
     for one, other in zip(play(envs, 60, 1), play(again, 60, 1)):
         assert all(np.array_equal(a, b) for a, b in zip(one, other))
 
@@ -175,7 +175,7 @@ def test_an_episode_that_came_out_otherwise_is_told_and_begins_anew():
     envs, again = Envs(Drifting, 2), Envs(Drifting, 2)
     still(envs, 5)
     lost = again.load_state_dict(envs.state_dict())
-    assert len(lost) == 2 and all("played again, its episode came out otherwise" in line for line in lost)
+    assert len(lost) == 2 and all("played again, its episode came out otherwise" in line for line in lost.values())
     assert still(again, 1)[0].is_first.all() and not still(again, 1)[0].is_first.any()
 
 
@@ -183,7 +183,7 @@ def test_the_actions_of_a_long_episode_are_not_kept_for_ever(monkeypatch):
     monkeypatch.setattr(envs_module, "REMEMBERED", 20)
     envs, again = Envs(Plain), Envs(Plain)
     still(envs, 21)
-    assert len(envs.state_dict()["history"][0]) == 20 and again.load_state_dict(envs.state_dict()) == []
+    assert len(envs.state_dict()["history"][0]) == 20 and again.load_state_dict(envs.state_dict()) == {}
     still(envs, 500)
     state = envs.state_dict()
     assert state["history"] == [None] and envs.history == [None]

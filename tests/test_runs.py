@@ -10,7 +10,7 @@ import time
 import warnings
 
 import numpy as np
-from odd_envs import register
+from odd_envs import Forgetful, register
 from PIL import Image
 import pytest
 import torch
@@ -88,7 +88,7 @@ def start_and_wait(folder, saved_steps, *words):
     raise AssertionError(f"no checkpoint of {saved_steps} steps: {process.communicate()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize("number", [getattr(signal, "SIGKILL", signal.SIGTERM), signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = start_and_wait(broken, 300, "--steps", 1_000_000)
@@ -203,6 +203,7 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path):
     """The checkpoint written before the first step is as good as any."""
     config = Config.preset("debug", steps=100)
     training = Training(config)
+    (tmp_path / "killed").mkdir()
     folder_module.prepare(tmp_path / "killed", training, False)
     train(config, tmp_path / "killed", resume=True, progress=False)
     train(config, tmp_path / "whole", progress=False)
@@ -343,18 +344,33 @@ def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp
     train(config, tmp_path, until="steps", progress=False)
     card = train(Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False)
     assert card["env_steps"] == 120 and "environment 0 could not be restored: played again" in card["notes"][0]
+    replay = read(tmp_path).rest["replay"]["data"]
+    last, first = replay["is_last"][:, 44], replay["is_first"][:, 45]
+    assert last.all() and first.all()  # no return reaches across
     assert "environment 0 could not be restored" in capsys.readouterr().err
 
 
-def test_a_run_is_written_for_tensorboard_too(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator as reader
+def test_a_bug_in_an_environment_that_shows_when_resuming_keeps_its_traceback(tmp_path, monkeypatch):
+    config = Config.preset("debug", env="Forgetful-v0", steps=90, eval_every=0)
+    train(config, tmp_path, until="steps", progress=False)
+    monkeypatch.setattr(Forgetful, "broken", True)
+    with pytest.raises(KeyError, match="joint_7"):
+        train(config, tmp_path, until="steps", resume=True, progress=False)
 
-    assert main([*DEBUG, "--steps", "400", "--tensorboard", "--out", str(tmp_path / "run")]) == 0
-    events = reader(str(tmp_path / "run"))
+
+def test_a_run_is_written_for_tensorboard_too(tmp_path):
+    """Also what came before, if it is asked for only when the run is resumed."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    assert main([*DEBUG, "--steps", "400", "--out", str(run)]) == 0
+    for steps in ("800", "1000"):
+        assert main(["--resume", str(run), "--steps", steps, "--tensorboard", "--quiet"]) == 0
+    events = EventAccumulator(str(run))
     events.Reload()
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
     points = [(event.step, round(event.value, 4)) for event in events.Scalars("critic")]
-    assert points == [(int(float(row["env_steps"])), round(float(row["critic"]), 4)) for row in rows] and len(points) == 2
+    assert points == [(int(float(row["env_steps"])), round(float(row["critic"]), 4)) for row in rows] and len(points) == 5
 
 
 def test_malloc_is_tuned_only_where_the_command_line_starts(tmp_path):

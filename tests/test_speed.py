@@ -110,6 +110,13 @@ def test_compiled_cells_give_what_the_cells_give(device):
         assert compile_cells(training.agent) > 0
         training_began.append(compiled["unique_graphs"])
 
-    _, others = run(device, compile_first, steps=60)
+    training, others = run(device, compile_first, steps=60)
     assert before < training_began[0] == compiled["unique_graphs"]
+    agent = training.agent
+    twin = copy.deepcopy(agent)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.zero_()
+    h = agent.world_model.rssm.recurrent(agent.initial(3).state, agent.initial(3).action)
+    assert h.any() and not twin.world_model.rssm.recurrent(twin.initial(3).state, twin.initial(3).action).any()
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)

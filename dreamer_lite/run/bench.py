@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..agent import Dreamer
-from ..config import Config
+from ..config import Config, Refused
 from ..envs import make_envs
 from ..learner import Learner
 from ..replay import Experience
@@ -24,7 +24,6 @@ from ..spaces import Spaces
 from .capture import WARM_UP, Captured
 from .compiled import compile_cells
 from .draw import draw_growth
-from .folder import writing
 
 SHAPES = {
     # The two shapes that implementations are compared at: 4 observations, 2 actions, 15 imagined steps.
@@ -91,7 +90,7 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
     parts = {
         "forward": forward,
         "backward": lambda: found.pop("total").backward(),
-        "optimizer": lambda: (learner.optimizer.step(), learner.agent.critic.update_slow()),
+        "optimizer": lambda: (learner.optimizer.step(), learner.agent.critic.update_slow(), learner.update_average()),
     }
     times: dict[str, list[float]] = {name: [] for name in (*parts, "train step")}
     for i in range(-10, repeats):
@@ -251,10 +250,11 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
         line(way, words if way != "eager" else spread(values))
 
 
-def draw_how_it_grows(shape: str, config: Config, device: str, repeats: int, path: str) -> None:
+def draw_how_it_grows(shape: str, config: Config, device: str, repeats: int, path: Path | str) -> None:
     """Measure how the time of a train step grows, print it, and draw it."""
-    with writing(Path(path)):
-        open(path, "ab").close()  # if it can't be written, say so before measuring
+    path = Path(path)
+    if path.suffix.lower() != ".png" or not path.parent.is_dir():
+        raise Refused(f"--growth takes the name of a PNG in a folder that is there, got {path}")
     times = growth(config, device, repeats)
     for name, points in times.items():
         line(name.split(",")[0], ", ".join(f"×{factor:g} {took:.4f} s" for factor, took in points))

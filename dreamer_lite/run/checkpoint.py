@@ -16,6 +16,7 @@ from ..config import Config, Refused
 from ..spaces import Spaces
 
 FORMAT = "dreamer_lite checkpoint 2"
+WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "iostream")
 ADVICE = "give a file that dreamer_lite wrote, or train again"
 
 
@@ -42,7 +43,8 @@ def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
         os.replace(beside, path)
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        if isinstance(error, (OSError, RuntimeError)):  # PyTorch's writer turns a full disk into a RuntimeError
+        # PyTorch's own writer turns a full disk into a RuntimeError.
+        if isinstance(error, OSError) or isinstance(error, RuntimeError) and any(words in str(error) for words in WRITER):
             raise Refused(f"checkpoint {path} cannot be written: {error}; free some space, or give another folder") from error
         raise
 
@@ -88,7 +90,7 @@ def read(path: Path | str, env: str | None = None) -> Saved:
         raise Refused(
             f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates"
         )
-    if env is None and ":" in saved.config.env:
+    if not env and ":" in saved.config.env:
         name = saved.config.env
         raise Refused(
             f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}"
@@ -104,9 +106,9 @@ def load(path: Path | str, device: torch.device | str = "cpu", env: str | None =
     """
     saved = read(path, env)
     with refuse_what_does_not_fit_this_version(find(path)):
-        agent = Dreamer(replace(saved.config, env=env or saved.config.env), saved.spaces, device)
+        agent = Dreamer(replace(saved.config, env=env or saved.config.env), saved.spaces)
         agent.load_state_dict(saved.weights)
-    return agent
+    return agent.to(device)
 
 
 @contextmanager

@@ -18,8 +18,11 @@ def compile_cells(agent: Dreamer) -> float:
     """
     rssm, c, began = agent.world_model.rssm, agent.config, time.perf_counter()
     how = {"dynamic": False, "options": {"fallback_random": True}}  # the dice of the uncompiled cells
-    rssm.recurrent, rssm.imagine_step = torch.compile(rssm.recurrent, **how), torch.compile(rssm.imagine_step, **how)
-    agent.act = torch.compiler.set_stance("force_eager")(agent.act)
+    # Methods of classes of their own, not of this instance, so that a copy of the agent has its own weights.
+    cells = {name: torch.compile(getattr(type(rssm), name), **how) for name in ("recurrent", "imagine_step")}
+    rssm.__class__ = type("CompiledRSSM", (type(rssm),), cells)
+    eager = {"act": torch.compiler.set_stance("force_eager")(type(agent).act)}
+    agent.__class__ = type("CompiledDreamer", (type(agent),), eager)
     batch, dreams = agent.initial(c.batch_size), agent.initial(c.batch_size * (c.imag_last or c.seq_len))
     obs, actions = (
         batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (agent.spaces.obs_size, agent.spaces.action_size)
@@ -29,11 +32,10 @@ def compile_cells(agent: Dreamer) -> float:
             states, _ = agent.world_model.observe(obs, actions, obs[..., 0] > 0, batch.state)
             states.h.sum().backward()
             imagine(agent.world_model, agent.actor, dreams.state, 2)
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
         raise Refused(
-            f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ "
-            "compiler such as g++"
+            f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ compiler such as g++"
         ) from error
     return time.perf_counter() - began

@@ -36,6 +36,8 @@ def cut_words(cut: int, episodes: int) -> str:
 
 def play_episodes(agent: Dreamer, env: str | None, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, int]:
     """What `evaluate` does; with the number of episodes that were cut."""
+    if episodes < 1:
+        raise Refused(f"an evaluation needs at least one episode, got {episodes}")
     count = min(episodes, SIDE_BY_SIDE)
     envs = fitting_envs(agent, env, count, seed)
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0

@@ -42,7 +42,6 @@ def refuse_existing(out: Path) -> None:
 
 def prepare(out: Path, training: "Training", resume: bool) -> None:
     """Find out before training, not after, whether the run can be written."""
-    out.mkdir(parents=True, exist_ok=True)
     need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
     if free < need:
@@ -55,12 +54,10 @@ def prepare(out: Path, training: "Training", resume: bool) -> None:
         training.save(out)
 
 
-def finish(out: Path, training: "Training", done: bool) -> dict[str, Any]:
-    """Write the run card and the learning curve, and return the card."""
-    card = run_card(training, done)
+def finish(out: Path, training: "Training", card: dict[str, Any]) -> None:
+    """Write the run card and the learning curve."""
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold)
-    return card
 
 
 def held(training: "Training") -> dict[str, float] | None:

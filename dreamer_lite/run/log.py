@@ -20,17 +20,23 @@ class Log:
         self.folder = folder
         if tensorboard:
             summary_writer = need_tensorboard()
-            self.board = summary_writer(folder, purge_step=int(self.rows[-1]["env_steps"]) + 1 if self.rows else 0)
+            self.board = summary_writer(folder, purge_step=0)  # what came before is written again, all of it
+            for row in self.rows:
+                self.show(row)
         self.write()
 
     def add(self, row: dict[str, float]) -> None:
         self.rows.append({name: round(float(value), 6) for name, value in row.items()})
         if self.board is not None:
-            for name, value in self.rows[-1].items():
-                if value == value and name != "env_steps":  # NaN: there was none
-                    self.board.add_scalar(name, value, int(row["env_steps"]))
-            self.board.flush()
+            self.show(self.rows[-1])
         self.write()
+
+    def show(self, row: dict[str, float]) -> None:
+        """Give a row to TensorBoard."""
+        for name, value in row.items():
+            if value == value and name != "env_steps":  # NaN: there was none
+                self.board.add_scalar(name, value, int(row["env_steps"]))
+        self.board.flush()
 
     def write(self) -> None:
         if self.folder is None:

@@ -167,13 +167,21 @@ class Training:
             setattr(self, name, state[name])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
-        self.notes = self.notes + self.envs.load_state_dict(state["envs"])
         self.running, self.returns, self.log.rows = np.array(state["running"]), deque(state["returns"], maxlen=10), state["rows"]
         h, z, action = (part.to(self.device) for part in state["carry"])
         self.carry = Carry(State(h, z), action)
         torch.set_rng_state(state["rng"]["cpu"])
         if "cuda" in state["rng"] and self.device != "cpu":
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+
+    def restore_envs(self, state: dict[str, Any]) -> list[str]:
+        """Play the unfinished episodes again, in the environments' own code; returns what is to be said of those that can't be restored.
+        The replay marks where such an episode broke off, so that no return reaches across."""
+        lost = self.envs.load_state_dict(state)
+        for i in lost:
+            self.replay.data["is_last"][i, (self.replay.added - 1) % self.replay.length] = True
+        self.notes += lost.values()
+        return list(lost.values())
 
     def save(self, out: Path) -> None:
         """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on."""
@@ -228,9 +236,11 @@ def train(
     try:
         training.until = until
         with folder.writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        make_fast(training, compile, capture)
+        with folder.writing(out):
             folder.prepare(out, training, bool(resume))
             training.log.open(out, tensorboard)
-        make_fast(training, compile, capture)
         return run(training, out, progress, on_step)
     finally:
         training.log.close()
@@ -249,8 +259,9 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
             training.seconds = time.perf_counter() - started
             bar.update(len(training.envs))
             if is_time(training, c.eval_every) or is_time(training, c.log_every):
+                scores = measure(training) if is_time(training, c.eval_every) else None
                 with folder.writing(out):
-                    training.write_row(measure(training) if is_time(training, c.eval_every) else None)
+                    training.write_row(scores)
             if training.env_steps % 20 < len(training.envs):
                 describe(bar, training)
             if on_step:
@@ -260,13 +271,15 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
             if is_time(training, c.save_every):
                 training.save(out)
         training.save(out)
+        card = folder.run_card(training, finished(training))
         with folder.writing(out):
-            return folder.finish(out, training, finished(training))
+            folder.finish(out, training, card)
+        return card
 
 
 def make_fast(training: Training, compile: bool, capture: bool) -> None:
     if compile:
-        print("compiling two cells, which takes a minute or so …", file=sys.stderr)
+        print("compiling two cells, which takes about half a minute …", file=sys.stderr)
         training.compile_seconds = compile_cells(training.agent)
         print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
     if capture:
@@ -286,12 +299,11 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
     training = Training(config, device)
     with checkpoint.refuse_what_does_not_fit_this_version(checkpoint.find(out)):
         training.agent.load_state_dict(saved.weights)
-    known = len(saved.rest.get("notes", []))
-    try:
         training.load_state_dict(saved.rest)
-    except (KeyError, AttributeError, IndexError) as error:
-        raise Refused(f"the run in {out} does not fit this version of dreamer_lite ({error}); train again") from error
-    for note in training.notes[known:]:
+        envs = saved.rest["envs"]
+    saved.weights.clear()  # the replay is large, and need not be held twice
+    saved.rest.clear()
+    for note in training.restore_envs(envs):
         print(f"dreamer_lite: {note}", file=sys.stderr)
     return training
 

@@ -6,7 +6,6 @@ It is drawn with Pillow, since a redraw must cost a few milliseconds, and it loo
 from base64 import b64encode
 from functools import lru_cache
 import io
-import json
 import math
 from pathlib import Path
 import time
@@ -19,7 +18,9 @@ import torch
 
 from ...config import Config, Refused
 from ...rssm import State
+from ...run.checkpoint import Saved, read
 from ...run.device import fork_rng, use_device
+from ...run.folder import refuse_existing
 from ...run.loop import Training, train
 from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY
 from .parts import Part, installed
@@ -27,7 +28,6 @@ from .parts import Part, installed
 WIDTH, HEIGHT = 1140, 480  # pixels, shown at two thirds of that size
 BACK = 15  # steps for which the dream beside reality has not looked
 SHARE = 0.05  # of the training time that the dashboard may take, at most
-ANEW = "to begin anew, delete the folder my_run"
 LOSSES = {"reconstruction": DREAM, "reward": POSTERIOR, "continue": OWN, "critic": REALITY}
 
 
@@ -195,11 +195,14 @@ def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, o
     pen.line([(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))], fill="black", width=7)
 
 
-def read_config(out: Path) -> dict[str, Any]:
-    try:
-        return json.loads((out / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Refused(f"{out.name}/config.json cannot be read ({error}); {ANEW}") from error
+def run_in(out: Path, config: Config) -> Saved:
+    """The run that was saved in a folder. Raises Refused if it can't be read, or has other settings."""
+    saved = read(out, config.env)
+    before, now = saved.config.to_dict(), config.to_dict()
+    other = [f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]]
+    if other:
+        raise Refused(f"{out.name} holds a run with other settings ({', '.join(other[:3])})")
+    return saved
 
 
 def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto") -> dict[str, Any]:
@@ -207,23 +210,18 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
 
     Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
     """
-    out, dashboard, seen = Path(out), Dashboard(), []
-    resume = (out / "checkpoint.pt").exists()
-    if resume:
-        before, now = read_config(out), config.to_dict()
-        other = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
-        if other:
-            raise Refused(f"{out.name} holds a run with other settings ({', '.join(other[:3])}); {ANEW}")
+    out, dashboard, seen, device = Path(out), Dashboard(), [], use_device(device)
+    try:
+        saved = run_in(out, config) if (out / "checkpoint.pt").exists() else refuse_existing(out)
+    except Refused as error:
+        raise Refused(f"{error}. To begin anew, delete the folder {out.name}") from error
 
     def look(training: Training) -> None:
         seen[:] = [training]
         dashboard(training)
 
     with installed(parts):
-        try:
-            card = train(config, out, use_device(device), resume=resume, progress=False, on_step=look)
-        except Refused as error:
-            raise (Refused(f"{error}. {ANEW.capitalize()}") if not seen else error) from error
+        card = train(config, out, device, resume=saved or False, progress=False, on_step=look)
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {

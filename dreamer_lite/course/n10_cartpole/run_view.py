@@ -84,9 +84,9 @@ def run_card(card: dict[str, Any]) -> None:
     show_html(f"<table>{html}</table>", "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in rows))
 
 
-def load_run(folder: Path) -> Dreamer:
-    """The agent of a run. Raises Refused as `dreamer_lite.load` does."""
-    return load(folder).requires_grad_(False)
+def load_run(folder: Path, env: str | None = None) -> Dreamer:
+    """The agent of a run. Raises Refused as `dreamer_lite.load` does, for an environment in a module of its own unless you name it."""
+    return load(folder, env=env).requires_grad_(False)
 
 
 def draw_episode(pair: OpenLoop, t: int) -> tuple[Figure, str]:
