@@ -15,13 +15,15 @@ folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
 
 LONGEST = [
-    "tests/browser/test_jupyterlab.py",
+    "tests/browser/test_jupyterlab",
     "notebooks/10",
     "notebooks/06",
+    "tests/test_course",
+    "tests/test_notebooks",
     "notebooks/09",
-    "tests/test_speed.py",
-    "tests/test_course.py",
+    "tests/test_runs",
 ]
+LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "tests/test_speed", "tests/test_command_line"]
 
 
 @pytest.hookimpl(trylast=True)

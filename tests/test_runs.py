@@ -139,20 +139,6 @@ def test_evaluate_and_dream_from_the_command_line(uninterrupted, tmp_path, capsy
         assert gif.n_frames >= 2 and strip.width > strip.height
 
 
-def test_the_cpu_preset_soon_beats_a_random_agent():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    training = Training(Config.preset("cpu", seed=3))
-    random, best = training.play(100, 0).mean(), 0.0
-    while training.env_steps < 2000 and best < 4 * random:
-        training.collect()
-        training.learn()
-        if training.env_steps % 500 == 0 and training.env_steps >= 1500:
-            best = training.play(50, 0).mean()
-    torch.set_num_threads(before)
-    assert random < 30 and best > 4 * random, (random, best)
-
-
 def test_an_evaluation_leaves_the_training_as_it_was():
     agent = Dreamer(Config.preset("debug"), CARTPOLE)
     torch.manual_seed(7)
@@ -339,11 +325,12 @@ def test_a_cut_evaluation_is_told(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("dreamer_lite: 2 of 2 episodes did not end")
 
 
-def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp_path, capsys):
+def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "LONGEST", 50)
     config = Config.preset("debug", env="Drifting-v0", steps=90)
     train(config, tmp_path, until="steps", progress=False)
     card = train(Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False)
-    assert card["env_steps"] == 120 and "environment 0 could not be restored: played again" in card["notes"][0]
+    assert card["env_steps"] == 120 and any("environment 0 could not be restored: played again" in note for note in card["notes"])
     replay = read(tmp_path).rest["replay"]["data"]
     last, first = replay["is_last"][:, 44], replay["is_first"][:, 45]
     assert last.all() and first.all()  # no return reaches across
