@@ -54,7 +54,7 @@ BAD = {
     "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
     "--episodes -1": "episodes must be 0 or more",
     "extra": "Available subcommands: train, evaluate",
-    "--latent_dim": "Missing value for argument",
+    "--latent_dim": "--latent_dim",
     "--capture --device cpu": "on a CPU there is nothing to record",
 }
 
