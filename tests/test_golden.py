@@ -1,5 +1,7 @@
 """Every number of the official implementation that we have, against ours, in float32 and in float64."""
 
+from dataclasses import replace
+
 import golden_files as official
 from golden_files import Golden
 import numpy as np
@@ -427,14 +429,14 @@ def check_15_decoder_losses(g):
     g.check("con_pred", logit > 0)
 
 
-def make_agent(g):
+def config_of(g):
+    """The settings of an official agent: its constants, and the numbers of layers that its weights have."""
     c = g.constants
-    discrete = not g.arrays["prev_action"].ndim == 3
 
     def layers(pattern):
         return sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
 
-    config = Config(
+    return Config(
         deter=c["deter"],
         rssm_hidden=c["hidden"],
         groups=c["stoch"],
@@ -464,7 +466,11 @@ def make_agent(g):
         scale_reconstruction=1,
         average=0,
     )
-    dreamer = Dreamer(config, Spaces(g["obs_vector"].shape[-1], c["A"], discrete))
+
+
+def make_agent(g):
+    c, discrete = g.constants, not g.arrays["prev_action"].ndim == 3
+    dreamer = Dreamer(config_of(g), Spaces(g["obs_vector"].shape[-1], c["A"], discrete))
     named = official.agent(dreamer)
     official.load(g, named)
     dreamer.return_scale.range.copy_(g["retnorm_before"])
@@ -635,6 +641,21 @@ def test_an_altered_output_is_noticed(name, dtype, monkeypatch):
         monkeypatch.setattr(Golden, "__init__", altered)
         with pytest.raises(AssertionError):
             run_check(name, dtype)
+
+
+def test_the_numbers_of_layers_are_read_off_the_official_weights():
+    """Encoder and decoder, among others, may have different ones."""
+    g = Golden("16_full_agent_discrete", torch.float32)
+    layers = dict(
+        encoder_layers=1, decoder_layers=3, head_layers=2, reward_layers=2, core_layers=2, prior_layers=1, posterior_layers=3
+    )
+    other = Dreamer(replace(config_of(g), **layers), Spaces(g["obs_vector"].shape[-1], g.constants["A"], True))
+    for name in [name for name in g.arrays if name.startswith("w_")]:
+        del g.arrays[name]
+    g.arrays |= {f"w_{name}": official.to_official(p.detach(), roll).numpy() for name, (p, roll) in official.agent(other).items()}
+    dreamer, *_ = make_agent(g)
+    assert dreamer.config == other.config
+    assert all(torch.equal(a, b) for a, b in zip(dreamer.parameters(), other.parameters()))
 
 
 @pytest.mark.parametrize("array", ["shapes", "stats", "head_init"])
