@@ -11,7 +11,7 @@ import sys
 from typing import Annotated, Any, Literal, Union
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
 
 from . import __version__
 from .config import PRESETS, Config, Refused
@@ -58,18 +58,18 @@ class Train:
     tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
     quiet: bool = False  # no progress bar
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    saved: Annotated[Any, Suppress] = None  # what was read of the run to resume
 
     def run(self) -> int:
         config = Config(**self.settings.to_dict())
-        from .run import checkpoint, loop
+        from .run import loop
         from .run.device import keep_memory, use_device
 
         if self.resume and self.out:
             raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
-        saved = checkpoint.read(self.resume, config.env) if self.resume else None
+        before = {"until": "solved", "device": "auto", "threads": 0} | (self.saved.rest if self.saved else {})
         how = {
-            name: getattr(self, name) if getattr(self, name) is not None else (saved.rest if saved else {}).get(name, default)
-            for name, default in (("until", "solved"), ("device", "auto"), ("threads", 0))
+            name: before[name] if getattr(self, name) is None else getattr(self, name) for name in ("until", "device", "threads")
         }
         out = (
             folder_of(self.resume)
@@ -84,7 +84,7 @@ class Train:
             out,
             device,
             how["until"],
-            saved or False,
+            self.saved or False,
             progress=not self.quiet,
             compile=self.compile,
             capture=self.capture,
@@ -217,14 +217,16 @@ class Start:
     resume: Path | None = None
     env: str | None = None
 
-    def settings(self) -> Settings:
+    def train(self) -> Train:
+        """What the other options change."""
         if not self.resume:
-            return Settings(**PRESETS[self.preset])
+            return Train(preset=self.preset, settings=Settings(**PRESETS[self.preset]))
         from .run.checkpoint import read
 
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
-        return Settings(**read(self.resume, self.env).config.to_dict())
+        saved = read(self.resume, self.env)
+        return Train(settings=Settings(**saved.config.to_dict()), saved=saved)
 
 
 whole_numbers = tyro.constructors.ConstructorRegistry()
@@ -308,7 +310,7 @@ def parse(words: list[str]) -> Any:
     train = Train()
     if words[0] == "train":
         start, _ = tyro.cli(Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how)
-        train = Train(preset=start.preset, settings=start.settings())
+        train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):
             raise Refused("--preset cannot be changed while resuming. For other settings start a new run")
     commands = Union[

@@ -360,6 +360,14 @@ def test_a_run_is_written_for_tensorboard_too(tmp_path):
     assert points == [(int(float(row["env_steps"])), round(float(row["critic"]), 4)) for row in rows] and len(points) == 5
 
 
+def test_resuming_reads_the_checkpoint_once(tmp_path, monkeypatch):
+    """It holds the whole replay."""
+    assert main([*DEBUG, "--steps", "100", "--out", str(tmp_path)]) == 0
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **more: reads.append(args) or load(*args, **more))
+    assert main(["--resume", str(tmp_path), "--steps", "120", "--quiet"]) == 0 and len(reads) == 1
+
+
 def test_malloc_is_tuned_only_where_the_command_line_starts(tmp_path):
     """Not in a notebook's kernel, nor in a program of somebody else."""
     program = f"""
