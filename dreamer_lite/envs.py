@@ -130,7 +130,7 @@ def make_env(name: str) -> gymnasium.Env:
 
 
 def import_named(module: str) -> None:
-    """Import it; if it is not there, raise ModuleNotFoundError as a gymnasium error, but not if something that it imports is not there."""
+    """Import a module that the user names. Raises ModuleNotFoundError if it is not there, RuntimeError if something that it needs is not."""
     if not all(part.isidentifier() for part in module.split(".")):
         raise gymnasium.error.Error(f"{module!r} is no name of a module")
     try:

@@ -25,7 +25,7 @@ from ..rssm import State
 from . import checkpoint, folder
 from .capture import Captured
 from .compiled import compile_cells
-from .device import refuse_what_does_not_fit
+from .device import fork_rng, refuse_what_does_not_fit
 from .evaluate import cut_words, play_episodes
 from .log import Log, need_tensorboard
 
@@ -303,7 +303,9 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
         envs = saved.rest["envs"]
     saved.weights.clear()  # the replay is large, and need not be held twice
     saved.rest.clear()
-    for note in training.restore_envs(envs):
+    with fork_rng(device):  # whatever an environment does while it plays again
+        lost = training.restore_envs(envs)
+    for note in lost:
         print(f"dreamer_lite: {note}", file=sys.stderr)
     return training
 
