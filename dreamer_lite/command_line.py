@@ -63,6 +63,7 @@ class Train:
     def run(self) -> int:
         config = Config(**self.settings.to_dict())
         from .run import loop
+        from .run.checkpoint import find
         from .run.device import keep_memory, use_device
 
         if self.resume and self.out:
@@ -72,7 +73,7 @@ class Train:
             name: before[name] if getattr(self, name) is None else getattr(self, name) for name in ("until", "device", "threads")
         }
         out = (
-            folder_of(self.resume)
+            find(self.resume).parent
             if self.resume
             else self.out or free_folder(Path("runs"), f"{config.env}-{self.preset}-seed{config.seed}")
         )
@@ -259,10 +260,6 @@ def read_whole(words: list[str]) -> int:
     return int(value)
 
 
-def folder_of(run: Path) -> Path:
-    return run if run.is_dir() else run.parent
-
-
 def free_folder(parent: Path, name: str) -> Path:
     """The folder of this name, or the first of name-2, name-3, … that does not exist."""
     name = "".join("-" if letter in '/\\:*?"<>|' else letter for letter in name)  # Windows allows none of these
@@ -347,7 +344,7 @@ def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
         print(f"dreamer_lite: {error}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
-        if type(error).__name__ != "Diverged":
+        if not isinstance(error, loop.Diverged):
             raise
         print(
             f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "

@@ -15,10 +15,9 @@ from ..envs import make_envs
 from ..latents import unimix
 from ..replay import Experience
 from ..rssm import State
+from ..run.bench import CARTPOLE  # noqa: F401  for those who use the bundled agent
 from ..run.checkpoint import load
-from ..spaces import Spaces
 
-CARTPOLE = Spaces(obs_size=4, action_size=2, discrete=True)
 PACKAGE = Path(dreamer_lite.__file__).parent
 ASSETS = next(
     (folder for folder in (PACKAGE.parent / "assets", PACKAGE / "assets") if (folder / "cartpole.pt").exists()),

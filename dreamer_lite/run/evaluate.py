@@ -55,7 +55,8 @@ def play_episodes(agent: Dreamer, env: str | None, episodes: int, seed: int, gre
             for i in (episode % count)[too_long]:
                 envs.done[i] = True
             ended = step.is_last | too_long
-            carry = agent.act(*(torch.as_tensor(part).to(agent.device) for part in (step.obs, step.is_first)), carry, greedy)
+            there = step.to(agent.device)
+            carry = agent.act(there.obs, there.is_first, carry, greedy)
             episode = np.where(ended, episode + count, episode)
             if (stay := episode < episodes).all():
                 continue
@@ -103,7 +104,8 @@ def open_loop(agent: Dreamer, env: str | None = None, steps: int = 60, context: 
             step = envs.step(action.cpu().numpy())
             if step.is_first[0] and t:
                 break
-            carry = agent.act(*(torch.as_tensor(part).to(agent.device) for part in (step.obs, step.is_first)), carry)
+            there = step.to(agent.device)
+            carry = agent.act(there.obs, there.is_first, carry)
             state = rssm.imagine_step(state, action) if t > context else carry.state
             if t >= context:
                 dreamed.append(agent.world_model.predict_obs(state.feature)[0].cpu().numpy())
