@@ -136,6 +136,11 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def changes(self, before: "Config") -> dict[str, tuple[Any, Any]]:
+        """The settings that differ, by name: what they were before, and what they are."""
+        old, new = before.to_dict(), self.to_dict()
+        return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
 
 ZERO_IS_FINE = {
     "seed",

@@ -40,7 +40,7 @@ class Learner:
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
-        losses, states, metrics = self.agent.loss(batch, State(*start))
+        losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         sum(self.loss_scales[name] * mean for name, mean in means.items()).backward()
         self.optimizer.step()

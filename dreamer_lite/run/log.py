@@ -10,8 +10,8 @@ from ..config import Refused
 class Log:
     """The rows of a run. With a folder, each new row is written there at once."""
 
-    def __init__(self, rows: list[dict[str, float]] | None = None):
-        self.rows = rows or []
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
         self.folder: Path | None = None
         self.board: Any = None
 

@@ -288,12 +288,11 @@ def make_fast(training: Training, compile: bool, capture: bool) -> None:
 
 def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved) -> Training:
     """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't be changed on the way."""
-    before, now = saved.config.to_dict(), config.to_dict()
-    other = [name for name in now if now[name] != before[name] and name not in FREE]
-    if other:
-        raise Refused(
-            f"--{other[0]} cannot be changed while resuming: it is {before[other[0]]}, not {now[other[0]]}. For other settings start a new run"
-        )
+    for name, (old, new) in config.changes(saved.config).items():
+        if name not in FREE:
+            raise Refused(
+                f"--{name} cannot be changed while resuming: it is {old}, not {new}. For other settings start a new run"
+            )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
     training = Training(config, device)

@@ -198,8 +198,7 @@ def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, o
 def run_in(out: Path, config: Config) -> Saved:
     """The run that was saved in a folder. Raises Refused if it can't be read, or has other settings."""
     saved = read(out, config.env)
-    before, now = saved.config.to_dict(), config.to_dict()
-    other = [f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]]
+    other = [f"{name} was {old} and is {new}" for name, (old, new) in config.changes(saved.config).items()]
     if other:
         raise Refused(f"{out.name} holds a run with other settings ({', '.join(other[:3])})")
     return saved
