@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 import contextlib
 from dataclasses import dataclass
+import inspect
 import sys
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..rssm import State
 from .sandbox import copied, unchanged
 
 Probe = Callable[..., dict[str, Any]]
@@ -28,8 +30,8 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write. `cases` makes fresh inputs, small ones first; `probe` runs a version on one of them and returns
-    what is compared, by name: {"the result": …, "the gradient": …}. `letters` names the axes of the result."""
+    """One function to write. `cases` makes inputs, the notebook's example by hand first; `probe` runs a version on one of them
+    and returns what is compared, in that order: {"the result": …, "the gradient": …}. `letters` names the axes of the result."""
 
     name: str
     finished: Callable
@@ -41,6 +43,8 @@ class Exercise:
     judge: Callable[[Callable], str | None] | None = None  # for answers that are not unique: what is wrong, or None
     tolerance: float = 1e-4
     kept_for: str | None = None  # "module:name" in the package that the reader's version can stand in for
+    given: tuple[str, ...] = ()  # names of a case's parts, where they are not the arguments
+    itself: str = "self"  # what the exercise calls the object whose method it is
 
     def run(self, version: Callable, case: tuple) -> dict[str, Any]:
         """What a version makes of a case. Raises Complaint if it writes into what it was given."""
@@ -50,6 +54,12 @@ class Exercise:
         if not unchanged(given, case):
             raise Complaint("It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.")
         return found
+
+    def names(self) -> list[str]:
+        """The names of a case's parts: the arguments, as the exercise has them, if nothing else is said."""
+        return list(self.given) or [
+            self.itself if name == "self" else name for name in inspect.signature(self.finished).parameters
+        ]
 
 
 def homes(finished: Callable) -> list[tuple[Any, str]]:
@@ -72,17 +82,73 @@ def standing_in(finished: Callable, version: Callable) -> Iterator[None]:
             setattr(owner, name, finished)
 
 
-def with_gradient(version: Callable, x: Tensor, *rest: Any) -> dict[str, Any]:
-    """A probe: the result, and its gradient with respect to the first input."""
-    x = x.clone().requires_grad_(True)
-    out = version(x, *rest)
-    if not isinstance(out, Tensor):
-        return {"the result": out, "the gradient": out}
-    if not out.requires_grad:
-        raise Complaint("No gradient flows through it; use torch functions, without detach, item or numpy.")
-    return {"the result": out, "the gradient": torch.autograd.grad(out.sum(), x)[0]}
+# For cases: numbers with two decimals, so that a reader can follow them by hand.
+
+
+def normal(*shape: int, size: float = 1.0) -> Tensor:
+    return hundredths(torch.randn(shape) * size)
+
+
+def uniform(*shape: int) -> Tensor:
+    return hundredths(torch.rand(shape))
+
+
+def hundredths(x: Tensor) -> Tensor:
+    return (x * 100).round() / 100
+
+
+def dice(*shape: int, sure: float = 2.0) -> Tensor:
+    """Probabilities over the last axis, in whole percent, none of them 0."""
+    percent = ((torch.randn(shape) * sure).softmax(-1) * 100).floor().clamp(min=1)
+    rest = 100 - percent.sum(-1, keepdim=True)
+    return percent.scatter_add(-1, percent.argmax(-1, keepdim=True), rest) / 100
+
+
+# For probes: what came back, taken apart.
+
+
+def gradient(out: Any, x: Tensor) -> Tensor:
+    """The gradient of the sum of `out` with respect to x; zeros where none flows."""
+    if not isinstance(out, Tensor) or not out.requires_grad:
+        return torch.zeros_like(x)
+    found = torch.autograd.grad(out.sum(), x, allow_unused=True, retain_graph=True)[0]
+    return torch.zeros_like(x) if found is None else found
+
+
+def with_gradients(*names: str) -> Probe:
+    """A probe of the result, and of its gradient at the first inputs, which have these names. The entries of the result weigh
+    differently, so that a sum which is always 1 has a gradient, too."""
+
+    def probe(version: Callable, *case: Any) -> dict[str, Any]:
+        inputs = [learnable(part) if k < len(names) else part for k, part in enumerate(case)]
+        out = version(*inputs)
+        weighed = out * torch.linspace(1, 2, out.numel()).view(out.shape) if isinstance(out, Tensor) else out
+        learn = [(name, part) for name, part in zip(names, inputs) if isinstance(part, Tensor) and part.requires_grad]
+        return {"the result": out} | {f"the gradient at {name}": gradient(weighed, part) for name, part in learn}
+
+    return probe
+
+
+def learnable(part: Any) -> Any:
+    return part.clone().requires_grad_(True) if isinstance(part, Tensor) and part.is_floating_point() else part
+
+
+def a_state(value: Any, what: str) -> State:
+    """The value, if it is a State. Raises Complaint."""
+    if not isinstance(value, State):
+        raise Complaint(f"{what} must be a State, which has `.h` and `.z`; yours is {kind(value)}. `State(h, z)` makes one.")
+    return value
+
+
+def keeping(parts: dict[str, Any]) -> str:
+    """The names of those parts that keep a gradient."""
+    return ", ".join(name for name, part in parts.items() if isinstance(part, Tensor) and part.requires_grad) or "none"
 
 
 def kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        return f"a plain {type(value).__name__} of {len(value)}"
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -8,14 +8,16 @@ import dis
 import inspect
 import io
 import textwrap
-import traceback
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .errors import cap, raised, short
 from .exercise import Complaint, Exercise, kind
+from .relations import relation
 from .sandbox import SECONDS, TookTooLong, deadline, untouched
+from .suspects import suspects
 
 
 @dataclass
@@ -64,7 +66,7 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
     except KeyboardInterrupt:
         verdict = Verdict("not yet", ["It was interrupted before the check was done."])
     except BaseException as error:  # wild code: sys.exit, RecursionError, MemoryError, anything
-        verdict = Verdict("not yet", [raised(error)])
+        verdict = Verdict("not yet", [raised(error, version)])
     if printed.getvalue() and verdict.state != "right":
         verdict.words += ["It printed: " + " / ".join(printed.getvalue().strip().splitlines()[:5])]
     return verdict
@@ -74,51 +76,58 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
     if exercise.judge:
         words = exercise.judge(version)
         return Verdict("right") if words is None else Verdict("not yet", [words])
-    torch.seed()
+    torch.manual_seed(0)  # the same cases at the next try
     cases = exercise.cases()
-    if words := default_problem(version, exercise.finished):
-        return Verdict("not yet", [words])
-    for case in cases:
+    for k, case in enumerate(cases):
         expected = exercise.run(exercise.finished, case)
         try:
-            wrong = difference(exercise.run(version, case), expected, case, exercise)
+            found = exercise.run(version, case)
         except Complaint as complaint:
-            wrong = str(complaint)
+            return Verdict("not yet", [str(complaint)])
         except Exception as error:
-            wrong = raised(error) + inputs(case)
-        if wrong:
-            named = name_mistake(exercise, version, cases)
-            return Verdict("not yet", [named, wrong] if named else [wrong])
-    return Verdict("right")
+            return Verdict("not yet", [raised(error, version) + inputs(exercise, case)])
+        if wrong := difference(found, expected, exercise):
+            name, words = wrong
+            named = known(exercise, version, cases, k) or relation(name, found[name], expected[name])
+            return Verdict("not yet", [*([named] if named else []), words + inputs(exercise, case)])
+    words = default_problem(version, exercise)
+    return Verdict("not yet", [words]) if words else Verdict("right")
 
 
-def default_problem(version: Callable, finished: Callable) -> str | None:
+def default_problem(version: Callable, exercise: Exercise) -> str | None:
     """Whether an argument's default is another one than in the exercise, in words, or None."""
     try:
-        yours, ours = (inspect.signature(f).parameters for f in (version, finished))
+        yours, ours = (list(inspect.signature(f).parameters.values()) for f in (version, exercise.finished))
     except (TypeError, ValueError):
         return None
-    for name in ours:
-        if name in yours and yours[name].default != ours[name].default:
-            given = "is missing" if yours[name].default is inspect.Parameter.empty else f"is {short(yours[name].default)}"
-            return f"The default of `{name}` {given}; in the exercise it is {short(ours[name].default)}, and others rely on it."
+    for name, mine, right in zip(exercise.names(), yours, ours):
+        if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
+            given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
+            return f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and others rely on it."
     return None
 
 
-def name_mistake(exercise: Exercise, version: Callable, cases: list[tuple]) -> str | None:
-    """The words of the known mistake that behaves as this version does: in the first case where it is wrong, and in most cases."""
+def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int) -> str | None:
+    """The words of the mistake that behaves as this version does: in the case where it is wrong first, and in most cases.
+
+    First those that the exercise lists, then those that every function invites.
+    """
     yours = [outcome(exercise, version, case) for case in cases]
-    right = [outcome(exercise, exercise.finished, case) for case in cases]
-    first = next((k for k, (a, b) in enumerate(zip(yours, right)) if a is None or not alike(a, b, exercise.tolerance)), None)
-    if first is None:  # right when it is tried again
+    right = outcome(exercise, exercise.finished, cases[first])
+    if yours[first] is not None and alike(yours[first], right, exercise):
         return "It gives another result each time for the same input."
-    best, words = 0.6, None
-    for mistake in exercise.mistakes:
-        theirs = [outcome(exercise, mistake.wrong, case) for case in cases]
-        agree = [alike(a, b, exercise.tolerance) for a, b in zip(yours, theirs)]
-        if any(theirs) and agree[first] and sum(agree) / len(agree) > best:
-            best, words = sum(agree) / len(agree), mistake.words
-    return words
+    for likely in (exercise.mistakes, () if exercise.given else suspects(exercise, cases)):
+        best, words = 0.6, None
+        for mistake in likely:
+            if not alike(yours[first], outcome(exercise, mistake.wrong, cases[first]), exercise):
+                continue
+            theirs = [outcome(exercise, mistake.wrong, case) for case in cases]
+            share = sum(alike(a, b, exercise) or a is b is None for a, b in zip(yours, theirs)) / len(cases)
+            if share > best:
+                best, words = share, mistake.words
+        if words:
+            return words
+    return None
 
 
 def outcome(exercise: Exercise, version: Callable, case: tuple) -> dict[str, Any] | None:
@@ -128,10 +137,8 @@ def outcome(exercise: Exercise, version: Callable, case: tuple) -> dict[str, Any
         return None
 
 
-def alike(a: dict | None, b: dict | None, tolerance: float) -> bool:
-    if a is None or b is None:
-        return a is b
-    return all(type_problem(a[name], b[name]) is None and same(a[name], b[name], tolerance) for name in b)
+def alike(a: dict | None, b: dict | None, exercise: Exercise) -> bool:
+    return a is not None and b is not None and difference(a, b, exercise) is None
 
 
 def tensors(value: Any) -> Any:
@@ -152,25 +159,39 @@ def same(yours: Any, expected: Any, tolerance: float) -> bool:
     return yours.shape == expected.shape and torch.allclose(yours, expected, tolerance, tolerance * 1e-2, equal_nan=True)
 
 
-def type_problem(yours: Any, expected: Any) -> str | None:
-    """What is wrong with the kind of thing that came back, or None."""
+def structure_problem(yours: Any, expected: Any) -> str | None:
+    """What is wrong with the kind of thing that came back, where its values can't be compared, or None."""
     if yours is None and expected is not None:
         return "It returns None here. Is there a `return` on every way through?"
     if isinstance(expected, Tensor) and not isinstance(yours, Tensor):
         return f"It returns {kind(yours)}; a tensor is expected."
-    if isinstance(expected, Tensor) and family(yours) != family(expected):
-        return f"It returns {family(yours)}; {family(expected)} are expected."
     if isinstance(expected, (tuple, list)):
         if not isinstance(yours, (tuple, list)):
             return f"It returns {kind(yours)}; {len(expected)} things are expected, as in `return a, b`."
         if len(yours) != len(expected):
             return f"It returns {len(yours)} thing{'s' * (len(yours) != 1)}; expected: {len(expected)}."
-        return next(filter(None, map(type_problem, yours, expected)), None)
+        return next(filter(None, map(structure_problem, yours, expected)), None)
     if isinstance(expected, dict) and not isinstance(yours, dict):
         return f"It returns {kind(yours)}; a dictionary is expected."
     if isinstance(expected, (bool, int, float)) and not isinstance(yours, (bool, int, float)):
         if not (isinstance(yours, Tensor) and yours.numel() == 1):
             return f"It returns {kind(yours)}; a number is expected."
+    if expected is None and yours is not None:
+        return f"It returns {short(yours)}; expected is None."
+    return None
+
+
+def family_problem(yours: Any, expected: Any, strict: bool) -> str | None:
+    """Whether right values come in the wrong type of numbers, in words, or None."""
+    if not isinstance(expected, Tensor) or not isinstance(yours, Tensor):
+        return None
+    if family(yours) != family(expected):
+        return f"The values are right, but they are {family(yours)}; {family(expected)} are expected."
+    if strict and yours.dtype != expected.dtype:
+        return (
+            f"The values are right, but in {str(yours.dtype)[6:]}. Everything in the agent is {str(expected.dtype)[6:]}, and one such "
+            "tensor turns all that it meets into its own type."
+        )
     return None
 
 
@@ -178,19 +199,25 @@ def family(x: Tensor) -> str:
     return "true and false" if x.dtype == torch.bool else "floating-point numbers" if x.is_floating_point() else "whole numbers"
 
 
-def difference(yours: dict, expected: dict, case: tuple, exercise: Exercise) -> str | None:
-    """What differs between two results, in words, or None."""
-    for name in expected:
-        problem = type_problem(yours[name], expected[name])
+def difference(yours: dict, expected: dict, exercise: Exercise) -> tuple[str, str] | None:
+    """The first thing that differs between two results, and how, in words; or None. Values come before types."""
+    for name, right in expected.items():
+        problem = structure_problem(yours[name], right)
+        for what, a, b in [] if problem else pieces(name, yours[name], right):
+            problem = (
+                problem or shape_difference(a, b, what, exercise.letters) or value_difference(a, b, what, exercise.tolerance)
+            )
+        problem = problem or family_problem(yours[name], right, exercise.kept_for is not None)
         if problem:
-            return problem
-        mine, right = tensors(yours[name]), tensors(expected[name])
-        for k, (a, b) in enumerate(zip(mine, right) if isinstance(right, tuple) else [(mine, right)]):
-            what = f"{name}, part {k + 1}" if isinstance(right, tuple) else name
-            found = shape_difference(a, b, what, exercise.letters) or value_difference(a, b, what, exercise.tolerance)
-            if found:
-                return found + inputs(case)
+            return name, problem
     return None
+
+
+def pieces(name: str, yours: Any, expected: Any) -> list[tuple[str, Any, Any]]:
+    mine, right = tensors(yours), tensors(expected)
+    if isinstance(right, tuple):
+        return [(f"{name}, part {k + 1}", a, b) for k, (a, b) in enumerate(zip(mine, right))]
+    return [(name, mine, right)]
 
 
 def shape_difference(a: Any, b: Any, what: str, letters: str) -> str | None:
@@ -213,55 +240,15 @@ def value_difference(a: Any, b: Any, what: str, tolerance: float) -> str | None:
     wrong = ~torch.isclose(a, b, tolerance, tolerance * 1e-2, equal_nan=True)
     at = tuple(wrong.nonzero()[0].tolist()) if b.ndim else ()
     where = f" at [{', '.join(map(str, at))}]" if at else ""
+    if what.startswith("whether"):
+        return f"{cap(what)}: yours says {'yes' if a[at] else 'no'}, expected is {'yes' if b[at] else 'no'}."
     if not a[at].isfinite() and b[at].isfinite():
         return f"{cap(what)} holds {float(a[at])}{where}; expected is {float(b[at]):.6g}."
     share = f", and {int(wrong.sum())} of {wrong.numel()} values differ" if wrong.numel() > 1 else ""
     return f"{cap(what)}{where}: yours is {float(a[at]) + 0:.6g}, expected is {float(b[at]) + 0:.6g}{share}."
 
 
-def inputs(case: tuple) -> str:
+def inputs(exercise: Exercise, case: tuple) -> str:
     """The inputs of a case in a few words: values where they are few, else shapes."""
-    return " The input was " + ", ".join(short(part) for part in case) + "."
-
-
-def short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        if value.numel() <= 8:
-            return str(
-                torch.round(value.detach().to(torch.float64), decimals=8).tolist()
-                if value.is_floating_point()
-                else value.tolist()
-            )
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return f"a {type(value).__name__}"
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else kind(value)
-
-
-def cap(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-ERRORS = {  # part of what Python or PyTorch says: what usually helps
-    "with a bool tensor is not supported": 'Turn true and false into numbers first, with `.float()`; for "not" there is `~`.',
-    "Boolean value of Tensor": "Python's `if`, `not`, `and`, `max` can't decide for a whole tensor; `torch.where`, `~`, `&`, `.clamp` can.",
-    "only for scalar outputs": "backward needs one number: take the mean of each loss first.",
-    "does not require grad": "Something was detached that the gradient must flow through.",
-}
-
-
-def raised(error: BaseException) -> str:
-    """What was raised, where in the reader's own code, and a word on the usual cause."""
-    line = ""
-    for frame, number in traceback.walk_tb(error.__traceback__):  # not `inspect`, which takes seconds for a thousand frames
-        file = frame.f_code.co_filename
-        if "ipykernel" in file or file.startswith("<"):
-            line = f" in line {number} of the cell"
-    text = (str(error).splitlines() or [""])[0][:200]
-    more = {
-        "RecursionError": " It calls itself without an end.",
-        "NameError": " Is it spelt as in the cell above, and was that cell run?",
-    }.get(type(error).__name__, "")
-    more = next((f" {advice}" for part, advice in ERRORS.items() if part in text), more)
-    return f"It raised {type(error).__name__}{line}: {text}.{more}".replace("..", ".")
+    parts = [f"{name} = {short(part)}" for name, part in zip(exercise.names(), case) if not isinstance(part, torch.nn.Module)]
+    return f" The input was {', '.join(parts)}." if parts else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..exercise import Exercise, Mistake
+from ..exercise import Exercise, Mistake, normal, uniform
 
 
 def lean(angle: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def lets_go(real: Tensor, dreamed: Tensor, tolerance: float) -> int:
 
 
 def lean_cases() -> list[tuple]:
-    return [(torch.tensor([0.1, -0.1, 0.0]),), (torch.randn(6) * 0.1,), (torch.randn(100) * 0.1,)]
+    return [(torch.tensor([0.1, -0.1, 0.0]),), (normal(6, size=0.1),), (normal(100, size=0.1),)]
 
 
 def sizes_cases() -> list[tuple]:
@@ -48,10 +48,10 @@ def lets_go_cases() -> list[tuple]:
     cases = []
     for size in (1, 4, 3, 4, 4):
         steps = 12 + int(torch.randint(8, ()))
-        real = torch.randn(steps, size)
+        real = normal(steps, size)
         sign = (torch.randint(2, (steps, 1)) * 2.0 - 1) * (1 - 2 * (torch.arange(size) % 2))
         # Small at first, large in the middle, small again at the end; neighbouring numbers err to different sides.
-        error = torch.rand(steps, size) * 0.2 + 0.3
+        error = uniform(steps, size) * 0.2 + 0.3
         start = int(torch.randint(3, 6, ()))
         share = torch.full((size,), 0.2) if size > 1 else torch.ones(1)
         share[size // 2] = size - share.sum() + share[size // 2]  # most of it in one number, so that only the mean will do

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...symlog import symexp, symlog
-from ..exercise import Exercise, Mistake
+from ..exercise import Exercise, Mistake, gradient, kind, normal
 
 
 def symlog_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -29,62 +29,61 @@ def judge_expose(version: Callable) -> str | None:
     if isinstance(x, Tensor) and x.numel() == 1:
         x = x.item()
     if isinstance(x, bool) or not isinstance(x, (int, float)):
-        return f"It returns {type(x).__name__}; one number is expected."
+        return f"It returns {kind(x)}; one number is expected: `return …`."
     good, bad = float(symlog(torch.tensor(float(x)))), float(bad_symlog(torch.tensor(float(x))))
     if x != x:
         return "NaN is not a fair input: no function does well on it."
     if x == 0:
         return "At 0 both give 0, since sign(0) is 0. Look a little beside it."
+    if bad == 0:
+        return f"At {x:g} bad_symlog gives 0, which has no sign: |x| + 1e-5 is 1 there. Go a little nearer to 0."
+    if good == 0:
+        return f"{x:g} is so small that symlog gives 0 in float32, which has no sign. Go a little further from 0."
     if good * bad < 0:
         return None
     if abs(x) > 1:
         return (
             f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
         )
-    return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. Try another place."
+    return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. |x| + 1e-5 must be below 1."
 
 
 def values() -> list[Tensor]:
     return [
-        torch.tensor([-1.0, 0.0, 3.0]),
+        torch.tensor([0.0, 1.718, -1.718, 0.01, 999.0]),
         torch.tensor([1e-8, -1e-8, 1e-4]),
-        torch.randn(2, 3) * 10 ** (torch.rand(2, 3) * 4),
+        normal(2, 3, size=100),
         torch.tensor([1e6, -1e8]),
     ]
 
 
 def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
     """The value, its relative size for tiny inputs, and the gradient."""
-    y = version(x)
-    found = {"the result": y}
-    if isinstance(y, Tensor) and y.shape == x.shape:
-        found["the result divided by the input"] = torch.where(x == 0, 1.0, y.detach().double() / x)
-        x = x.clone().requires_grad_(True)
-        out = version(x)
-        if not out.requires_grad:
-            raise ValueError("no gradient flows through it; use torch functions, without detach, item or numpy")
-        gradient = torch.autograd.grad(out.sum(), x)[0]
+    leaf = x.clone().requires_grad_(True)
+    y = version(leaf)
+    fits = isinstance(y, Tensor) and y.shape == x.shape
+    slope = gradient(y, leaf)
+    return {
+        "the result": y,
+        "the result divided by the input": torch.where(x == 0, 1.0, y.detach().double() / x) if fits else y,
         # At 0 the slope is 1; with sign(x) · … PyTorch says 0. Either will do, as long as it is finite.
-        found["the gradient"] = torch.where((x == 0) & gradient.isfinite(), 0.0, gradient)
-    else:
-        found |= {"the result divided by the input": y, "the gradient": y}
-    return found
+        "the gradient": torch.where((x == 0) & slope.isfinite(), 0.0, slope),
+    }
 
 
 def loss_cases() -> list[tuple]:
     return [
-        (torch.tensor([0.0, 1.0]), torch.tensor([0.0, 100.0])),
-        (torch.randn(3, 4), torch.randn(3, 4) * 50),
-        (torch.randn(2, 5, 3), torch.randn(2, 5, 3) * 1000),
+        (torch.tensor([5.91, 0.0]), torch.tensor([999.0, -3.0])),
+        (normal(3, 4), normal(3, 4, size=50)),
+        (normal(2, 5, 3), normal(2, 5, 3, size=1000)),
     ]
 
 
 def loss_probe(version: Callable, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The loss, and whether the prediction can learn from it."""
+    """The loss, and what the prediction learns from it."""
     prediction = prediction.clone().requires_grad_(True)
     out = version(prediction, target)
-    learns = isinstance(out, Tensor) and out.requires_grad and bool(torch.autograd.grad(out.sum(), prediction)[0].any())
-    return {"the result": out, "whether a gradient flows to the prediction": float(learns)}
+    return {"the result": out, "the gradient at prediction": gradient(out, prediction)}
 
 
 def cases() -> list[tuple]:
@@ -93,9 +92,9 @@ def cases() -> list[tuple]:
 
 def exp_cases() -> list[tuple]:
     return [
-        (torch.tensor([-1.0, 0.0, 2.0]),),
+        (torch.tensor([1.0, -1.0, 0.0, 2.0]),),
         (torch.tensor([1e-8, -1e-8, 1e-4]),),
-        (torch.randn(2, 3) * 4,),
+        (normal(2, 3, size=4),),
         (torch.tensor([12.0, -18.0]),),
     ]
 
@@ -108,6 +107,16 @@ EXERCISES = (
         probe=probe,
         kept_for="symlog:symlog",
         mistakes=(
+            Mistake(
+                lambda x: torch.where(x.abs() < 1, x, torch.sign(x) * torch.log1p(x.abs())),
+                "Numbers below 1 pass through unchanged, and at 1 there is a jump. One formula serves all sizes.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log1p(1 + x.abs()),
+                "There is a 1 too much: `log1p(y)` is ln(1 + y) already, so it takes |x|.",
+            ),
+            Mistake(lambda x: x / x.abs() * torch.log1p(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."),
+            Mistake(lambda x: symlog(symlog(x)), "symlog is applied twice."),
             Mistake(lambda x: torch.log1p(x.abs()), "The sign is lost: symlog(-3) must be -symlog(3)."),
             Mistake(
                 lambda x: torch.log1p(x),
@@ -156,6 +165,14 @@ EXERCISES = (
         kept_for="symlog:symexp",
         mistakes=(
             Mistake(
+                lambda x: torch.sign(x) * (torch.expm1(x.abs()) - 1), "There is a -1 too much: `expm1(y)` is exp(y) - 1 already."
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.expm1(x.abs() - 1),
+                "The -1 stands inside: `expm1(y)` takes |x| itself, and subtracts the 1 after the exponential.",
+            ),
+            Mistake(lambda x: x / x.abs() * torch.expm1(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."),
+            Mistake(
                 lambda x: torch.sign(x) * (torch.exp(x.abs()) - 1),
                 "`exp(|x|) - 1` loses small numbers to rounding. `torch.expm1` keeps them.",
             ),
@@ -184,6 +201,9 @@ EXERCISES = (
         loss_cases,
         probe=loss_probe,
         mistakes=(
+            Mistake(
+                lambda p, t: (p - torch.log1p(t.abs())).square(), "The sign of the target is lost: symlog(-3) is -symlog(3)."
+            ),
             Mistake(lambda p, t: (p - t).square(), "The target is not squashed: this is the plain squared error."),
             Mistake(
                 lambda p, t: (symlog(p) - symlog(t)).square(),

@@ -1,11 +1,13 @@
 """Exercises of notebook 03: bins, two-hot weights, the mean read back, the loss."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ...symlog import symexp, symlog
 from ...two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from ..exercise import Exercise, Mistake, with_gradient
+from ..exercise import Exercise, Mistake, normal, with_gradients
 
 
 def raw_weights(x: Tensor, bins: Tensor, swap: bool = False, symlog_space: bool = False, side: bool = True) -> Tensor:
@@ -23,12 +25,52 @@ def raw_weights(x: Tensor, bins: Tensor, swap: bool = False, symlog_space: bool 
 
 
 def unclipped(x: Tensor, bins: Tensor) -> Tensor:
-    below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
+    return shared(x, bins, (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2))
+
+
+def shared(x: Tensor, bins: Tensor, below: Tensor) -> Tensor:
+    """Weights on the bins `below` and below + 1, whether or not x lies between them."""
     share = (x - bins[below]) / (bins[below + 1] - bins[below])
     return (
         torch.zeros(*x.shape, len(bins))
         .scatter(-1, below[..., None], 1 - share[..., None])
         .scatter(-1, below[..., None] + 1, share[..., None])
+    )
+
+
+def off_by_one(x: Tensor, bins: Tensor, by: int, right: bool = True) -> Tensor:
+    """The pair of bins next to the right one."""
+    x = x.clamp(bins[0], bins[-1])
+    return shared(x, bins, (torch.bucketize(x, bins, right=right) - 1 + by).clamp(0, len(bins) - 2))
+
+
+def two_nearest(x: Tensor, bins: Tensor) -> Tensor:
+    x = x.clamp(bins[0], bins[-1])
+    gap, place = (x[..., None] - bins).abs().topk(2, largest=False)
+    share = 1 - gap / gap.sum(-1, keepdim=True)
+    return torch.zeros(*x.shape, len(bins)).scatter(-1, place, share)
+
+
+def one_width(x: Tensor, bins: Tensor) -> Tensor:
+    x, width = x.clamp(bins[0], bins[-1]), bins[1] - bins[0]
+    below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
+    share = (x - bins[below]) / width
+    return (
+        torch.zeros(*x.shape, len(bins))
+        .scatter(-1, below[..., None], 1 - share[..., None])
+        .scatter(-1, below[..., None] + 1, share[..., None])
+    )
+
+
+def without_a_last_pair(x: Tensor, bins: Tensor) -> Tensor:
+    x = x.clamp(bins[0], bins[-1])
+    below = torch.bucketize(x, bins, right=True) - 1
+    above = (below + 1).clamp(max=len(bins) - 1)
+    share = (x - bins[below]) / (bins[above] - bins[below])
+    return (
+        torch.zeros(*x.shape, len(bins))
+        .scatter(-1, below[..., None], 1 - share[..., None])
+        .scatter(-1, above[..., None], share[..., None])
     )
 
 
@@ -56,32 +98,50 @@ def two_hot_cases() -> list[tuple]:
     return [
         (torch.tensor([0.5, -1.0, 3.0]), bins),
         (bins.clone(), bins),
-        (torch.tensor([1e5, -1e5, 0.0]), bins),
-        (torch.randn(3, 4) * 20, many),
-        (torch.randn(2, 3, 2) * 100, many),
+        (torch.tensor([100.0, -100.0, 0.0]), bins),
+        (normal(3, 4, size=20), many),
+        (normal(2, 3, 2, size=100), many),
     ]
 
 
 def mean_cases() -> list[tuple]:
-    bins, wide = two_hot_bins(5, 2.0), two_hot_bins(255, 20.0)
+    bins, wide, raised = two_hot_bins(5, 2.0), two_hot_bins(255, 20.0), torch.zeros(1, 255)
+    raised[0, 134] = 1.0
     return [
-        (torch.randn(3, 5), bins),
-        (torch.randn(2, 4, 41), two_hot_bins(41, 8.0)),
+        (torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]]), bins),
+        (normal(3, 5), bins),
+        (normal(2, 4, 41), two_hot_bins(41, 8.0)),
         (torch.zeros(2, 255), wide),
+        (raised, wide),  # nearly equal probabilities: here two separate sums leave dust
         (torch.full((1, 254), 0.3), two_hot_bins(254, 20.0)),
-        (torch.randn(4, 6), two_hot_bins(6, 2.0)),
+        (normal(4, 6), two_hot_bins(6, 2.0)),
+        (torch.tensor([[0.0, 0.0, 0.0, 100.0, 0.0], [1.0, 2.0, 3.0, 4.0, 5.0]]), bins),  # a very sure head
     ]
 
 
 def loss_cases() -> list[tuple]:
-    cases = []
+    cases = [(torch.zeros(1, 5), torch.tensor([0.5]), two_hot_bins(5, 2.0))]
     for shape, count, limit in (((3,), 5, 2.0), ((2, 4), 41, 8.0), ((2, 3, 2), 255, 20.0)):
-        cases.append((torch.randn(*shape, count) * 2, torch.randn(shape) * 5, two_hot_bins(count, limit)))
-    return cases
+        cases.append((normal(*shape, count, size=2), normal(*shape, size=5), two_hot_bins(count, limit)))
+    return [*cases, (torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([1.0]), two_hot_bins(5, 2.0))]  # a very sure head
 
 
 def cross(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
     return -(two_hot(x, bins) * logits.log_softmax(-1)).sum(-1)
+
+
+def paired(
+    logits: Tensor, bins: Tensor, half: int = 0, turn: int = -1, axis: int = -1, softmax: Callable | None = None
+) -> Tensor:
+    """two_hot_mean with one thing wrong."""
+    probs = softmax(logits) if softmax else logits.softmax(axis)
+    half = half or len(bins) // 2
+    return (probs[..., -half:] - probs[..., :half].flip(turn)) @ bins[-half:]
+
+
+def two_sums(logits: Tensor, bins: Tensor) -> Tensor:
+    probs, half = logits.softmax(-1), len(bins) // 2
+    return probs[..., -half:] @ bins[-half:] + probs[..., :half] @ bins[:half]
 
 
 EXERCISES = (
@@ -91,6 +151,26 @@ EXERCISES = (
         bins_cases,
         kept_for="two_hot:two_hot_bins",
         mistakes=(
+            Mistake(
+                lambda count=255, limit=20.0: (
+                    torch.sign(torch.linspace(-limit, limit, count)) * torch.linspace(-limit, limit, count).abs().exp()
+                ),
+                "This is sign · exp(|y|): the -1 of symexp is missing, so no bin but 0 lies between -1 and 1.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(-limit + 2 * limit / count * torch.arange(count)),
+                "The last bin is missing: `count` bins have count - 1 gaps, so the step is 2 · limit / (count - 1).",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(
+                    torch.cat([-torch.linspace(0, limit, count // 2 + 1).flip(0), torch.linspace(0, limit, count // 2 + 1)])
+                ),
+                "The 0 is there twice: of two mirrored halves one keeps it, the other doesn't.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.linspace(-20.0, 20.0, 255)),
+                "Both arguments are fixed; use `count` and `limit`.",
+            ),
             Mistake(
                 lambda count=255, limit=20.0: torch.linspace(-limit, limit, count),
                 "These bins are in symlog space. The bins are raw values: stretch them with symexp.",
@@ -145,6 +225,38 @@ EXERCISES = (
         two_hot_cases,
         mistakes=(
             Mistake(
+                lambda x, b: raw_weights(x, b, swap=True, side=False),
+                "The two weights are swapped; the nearer bin must get the larger one.",
+            ),
+            Mistake(
+                lambda x, b: off_by_one(x, b, 1),
+                "The pair is one bin too high: x must lie between its two bins. bucketize and searchsorted give the bin ABOVE; subtract 1.",
+            ),
+            Mistake(
+                lambda x, b: off_by_one(x, b, 1, right=False),
+                "The pair is one bin too high. searchsorted gives the bin at or above x; subtract 1.",
+            ),
+            Mistake(
+                lambda x, b: off_by_one(x, b, -1),
+                "The pair is one bin too low: x must lie between its two bins. 1 is subtracted once too often.",
+            ),
+            Mistake(
+                lambda x, b: off_by_one(x, b, -1, right=False), "The pair is one bin too low. 1 is subtracted once too often."
+            ),
+            Mistake(
+                two_nearest,
+                "These are the two nearest bins. Bins are not even, so both may lie on one side of x; it is the one below and the one above.",
+            ),
+            Mistake(one_width, "All gaps are taken to be as wide as the first. Each pair of bins has its own width, high - low."),
+            Mistake(
+                without_a_last_pair,
+                "At the last bin both neighbours are the same bin, and 0 / 0 is nan. Clamp the lower one to len(bins) - 2.",
+            ),
+            Mistake(
+                lambda x, b: unclipped(x.clamp(-20, 20), b),
+                "x is clipped to ±20, the limit in symlog space. Clip it to the outermost bins, bins[0] and bins[-1].",
+            ),
+            Mistake(
                 lambda x, b: raw_weights(x, b, swap=True), "The two weights are swapped: the nearer bin must get the larger one."
             ),
             Mistake(
@@ -180,10 +292,32 @@ EXERCISES = (
         "two_hot_mean",
         two_hot_mean,
         mean_cases,
-        probe=with_gradient,
+        probe=with_gradients("logits"),
         tolerance=1e-3,
         kept_for="two_hot:two_hot_mean",
         mistakes=(
+            Mistake(
+                two_sums,
+                "Two separate sums, one for each half: both reach millions, and their rounding stays. Subtract the probabilities of each pair FIRST.",
+            ),
+            Mistake(lambda l, b: paired(l, b, axis=0), "The softmax runs over the batch. It belongs on the last axis, the bins."),
+            Mistake(
+                lambda l, b: paired(l, b, turn=0), "The flip turns the batch. It is the bins that run the other way: `flip(-1)`."
+            ),
+            Mistake(
+                lambda l, b: paired(l, b, softmax=lambda x: x.exp() / x.exp().sum(-1, keepdim=True)),
+                "exp of a large logit overflows. `softmax` subtracts the largest logit first.",
+            ),
+            Mistake(
+                lambda l, b: paired(l, b, half=min(127, len(b))) if len(b) != 255 else two_hot_mean(l, b),
+                "The half is fixed at 127 bins. It is len(bins) // 2.",
+            ),
+            Mistake(
+                lambda l, b: (
+                    (l.softmax(-1)[..., -(len(b) // 2) :] + l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[-(len(b) // 2) :]
+                ),
+                "The probabilities of a pair are added. The lower bin is -b, so its probability is subtracted.",
+            ),
             Mistake(
                 lambda l, b: l.softmax(-1) @ b,
                 "A plain sum: for equal probabilities it leaves rounding dust of the size of a reward, where exactly 0 is due. Pair mirror bins first.",
@@ -223,9 +357,30 @@ EXERCISES = (
         "two_hot_loss",
         two_hot_loss,
         loss_cases,
-        probe=with_gradient,
+        probe=with_gradients("logits"),
         kept_for="two_hot:two_hot_loss",
         mistakes=(
+            Mistake(
+                lambda l, x, b: torch.nn.functional.cross_entropy(l, two_hot(x, b)),
+                "This is one number: F.cross_entropy takes the mean if it isn't told otherwise, and its classes are axis 1. Keep one loss per target.",
+            ),
+            Mistake(
+                lambda l, x, b: torch.nn.functional.cross_entropy(l, two_hot(x, b), reduction="none"),
+                "F.cross_entropy takes axis 1 for the classes; with more axes that is not the bins. `log_softmax(-1)` is.",
+            ),
+            Mistake(
+                lambda l, x, b: cross(l, two_hot(x, b).argmax(-1).float(), torch.arange(len(b)).float()),
+                "Only the bin with the larger weight counts. Both neighbours have their share in the target.",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * l.softmax(-1).log()).sum(-1),
+                "softmax and then log: a small probability becomes 0, and its logarithm is -inf. `log_softmax` does both at once, and stays finite.",
+            ),
+            Mistake(
+                lambda l, x, b: cross(l, x, b) + torch.xlogy(two_hot(x, b), two_hot(x, b)).sum(-1),
+                "This is the KL divergence, smaller by the entropy of the target. Cross-entropy is meant.",
+            ),
+            Mistake(lambda l, x, b: -(two_hot(x, b) * l.log_softmax(-1)), "The bins' axis is still there: sum over it."),
             Mistake(lambda l, x, b: -cross(l, x, b), "The sign is missing: log-probabilities are negative, a loss is not."),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l.softmax(-1)).sum(-1),

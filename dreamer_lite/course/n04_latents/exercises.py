@@ -6,73 +6,63 @@ import torch
 from torch import Tensor
 
 from ...latents import entropy, kl, sample, unimix
-from ..exercise import Exercise, Mistake
-
-
-def dice(*shape: int) -> Tensor:
-    return unimix(torch.randn(shape) * 2)
+from ..exercise import Exercise, Mistake, dice, gradient, hundredths, normal, with_gradients
 
 
 def unimix_cases() -> list[tuple]:
-    return [(torch.tensor([[0.0, 20.0]]),), (torch.randn(2, 3, 4) * 5,), (torch.randn(3, 2, 8) * 3, 0.1)]
+    sure = torch.tensor([[[0.0, 200.0], [0.0, 1.0]]])  # beyond what exp can hold
+    return [(torch.tensor([[0.0, 20.0]]),), (normal(2, 3, 4, size=5),), (normal(3, 2, 8, size=3), 0.1), (sure,)]
 
 
 def sample_cases() -> list[tuple]:
-    cases = []
+    """Probabilities, noise, and what a loss wants of the sample; first the example by hand."""
+    cases = [(torch.tensor([[0.7, 0.3]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 5.0]]))]
     for shape in ((1, 3), (2, 3, 4), (64, 4, 6)):
-        probs = dice(*shape)
-        cases.append((probs.requires_grad_(True), -torch.log(-torch.log(torch.rand(shape))), torch.randn(shape)))
-    return cases
+        cases.append((dice(*shape), hundredths(-torch.log(-torch.log(torch.rand(shape)))), normal(*shape)))
+    return [(probs.requires_grad_(True), noise, direction) for probs, noise, direction in cases]
 
 
-# A quarter of the throws of this die show class 0. Where the noise is wrong, the share moves to another eighth.
+# A quarter of the throws of this die show class 0. Where the noise is wrong the share is another one, by more than chance allows.
 SKEWED = torch.tensor([0.25] + [0.75 / 7] * 7)
-SHARE = "the share of class 0 in 8,000 throws of a die that should show it in a quarter of them (in eighths)"
+SHARE = "the share of class 0, without given noise, in 40,000 throws of a die that should show it in a quarter of them"
 
 
 def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Tensor) -> dict[str, Tensor]:
     """The drawn classes for given noise, their gradient, and how often each class comes without noise."""
     z = version(probs, noise)
     if not isinstance(z, Tensor) or z.shape != probs.shape:
-        return {"the result": z, "the gradient": z, SHARE: z, "whether two rows of throws differ": z}
-    if not z.requires_grad:
-        raise ValueError(
-            "no gradient flows from the sample to the probabilities: an argmax has none. "
-            "Let it borrow theirs: one_hot + (probs - probs.detach())"
-        )
-    grad = torch.autograd.grad((z * direction).sum(), probs, allow_unused=True)[0]
-    die = SKEWED.expand(8000, 1, 8)
-    draws = version(die).detach()
-    share = draws[..., 0].mean()
-    return {
-        "the result": z,
-        "the gradient": torch.zeros_like(probs) if grad is None else grad,
-        SHARE: torch.round(share * 8) / 8 if share.isfinite() else share,
-        "whether two rows of throws differ": float(not torch.equal(draws, version(die).detach())),
+        return {"the result": z, "the gradient": z, SHARE: z}
+    found = {"the result": z, "the gradient": gradient(z * direction, probs)}
+    draws = version(SKEWED.expand(20_000, 2, 8)).detach()
+    rows, dice = not torch.equal(draws[:1].expand_as(draws), draws), not torch.equal(draws[:, 0], draws[:, 1])
+    share = draws[..., 0].mean() if rows else torch.tensor(0.25)
+    return found | {
+        "whether the rows fall independently": float(rows),
+        "whether the dice of a row fall independently": float(dice),
+        SHARE: 0.25 + 0.04 * torch.floor((share - 0.23) / 0.04) if share.isfinite() else share,
+        "whether two throws of all differ": float(not torch.equal(draws, version(SKEWED.expand(20_000, 2, 8)).detach())),
     }
 
 
-def with_flows(version: Callable, *case) -> dict[str, Tensor]:
-    """The result, and whether a gradient flows from it to each tensor."""
-    inputs = [part.clone().requires_grad_(True) if isinstance(part, Tensor) else part for part in case]
-    out = version(*inputs)
-    parts = [part for part in inputs if isinstance(part, Tensor)]
-    names = [f"whether a gradient flows to input {k + 1}" for k in range(len(parts))]
-    if not isinstance(out, Tensor):
-        return {"the result": out} | dict.fromkeys(names, out)
-    if not out.requires_grad:
-        raise ValueError("no gradient flows through it; use torch functions, without detach, item or numpy")
-    weight = torch.linspace(1, 2, out.numel()).view(out.shape)
-    gradients = torch.autograd.grad((out * weight).sum(), parts, allow_unused=True)
-    return {"the result": out} | {name: float(g is not None and bool(g.any())) for name, g in zip(names, gradients)}
+def up_to_constants(*names: str) -> Callable:
+    """A probe of the result and of its gradient at each input, less its mean over each die: p adds up to 1, so that part of a
+    gradient moves nothing, and right versions differ in it."""
+    plain = with_gradients(*names)
+
+    def probe(version: Callable, *case: Tensor) -> dict:
+        found = plain(version, *case)
+        return {name: part if name == "the result" else part - part.mean(-1, keepdim=True) for name, part in found.items()}
+
+    return probe
 
 
 def kl_cases() -> list[tuple]:
-    return [(dice(1, 2, 3), dice(1, 2, 3)), (dice(2, 4, 5), dice(2, 4, 5)), (dice(3, 2, 4, 3), dice(3, 2, 4, 3))]
+    by_hand = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
+    return [by_hand, (dice(1, 2, 3), dice(1, 2, 3)), (dice(2, 4, 5), dice(2, 4, 5)), (dice(3, 2, 4, 3), dice(3, 2, 4, 3))]
 
 
 def entropy_cases() -> list[tuple]:
-    return [(dice(1, 2, 3),), (dice(2, 4, 5),), (dice(3, 2, 4, 3),)]
+    return [(torch.tensor([[[0.5, 0.5]]]),), (dice(1, 2, 3),), (dice(2, 4, 5),), (dice(3, 2, 4, 3),)]
 
 
 def one_hot(probs: Tensor, noise: Tensor | None) -> Tensor:
@@ -120,14 +110,57 @@ def through_log(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), noise) + probs.log() - probs.log().detach()
 
 
+def straight(probs: Tensor, noise: Tensor) -> Tensor:
+    return one_hot(probs.detach(), noise) + (probs - probs.detach())
+
+
+def own_noise(make: Callable) -> Callable:
+    """A sample whose own noise is made by `make` from the probabilities."""
+    return lambda probs, noise=None: straight(probs, make(probs) if noise is None else noise)
+
+
+def scaled(probs: Tensor, noise: Tensor | None = None) -> Tensor:
+    return one_hot(probs.detach(), noise) * (probs / probs.detach())
+
+
+def unmoved(probs: Tensor, noise: Tensor | None = None) -> Tensor:
+    return one_hot(probs.detach(), noise)
+
+
+def gumbel(*shape: int) -> Tensor:
+    return -torch.log(-torch.log(torch.rand(shape)))
+
+
 EXERCISES = (
     Exercise(
         "unimix",
         unimix,
         unimix_cases,
-        probe=with_flows,
+        probe=with_gradients("logits"),
         kept_for="latents:unimix",
         mistakes=(
+            Mistake(
+                lambda l, mix=0.01: (lambda p: p / p.sum(-1, keepdim=True))(l.softmax(-1).clamp(min=mix / l.shape[-1])),
+                "This clamps and divides by the sum. Mixing is simpler: every probability shrinks a little, and every one gets mix / K.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.flatten(-2).softmax(-1).view_as(l) + mix / l.shape[-1],
+                "One softmax runs over all dice together. Each die has its own: softmax over the last axis alone.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.exp() / l.exp().sum(-1, keepdim=True) + mix / l.shape[-1],
+                "exp of a large logit overflows. `softmax` subtracts the largest logit of each die first.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (
+                    (1 - mix) * (l - l.max()).exp() / (l - l.max()).exp().sum(-1, keepdim=True) + mix / l.shape[-1]
+                ),
+                "The largest logit of ALL dice is subtracted; a die far below it has nothing left, and 0 / 0 is nan. `softmax` takes each die's own.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / 8,
+                "The number of classes is fixed at 8; it is `logits.shape[-1]`.",
+            ),
             Mistake(lambda l, mix=0.01: l.softmax(-1), "There is no uniform part: a class can still reach probability 0."),
             Mistake(
                 lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix,
@@ -178,8 +211,44 @@ EXERCISES = (
         kept_for="latents:sample",
         tolerance=1e-3,
         mistakes=(
+            Mistake(
+                own_noise(torch.randn_like),
+                "Without given noise yours is normal. Gumbel noise is -log(-log(u)): only with that is the draw distributed as p.",
+            ),
+            Mistake(
+                own_noise(torch.rand_like),
+                "Without given noise yours is uniform. Gumbel noise is -log(-log(u)): only with that is the draw distributed as p.",
+            ),
+            Mistake(
+                own_noise(lambda p: -torch.log(torch.rand_like(p))),
+                "Without given noise there is one logarithm too few: Gumbel noise is -log(-log(u)).",
+            ),
+            Mistake(
+                own_noise(lambda p: torch.log(torch.rand_like(p))),
+                "Without given noise yours is log(u): Gumbel noise is -log(-log(u)).",
+            ),
+            Mistake(
+                own_noise(torch.zeros_like),
+                "Without given noise yours is zeros, which always draws the likeliest class. Make Gumbel noise.",
+            ),
+            Mistake(
+                own_noise(lambda p: gumbel(*p.shape[:-2], 1, p.shape[-1]) if p.ndim > 1 else gumbel(*p.shape)),
+                "All dice of a row share one set of noise, so they don't fall independently: noise has the shape of probs.",
+            ),
+            Mistake(own_noise(lambda p: gumbel(*p.shape[-2:])), "All rows share one set of noise: noise has the shape of probs."),
+            Mistake(
+                own_noise(lambda p: gumbel(p.shape[-1])),
+                "All rows and dice share one set of noise, so they don't fall independently: noise has the shape of probs.",
+            ),
+            Mistake(
+                scaled,
+                "one_hot · p / sg(p) has the gradient 1/p, on the drawn class alone. Straight-through ADDS p - sg(p), so every class gets one.",
+            ),
             Mistake(most_likely, "This always takes the likeliest class. A sample follows the noise: argmax of ln p + noise."),
-            Mistake(no_detach, "probs - probs cancels in the gradient too. One of the two must be detached."),
+            Mistake(
+                no_detach,
+                "No gradient comes through: an argmax has none, and `probs - probs` would cancel. Add `probs - probs.detach()`: 0 in value, and a gradient.",
+            ),
             Mistake(soft, "These are the probabilities themselves. A sample is one-hot: one class per group."),
             Mistake(
                 doubled,
@@ -204,10 +273,23 @@ EXERCISES = (
         "kl",
         kl,
         kl_cases,
-        probe=with_flows,
+        probe=up_to_constants("p", "q"),
         kept_for="latents:kl",
         letters="B",
         mistakes=(
+            Mistake(
+                lambda p, q: (p * (p.log() - q.log())).sum((1, 2)),
+                "This sums over axes 1 and 2. There may be more leading axes: sum over the last two, (-2, -1).",
+            ),
+            Mistake(
+                lambda p, q: (p * (p.log() - q.log())).abs().sum((-2, -1)),
+                "Each term is made positive. The sum is never negative, single terms may be.",
+            ),
+            Mistake(
+                lambda p, q: (p * (p.log() - q.log())).sum(-2),
+                "The sum over the classes is missing: both of the last two axes go.",
+            ),
+            Mistake(lambda p, q: kl(p, q) + kl(q, p), "Both directions are added. KL(p || q) is one of them."),
             Mistake(lambda p, q: kl(q, p), "KL reversed: this is KL(q || p). The expectation is under the first one, p."),
             Mistake(
                 lambda p, q: kl(p, q) / p.shape[-2], "This is the mean over groups. Independent dice add up: sum over groups."
@@ -241,10 +323,24 @@ EXERCISES = (
         "entropy",
         entropy,
         entropy_cases,
-        probe=with_flows,
+        probe=up_to_constants("p"),
         letters="B",
         kept_for="latents:entropy",
         mistakes=(
+            Mistake(
+                lambda p: -(p * p.log()).sum((1, 2)),
+                "This sums over axes 1 and 2. There may be more leading axes: sum over the last two, (-2, -1).",
+            ),
+            Mistake(
+                lambda p: -p * p.log().sum((-2, -1))[..., None, None],
+                "The logarithms are summed before they are weighted. Brackets: -(p * p.log()).sum(…).",
+            ),
+            Mistake(
+                lambda p: p.shape[-2] * -(p.mean(-2) * p.mean(-2).log()).sum(-1),
+                "The dice are averaged first. Each die has its own entropy, and these add up.",
+            ),
+            Mistake(lambda p: -p.log().mean((-2, -1)), "Each class counts with its probability p, and the classes are summed."),
+            Mistake(lambda p: -(p * p.log()).sum(-2), "The sum over the classes is missing: both of the last two axes go."),
             Mistake(lambda p: -entropy(p), "The sign is missing: ln p is negative, entropy is not."),
             Mistake(lambda p: entropy(p) / p.shape[-2], "This is the mean over groups; the groups' entropies add up."),
             Mistake(lambda p: -(p * p.log()).sum(-1), "This is one number per group. Sum over the groups too."),

@@ -1,13 +1,14 @@
 """Exercises of notebook 05: the gates, the posterior, the reset, the observe loop."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...latents import sample, unimix
 from ...rssm import RSSM, State, gru
-from ..exercise import Exercise, Mistake
+from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, hundredths, kind, normal, with_gradients
 
 right_posterior = RSSM.posterior  # while a reader's version is judged, the class has that one
 
@@ -19,7 +20,9 @@ def reset(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor
 
 
 def gru_cases() -> list[tuple]:
-    return [tuple(torch.randn(shape) * 2 for _ in range(4)) for shape in ((1, 2), (3, 4), (5, 8))]
+    by_hand = tuple(torch.tensor([[value]]) for value in (0.5, 0.0, 2.0, 1.0))
+    large = tuple(torch.tensor([[value]]) for value in (0.5, 100.0, 2.0, 100.0))  # beyond what exp can hold
+    return [by_hand, *(tuple(normal(*shape, size=2) for _ in range(4)) for shape in ((1, 2), (3, 4), (5, 8))), large]
 
 
 def small_rssm(D: int = 8, tokens: int = 6, S: int = 2, K: int = 3, A: int = 2) -> RSSM:
@@ -31,26 +34,38 @@ def small_rssm(D: int = 8, tokens: int = 6, S: int = 2, K: int = 3, A: int = 2) 
 
 def posterior_cases() -> list[tuple]:
     return [
-        (small_rssm(), torch.randn(2, 8), torch.randn(2, 6)),
-        (small_rssm(4, 4), torch.randn(3, 4), torch.randn(3, 4)),
-        (small_rssm(), torch.randn(2, 4, 8), torch.randn(2, 4, 6)),
+        (small_rssm(), normal(1, 8), normal(1, 6)),
+        (small_rssm(4, 4), normal(3, 4), normal(3, 4)),
+        (small_rssm(), normal(2, 4, 8), normal(2, 4, 6)),
     ]
 
 
-def a_state(B: int, D: int = 8, S: int = 2, K: int = 3) -> State:
-    return State(torch.randn(B, D), torch.eye(K)[torch.randint(K, (B, S))])
+def a_start(B: int, D: int = 8, S: int = 2, K: int = 3) -> State:
+    return State(normal(B, D), torch.eye(K)[torch.randint(K, (B, S))])
+
+
+def posterior_probe(version: Callable, rssm: RSSM, h: Tensor, tokens: Tensor) -> dict:
+    return with_gradients("h", "tokens")(lambda h, tokens: version(rssm, h, tokens), h, tokens)
 
 
 def reset_cases() -> list[tuple]:
-    return [(a_state(B), torch.randn(B, 2), torch.arange(B) % 2 == 0) for B in (2, 3, 5)]
+    by_hand = State(torch.tensor([[1.0, 2], [3, 4]]), torch.ones(2, 1, 2)), torch.ones(2, 2), torch.tensor([True, False])
+    return [by_hand, *((a_start(B), normal(B, 2), torch.arange(B) % 2 == 0) for B in (2, 3, 5))]
 
 
 def reset_probe(version: Callable, state: State, action: Tensor, is_first: Tensor) -> dict:
+    """The state and the action, and whether what is kept still learns."""
+    state, action = State(*(part.clone().requires_grad_(True) for part in state)), action.clone().requires_grad_(True)
     out = version(state, action, is_first)
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        return {"the pair (state, action)": out, "h": out, "z": out, "the action": out}
-    (h, z), a = out
-    return {"the pair (state, action)": (0, 0), "h": h, "z": z, "the action": a}
+    if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
+        raise Complaint(f"It returns {kind(out)}; two things are expected, `return State(h, z), action`.")
+    (h, z), a = a_state(out[0], "The first thing that comes back"), out[1]
+    found = {"h": h, "z": z, "the action": a}
+    return found | {
+        "the gradient at state.h": gradient(h, state.h),
+        "the gradient at state.z": gradient(z, state.z),
+        "the gradient at action": gradient(a, action),
+    }
 
 
 def observe_cases() -> list[tuple]:
@@ -59,31 +74,76 @@ def observe_cases() -> list[tuple]:
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, T // 2] = True
         is_first[0, 0] = B > 1
-        rssm, noise = small_rssm(), -torch.log(-torch.log(torch.rand(B, T, 2, 3)))
+        rssm, noise = small_rssm(), hundredths(-torch.log(-torch.log(torch.rand(B, T, 2, 3))))
         if B > 1:  # sure dice and wild noise: here it shows whether unimix was used
             rssm.posterior_net[-1].weight *= 30
             noise *= 5
-        cases.append((rssm, torch.randn(B, T, 6), torch.randn(B, T, 2), is_first, a_state(B), noise))
+        cases.append((rssm, normal(B, T, 6), normal(B, T, 2), is_first, a_start(B), noise))
     return cases
 
 
-def observe_probe(version: Callable, rssm: RSSM, tokens: Tensor, *case) -> dict:
-    """States and logits for given noise, the gradient through time, and shapes without noise."""
+def observe_probe(version: Callable, rssm: RSSM, tokens: Tensor, *case: Any) -> dict:
+    """States and logits for given noise, the gradients through time, and the same without noise."""
     tokens = tokens.requires_grad_(True)
-    out = version(rssm, tokens, *case)
-    names = ("the pair (states, logits)", "the posterior logits", "h", "z")
-    if not isinstance(out, (tuple, list)) or len(out) != 2 or not isinstance(out[0], tuple) or len(out[0]) != 2:
-        return dict.fromkeys((*names, "the gradient of the last logits", "the shape of z without noise"), out)
-    found = dict(zip(names, ((0, 0), out[1], *out[0])))
-    gradient = torch.autograd.grad(out[1][:, -1].sum(), tokens, allow_unused=True)[0] if out[1].requires_grad else None
+    states, logits = states_and_logits(version(rssm, tokens, *case))
+    found = {"h": states.h, "z": states.z, "the posterior logits": logits}
+    if any(not isinstance(part, Tensor) or part.shape[:2] != tokens.shape[:2] for part in found.values()):
+        return found | dict.fromkeys(GRADIENTS, torch.zeros_like(tokens))
+    if not torch.equal(states_and_logits(version(rssm, tokens, *case))[0].z, states.z):
+        raise Complaint(
+            "The noise is not used: two runs with the same noise throw different dice. Hand `noise[:, t]` on to `sample`."
+        )
+    weighed = (states.h, states.z * torch.arange(1.0, states.z.shape[-1] + 1), logits[:, -1])
+    many = (tokens[:1].expand(64, -1, -1), *(repeated(part) for part in case[:-1]))
     try:
-        free = tuple(version(rssm, tokens, *case[:-1], None)[0][1].shape)
-    except Exception:
-        free = ()
-    return found | {
-        "the gradient of the last logits": torch.zeros_like(tokens) if gradient is None else gradient,
-        "the shape of z without noise": free,
-    }
+        free, _ = states_and_logits(version(rssm, *many, None))
+    except Exception as error:
+        raise Complaint("It works with given noise only. Without it, `sample` makes its own: pass None on.") from error
+    thrown = bool((free.z != free.z[:1]).any()) or len(tokens) > 1  # with sure dice nearly all throws agree
+    return (
+        found
+        | {name: gradient(part, tokens) for name, part in zip(GRADIENTS, weighed)}
+        | {
+            "whether z is a sample when no noise is given": float(thrown),
+            "whether the z that comes back is the one that was carried on": float(carried_on(rssm, free, *many[1:3])),
+        }
+    )
+
+
+def repeated(part: Any) -> Any:
+    """The first row of a batch, 64 times."""
+    if isinstance(part, State):
+        return State(*map(repeated, part))
+    return part[:1].expand(64, *part.shape[1:])
+
+
+GRADIENTS = (
+    "the gradient of all h at the tokens",
+    "the gradient of all z at the tokens",
+    "the gradient of the last logits at the tokens",
+)
+
+
+def carried_on(rssm: RSSM, states: State, actions: Tensor, is_first: Tensor) -> bool:
+    """Whether each h was made of the state before it, as it came back."""
+    before = State(states.h[:, :-1].flatten(0, 1), states.z[:, :-1].flatten(0, 1))
+    h = rssm.recurrent(*reset(before, actions[:, 1:].flatten(0, 1), is_first[:, 1:].flatten()))
+    return torch.allclose(h, states.h[:, 1:].flatten(0, 1), 1e-4, 1e-5)
+
+
+def states_and_logits(out: Any) -> tuple[State, Tensor]:
+    """What came back, if it is such a pair. Raises Complaint."""
+    if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
+        raise Complaint(f"It returns {kind(out)}; two things are expected, `return states, logits`, the states as one State.")
+    if isinstance(out[0], Tensor) and isinstance(out[1], tuple):
+        raise Complaint("The order is reversed: first the states, then the logits.")
+    if isinstance(out[0], list):
+        raise Complaint(
+            "The states come back as a list. Stack their h along axis 1, and their z: `State(torch.stack(…, 1), torch.stack(…, 1))`."
+        )
+    if isinstance(out[1], list):
+        raise Complaint("The logits come back as a list. Stack them along axis 1: `torch.stack(logits, 1)`.")
+    return a_state(out[0], "The first thing that comes back"), out[1]
 
 
 def looped(
@@ -104,6 +164,11 @@ def looped(
     detach: bool = False,
     carry: bool = True,
     needs_noise: bool = False,
+    deaf: bool = False,
+    again: bool = False,
+    store: str = "",
+    probabilities: bool = False,
+    prior_too: bool = False,
 ) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
@@ -121,12 +186,14 @@ def looped(
         h = rssm.recurrent(cleared, action)
         memory = cleared.h if stale else h
         logits.append(rssm.posterior(memory, tokens[:, t]) if look else rssm.prior(h))
-        given = noise[:, t] if noise is not None or needs_noise else None
+        given = noise[:, t] if (noise is not None or needs_noise) and not deaf else None
         z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
-        states.append(State(h, z))
+        kept = sample(unimix(logits[-1], mix), given) if again else z
+        states.append(State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept))
         state = State(h.detach(), z.detach()) if detach else State(h, z) if carry else start
     h, z = (torch.stack(parts, stack) for parts in zip(*states))
-    return State(h, z), torch.stack(logits, stack)
+    found = torch.stack(logits, stack)
+    return State(h, z), unimix(found, mix) if probabilities else found
 
 
 def wrongly(**how) -> Callable:
@@ -143,8 +210,45 @@ EXERCISES = (
         gru,
         gru_cases,
         letters="ND",
+        probe=with_gradients("h", "reset", "candidate", "update"),
         kept_for="rssm:gru",
         mistakes=(
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(c + r.sigmoid() * h), (u - 1).sigmoid()),
+                "This is another GRU, whose reset gate acts on h. Here it acts on the candidate alone: tanh(σ(reset) · candidate).",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), (u - 1).sigmoid()),
+                "The reset gate is not squashed: σ(reset).",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u - 1).sigmoid().detach()),
+                "The update gate is detached: it could never learn.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid().detach() * c), (u - 1).sigmoid().detach()),
+                "The gates are detached: they could never learn.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh((r.exp() / (1 + r.exp())) * c), (u - 1).exp() / (1 + (u - 1).exp())),
+                "exp(x) / (1 + exp(x)) is nan for a large x. `torch.sigmoid` stays finite.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh((r - 1).sigmoid() * c), (u - 1).sigmoid()),
+                "The -1 is taken off the reset gate as well; it belongs to the update gate alone.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh((r - 1).sigmoid() * c), u.sigmoid()),
+                "The -1 stands at the reset gate; it belongs to the update gate: σ(update - 1).",
+            ),
+            Mistake(
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c) + h,
+                "The old memory counts in full. It gives way by u: (1 - u) · h.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.tanh(torch.lerp(h, r.sigmoid() * c, (u - 1).sigmoid())),
+                "tanh stands round everything. It squashes the candidate alone; h passes as it is.",
+            ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(torch.tanh(r.sigmoid() * c), h, (u - 1).sigmoid()),
                 "The update gate is reversed: u is the share of the new, 1 - u that of the old.",
@@ -199,8 +303,26 @@ EXERCISES = (
         "posterior",
         RSSM.posterior,
         posterior_cases,
+        itself="rssm",
+        probe=posterior_probe,
         kept_for="rssm:RSSM.posterior",
         mistakes=(
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).view(-1, m.groups, m.classes),
+                "view(-1, S, K) melts all leading axes into one. Keep them: `unflatten(-1, (S, K))` touches the last axis alone.",
+            ),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)).transpose(-1, -2),
+                "The flat axis is cut as (K, S) and then turned round, so numbers land in other places. Cut it as (S, K).",
+            ),
+            Mistake(
+                lambda m, h, x: right_posterior(m, h, torch.zeros_like(x)),
+                "The tokens are not used: the posterior sees h and the tokens.",
+            ),
+            Mistake(
+                lambda m, h, x: right_posterior(m, h, x).log_softmax(-1),
+                "These are log-probabilities. Plain logits are wanted, as they come out of the network.",
+            ),
             Mistake(lambda m, h, x: m.prior(h), "This is the prior: it never looks at the tokens."),
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([x, h], -1)).unflatten(-1, (m.groups, m.classes)),
@@ -239,6 +361,33 @@ EXERCISES = (
         reset_cases,
         probe=reset_probe,
         mistakes=(
+            Mistake(
+                lambda s, a, f: (State(reset(s, a, f)[0].h.detach(), reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                "h is detached: no gradient flows back through time, so memory can't learn what to keep.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(*(part.detach() for part in reset(s, a, f)[0])), reset(s, a, f)[1]),
+                "The state is detached: no gradient flows back through time, so memory can't learn what to keep.",
+            ),
+            Mistake(
+                lambda s, a, f: (
+                    State(reset(s, a, f)[0].h, torch.where(f[:, None, None], 1 / s.z.shape[-1], s.z)),
+                    reset(s, a, f)[1],
+                ),
+                "z becomes a fair die where an episode begins. It is set to zero: no class at all.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(reset(s, a, f)[0].h, s.z), a),
+                "Only h is cleared. z and the action carry the last episode, too.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(s.h, reset(s, a, f)[0].z), a),
+                "Only z is cleared. h and the action carry the last episode, too.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(s.h * (~f).float(), reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                "The mask (B,) lies along the last axis of h, not along the batch: `keep[:, None]` turns it.",
+            ),
             Mistake(lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."),
             Mistake(
                 lambda s, a, f: reset(s, a, ~f), "The mask is reversed: this forgets everywhere except where an episode begins."
@@ -274,8 +423,20 @@ EXERCISES = (
         RSSM.observe,
         observe_cases,
         probe=observe_probe,
+        itself="rssm",
         kept_for="rssm:RSSM.observe",
         mistakes=(
+            Mistake(
+                wrongly(again=True),
+                "The dice are thrown a second time for what comes back: that z is not the one that the memory was made of.",
+            ),
+            Mistake(
+                wrongly(store="hz"),
+                "What is stored is detached: the states that come back have no gradient, so nothing learns from them.",
+            ),
+            Mistake(wrongly(store="h"), "The h that comes back is detached, so no loss that reads it teaches the memory."),
+            Mistake(wrongly(store="z"), "The z that comes back is detached, so no loss that reads it teaches the posterior."),
+            Mistake(wrongly(probabilities=True), "The mixed probabilities come back where the logits are wanted."),
             Mistake(wrongly(forget="nothing"), "There is no reset: memory leaks from one episode into the next."),
             Mistake(wrongly(forget="action"), "The state is not reset where an episode begins, only the action."),
             Mistake(

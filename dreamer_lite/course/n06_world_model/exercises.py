@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from ...agent import make_world_model
 from ...config import Config
-from ...latents import kl, unimix
+from ...latents import kl
 from ...replay import Experience
 from ...spaces import Spaces
 from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
-from ..exercise import Complaint, Exercise, Mistake
+from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal
 
 right_losses = WorldModel.prediction_losses  # while a reader's version is judged, the class has that one
 SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
@@ -31,18 +31,14 @@ def fit(world_model: WorldModel, optimizer: Any, batch: Experience, scales: dict
     return total.detach()
 
 
-def probs(*shape: int, sure: float = 1.5) -> Tensor:
-    return unimix(torch.randn(*shape) * sure)
-
-
 def kl_cases() -> list[tuple]:
-    near = probs(3, 2, 4)
+    near = dice(3, 2, 4)
     return [
-        (probs(1, 2, 3), probs(1, 2, 3), 0.1),
-        (probs(2, 4, 2, 3), probs(2, 4, 2, 3), 1.0),
+        (dice(1, 2, 3), dice(1, 2, 3), 0.1),
+        (dice(2, 4, 2, 3), dice(2, 4, 2, 3), 1.0),
         (near, 0.9 * near + 0.1 / 4, 1.0),
-        (probs(6, 3, 4), probs(6, 3, 4), 4.0),
-        (probs(4, 5, 4, 3, sure=0.5), probs(4, 5, 4, 3, sure=0.5), 1.0),
+        (dice(6, 3, 4), dice(6, 3, 4), 4.0),
+        (dice(4, 5, 4, 3, sure=0.5), dice(4, 5, 4, 3, sure=0.5), 1.0),
     ]
 
 
@@ -50,20 +46,14 @@ def kl_probe(version: Callable, posterior: Tensor, prior: Tensor, free: float) -
     """Both losses, and where the gradient of each goes."""
     q, p = posterior.clone().requires_grad_(True), prior.clone().requires_grad_(True)
     out = version(q, p, free)
-    names = (
-        "the gradient of dyn at the posterior",
-        "the gradient of dyn at the prior",
-        "the gradient of rep at the posterior",
-        "the gradient of rep at the prior",
-    )
-    if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(loss, Tensor) for loss in out):
-        return dict.fromkeys(("the pair (dyn, rep)", "dyn", "rep", *names), out)
-    found = {"the pair (dyn, rep)": (0, 0), "dyn": out[0], "rep": out[1]}
-    for loss in out:
-        for x in (q, p):
-            gradient = torch.autograd.grad(loss.sum(), x, allow_unused=True, retain_graph=True)[0] if loss.requires_grad else None
-            found[names[len(found) - 3]] = torch.zeros_like(x) if gradient is None else gradient
-    return found
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise Complaint(f"It returns {kind(out)}; two things are expected, `return dyn, rep`.")
+    found = dict(zip(("dyn", "rep"), out))
+    return found | {
+        f"the gradient of {name} at the {where}": gradient(loss, x)
+        for name, loss in list(found.items())
+        for where, x in (("posterior", q), ("prior", p))
+    }
 
 
 def split(
@@ -105,7 +95,7 @@ def wrong_split(**how: Any) -> Callable:
 
 
 def target_cases() -> list[tuple]:
-    return [(torch.tensor([False, False, True]), 333), (torch.rand(3, 5) > 0.6, 100), (torch.tensor([[True], [False]]), 20)]
+    return [(torch.tensor([False, False, True]), 100), (torch.rand(3, 5) > 0.6, 333), (torch.tensor([[True], [False]]), 20)]
 
 
 def flat(is_terminal: Tensor) -> Tensor:
@@ -122,30 +112,33 @@ def tiny_model() -> WorldModel:
 
 def tiny_batch(B: int, T: int) -> Experience:
     first, terminal = torch.rand(B, T) < 0.2, torch.rand(B, T) < 0.3
+    last = terminal | (torch.rand(B, T) < 0.5)  # some are cut off by a time limit
+    terminal[0, 0], last[0, 0] = False, True
     return Experience(
-        torch.randn(B, T, 3) * 5, torch.eye(2)[torch.randint(2, (B, T))], torch.randn(B, T) * 3, first, terminal, terminal
+        normal(B, T, 3, size=5), torch.eye(2)[torch.randint(2, (B, T))], normal(B, T, size=3), first, last, terminal
     )
 
 
 def prediction_cases() -> list[tuple]:
-    return [(tiny_model(), torch.randn(B, T, 14), tiny_batch(B, T)) for B, T in ((1, 2), (2, 3), (4, 5))]
+    return [(tiny_model(), normal(B, T, 14), tiny_batch(B, T)) for B, T in ((1, 2), (2, 3), (4, 5))]
 
 
 def prediction_probe(version: Callable, model: WorldModel, feature: Tensor, batch: Experience) -> dict:
+    """The three losses, and the gradient of each at the feature."""
     feature = feature.requires_grad_(True)
     out = version(model, feature, batch)
     names = ("reconstruction", "reward", "continue")
     if not isinstance(out, dict):
-        return dict.fromkeys(("the dictionary", *(f"the {name} loss" for name in names), "the gradient at the feature"), out)
+        raise Complaint(
+            f'It returns {kind(out)}; a dictionary is expected: `{{"reconstruction": …, "reward": …, "continue": …}}`.'
+        )
     missing = [name for name in names if name not in out]
     if missing:
         raise Complaint(f"The dictionary has no entry {missing[0]!r}; it has {', '.join(map(repr, out)) or 'none'}.")
     if len(out) > len(names):
         raise Complaint(f"The dictionary has more than the three losses: {', '.join(map(repr, out))}.")
-    found: dict[str, Any] = {"the dictionary": {}} | {f"the {name} loss": out[name] for name in names}
-    whole = [loss.sum() for loss in found.values() if isinstance(loss, Tensor) and loss.requires_grad]
-    gradient = torch.autograd.grad(sum(whole), feature, allow_unused=True)[0] if whole else None
-    return found | {"the gradient at the feature": torch.zeros_like(feature) if gradient is None else gradient}
+    found = {f"the {name} loss": out[name] for name in names}
+    return found | {f"the gradient of the {name} loss at the feature": gradient(out[name], feature) for name in names}
 
 
 def predicted(model: WorldModel, feature: Tensor, batch: Experience, **change: Callable) -> dict[str, Tensor]:
@@ -223,6 +216,8 @@ def fitted(
     share: float = 1.0,
     twice: bool = False,
     in_order: bool = False,
+    after: bool = False,
+    clip: float = 0.0,
 ) -> Tensor:
     """A training step with one thing wrong."""
     if late:
@@ -240,9 +235,15 @@ def fitted(
     total.backward()
     if late:
         optimizer.zero_grad()
+    if clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     for _ in range(2 if twice else 1):
         if learn and not early:
             optimizer.step()
+    if after:
+        torch.manual_seed(0)
+        losses, _, _ = model.loss(batch, model.rssm.initial(len(batch.obs)))
+        total = sum(scales[name] * loss.mean() for name, loss in losses.items())
     return total.detach()
 
 
@@ -257,6 +258,20 @@ EXERCISES = (
         target_cases,
         kept_for="world_model:continue_target",
         mistakes=(
+            Mistake(
+                lambda t, discount_horizon=333: (
+                    (flat(t) * (1 - 1 / discount_horizon)).cumprod(-1).clamp(max=1).sign() * (1 - 1 / discount_horizon)
+                ),
+                "All steps after a terminal one get 0, too. Each step answers for itself: a new episode may begin behind it.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, 0.0, discount_horizon / (discount_horizon + 1)),
+                "The discount is 1 - 1/discount_horizon; this is discount_horizon / (discount_horizon + 1).",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.full_like(t, True) & ~t,
+                "These are true and false; the target is a number, 1 - 1/discount_horizon, where the episode goes on.",
+            ),
             Mistake(
                 lambda t, discount_horizon=333: torch.where(t, 1 - 1 / discount_horizon, 0.0),
                 "It is reversed: a terminal step has target 0, every other one the discount.",
@@ -300,8 +315,67 @@ EXERCISES = (
         prediction_cases,
         probe=prediction_probe,
         letters="BT",
+        itself="world_model",
         kept_for="world_model:WorldModel.prediction_losses",
         mistakes=(
+            Mistake(
+                wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_last, m.discount_horizon))),
+                "is_last is taken for is_terminal: where a time limit cuts off, the world goes on.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: (
+                        continue_target(b.is_terminal, m.discount_horizon) * 0
+                        + F.binary_cross_entropy_with_logits(
+                            continue_target(b.is_terminal, m.discount_horizon),
+                            torch.sigmoid(m.continue_head(f).squeeze(-1)),
+                            reduction="none",
+                        )
+                    )
+                ),
+                "The arguments of binary_cross_entropy_with_logits are swapped: first the logit, then the target.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: (
+                        continue_target(b.is_terminal, m.discount_horizon) * 0
+                        + F.binary_cross_entropy_with_logits(
+                            continue_target(b.is_terminal, m.discount_horizon), m.continue_head(f).squeeze(-1), reduction="none"
+                        )
+                    )
+                ),
+                "The arguments of binary_cross_entropy_with_logits are swapped: the logit comes first, the target second.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), torch.sign(b.obs) * b.obs.abs().log1p())
+                ),
+                "The observation is squashed twice: `decoder.loss` applies symlog itself. Hand it batch.obs as it is.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward, m.bins).mean()
+                ),
+                "The reward loss is averaged already. Keep (B, T).",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs).mean()),
+                "The reconstruction loss is averaged already. Keep (B, T).",
+            ),
+            Mistake(
+                lambda m, f, b: (
+                    right_losses(m, f, b) | {name: right_losses(m, f.detach(), b)[name] for name in ("reward", "continue")}
+                ),
+                "The feature is detached for reward and continue: the state learns from all three losses.",
+            ),
+            Mistake(
+                lambda m, f, b: right_losses(m, f, b) | {"reward": right_losses(m, f.detach(), b)["reward"]},
+                "The feature is detached for the reward: the state learns from all three losses.",
+            ),
+            Mistake(
+                lambda m, f, b: right_losses(m, f, b) | {"continue": right_losses(m, f.detach(), b)["continue"]},
+                "The feature is detached for the continue head: the state learns from all three losses.",
+            ),
             Mistake(
                 lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)),
                 "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale.",
@@ -425,6 +499,29 @@ EXERCISES = (
         kept_for="world_model:kl_losses",
         mistakes=(
             Mistake(
+                lambda q, p, free=1.0: tuple(
+                    loss + (raw - raw.detach()) * (loss == free)
+                    for loss, raw in zip(split(q, p, free), split(q, p, free, clip="none"))
+                ),
+                "Below the free nats a gradient still flows. A floor is flat: `.clamp(min=free_nats)` gives no gradient there.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free)[0], kl(p.detach(), q).clamp(min=free)),
+                "The KL in rep is reversed; it is KL(posterior || prior) in both losses, and only the stop-gradient moves.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free)[0] * 0.5, split(q, p, free)[1] * 0.1),
+                "The losses are weighted already. The weights come later, in the sum of all losses.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: tuple(loss.sum() for loss in split(q, p, free)),
+                "The losses are summed over everything. Keep one value for each entry; the mean comes later.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: tuple(loss.mean() for loss in split(q, p, free)),
+                "The losses are averaged already. Keep one value for each entry; the mean comes later.",
+            ),
+            Mistake(
                 wrong_split(stop=("", "")),
                 "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep.",
             ),
@@ -493,8 +590,18 @@ EXERCISES = (
         fit,
         fit_cases,
         probe=fit_probe,
+        given=("world_model", "the learning rate", "batch", "scales"),
         tolerance=1e-3,
         mistakes=(
+            Mistake(
+                wrong_fit(after=True),
+                "The loss that comes back was measured after the step. The one that was trained on is wanted: no second forward pass.",
+            ),
+            Mistake(
+                wrong_fit(clip=1.0),
+                "The gradients are clipped before the step. The optimizer that the agent uses does its own clipping; here nothing is clipped.",
+            ),
+            Mistake(wrong_fit(only=("dyn", "rep")), "Only dyn and rep are trained; sum all losses in the dictionary."),
             Mistake(wrong_fit(clear=False), "Old gradients pile up: call optimizer.zero_grad() before backward."),
             Mistake(wrong_fit(learn=False), "The weights never move: optimizer.step() is missing."),
             Mistake(wrong_fit(early=True), TOO_EARLY),

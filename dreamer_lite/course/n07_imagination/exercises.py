@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from ...agent import make_world_model
 from ...config import Config
 from ...imagination import Dream, imagine, step_weights
+from ...latents import unimix
 from ...rssm import RSSM, State
 from ...spaces import Spaces
 from ...world_model import WorldModel
-from ..exercise import Complaint, Exercise, Mistake, kind
+from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, uniform
 
 
 def dream_along(world_model: WorldModel, start: State, actions: Tensor) -> Tensor:
@@ -46,13 +47,13 @@ class Policy:
     """Its samples take turns, and differ from its mode: a second throw is not the first one."""
 
     def __init__(self, actor: "SureActor", logits: Tensor):
-        self.actor, self.order = actor, logits.argsort(-1)
+        self.actor, self.logits, self.order = actor, logits, logits.argsort(-1)
         self.mode = F.one_hot(self.order[..., -1], self.order.shape[-1]).float()
 
     def sample(self) -> Tensor:
         self.actor.throws += 1
         turn = 0 if self.actor.throws % 3 else 1
-        return F.one_hot(self.order[..., turn], self.order.shape[-1]).float()
+        return F.one_hot(self.order[..., turn], self.order.shape[-1]).float() + 0 * self.logits  # a sample has a gradient
 
 
 class SureActor(torch.nn.Linear):
@@ -76,7 +77,7 @@ def tiny_model() -> WorldModel:
 
 
 def a_start(N: int) -> State:
-    return State(torch.randn(N, 8), torch.eye(3)[torch.randint(3, (N, 2))])
+    return State(normal(N, 8), torch.eye(3)[torch.randint(3, (N, 2))])
 
 
 def imagine_cases() -> list[tuple]:
@@ -96,12 +97,7 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
             "The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes one of all features."
         )
     parts = dict(zip(PARTS, (*out.states, *out[1:])))
-    return {
-        **parts,
-        "the number of parts that keep a gradient": sum(
-            isinstance(part, Tensor) and part.requires_grad for part in parts.values()
-        ),
-    }
+    return parts | {"the parts that keep a gradient": keeping(parts)}
 
 
 def along_probe(version: Callable, model: WorldModel, start: State, actions: Tensor) -> dict:
@@ -131,6 +127,10 @@ def dreamt(
     swap: bool = False,
     raw: bool = False,
     silent: bool = False,
+    sparing: bool = False,
+    after: bool = False,
+    discount: float = 1.0,
+    noted: bool = False,
 ) -> Dream:
     """imagine with one thing wrong."""
     with torch.set_grad_enabled(gradient):
@@ -144,8 +144,12 @@ def dreamt(
             taken = actor(feature).sample() if again else action
             following = model.rssm.imagine_step(state, taken)
             reward = model.predict_reward(following.feature if reward_at else feature)
-            goes_on = model.continue_head(feature).squeeze(-1) if logits else model.predict_continue(feature)
+            goes_on = model.continue_head(feature).squeeze(-1) if logits else discount * model.predict_continue(feature)
             reward = model.reward_head(feature) if raw else reward
+            if after:
+                feature, reward, goes_on = (
+                    f(following.feature) for f in (lambda x: x, model.predict_reward, model.predict_continue)
+                )
             rows.append((feature, action, *((goes_on, reward) if swap else (reward, goes_on))))
             if t < horizon + steps - 1:
                 state = following if carry else model.rssm.imagine_step(start, action)
@@ -156,7 +160,11 @@ def dreamt(
             actions = torch.cat([actions[:, :-1], torch.zeros_like(actions[:, :1])], 1)
         if led:
             actions = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, :-1]], 1)
-        return Dream(model.rssm.state(features), features, actions, rewards, continues)
+        if noted:
+            actions = actor(features).sample()
+    if sparing:
+        rewards, continues = model.predict_reward(features), model.predict_continue(features)
+    return Dream(model.rssm.state(features), features, actions, rewards, continues)
 
 
 def wrong_dream(**how: Any) -> Callable:
@@ -183,14 +191,35 @@ def along(
     begin: bool = False,
     first: bool = False,
     again: bool = False,
+    old_z: bool = False,
+    soft: bool = False,
+    early_action: bool = False,
+    wrap: bool = False,
 ) -> Tensor:
     """dream_along with one thing wrong."""
     state, seen = start, [model.predict_obs(start.feature)] if begin else []
     for t in range(actions.shape[1]):
-        at = 0 if first else actions.shape[1] - 1 - t if backwards else max(t - 1, 0) if late else t
+        at = (
+            t - 1
+            if wrap
+            else min(t + 1, actions.shape[1] - 1)
+            if early_action
+            else 0
+            if first
+            else actions.shape[1] - 1 - t
+            if backwards
+            else max(t - 1, 0)
+            if late
+            else t
+        )
         if early:
             seen.append(model.predict_obs(state.feature))
+        before = state
         state = model.rssm.imagine_step(state if carry else start, actions[:, at])
+        if old_z:
+            state = State(state.h, before.z)
+        if soft:
+            state = State(state.h, unimix(model.rssm.prior(state.h), model.rssm.mix))
         if again:
             model.rssm.imagine_step(state, actions[:, at])
         if zero_z:
@@ -206,7 +235,7 @@ def wrong_along(**how: Any) -> Callable:
 
 
 def weight_cases() -> list[tuple]:
-    return [(torch.tensor([[1.0, 0.5, 0.0, 1.0]]),), (torch.rand(3, 5),), (0.9 + 0.1 * torch.rand(4, 16),)]
+    return [(torch.tensor([[1.0, 0.5, 0.0, 1.0]]),), (uniform(3, 5),), (0.9 + 0.1 * uniform(4, 16),)]
 
 
 EXERCISES = (
@@ -216,6 +245,20 @@ EXERCISES = (
         along_cases,
         probe=along_probe,
         mistakes=(
+            Mistake(
+                wrong_along(wrap=True),
+                "The actions are one step late: step t uses actions[:, t]; at t = 0 your t - 1 takes the LAST one.",
+            ),
+            Mistake(wrong_along(early_action=True), "The actions are one step early: step t uses actions[:, t]."),
+            Mistake(
+                wrong_along(old_z=True),
+                "Only the memory moves on: the dice of the start are never thrown again. `imagine_step` does both halves of a step.",
+            ),
+            Mistake(wrong_along(soft=True), "z is the prior's probabilities. A dream throws the dice: `imagine_step` samples."),
+            Mistake(
+                lambda m, s, a: along(m, s, a)[:, -1:].expand(-1, a.shape[1], -1),
+                "Every step shows the last observation. Read one after each step.",
+            ),
             Mistake(wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."),
             Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
             Mistake(
@@ -253,6 +296,20 @@ EXERCISES = (
         probe=imagine_probe,
         kept_for="imagination:imagine",
         mistakes=(
+            Mistake(
+                wrong_dream(sparing=True),
+                "Rewards and continues keep a gradient: they are read outside of no_grad. All of it belongs under `torch.no_grad()`.",
+            ),
+            Mistake(
+                wrong_dream(after=True),
+                "Collected after the step: state 0 is the start itself, and actions[:, t] stands beside the state it was chosen in. Collect first, then step.",
+            ),
+            Mistake(wrong_dream(discount=0.98), "There is an extra discount: the continue head has it inside already."),
+            Mistake(wrong_dream(discount=0.99), "There is an extra 0.99: the continue head has the discount inside already."),
+            Mistake(
+                wrong_dream(noted=True),
+                "The actor is asked anew for the record: each `.sample()` throws again, so these are not the actions that were taken.",
+            ),
             Mistake(wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."),
             Mistake(wrong_dream(steps=2), "The dream is one state too long: start plus `horizon` steps make H + 1 states."),
             Mistake(wrong_dream(mode=True), "The actions are the most likely ones. A dream explores: take `.sample()`."),
@@ -311,6 +368,22 @@ EXERCISES = (
         letters="NH",
         kept_for="imagination:step_weights",
         mistakes=(
+            Mistake(
+                lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, 1:]], 1).cumprod(1)[:, :-1],
+                "The start's own continue is replaced by 1. The product begins with it, c_0.",
+            ),
+            Mistake(
+                lambda c: torch.cat([c[:, :1], c[:, :-2] * c[:, 1:-1]], 1),
+                "Only two neighbouring continues are multiplied. It is the product of all up to this state.",
+            ),
+            Mistake(
+                lambda c: c[:, :-1] * c[:, 1:],
+                "This multiplies each continue by the next one only. It is the product of all up to this state.",
+            ),
+            Mistake(
+                lambda c: (c > 0.5).float().cumprod(1)[:, :-1],
+                "The continues are rounded to 0 or 1. They are probabilities, and count as they are.",
+            ),
             Mistake(lambda c: c.cumprod(1), "The last state has no weight: H + 1 continues give H weights."),
             Mistake(lambda c: c.cumprod(1)[:, 1:], "The first product is cut off instead of the last."),
             Mistake(

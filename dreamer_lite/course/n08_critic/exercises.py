@@ -9,7 +9,7 @@ from torch import Tensor
 from ...critic import critic_loss, lambda_return
 from ...symlog import symlog
 from ...two_hot import two_hot_bins, two_hot_loss, two_hot_mean
-from ..exercise import Complaint, Exercise, Mistake
+from ..exercise import Exercise, Mistake, normal, uniform, with_gradients
 
 
 def dream_returns(rewards: Tensor, continues: Tensor, values: Tensor, lam: float = 0.95) -> Tensor:
@@ -20,12 +20,10 @@ def dream_returns(rewards: Tensor, continues: Tensor, values: Tensor, lam: float
 def return_cases() -> list[tuple]:
     cases = [(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.9, 0.5]]), torch.tensor([[10.0, 20.0]]), torch.tensor([20.0]), 0.5)]
     for N, H, lam in ((2, 3, 0.95), (3, 7, 0.3), (4, 15, 0.8)):
-        values = torch.randn(N, H) * 10
-        cases.append((torch.randn(N, H), torch.rand(N, H), values, torch.randn(N) * 10, lam))
+        values = normal(N, H, size=10)
+        cases.append((normal(N, H), uniform(N, H), values, normal(N, size=10), lam))
     N, H = 2, 5
-    return cases + [
-        (torch.randn(N, H), torch.rand(N, H), torch.randn(N, H) * 10, torch.randn(N), 0.95 * (torch.rand(N, H) < 0.6))
-    ]
+    return cases + [(normal(N, H), uniform(N, H), normal(N, H, size=10), normal(N), 0.95 * (torch.rand(N, H) < 0.6))]
 
 
 def shifted(x: Tensor, by: int) -> Tensor:
@@ -54,7 +52,7 @@ def returned(
 ) -> Tensor:
     """lambda_return with one thing wrong."""
     if scalar and isinstance(lam, Tensor):
-        raise ValueError("one number wanted")
+        lam = lam.flatten()[0]  # what is said is told by its error, too
     mix = torch.as_tensor(lam, dtype=r.dtype)
     mix = 1 - mix if swap else mix
     mix = mix if mix.ndim == 2 else mix.expand_as(r)
@@ -74,6 +72,13 @@ def returned(
     return torch.stack(found if flip or forward else found[::-1], stack)
 
 
+def backwards(rewards: Tensor, pull: Tensor, inputs: Tensor, boot: Tensor) -> Tensor:
+    """R_t without a loop, by dividing what is summed by a running product: right until a factor is 0."""
+    product = torch.cat([torch.ones_like(pull[:, :1]), pull.cumprod(1)], 1)
+    later = (inputs * product[:, :-1]).flip(1).cumsum(1).flip(1)
+    return (later + (product[:, -1] * boot)[:, None]) / product[:, :-1]
+
+
 def wrong_return(**how: Any) -> Callable:
     return lambda *case: returned(*case, **how)
 
@@ -88,7 +93,7 @@ def moved(rewards: int = 0, continues: int = 0, values: int = 0) -> Callable:
 
 def dream_cases() -> list[tuple]:
     return [
-        (torch.randn(N, H + 1), torch.rand(N, H + 1), torch.randn(N, H + 1) * 10, lam)
+        (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=10), lam)
         for N, H, lam in ((1, 2, 0.5), (3, 5, 0.95), (2, 15, 0.8))
     ]
 
@@ -103,19 +108,9 @@ BEFORE, AFTER = slice(None, -1), slice(1, None)
 def critic_cases() -> list[tuple]:
     bins = two_hot_bins(11, 5.0)
     return [
-        (torch.randn(N, H + 1, 11), torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, bins, torch.rand(N, H))
+        (normal(N, H + 1, 11), normal(N, H, size=10), normal(N, H + 1, size=10), bins, uniform(N, H))
         for N, H in ((1, 2), (3, 4), (2, 7))
     ]
-
-
-def critic_probe(version: Callable, logits: Tensor, *rest: Any) -> dict:
-    logits = logits.requires_grad_(True)
-    out = version(logits, *rest)
-    if not isinstance(out, Tensor):
-        return {"the result": out, "the gradient at the logits": out}
-    if not out.requires_grad:
-        raise Complaint("No gradient reaches the logits, so the critic can't learn.")
-    return {"the result": out, "the gradient at the logits": torch.autograd.grad(out.sum(), logits)[0]}
 
 
 def judged(
@@ -150,6 +145,18 @@ EXERCISES = (
         letters="NH",
         kept_for="critic:lambda_return",
         mistakes=(
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, torch.cat([v[:, 1:], b[:, None]], 1), b, lam),
+                "The values are shifted once more: values[:, t] is v of the state after step t already, not values[:, t + 1].",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: backwards(r, c * lam, r + c * (1 - lam) * v, b),
+                "Divided by a running product of the continues, which is 0 somewhere: nan. A loop from the end needs no division.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c.cumprod(1), v, b, lam),
+                "The continues are multiplied up beforehand; the recursion does that by itself.",
+            ),
             Mistake(
                 wrong_return(swap=True), "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value."
             ),
@@ -208,7 +215,7 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_return(scalar=True),
-                "lam may also be a tensor (N, H), one λ for each step. `(1 - lam) * values` before the loop works for both.",
+                "lam may also be a tensor (N, H), one λ for each step: take `lam[:, t]` in the loop, or `(1 - lam) * values` before it, which works for both.",
             ),
         ),
         hints=(
@@ -225,6 +232,29 @@ EXERCISES = (
         dream_cases,
         letters="NH",
         mistakes=(
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], V[:, 1:], C[:, 1:], V[:, -1], lam),
+                "Continues and values are handed over in the wrong order: rewards, continues, values, bootstrap.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[1:], C[1:], V[1:], V[1:, -1], lam),
+                "The first dream of the batch is cut off. Time is the second axis: `[:, 1:]`.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], V[:, -1:], lam),
+                "The bootstrap is (N, 1), and spreads every dream over every other. `values[:, -1]` is (N,).",
+            ),
+            Mistake(
+                wrong_slices(r=BEFORE, c=BEFORE), "Rewards and continues are one step late: what step t brings lies at t + 1."
+            ),
+            Mistake(wrong_slices(r=BEFORE, v=BEFORE), "Rewards and values are one step late: what step t brings lies at t + 1."),
+            Mistake(
+                wrong_slices(c=BEFORE, v=BEFORE), "Continues and values are one step late: what step t brings lies at t + 1."
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], R[:, -1], lam),
+                "The bootstrap is the last reward; it is the last value.",
+            ),
             Mistake(
                 wrong_slices(r=BEFORE),
                 "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + 1].",
@@ -268,10 +298,48 @@ EXERCISES = (
         "critic_loss",
         critic_loss,
         critic_cases,
-        probe=critic_probe,
+        probe=with_gradients("logits"),
         letters="NH",
         kept_for="critic:critic_loss",
         mistakes=(
+            Mistake(
+                lambda l, r, s, b, w: w * 2 * two_hot_loss(l[:, :-1], 0.5 * (r + s[:, :-1]), b),
+                "The two targets are averaged into one number first. The two-hot of a mean is not the mean of two two-hots: add two losses.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r + s[:, :-1], b),
+                "The two targets are added into one number. They are two losses, added.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1].detach(), s[:, :-1], b)),
+                "The logits are detached in the slow critic's term, which then holds nothing back.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1].detach(), r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                "The logits are detached in the returns' term, so the critic learns nothing from them.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (0.98 * two_hot_loss(l[:, :-1], r, b) + 0.02 * two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                "The terms are weighted 0.98 and 0.02. Those are the slow critic's update; here both count in full.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (0.02 * two_hot_loss(l[:, :-1], r, b) + 0.98 * two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                "The terms are weighted 0.02 and 0.98. Those are the slow critic's update; here both count in full.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], symlog(r), b) + two_hot_loss(l[:, :-1], symlog(s[:, :-1]), b)),
+                "Both targets are squashed by symlog. The bins are raw values, and so are the targets.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: (
+                    w * ((two_hot_mean(l[:, :-1], b) - r).square() + (two_hot_mean(l[:, :-1], b) - s[:, :-1]).square())
+                ),
+                "Both terms are squared errors; both are two-hot classifications.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: (w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b))) / w.sum(),
+                "This divides by the sum of the weights. Keep the plain weighted losses.",
+            ),
             Mistake(
                 lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b),
                 "The slow critic is missing: add the loss to slow_values.",

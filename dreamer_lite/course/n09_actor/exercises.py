@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...actor import Categorical, ReturnScale, actor_loss
-from ..exercise import Complaint, Exercise, Mistake
+from ..exercise import Exercise, Mistake, normal, uniform, with_gradients
 
 
 def advantages(returns: Tensor, values: Tensor, scale: Tensor) -> Tensor:
@@ -20,27 +20,32 @@ def one_hot(*shape: int) -> Tensor:
 
 
 def log_prob_cases() -> list[tuple]:
-    return [(torch.randn(*shape) * 2, one_hot(*shape)) for shape in ((2, 2), (3, 4), (2, 5, 3), (4, 6, 2))]
+    by_hand = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.0, 1.0]])
+    cases = [by_hand, *((normal(*shape, size=2), one_hot(*shape)) for shape in ((3, 4), (2, 5, 3), (4, 6, 2)))]
+    cases.append((torch.tensor([[200.0, 0.0]]), torch.tensor([[0.0, 1.0]])))  # a probability too small for float32
+    return [(Policy(logits), action) for logits, action in cases]
 
 
-def log_prob_probe(version: Callable, logits: Tensor, action: Tensor) -> dict:
-    logits = logits.requires_grad_(True)
-    out = version(Categorical(logits), action)
-    if not isinstance(out, Tensor):
-        return {"the result": out, "the gradient at the logits": out}
-    if not out.requires_grad:
-        raise Complaint("No gradient reaches the policy, so it can't learn.")
-    return {"the result": out, "the gradient at the logits": torch.autograd.grad(out.sum(), logits)[0]}
+class Policy(Categorical):
+    """A policy that remembers its logits, so that a probe can ask what they learn."""
+
+    def __init__(self, logits: Tensor):
+        super().__init__(logits)
+        self.logits = logits
+
+
+def log_prob_probe(version: Callable, policy: Policy, action: Tensor) -> dict:
+    return with_gradients("the logits")(lambda logits, action: version(Categorical(logits), action), policy.logits, action)
 
 
 def scale_cases() -> list[tuple]:
     usual = (0.05, 0.95)
     return [
-        (torch.randn(1, 40, 5) * 30, 0.5, 1.0, usual),
-        (torch.randn(3, 64) * 100 + 7, 0.1, 1.0, usual),
-        (torch.rand(4, 50) * 0.1, 0.3, 2.0, usual),
-        (torch.randn(5, 10, 3) ** 3 * 20, 0.02, 1.0, usual),
-        (torch.randn(2, 80) * 50, 0.2, 1.0, (0.15, 0.8)),
+        (normal(1, 40, 5, size=30), 0.5, 1.0, usual),
+        (normal(3, 64, size=100) + 7, 0.1, 1.0, usual),
+        (uniform(4, 50) * 0.1, 0.3, 2.0, usual),
+        (normal(5, 10, 3) ** 3 * 20, 0.02, 1.0, usual),
+        (normal(2, 80, size=50), 0.2, 1.0, (0.15, 0.8)),
     ]
 
 
@@ -49,9 +54,9 @@ def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float, l
     scale, found = ReturnScale(rate, limit, *levels), []
     for batch in batches:
         out = version(scale, batch)
-        if not isinstance(out, Tensor):
-            return {"the scale": out, "the stored range": out}
-        found.append(out.float())
+        if not isinstance(out, Tensor) or out.numel() != 1:
+            return {"the scale": out, "the stored range": scale.range}
+        found.append(out.reshape(()))
     return {"the scale": torch.stack(found), "the stored range": scale.range.clone()}
 
 
@@ -68,20 +73,34 @@ def updated(
     rate: float = 0.0,
     down: bool = False,
     batch: bool = False,
+    forget: bool = False,
+    whole: bool = False,
+    store_floor: bool = False,
+    per_row: bool = False,
+    plain: bool = False,
 ) -> Tensor:
     """ReturnScale.update with one thing wrong."""
     before = scale.range[1] - scale.range[0]
     levels, rate = torch.tensor(levels) if levels else scale.levels, rate or scale.rate
     now = torch.quantile(returns.flatten(), levels)
+    if per_row:
+        now = torch.quantile(returns, levels, dim=-1).reshape(2, -1).mean(1)
     if spread:
         now = torch.stack([torch.zeros(()), spread(returns)])
     with torch.no_grad():
-        if running:
+        if forget:
+            moved = torch.lerp(scale.range, now, rate)
+            return (moved[1] - moved[0] if plain else scale.range[1] - scale.range[0]).clamp(min=scale.limit)
+        if whole and not scale.range.any():
+            scale.range.copy_(now)
+        elif running:
             scale.range.lerp_(now, 1 - rate if reverse else rate)
         else:
             scale.range.copy_(now)
     width = before if late else now[1] - now[0] if batch else scale.range[1] - scale.range[0]
     width = -width if down else width
+    if store_floor and width < scale.limit:
+        scale.range[1] = scale.range[0] + scale.limit
     return {
         "min": width.clamp(min=scale.limit),
         "none": width,
@@ -103,14 +122,14 @@ def debiased(scale: ReturnScale, returns: Tensor) -> Tensor:
 
 def advantage_cases() -> list[tuple]:
     return [
-        (torch.randn(N, H) * 10, torch.randn(N, H + 1) * 10, torch.tensor(scale))
+        (normal(N, H, size=10), normal(N, H + 1, size=10), torch.tensor(scale))
         for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4))
     ]
 
 
 def loss_cases() -> list[tuple]:
     return [
-        (torch.randn(N, H), torch.rand(N, H), torch.randn(N, H), torch.rand(N, H), scale)
+        (-2 * uniform(N, H) - 0.01, uniform(N, H), normal(N, H), uniform(N, H), scale)
         for N, H, scale in ((1, 2, 0.1), (3, 4, 0.5), (2, 7, 0.01))
     ]
 
@@ -119,16 +138,8 @@ def loss_probe(
     version: Callable, log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, scale: float
 ) -> dict:
     """The loss, and where its gradient goes: to the policy, not to values and model."""
-    leaves = [x.requires_grad_(True) for x in (log_probs, entropies, advantages, weights)]
-    out = version(*leaves, scale)
-    names = ("log_probs", "entropies", "advantages", "weights")
-    if not isinstance(out, Tensor):
-        return {"the result": out} | {f"the gradient at {name}": out for name in names}
-    found: dict[str, Any] = {"the result": out}
-    for name, x in zip(names, leaves):
-        gradient = torch.autograd.grad(out.sum(), x, allow_unused=True, retain_graph=True)[0] if out.requires_grad else None
-        found[f"the gradient at {name}"] = torch.zeros_like(x) if gradient is None else gradient
-    return found
+    probe = with_gradients("log_probs", "entropies", "advantages", "weights")
+    return probe(version, log_probs, entropies, advantages, weights, scale)
 
 
 EXERCISES = (
@@ -137,8 +148,29 @@ EXERCISES = (
         Categorical.log_prob,
         log_prob_cases,
         probe=log_prob_probe,
+        itself="policy",
         kept_for="actor:Categorical.log_prob",
         mistakes=(
+            Mistake(
+                lambda p, a: (a * p.log_probs.exp()).sum(-1).log(),
+                "It goes through the probability and back. A very small one becomes 0, and its logarithm -inf; log_probs has the logarithm already.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(1),
+                "This sums over axis 1, which is time when there are more axes. The actions are the last axis, -1.",
+            ),
+            Mistake(
+                lambda p, a: p.log_probs[a.bool()],
+                "The mask melts all axes into one, (N·H,). Multiply by the action and sum over the last axis.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(-1).mean(),
+                "This is one number, the mean over all. Keep one for each action taken.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).amax(-1),
+                "The largest entry of action · log_probs is one of the zeros. Sum over the last axis.",
+            ),
             Mistake(lambda p, a: (a * p.log_probs.exp()).sum(-1), "This is the probability; its logarithm is wanted."),
             Mistake(
                 lambda p, a: a * p.log_probs,
@@ -181,8 +213,37 @@ EXERCISES = (
         ReturnScale.update,
         scale_cases,
         probe=scale_probe,
+        given=("the returns of each update", "rate", "limit", "levels"),
+        itself="return_scale",
         kept_for="actor:ReturnScale.update",
         mistakes=(
+            Mistake(
+                wrong_scale(forget=True),
+                "The range that is moved is thrown away: `torch.lerp` makes a new tensor. `lerp_` moves the stored one.",
+            ),
+            Mistake(
+                wrong_scale(forget=True, plain=True),
+                "The new range is only in a local name; return_scale.range never moves. `lerp_` moves the stored one.",
+            ),
+            Mistake(
+                wrong_scale(whole=True),
+                "The first update takes the percentiles over completely. The range starts at 0, and always moves by the rate.",
+            ),
+            Mistake(
+                wrong_scale(store_floor=True), "The floor is written into the stored range. Only what comes back has the floor."
+            ),
+            Mistake(
+                wrong_scale(per_row=True),
+                "The percentiles are taken row by row. All returns of the batch count together: `returns.flatten()`.",
+            ),
+            Mistake(
+                wrong_scale(levels=(0.05, 0.95), rate=0.01),
+                "Percentiles and rate are fixed; use return_scale.levels and return_scale.rate.",
+            ),
+            Mistake(
+                wrong_scale(rate=0.01, floor="one"),
+                "Rate and floor are fixed at 0.01 and 1; use return_scale.rate and return_scale.limit.",
+            ),
             Mistake(wrong_scale(late=True), "The old range is used. It is updated BEFORE it is used."),
             Mistake(
                 wrong_scale(levels=(0.0, 1.0)),
@@ -231,6 +292,25 @@ EXERCISES = (
         letters="NH",
         mistakes=(
             Mistake(
+                lambda r, v, s: (r - v.mean(1, keepdim=True)) / s,
+                "The mean value of the whole dream is subtracted; each return has its own, values[:, t].",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1].mean(1, keepdim=True)) / s,
+                "The mean value of the dream is subtracted; each return has its own, values[:, t].",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v.mean()) / s, "The mean value of all is subtracted; each return has its own, values[:, t]."
+            ),
+            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-1, 1), "Advantages beyond ±1 are cut off. Nothing is clipped."),
+            Mistake(
+                lambda r, v, s: (r - v[:, :1]) / s,
+                "The value of the start is subtracted from all; each return has its own, values[:, t].",
+            ),
+            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).abs(), "The sign is lost: worse than expected must stay negative."),
+            Mistake(lambda r, v, s: (r - v[:, :-1]) / s.square(), "The scale divides twice."),
+            Mistake(lambda r, v, s: r / v[:, :-1] / s, "The return is divided by the value; the value is subtracted."),
+            Mistake(
                 lambda r, v, s: (r - v[:, 1:]) / s,
                 "The values are those of the next state: returns[:, t] is judged against values[:, t], the state it starts from.",
             ),
@@ -278,6 +358,30 @@ EXERCISES = (
         letters="NH",
         kept_for="actor:actor_loss",
         mistakes=(
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().sign() * l + s * e),
+                "Only the sign of the advantage is used. sg means stop-gradient, `.detach()`; how much better counts, too.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -(w.detach() + 0) * (a.detach() * e + s * l),
+                "log_probs and entropies have changed places: advantage · log_prob + η · entropy.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * (l + s * e)),
+                "The advantage multiplies the bonus as well. It belongs to the log-probability alone.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).sum(),
+                "The losses are summed already. Keep (N, H); the mean comes later.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -(a.detach() * l + w.detach() * s * e),
+                "Only the entropy bonus is weighted; both terms are.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * (l - l.detach()).exp() + s * e),
+                "This is the ratio of PPO. The gradient is that of REINFORCE, but the loss is advantage · ln π.",
+            ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: w.detach() * (a.detach() * l + s * e),
                 "The minus is missing: a loss goes DOWN, and the advantage should go up.",

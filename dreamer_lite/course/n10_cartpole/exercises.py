@@ -11,7 +11,7 @@ from ...agent import Carry, Dreamer
 from ...config import Config
 from ...rssm import RSSM, State
 from ...spaces import Spaces
-from ..exercise import Complaint, Exercise, Mistake, kind
+from ..exercise import Complaint, Exercise, Mistake, a_state, keeping, kind, normal
 
 
 def steps_due(env_steps: int, ratio: float, batch: int, length: int) -> int:
@@ -29,7 +29,8 @@ class SurePolicy:
 
     def __init__(self, logits: Tensor):
         order = logits.argsort(-1)
-        self.mode, self.second = (torch.eye(logits.shape[-1])[order[..., k]] for k in (-1, -2))
+        self.mode, second = (torch.eye(logits.shape[-1])[order[..., k]] for k in (-1, -2))
+        self.second = second + 0 * logits  # a sample has a gradient
 
     def sample(self) -> Tensor:
         return self.second
@@ -57,8 +58,8 @@ def tiny_agent() -> Dreamer:
 def act_cases() -> list[tuple]:
     cases = []
     for E, greedy in ((2, False), (5, True), (1, False), (6, False)):
-        carry = Carry(State(torch.randn(E, 8), torch.eye(4)[torch.randint(4, (E, 2))]), torch.eye(4)[torch.randint(4, (E,))])
-        cases.append((tiny_agent(), torch.randn(E, 3) * 3, torch.arange(E) % 2 == 1, carry, greedy))
+        carry = Carry(State(normal(E, 8), torch.eye(4)[torch.randint(4, (E, 2))]), torch.eye(4)[torch.randint(4, (E,))])
+        cases.append((tiny_agent(), normal(E, 3, size=3), torch.arange(E) % 2 == 1, carry, greedy))
     return cases
 
 
@@ -66,15 +67,9 @@ def act_probe(version: Callable, *case: Any) -> dict:
     out = version(*case)
     if not isinstance(out, Carry):
         raise Complaint(f"It returns {kind(out)}; a Carry is expected: `return Carry(state, action)`.")
-    if not isinstance(out.state, State):
-        raise Complaint(f"The carry holds {kind(out.state)} where a State is expected: `State(h, z)`.")
-    parts = {"the new state's memory h": out.state.h, "the new state's dice z": out.state.z, "the action, one-hot": out.action}
-    return {
-        **parts,
-        "the number of parts that keep a gradient": sum(
-            isinstance(part, Tensor) and part.requires_grad for part in parts.values()
-        ),
-    }
+    state = a_state(out.state, "The carry's state")
+    parts = {"the new state's memory h": state.h, "the new state's dice z": state.z, "the action, one-hot": out.action}
+    return parts | {"the parts that keep a gradient": keeping(parts)}
 
 
 def acted(
@@ -97,12 +92,15 @@ def acted(
     new: bool = False,
     unchanged: bool = False,
     memory: bool = False,
+    any_first: bool = False,
+    late: bool = False,
+    stale_action: bool = False,
 ) -> Carry:
     """act with one thing wrong."""
     with torch.set_grad_enabled(gradient):
         action = torch.zeros_like(carry.action) if zero else carry.action
         first = is_first if border else torch.zeros_like(is_first)
-        first = torch.ones_like(first) if new else first
+        first = torch.ones_like(first) if new else first.any().expand_as(first) if any_first else first
         carry = carry._replace(state=agent.initial(len(obs)).state) if forget else carry
         if dream:
             state = agent.world_model.rssm.imagine_step(carry.state, action, torch.zeros(len(obs), 2, 4))
@@ -115,7 +113,10 @@ def acted(
         policy = agent.actor(seen.feature)
         state = carry.state if unchanged else state
         greedy = always if always is not None else not greedy if swap else greedy
-        return Carry(state, policy.mode if greedy else policy.sample())
+        chosen = policy.mode if greedy else policy.sample()
+    if late:
+        chosen = agent.actor(seen.feature).mode if greedy else agent.actor(seen.feature).sample()
+    return Carry(state, carry.action if stale_action else chosen)
 
 
 def wrong_act(**how: Any) -> Callable:
@@ -124,25 +125,23 @@ def wrong_act(**how: Any) -> Callable:
 
 def due_cases() -> list[tuple]:
     return [
-        (1000, 512.0, 64, 8),
-        (7, 256.0, 16, 32),
-        (999, 32.0, 16, 64),
-        (2500, 1024.0, 64, 32),
-        (3, 512.0, 64, 8),
-        (0, 512.0, 64, 8),
-        (29, 100.0, 10, 10),
-        (58, 100.0, 10, 10),
-        (77, 100.0, 7, 9),
+        (2000, 512, 16, 64),
+        (7, 256, 16, 32),
+        (999, 32, 16, 64),
+        (2500, 1024, 64, 32),
+        (3, 512, 64, 8),
+        (0, 512, 64, 8),
+        (29, 100, 10, 10),
+        (58, 100, 10, 10),
+        (77, 100, 7, 9),
+        (49, 1, 7, 7),
     ]
 
 
 def due_probe(version: Callable, *case: Any) -> dict:
     out = version(*case)
-    if isinstance(out, float) and out == int(out):
-        raise Complaint("The number is right, but it is a float; steps are counted with int.")
-    if isinstance(out, Tensor):
-        raise Complaint("It returns a tensor; a whole number is expected, an int.")
-    return {"the number of steps": out}
+    whole = float(isinstance(out, int) and not isinstance(out, bool))
+    return {"the number of train steps": out, "whether the number is an int, as steps are counted": whole}
 
 
 def solved_cases() -> list[tuple]:
@@ -151,6 +150,9 @@ def solved_cases() -> list[tuple]:
         ([(500, 22.0, 21.0), (1000, 480.0, 300.0), (1500, 120.0, 480.0), (2000, 500.0, 500.0)], 475.0),
         ([(500, 20.0, 30.0), (1000, 490.0, 474.9)], 475.0),
         ([(400, 10.0, 475.0), (800, 20.0, 100.0)], 475.0),
+        ([(500, 10.0, -500.0), (1000, 400.0, 480.0)], 475.0),
+        ([(0, nan, 480.0), (500, 480.0, 490.0)], 475.0),
+        ([(500, 20.0, 0.0), (1000, 20.0, 10.0)], -5.0),
         ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0),
         ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0),
         ([], 475.0),
@@ -164,8 +166,18 @@ EXERCISES = (
         Dreamer.act,
         act_cases,
         probe=act_probe,
+        itself="agent",
         kept_for="agent:Dreamer.act",
         mistakes=(
+            Mistake(
+                wrong_act(any_first=True),
+                "One environment that begins anew makes all others forget: is_first goes in as it is, one flag for each.",
+            ),
+            Mistake(
+                wrong_act(late=True),
+                "Only the look is under no_grad: the action still carries a gradient of the actor. All of it belongs under `torch.no_grad()`.",
+            ),
+            Mistake(wrong_act(stale_action=True), "The new carry holds the old action; it holds the one just chosen."),
             Mistake(wrong_act(swap=True), "greedy is reversed: greedy means the most likely action, `policy.mode`."),
             Mistake(
                 wrong_act(always=True), "The most likely action is taken even when greedy is False; then it should be a sample."
@@ -201,6 +213,27 @@ EXERCISES = (
         due_cases,
         probe=due_probe,
         mistakes=(
+            Mistake(
+                lambda e, r, b, t: max(1, int(e * r // (b * t))),
+                "There is at least one step here. Where too little was played, it is 0.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(max(0, e - 500) * r // (b * t)),
+                "The first 500 steps are taken off. That is the run below; this function counts all that it is given.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(e * (r / (b * t))),
+                "This divides first, in floats, which may end a hair below a whole number. Multiply first, and divide whole numbers: `//`.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(e * (1 / (b * t)) * r),
+                "This divides first, in floats, which may end a hair below a whole number: multiply first, then `//`.",
+            ),
+            Mistake(
+                lambda e, r, b, t: int(e // (r * b * t)),
+                "The ratio divides; it multiplies: a higher ratio must give more train steps.",
+            ),
+            Mistake(lambda e, r, b, t: int(e // (b * t)), "The ratio is not used."),
             Mistake(lambda e, r, b, t: e * r / (b * t), "Train steps are whole: round down."),
             Mistake(
                 lambda e, r, b, t: int(e * r // b * t),
@@ -236,6 +269,38 @@ EXERCISES = (
         solved_at,
         solved_cases,
         mistakes=(
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e and e >= th), None),
+                "An evaluation of 0 is taken for none: in Python `if e` is false for 0.0, too. Only nan means none.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th), None) or None,
+                "`steps or None` makes None of 0 steps, since 0 counts as false.",
+            ),
+            Mistake(
+                lambda rows, th: rows[[e >= th for _, _, e in rows].index(max(e >= th for _, _, e in rows))][0] if rows else None,
+                "If no evaluation reaches the threshold, the first True among only False is at 0. The answer is None then.",
+            ),
+            Mistake(
+                lambda rows, th: next((None if math.isnan(e) else s for s, r, e in rows if math.isnan(e) or e >= th), None),
+                "This stops at the first row without an evaluation. Skip it, and go on.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if max(r, e) >= th), None),
+                "Either column will do here. Only the evaluation counts.",
+            ),
+            Mistake(
+                lambda rows, th: next((row for row in rows if row[2] >= th), None),
+                "This is the whole row. The environment steps are wanted.",
+            ),
+            Mistake(
+                lambda rows, th: [s for s, r, e in rows if e >= th],
+                "This is a list of all such steps. The first of them is wanted, or None.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if abs(e) >= th), None),
+                "The sign of the evaluation is lost: some tasks pay less than 0.",
+            ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if r >= th), None),
                 "This looks at training returns: few episodes, and the policy was changing. Use the evaluation.",
