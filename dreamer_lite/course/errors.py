@@ -21,6 +21,7 @@ ERRORS = {  # part of what Python or PyTorch says: what usually helps
     "a leaf Variable that requires grad": "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.",
     "a view of a leaf Variable": "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.",
     "can be converted to Python scalars": "Python's own functions (`math`, `float`, `int`) take single numbers; torch's take whole tensors.",
+    'required positional arguments: "': "This function of torch's wants an argument more; often it is the axis.",
     "required positional argument": "The check calls it with the arguments that the exercise has, no more and no fewer.",
     "positional arguments but": "The check calls it with the arguments that the exercise has, no more and no fewer.",
     "unexpected keyword argument": "The arguments keep the names that the exercise gives them.",

@@ -85,7 +85,8 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
         except Complaint as complaint:
             return Verdict("not yet", [str(complaint)])
         except Exception as error:
-            return Verdict("not yet", [raised(error, version) + inputs(exercise, case)])
+            named = same_error(exercise, version, cases, k, error)
+            return Verdict("not yet", [*([named] if named else []), raised(error, version) + inputs(exercise, case)])
         if wrong := difference(found, expected, exercise):
             name, words = wrong
             named = known(exercise, version, cases, k) or relation(name, found[name], expected[name])
@@ -127,6 +128,22 @@ def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int)
                 best, words = share, mistake.words
         if words:
             return words
+    return None
+
+
+def same_error(exercise: Exercise, version: Callable, cases: list[tuple], k: int, error: Exception) -> str | None:
+    """The words of the listed mistake that fails in the same case for the same reason, and is right in those before."""
+    for mistake in exercise.mistakes if k else ():
+        if any(
+            not alike(outcome(exercise, mistake.wrong, case), outcome(exercise, exercise.finished, case), exercise)
+            for case in cases[:k]
+        ):
+            continue
+        try:
+            exercise.run(mistake.wrong, cases[k])
+        except Exception as theirs:
+            if str(theirs) == str(error):
+                return mistake.words
     return None
 
 

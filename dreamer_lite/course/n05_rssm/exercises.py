@@ -362,6 +362,14 @@ EXERCISES = (
         probe=reset_probe,
         mistakes=(
             Mistake(
+                lambda s, a, f: (State(s.h * (~f).float(), s.z * (~f).float()), a * (~f).float()),
+                "The mask (B,) lies along the last axis of each, not along the batch. Give it the axes it lacks: `keep[:, None]`, `keep[:, None, None]`.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(s.h * (~f).float()[:, None], s.z * (~f).float()[:, None]), a * (~f).float()[:, None]),
+                "z has one axis more than h, and its mask, too: `keep[:, None, None]`.",
+            ),
+            Mistake(
                 lambda s, a, f: (State(reset(s, a, f)[0].h.detach(), reset(s, a, f)[0].z), reset(s, a, f)[1]),
                 "h is detached: no gradient flows back through time, so memory can't learn what to keep.",
             ),

@@ -241,7 +241,6 @@ def fitted(
         if learn and not early:
             optimizer.step()
     if after:
-        torch.manual_seed(0)
         losses, _, _ = model.loss(batch, model.rssm.initial(len(batch.obs)))
         total = sum(scales[name] * loss.mean() for name, loss in losses.items())
     return total.detach()

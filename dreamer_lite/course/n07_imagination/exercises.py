@@ -214,12 +214,11 @@ def along(
         )
         if early:
             seen.append(model.predict_obs(state.feature))
-        before = state
-        state = model.rssm.imagine_step(state if carry else start, actions[:, at])
-        if old_z:
-            state = State(state.h, before.z)
-        if soft:
-            state = State(state.h, unimix(model.rssm.prior(state.h), model.rssm.mix))
+        if old_z or soft:
+            h = model.rssm.recurrent(state, actions[:, at])
+            state = State(h, state.z if old_z else unimix(model.rssm.prior(h), model.rssm.mix))
+        else:
+            state = model.rssm.imagine_step(state if carry else start, actions[:, at])
         if again:
             model.rssm.imagine_step(state, actions[:, at])
         if zero_z:

@@ -51,11 +51,15 @@ def returned(
     still: bool = False,
 ) -> Tensor:
     """lambda_return with one thing wrong."""
-    if scalar and isinstance(lam, Tensor):
-        lam = lam.flatten()[0]  # what is said is told by its error, too
     mix = torch.as_tensor(lam, dtype=r.dtype)
     mix = 1 - mix if swap else mix
     mix = mix if mix.ndim == 2 else mix.expand_as(r)
+    if scalar:  # as if lam were one number
+        last, found = boot, []
+        for t in reversed(range(r.shape[1])):
+            last = r[:, t] + c[:, t] * ((1 - lam) * v[:, t] + lam * last)
+            found.append(last)
+        return torch.stack(found[::-1], 1)
     found, last = [], boot
     for t in range(r.shape[1]) if forward else reversed(range(r.shape[1])):
         ahead = (1 - mix[:, t]) * v[:, t] + mix[:, t] * last
