@@ -8,6 +8,7 @@
 `bench` measures train steps on this machine, which should do nothing else: a table and a figure, ten minutes.
 `maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
 committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
+`site` turns the notebooks, as they are committed, into web pages: in the folder site/, or in another one that is named.
 """
 
 from base64 import b64decode
@@ -213,5 +214,9 @@ if __name__ == "__main__":
         draw_widgets()
     elif sys.argv[1:2] == ["notebooks"]:
         run_notebooks(sys.argv[2:])
+    elif sys.argv[1:2] == ["site"] and len(sys.argv) <= 3 and not "".join(sys.argv[2:]).startswith("-"):
+        from site_pages import make_site
+
+        make_site(*map(Path, sys.argv[2:]))
     else:
         sys.exit(__doc__)
