@@ -3,6 +3,7 @@
 import ast
 import inspect
 import linecache
+import re
 import traceback
 from types import FrameType
 from typing import Any
@@ -28,7 +29,6 @@ ERRORS = {  # part of what Python or PyTorch says: what usually helps
     "invalid combination of arguments": "The arguments are of another kind than the function wants, or in another order.",
     "only for scalar outputs": "backward needs one number: take the mean of each loss first.",
     "does not require grad": "Something was detached that the gradient must flow through.",
-    "must match the size of tensor": SHAPES,
     "not broadcastable": SHAPES,
     "shape mismatch": SHAPES,
     "The expanded size of the tensor": SHAPES,
@@ -67,15 +67,29 @@ BY_TYPE = {
 def raised(error: BaseException, version: Any = None) -> str:
     """What was raised, in which line of the reader's, with which shapes there, and a word on the usual cause."""
     text = (str(error).splitlines() or [""])[0][:200]
-    advice = next((advice for part, advice in ERRORS.items() if part in text), BY_TYPE.get(type(error).__name__, ""))
     frame, number = own_frame(error, version)
-    where, there = "", ""
+    where, there, line = "", "", ""
     if frame is not None and not isinstance(error, RecursionError):
         line = linecache.getline(frame.f_code.co_filename, number).strip()
         where = f" in line {number - frame.f_code.co_firstlineno + 1} of `{frame.f_code.co_name}`" if line else ""
         shapes = [f"`{name}` is {short_shape(value)}" for name, value in seen(line, frame)]
         there = f" There {', '.join(shapes)}." if shapes else ""
+    advice = usual_cause(text, line) or BY_TYPE.get(type(error).__name__, "")
     return f"It raised {type(error).__name__}{where}: {text}.{there}{' ' * bool(advice)}{advice}".replace("..", ".")
+
+
+def usual_cause(text: str, line: str) -> str:
+    """What usually helps against an error with this text, raised in or below this line of the reader's; empty if nothing is known."""
+    if sizes := re.search(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)", text):
+        one, other = sorted(map(int, sizes.groups()))
+        if one == 0:
+            return "One of the two is empty: a slice took nothing. Which axis does it cut, and are its borders written as fixed numbers?"
+        if other == one + 1 and one > 1:
+            return "One of the two has an entry more: where do the slices begin and end?"
+        return f"{SHAPES} Or is one of the sizes, {one} or {other}, not what you take it for?"
+    if "Sizes of tensors must match" in text and "cat" not in line:
+        return "Inside the call two things meet that differ in the number of rows or of steps: which axis is the batch, and which is time?"
+    return next((advice for part, advice in ERRORS.items() if part in text), "")
 
 
 def own_frame(error: BaseException, version: Any) -> tuple[FrameType | None, int]:

@@ -133,7 +133,7 @@ def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int)
 
 def same_error(exercise: Exercise, version: Callable, cases: list[tuple], k: int, error: Exception) -> str | None:
     """The words of the listed mistake that fails in the same case for the same reason, and is right in those before."""
-    for mistake in exercise.mistakes if k else ():
+    for mistake in exercise.mistakes:
         if any(
             not alike(outcome(exercise, mistake.wrong, case), outcome(exercise, exercise.finished, case), exercise)
             for case in cases[:k]

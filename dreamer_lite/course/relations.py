@@ -31,8 +31,12 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
         return None
     if "gradient" in name and b.any() and not a.any():
         return "all zeros. No gradient gets there: use torch functions, without detach, item or numpy on the way."
-    if not a.isfinite().all():
-        return "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form that stays in range."
+    if not (fine := a.isfinite()).all():
+        return (
+            None
+            if not equal(a[fine], b[fine])
+            else "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form that stays in range."
+        )
     if b.numel() < 2:
         return None
     if equal(a, -b):
@@ -40,13 +44,15 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     if not b.any():
         return None
     ratio = a[b != 0] / b[b != 0]
-    if b.count_nonzero() > 1 and ratio[0] != 0 and equal(a, ratio[0] * b):
+    if b.count_nonzero() > 1 and ratio[0] != 0 and abs(ratio[0] - 1) > 0.02 and equal(a, ratio[0] * b):
         return f"{factor(float(ratio[0]))} times the right one everywhere. There is a factor too much or too few, or a mean stands for a sum."
     for cut, words in (
         (b.clamp(max=a.max()), f"never more than {float(a.max()):.4g}"),
         (b.clamp(min=a.min()), f"never less than {float(a.min()):.4g}"),
     ):
-        if equal(a, cut) or equal(a, b.clamp(-a.abs().max(), a.abs().max())):
+        lost, left = b[cut != b].unique(), b[cut == b].unique()
+        told = len(lost) > 1 and len(left) > 1 or float(a.abs().max()) not in (0, 1)  # a limit of 0 or 1 arises by chance
+        if told and (equal(a, cut) or equal(a, b.clamp(-a.abs().max(), a.abs().max()))):
             return f"{words}. What lies beyond is cut off."
     gap = (a - b).flatten()
     if len(gap) > 2 and equal(gap, gap[:1].expand_as(gap)):
@@ -55,7 +61,11 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
         words = along(a, b, axis)
         if words:
             return words
-    return next((words for words, f in FUNCTIONS.items() if equal(a, f(b))), None)
+    if words := next((words for words, f in FUNCTIONS.items() if equal(a, f(b))), None):
+        return words
+    if (off := float(((a - b).abs() / b.abs().clamp(min=1e-6)).max())) < 0.01:
+        return f"nearly right, off by up to {off:.1g} of itself. Is a number rounded, or a formula only nearly the same?"
+    return None
 
 
 FUNCTIONS = {
@@ -88,14 +98,16 @@ def other_shape(a: Tensor, b: Tensor) -> str | None:
     if a.numel() == b.numel() and a.ndim > b.ndim and equal(a.reshape(b.shape), b):
         return "right, but for an axis of length 1 that is left over. `squeeze` it, or leave out `keepdim`."
     if a.numel() == b.numel() and a.ndim < b.ndim and equal(a.reshape(b.shape), b):
-        if 1 in b.shape:
+        if a.squeeze().shape == b.squeeze().shape and 1 in b.shape:
             return "right, but an axis of length 1 is lost. A `squeeze()` without an axis takes the batch's off as well, if there is one row."
-        return "right, but axes are melted into one. Keep all leading axes."
+        return "right, but axes are melted into one. `stack` makes a new axis, `cat` doesn't; `view` and `flatten` can melt too much."
     if a.ndim == b.ndim and a.ndim > 1:
         for one in range(a.ndim):
             for other in range(one):
                 if equal(a.transpose(one, other), b):
                     return f"right, but axes {other} and {one} are swapped. Is it stacked along the wrong axis?"
+    if a.ndim == b.ndim > 1 and a.shape[0] == b.shape[0] - 1 and a.shape[1] == b.shape[1] + 1:
+        return "one row of the batch is cut off, axis 0, where a step should be, axis 1: `x[:, 1:]` and `x[:, :-1]` cut steps."
     for how, words in ((torch.mean, "mean"), (torch.sum, "sum")):
         if a.numel() == 1 and equal(a.flatten()[0], how(b)):
             return f"one number, the {words} over everything. Keep the shape."

@@ -165,6 +165,13 @@ EXERCISES = (
         kept_for="symlog:symexp",
         mistakes=(
             Mistake(
+                lambda x: 1 / symlog(x), "This is 1 / symlog(x). The inverse of a function undoes it; it is not 1 divided by it."
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * (2.718 ** x.abs() - 1),
+                "2.718 is only nearly e, and for a large x that matters. `torch.expm1` is exact.",
+            ),
+            Mistake(
                 lambda x: torch.sign(x) * (torch.expm1(x.abs()) - 1), "There is a -1 too much: `expm1(y)` is exp(y) - 1 already."
             ),
             Mistake(
@@ -201,6 +208,14 @@ EXERCISES = (
         loss_cases,
         probe=loss_probe,
         mistakes=(
+            Mistake(
+                lambda p, t: p - symlog(t).square(),
+                "Only the squashed target is squared. First subtract, then square: mind the brackets.",
+            ),
+            Mistake(
+                lambda p, t: torch.nn.functional.smooth_l1_loss(p, symlog(t), reduction="none"),
+                "The smooth L1 loss has half the square for small errors, and a straight line for large ones. The plain square is meant.",
+            ),
             Mistake(
                 lambda p, t: (p - torch.log1p(t.abs())).square(), "The sign of the target is lost: symlog(-3) is -symlog(3)."
             ),

@@ -152,6 +152,14 @@ EXERCISES = (
         kept_for="two_hot:two_hot_bins",
         mistakes=(
             Mistake(
+                lambda count=255, limit=20.0: torch.linspace(-limit, limit, count).expm1(),
+                "expm1 alone has no mirror: for negative steps it stays above -1. `symexp` keeps the sign.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: limit * symexp(torch.linspace(-1, 1, count)),
+                "The limit is multiplied on after symexp. It bounds the even steps, before symexp.",
+            ),
+            Mistake(
                 lambda count=255, limit=20.0: (
                     torch.sign(torch.linspace(-limit, limit, count)) * torch.linspace(-limit, limit, count).abs().exp()
                 ),
@@ -225,6 +233,18 @@ EXERCISES = (
         two_hot_cases,
         mistakes=(
             Mistake(
+                lambda x, b: (1 - (x.clamp(b[0], b[-1])[..., None] - b).abs() / (b[1] - b[0])).clamp(min=0),
+                "One width serves all gaps, that of the first. Bins are not evenly spaced: each gap has its own width, high - low.",
+            ),
+            Mistake(
+                lambda x, b: two_hot(x, b) * (x < b[-1])[..., None],
+                "A number at the last bin, or beyond it, gets no weight at all. There the last bin takes everything.",
+            ),
+            Mistake(
+                lambda x, b: two_hot(x, b) * (x > b[0])[..., None],
+                "A number at the first bin, or beyond it, gets no weight at all. There the first bin takes everything.",
+            ),
+            Mistake(
                 lambda x, b: raw_weights(x, b, swap=True, side=False),
                 "The two weights are swapped; the nearer bin must get the larger one.",
             ),
@@ -296,6 +316,24 @@ EXERCISES = (
         tolerance=1e-3,
         kept_for="two_hot:two_hot_mean",
         mistakes=(
+            Mistake(
+                lambda l, b: (
+                    (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) * b[-(len(b) // 2) :]
+                ).mean(-1),
+                "This is the mean over the pairs. The pairs are added up.",
+            ),
+            Mistake(
+                lambda l, b: (l.softmax(-1)[..., len(b) // 2 :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[len(b) // 2 :],
+                "The upper half begins with the middle bin, so it has one entry more than the lower one. The middle bin is 0 and has no partner.",
+            ),
+            Mistake(
+                lambda l, b: (l.softmax(-1)[..., 128:] - l.softmax(-1)[..., :127].flip(-1)) @ b[128:],
+                "The middle is fixed at that of 255 bins. It is `len(bins) // 2`.",
+            ),
+            Mistake(
+                lambda l, b: (l[..., -(len(b) // 2) :] - l[..., : len(b) // 2].flip(-1)).softmax(-1) @ b[-(len(b) // 2) :],
+                "The logits are paired, and softmax comes after. Probabilities are paired: softmax first.",
+            ),
             Mistake(
                 two_sums,
                 "Two separate sums, one for each half: both reach millions, and their rounding stays. Subtract the probabilities of each pair FIRST.",

@@ -123,6 +123,11 @@ def scaled(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), noise) * (probs / probs.detach())
 
 
+def short_one_hot(probs: Tensor, noise: Tensor | None = None) -> Tensor:
+    hot = torch.nn.functional.one_hot(one_hot(probs.detach(), noise).argmax(-1)).to(probs.dtype)
+    return hot + (probs - probs.detach())
+
+
 def unmoved(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), noise)
 
@@ -212,6 +217,14 @@ EXERCISES = (
         tolerance=1e-3,
         mistakes=(
             Mistake(
+                short_one_hot,
+                "`F.one_hot` isn't told how many classes there are, so it stops at the largest one that came up. Give it `probs.shape[-1]`.",
+            ),
+            Mistake(
+                lambda p, noise=None: one_hot(p.detach(), noise) * (1 + (p - p.detach())),
+                "The straight-through term is multiplied on, so only the class that came up gets a gradient. Add it.",
+            ),
+            Mistake(
                 own_noise(torch.randn_like),
                 "Without given noise yours is normal. Gumbel noise is -log(-log(u)): only with that is the draw distributed as p.",
             ),
@@ -278,6 +291,10 @@ EXERCISES = (
         letters="B",
         mistakes=(
             Mistake(
+                lambda p, q: (p * (p.log() - q.log())).clamp(min=0).sum((-2, -1)),
+                "Each term is cut off at 0. The sum is never negative, single terms may be.",
+            ),
+            Mistake(
                 lambda p, q: (p * (p.log() - q.log())).sum((1, 2)),
                 "This sums over axes 1 and 2. There may be more leading axes: sum over the last two, (-2, -1).",
             ),
@@ -328,12 +345,20 @@ EXERCISES = (
         kept_for="latents:entropy",
         mistakes=(
             Mistake(
-                lambda p: -(p * p.log()).sum((1, 2)),
-                "This sums over axes 1 and 2. There may be more leading axes: sum over the last two, (-2, -1).",
+                lambda p: -p * p.log().sum((-2, -1)),
+                "The logarithms are summed before they are weighted. Brackets: -(p * p.log()).sum(…).",
             ),
             Mistake(
-                lambda p: -p * p.log().sum((-2, -1))[..., None, None],
-                "The logarithms are summed before they are weighted. Brackets: -(p * p.log()).sum(…).",
+                lambda p: 8 * 2.0794415 - kl(p, torch.full_like(p, 1 / 8)),
+                "Eight dice with eight faces are built in as numbers. S and K are the last two axes of p.",
+            ),
+            Mistake(
+                lambda p: torch.distributions.Categorical(probs=p.flatten(-2)).entropy(),
+                "All dice are melted into one big die. Each has its own entropy, and these add up.",
+            ),
+            Mistake(
+                lambda p: -(p * p.log()).sum((1, 2)),
+                "This sums over axes 1 and 2. There may be more leading axes: sum over the last two, (-2, -1).",
             ),
             Mistake(
                 lambda p: p.shape[-2] * -(p.mean(-2) * p.mean(-2).log()).sum(-1),

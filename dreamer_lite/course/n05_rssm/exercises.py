@@ -37,6 +37,7 @@ def posterior_cases() -> list[tuple]:
         (small_rssm(), normal(1, 8), normal(1, 6)),
         (small_rssm(4, 4), normal(3, 4), normal(3, 4)),
         (small_rssm(), normal(2, 4, 8), normal(2, 4, 6)),
+        (small_rssm(S=3, K=4), normal(2, 8), normal(2, 6)),
     ]
 
 
@@ -55,7 +56,7 @@ def reset_cases() -> list[tuple]:
 
 def reset_probe(version: Callable, state: State, action: Tensor, is_first: Tensor) -> dict:
     """The state and the action, and whether what is kept still learns."""
-    state, action = State(*(part.clone().requires_grad_(True) for part in state)), action.clone().requires_grad_(True)
+    state, action = State(*(part.requires_grad_(True) for part in state)), action.requires_grad_(True)
     out = version(state, action, is_first)
     if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
         raise Complaint(f"It returns {kind(out)}; two things are expected, `return State(h, z), action`.")
@@ -307,6 +308,10 @@ EXERCISES = (
         probe=posterior_probe,
         kept_for="rssm:RSSM.posterior",
         mistakes=(
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (2, 3)),
+                "S and K are fixed at 2 and 3; they are `rssm.groups` and `rssm.classes`.",
+            ),
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).view(-1, m.groups, m.classes),
                 "view(-1, S, K) melts all leading axes into one. Keep them: `unflatten(-1, (S, K))` touches the last axis alone.",

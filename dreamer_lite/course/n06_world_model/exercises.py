@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import copy
+import math
 from typing import Any
 
 import torch
@@ -120,7 +121,11 @@ def tiny_batch(B: int, T: int) -> Experience:
 
 
 def prediction_cases() -> list[tuple]:
-    return [(tiny_model(), normal(B, T, 14), tiny_batch(B, T)) for B, T in ((1, 2), (2, 3), (4, 5))]
+    cases = [(tiny_model(), normal(B, T, 14), tiny_batch(B, T)) for B, T in ((1, 2), (2, 3), (4, 5))]
+    sure = tiny_model()
+    for parameter in sure.continue_head[-1].parameters():
+        parameter.data *= 1000
+    return [*cases, (sure, normal(2, 3, 14), tiny_batch(2, 3))]
 
 
 def prediction_probe(version: Callable, model: WorldModel, feature: Tensor, batch: Experience) -> dict:
@@ -151,6 +156,10 @@ def wrong_continue(make: Callable) -> Callable:
 
 def entropy_of(m: WorldModel, f: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(m.continue_head(f).squeeze(-1), target, reduction="none")
+
+
+def by_hand(p: Tensor, target: Tensor) -> Tensor:
+    return -(target * p.log() + (1 - target) * (1 - p).log())
 
 
 def flipped(b: Experience, discount_horizon: float) -> Tensor:
@@ -246,6 +255,11 @@ def fitted(
     return total.detach()
 
 
+def counts_fields(model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float]) -> Tensor:
+    model.loss(batch, model.rssm.initial(len(batch)))
+    return fit(model, optimizer, batch, scales)
+
+
 def wrong_fit(**how: Any) -> Callable:
     return lambda *case: fitted(*case, **how)
 
@@ -257,6 +271,10 @@ EXERCISES = (
         target_cases,
         kept_for="world_model:continue_target",
         mistakes=(
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, 0.0, math.exp(-1 / discount_horizon)),
+                "exp(-1/discount_horizon) is only nearly the same. The discount is 1 - 1/discount_horizon.",
+            ),
             Mistake(
                 lambda t, discount_horizon=333: (
                     (flat(t) * (1 - 1 / discount_horizon)).cumprod(-1).clamp(max=1).sign() * (1 - 1 / discount_horizon)
@@ -317,6 +335,29 @@ EXERCISES = (
         itself="world_model",
         kept_for="world_model:WorldModel.prediction_losses",
         mistakes=(
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: F.binary_cross_entropy(
+                        m.continue_head(f).squeeze(-1).sigmoid(),
+                        continue_target(b.is_terminal, m.discount_horizon),
+                        reduction="none",
+                    )
+                ),
+                "sigmoid first: for a large logit it is exactly 0 or 1, and F.binary_cross_entropy then puts 100 for the logarithm. "
+                "`F.binary_cross_entropy_with_logits` takes the logit itself.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: by_hand(
+                        m.continue_head(f).squeeze(-1).sigmoid(), continue_target(b.is_terminal, m.discount_horizon)
+                    )
+                ),
+                "sigmoid, then log: for a large logit one of the logarithms is -inf. `F.binary_cross_entropy_with_logits` stays finite.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: right_losses(m, f, b)["reward"] * ~b.is_first),
+                "The reward loss is left out where an episode begins. It counts there as well: the head learns that nothing was paid yet.",
+            ),
             Mistake(
                 wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_last, m.discount_horizon))),
                 "is_last is taken for is_terminal: where a time limit cuts off, the world goes on.",
@@ -592,6 +633,10 @@ EXERCISES = (
         given=("world_model", "the learning rate", "batch", "scales"),
         tolerance=1e-3,
         mistakes=(
+            Mistake(
+                counts_fields,
+                "`len(batch)` is 6, the number of its parts: obs, action, and so on. The number of sequences is `len(batch.obs)`.",
+            ),
             Mistake(
                 wrong_fit(after=True),
                 "The loss that comes back was measured after the step. The one that was trained on is wanted: no second forward pass.",

@@ -245,6 +245,18 @@ EXERCISES = (
         probe=along_probe,
         mistakes=(
             Mistake(
+                lambda m, s, a: dream_along(m, s, a[:, : len(a)]),
+                "`len(actions)` is N, the number of dreams. The number of steps is `actions.shape[1]`.",
+            ),
+            Mistake(
+                lambda m, s, a: dream_along(m, s, a).flatten(1),
+                "The steps are put side by side in one axis: `torch.cat`. `torch.stack(…, 1)` gives them an axis of their own.",
+            ),
+            Mistake(
+                lambda m, s, a: dream_along(m, s, a.transpose(0, 1)),
+                "The loop runs over the dreams, axis 0. Steps are axis 1: `actions[:, t]`, or `actions.unbind(1)`.",
+            ),
+            Mistake(
                 wrong_along(wrap=True),
                 "The actions are one step late: step t uses actions[:, t]; at t = 0 your t - 1 takes the LAST one.",
             ),
@@ -367,6 +379,14 @@ EXERCISES = (
         letters="NH",
         kept_for="imagination:step_weights",
         mistakes=(
+            Mistake(
+                lambda c: c.cumprod(1)[:-1],
+                "`[:-1]` leaves out the last dream of the batch. Steps are the second axis: `[:, :-1]`.",
+            ),
+            Mistake(
+                lambda c: c[:, :-1].cumprod(1) * 0.99 ** torch.arange(c.shape[1] - 1),
+                "The discount is applied a second time: it is inside the continues already.",
+            ),
             Mistake(
                 lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, 1:]], 1).cumprod(1)[:, :-1],
                 "The start's own continue is replaced by 1. The product begins with it, c_0.",

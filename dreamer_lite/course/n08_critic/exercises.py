@@ -83,6 +83,15 @@ def backwards(rewards: Tensor, pull: Tensor, inputs: Tensor, boot: Tensor) -> Te
     return (later + (product[:, -1] * boot)[:, None]) / product[:, :-1]
 
 
+def backwards_loop(inputs: Tensor, pull: Tensor, boot: Tensor) -> Tensor:
+    """R_t = inputs_t + pull_t · R_{t+1}."""
+    found, last = [], boot
+    for t in reversed(range(inputs.shape[1])):
+        last = inputs[:, t] + pull[:, t] * last
+        found.append(last)
+    return torch.stack(found[::-1], 1)
+
+
 def wrong_return(**how: Any) -> Callable:
     return lambda *case: returned(*case, **how)
 
@@ -149,6 +158,10 @@ EXERCISES = (
         letters="NH",
         kept_for="critic:lambda_return",
         mistakes=(
+            Mistake(
+                lambda r, c, v, b, lam=0.95: backwards_loop(r + (1 - lam) * v, c * lam, b),
+                "The continue fades only the longer look. It fades the critic's value, too: c · ((1 - λ) v + λ R).",
+            ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, torch.cat([v[:, 1:], b[:, None]], 1), b, lam),
                 "The values are shifted once more: values[:, t] is v of the state after step t already, not values[:, t + 1].",
@@ -236,6 +249,22 @@ EXERCISES = (
         dream_cases,
         letters="NH",
         mistakes=(
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R, C, V, V[:, -1], lam)[:, :-1],
+                "All three go in uncut, and the last return is dropped: so the start's own reward counts for step 0. Cut off the first entries before.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[1:], C[1:], V[1:], V[-1], lam),
+                "`[1:]` and `[-1]` cut the batch. Time is the second axis: `[:, 1:]` and `[:, -1]`.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[1:], C[1:], V[1:], V[:, -1], lam),
+                "`[1:]` cuts off the first dream of the batch. Time is the second axis: `[:, 1:]`.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], C[:, -1] * V[:, -1], lam),
+                "The bootstrap is faded by the last continue here, and once more inside lambda_return. Hand over the value itself.",
+            ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], V[:, 1:], C[:, 1:], V[:, -1], lam),
                 "Continues and values are handed over in the wrong order: rewards, continues, values, bootstrap.",

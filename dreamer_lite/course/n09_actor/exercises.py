@@ -218,6 +218,10 @@ EXERCISES = (
         kept_for="actor:ReturnScale.update",
         mistakes=(
             Mistake(
+                lambda s, x: updated(s, x - x.mean()),
+                "The returns are centred first. The width stays the same, but the stored range should hold the percentiles of the returns themselves.",
+            ),
+            Mistake(
                 wrong_scale(forget=True),
                 "The range that is moved is thrown away: `torch.lerp` makes a new tensor. `lerp_` moves the stored one.",
             ),

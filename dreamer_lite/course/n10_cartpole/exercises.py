@@ -31,6 +31,7 @@ class SurePolicy:
         order = logits.argsort(-1)
         self.mode, second = (torch.eye(logits.shape[-1])[order[..., k]] for k in (-1, -2))
         self.second = second + 0 * logits  # a sample has a gradient
+        self.log_probs = logits.log_softmax(-1)
 
     def sample(self) -> Tensor:
         return self.second
@@ -95,6 +96,7 @@ def acted(
     any_first: bool = False,
     late: bool = False,
     stale_action: bool = False,
+    number: bool = False,
 ) -> Carry:
     """act with one thing wrong."""
     with torch.set_grad_enabled(gradient):
@@ -114,9 +116,17 @@ def acted(
         state = carry.state if unchanged else state
         greedy = always if always is not None else not greedy if swap else greedy
         chosen = policy.mode if greedy else policy.sample()
+        chosen = chosen.argmax(-1) if number and greedy else chosen
     if late:
         chosen = agent.actor(seen.feature).mode if greedy else agent.actor(seen.feature).sample()
     return Carry(state, carry.action if stale_action else chosen)
+
+
+@torch.no_grad()
+def in_front(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
+    states, _ = agent.world_model.observe(obs[None], carry.action[None], is_first[None], carry.state)
+    policy = agent.actor(states.feature[0])
+    return Carry(State(states.h[0], states.z[0]), policy.mode if greedy else policy.sample())
 
 
 def wrong_act(**how: Any) -> Callable:
@@ -169,6 +179,14 @@ EXERCISES = (
         itself="agent",
         kept_for="agent:Dreamer.act",
         mistakes=(
+            Mistake(
+                wrong_act(number=True),
+                "The likeliest action comes as its number, (E,). Actions are one-hot, (E, A): `policy.mode`.",
+            ),
+            Mistake(
+                in_front,
+                "The time axis stands in front, so environments are taken for steps. It is the second axis: `obs[:, None]`, and `[:, 0]` of h and z.",
+            ),
             Mistake(
                 wrong_act(any_first=True),
                 "One environment that begins anew makes all others forget: is_first goes in as it is, one flag for each.",
