@@ -1,5 +1,6 @@
 """The checkers: every known mistake is named, every right way of writing is accepted, wild code is told and not thrown."""
 
+import functools
 import random
 import sys
 import time
@@ -10,11 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
-from dreamer_lite.course import check, hint, keep, kept, setup, solution
+from dreamer_lite.course import check, hint, keep, kept, progress, setup, solution
+from dreamer_lite.course.agent_map import LIT, agent_map, boxes
 from dreamer_lite.course.errors import raised
 from dreamer_lite.course.exercise import Complaint, Exercise, Mistake
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
 from dreamer_lite.course.judge import is_blank, judge
+from dreamer_lite.course.progress import Standing, following, standing, where
 from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample
 from dreamer_lite.latents import unimix as finished_unimix
@@ -43,13 +46,22 @@ def test_each_mistake_is_named_in_its_own_words(name, k):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_mistakes_are_wrong_answers_and_not_just_broken_code(name):
-    """A mistake that raises would be confused with every other error."""
+    """A mistake that raises everywhere is known by its error alone, which no other mistake of the exercise may share."""
     exercise = EXERCISES[name]
     if exercise.judge:
         return
     cases = exercise.cases()
-    for mistake in exercise.mistakes:
-        assert any(came_back(exercise, mistake, case) for case in cases), mistake.words
+    only_errors = [mistake for mistake in exercise.mistakes if not any(came_back(exercise, mistake, case) for case in cases)]
+    errors = {mistake.words: error_in(exercise, mistake, cases[0]) for mistake in exercise.mistakes}
+    for mistake in only_errors:
+        assert list(errors.values()).count(errors[mistake.words]) == 1, mistake.words
+
+
+def error_in(exercise, mistake, case):
+    try:
+        exercise.run(mistake.wrong, case)
+    except Exception as error:
+        return str(error)
 
 
 def came_back(exercise, mistake, case):
@@ -197,11 +209,11 @@ def continue_target(is_terminal, discount_horizon=333):
 
 
 def prediction_losses(world_model, feature, batch):
-    guess, goes_on = world_model.decoder(feature), torch.sigmoid(world_model.continue_head(feature))[..., 0]
+    guess, logit = world_model.decoder(feature), world_model.continue_head(feature)[..., 0]
     target = continue_target(batch.is_terminal, world_model.discount_horizon)
     log_probs = F.log_softmax(world_model.reward_head(feature), -1)
     return {
-        "continue": F.binary_cross_entropy(goes_on, target, reduction="none"),
+        "continue": -(target * F.logsigmoid(logit) + (1 - target) * F.logsigmoid(-logit)),
         "reward": -(finished_two_hot(batch.reward, world_model.bins) * log_probs).sum(-1),
         "reconstruction": ((guess - finished_symlog(batch.obs)) ** 2).sum(-1),
     }
@@ -653,3 +665,103 @@ def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
         verdict = judge(EXERCISES[name], version)
         assert verdict.state == "not yet" and "writes into its input" in verdict.words[0]
     assert all(torch.equal(a, b) for a, b in zip(before, (state.h, state.z, action)))
+
+
+# What check says is so: the package runs with the reader's version
+
+
+def counting(function):
+    """The function, and a list that grows with each call."""
+    calls = []
+
+    @functools.wraps(function)
+    def counted(*arguments, **named):
+        calls.append(1)
+        return function(*arguments, **named)
+
+    return counted, calls
+
+
+def test_a_right_version_runs_in_the_widgets_and_in_the_package():
+    from dreamer_lite.course.n02_symlog.scale_fit import draw_scale_fit
+    from dreamer_lite.course.n04_latents.dice import draw_dice
+    from dreamer_lite.course.n05_rssm.surprise import influence
+    from dreamer_lite.rssm import RSSM
+
+    for name, uses in (
+        ("symlog", lambda: draw_scale_fit(1.5)),
+        ("sample", lambda: draw_dice(0.0, 0.0, 0.0, 0.0, "straight-through")),
+        ("gru", lambda: influence("action", steps=2)),
+        ("posterior", lambda: influence("action", steps=2)),
+        ("observe", lambda: influence("observation", steps=2)),
+    ):
+        finished = EXERCISES[name].finished
+        version, calls = counting(finished)
+        assert check(version) is version
+        calls.clear()
+        uses()
+        assert calls, name
+        assert check(lambda *anything: ..., name) is finished
+        calls.clear()
+        uses()
+        assert not calls, name
+    assert RSSM.observe is EXERCISES["observe"].finished
+
+
+# Where the reader stands
+
+
+def test_progress_says_nothing_when_there_is_nothing(capsys):
+    progress()
+    assert capsys.readouterr().out == ""
+    setup("03")
+    assert "where you are" not in capsys.readouterr().out
+
+
+def test_progress_remembers_what_was_right_and_what_was_kept(capsys):
+    check(symlog)
+    check(lambda x: x, "symexp")
+    check(symlog)
+    keep(kl)
+    capsys.readouterr()
+    assert standing().right == ["symlog", "kl"] and standing().kept == ["kl"]
+    progress()
+    said = capsys.readouterr().out
+    assert f"2 of {len(EXERCISES)} exercises are right, and 1 of the {len(standing().keepable)}" in said
+    assert "Next: entropy, exercise 4 of notebook 04." in said
+    check(lambda x: x, "symlog")  # what was right once stays written down
+    assert standing().right == ["symlog", "kl"]
+    setup("05")
+    assert said in capsys.readouterr().out
+    _, picture = where(standing())
+    assert "symlog 1 of 4" in picture and "discrete latents 1 of 4" in picture and "actor 0 of 4" in picture
+
+
+def test_progress_goes_on_with_what_was_skipped_and_then_with_keeping():
+    everything = list(EXERCISES)
+    assert following(Standing(everything[:3], [], [])) == (
+        f"Next: <code>{everything[3]}</code>, exercise 1 of notebook 01.",
+        "01",
+    )
+    skipped = [name for name in everything if name != "kl"]
+    assert following(Standing(skipped, [], ["kl"])) == ("Next: <code>kl</code>, exercise 3 of notebook 04.", "04")
+    assert "keep <code>kl</code>" in following(Standing(everything, [], ["kl"]))[0]
+    assert "Nothing is left" in following(Standing(everything, ["kl"], ["kl"]))[0]
+
+
+def test_progress_reads_a_spoilt_file_and_tells_of_a_folder_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
+    (tmp_path / "my_parts").mkdir()
+    (tmp_path / "my_parts" / "right.txt").write_bytes(b"symlog\nno_such_exercise\n\xff\xfe")
+    assert standing().right == ["symlog"]
+    monkeypatch.setenv("DREAMER_HOME", str(tmp_path / "my_parts" / "right.txt"))
+    check(symlog)
+    said = capsys.readouterr().out
+    assert "symlog: right" in said and "can't be written" in said
+
+
+def test_the_map_of_the_agent_shows_a_mark_in_each_box():
+    marks = {number: (0, 4) for number in NOTEBOOKS} | {"02": (4, 4), "03": (1, 4)}
+    drawn = agent_map("03", marks)
+    assert drawn.count("<circle") == len(boxes()) == 10 and drawn.count("✓") == 1 and "1/4" in drawn and drawn.count("0/4") == 8
+    assert drawn.count(LIT) == 1 and "<circle" not in agent_map("03")

@@ -13,12 +13,12 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Refused
 from dreamer_lite.course import keep
 from dreamer_lite.course.bundled import bundled_agent
-from dreamer_lite.course.exercise import homes
 from dreamer_lite.course.index import EXERCISES
 from dreamer_lite.course.n10_cartpole import dashboard as live
 from dreamer_lite.course.n10_cartpole import run_view
 from dreamer_lite.course.n10_cartpole.dashboard import Dashboard, train_live
 from dreamer_lite.course.n10_cartpole.parts import Part, installed, my_parts
+from dreamer_lite.course.plug import homes
 from dreamer_lite.run.checkpoint import load
 from dreamer_lite.run.loop import Training, train
 

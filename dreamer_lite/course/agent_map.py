@@ -1,6 +1,6 @@
 """The map of the whole agent: the same drawing in every notebook, with today's box lit."""
 
-LIT, PLAIN, LINE = "#FFD166", "#F4F4F2", "#4A4A4A"
+LIT, PLAIN, LINE, DONE = "#FFD166", "#F4F4F2", "#4A4A4A", "#007A59"
 
 # name: (x, y, width, height, label, notebooks that light it)
 BOXES = {
@@ -24,8 +24,10 @@ ARROWS = [
 ]
 
 
-def agent_map(notebook: str) -> str:
-    """The map as SVG. `notebook` is its number; "00" and "10" light everything, since there all parts meet."""
+def agent_map(notebook: str, marks: dict[str, tuple[int, int]] | None = None) -> str:
+    """The map as SVG. `notebook` is its number; "00" and "10" light everything, since there all parts meet. marks: for each notebook
+    how many of its exercises are right, and how many it has; then only the boxes of `notebook` are lit."""
+    everything = notebook in ("00", "10") and marks is None
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 330" role="img" font-family="sans-serif" font-size="13">',
         f"<title>{alt(notebook)}</title>",
@@ -36,13 +38,15 @@ def agent_map(notebook: str) -> str:
         f'<text x="345" y="31" fill="{LINE}" font-size="12">world model</text>',
     ]
     for x, y, width, height, label, lit in BOXES.values():
-        colour = LIT if notebook in lit or notebook in ("00", "10") else PLAIN
+        colour = LIT if notebook in lit or everything else PLAIN
         parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" stroke="{LINE}"/>')
         lines = label.split("\n")
         top = y + height / 2 + 5 - 8 * (len(lines) - 1)
         parts += [
             f'<text x="{x + width / 2}" y="{top + 17 * i:g}" text-anchor="middle">{line}</text>' for i, line in enumerate(lines)
         ]
+        if marks:
+            parts += mark(x + width, y, *marks[lit[0]])
     for (x1, y1), (x2, y2), label in ARROWS:
         parts.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{LINE}" marker-end="url(#tip)"/>')
         if label:
@@ -50,6 +54,21 @@ def agent_map(notebook: str) -> str:
     parts.append(f'<path d="M710 260 L710 305 L80 305 L80 212" fill="none" stroke="{LINE}" marker-end="url(#tip)"/>')
     parts.append('<text x="395" y="299" text-anchor="middle" font-size="11">actions</text>')
     return "\n".join(parts + ["</svg>"]) + "\n"
+
+
+def mark(x: float, y: float, right: int, count: int) -> list[str]:
+    """A disc at the corner of a box: a tick if all its exercises are right, else how many are."""
+    done = right == count
+    return [
+        f'<circle cx="{x}" cy="{y - 2}" r="12" fill="{DONE if done else "white"}" stroke="{DONE if right else LINE}"/>',
+        f'<text x="{x}" y="{y + 2}" text-anchor="middle" font-size="11" fill="{"white" if done else LINE}">'
+        f"{'✓' if done else f'{right}/{count}'}</text>",
+    ]
+
+
+def boxes() -> list[tuple[str, str]]:
+    """Each box's notebook and name, in the order of the course."""
+    return sorted((lit[0], label.split("\n")[0]) for *_, label, lit in BOXES.values())
 
 
 def alt(notebook: str) -> str:

@@ -1,16 +1,15 @@
 """What an exercise is: the finished function, cases to try it on, known mistakes, hints."""
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 import inspect
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..rssm import State
+from .plug import standing_in
 from .sandbox import copied, unchanged
 
 Probe = Callable[..., dict[str, Any]]
@@ -49,7 +48,7 @@ class Exercise:
     def run(self, version: Callable, case: tuple) -> dict[str, Any]:
         """What a version makes of a case. Raises Complaint if it writes into what it was given."""
         given = copied(case)
-        with standing_in(self.finished, version) if self.kept_for else contextlib.nullcontext():
+        with standing_in(self.finished, version):
             found = self.probe(version, *given) if self.probe else {"the result": version(*given)}
         if not unchanged(given, case):
             raise Complaint("It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.")
@@ -60,26 +59,6 @@ class Exercise:
         return list(self.given) or [
             self.itself if name == "self" else name for name in inspect.signature(self.finished).parameters
         ]
-
-
-def homes(finished: Callable) -> list[tuple[Any, str]]:
-    """Every name in the package, of a module or of a class in it, that stands for this function. The course keeps its own."""
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith("dreamer_lite.") and ".course" not in name]
-    classes = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
-    return [(owner, name) for owner in [*modules, *classes] for name, thing in list(vars(owner).items()) if thing is finished]
-
-
-@contextlib.contextmanager
-def standing_in(finished: Callable, version: Callable) -> Iterator[None]:
-    """Inside, the package runs with `version` wherever it says `finished`; after, with its own again, whatever happened."""
-    places = homes(finished)
-    try:
-        for owner, name in places:
-            setattr(owner, name, version)
-        yield
-    finally:
-        for owner, name in places:
-            setattr(owner, name, finished)
 
 
 # For cases: numbers with two decimals, so that a reader can follow them by hand.
@@ -130,7 +109,7 @@ def with_gradients(*names: str) -> Probe:
 
 
 def learnable(part: Any) -> Any:
-    return part.clone().requires_grad_(True) if isinstance(part, Tensor) and part.is_floating_point() else part
+    return part.requires_grad_(True) if isinstance(part, Tensor) and part.is_floating_point() else part
 
 
 def a_state(value: Any, what: str) -> State:

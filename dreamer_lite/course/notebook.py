@@ -1,11 +1,10 @@
-"""What a reader calls: setup, check, hint, solution, keep."""
+"""What a reader calls: setup, check, hint, solution, keep, progress."""
 
 from collections.abc import Callable
 from html import escape, unescape
 import importlib
 import inspect
 import os
-from pathlib import Path
 import platform
 import re
 import sys
@@ -19,16 +18,13 @@ import torch
 from .. import __version__
 from .exercise import Exercise
 from .index import EXERCISES
-from .judge import judge
+from .judge import Verdict, judge
+from .plug import plug, unplugged
+from .progress import home, remember, standing, where
 from .sandbox import SECONDS, TookTooLong, deadline
 
 COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
 shown: dict[str, int] = {}  # hints already given, by exercise
-
-
-def home(folder: str) -> Path:
-    """Where the reader's own folders lie: beside the notebooks, or where the variable DREAMER_HOME says. Git ignores them."""
-    return Path(os.environ.get("DREAMER_HOME", ".")) / folder
 
 
 def setup(number: str, seed: int = 0) -> None:
@@ -48,18 +44,31 @@ def setup(number: str, seed: int = 0) -> None:
         ],
         "#0072B2",
     )
+    progress()
+
+
+def progress() -> None:
+    """Show how far the reader has come: exercises right, parts kept, what is next. Says nothing if there is nothing yet."""
+    now = standing()
+    if now.right:
+        lines, picture = where(now)
+        say("where you are", lines, COLOURS["right"], picture)
 
 
 def check(version: Any, name: str | None = None) -> Callable:
     """Judge an exercise's function, say what is right or wrong with it, and hand back a version to go on with: the reader's
-    own if it is right, the finished one if it is blank or wrong. Never raises, for whatever it is given."""
+    own if it is right, the finished one if it is blank or wrong. The package itself runs with it, too, until the kernel ends.
+    Never raises, for whatever it is given."""
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
         return version
-    verdict = judge(exercise, version)
+    verdict = judged(exercise, version)
+    plug(exercise.finished, version if verdict.state == "right" else exercise.finished)
     if verdict.state == "right":
         more = f" Keep it with <code>keep({exercise.name})</code>." if exercise.kept_for else ""
-        say(f"{exercise.name}: right", [f"The cells below use your version.{more}"], COLOURS["right"])
+        problem = remember(exercise.name)
+        lines = [f"The cells below use your version, and so does the package.{more}", *([escape(problem)] if problem else [])]
+        say(f"{exercise.name}: right", lines, COLOURS["right"])
         return version
     if verdict.state == "blank":
         words = [
@@ -107,7 +116,7 @@ def keep(version: Callable) -> None:
         return say(
             f"{exercise.name}: nothing to keep", ["This one was for practice; it is no part of the agent."], COLOURS["blank"]
         )
-    verdict = judge(exercise, version)
+    verdict = judged(exercise, version)
     if verdict.state != "right":
         return say(f"{exercise.name}: not kept", ["Only a right answer is kept; run its <code>check</code>."], COLOURS["not yet"])
     try:
@@ -169,7 +178,7 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
         return None, f"{where} does not run: {type(error).__name__}: {error}"
     if name not in names:
         return None, f"{where} does not define `{name}`."
-    verdict = judge(exercise, names[name])
+    verdict = judged(exercise, names[name])
     if verdict.state == "right":
         return names[name], None
     why = " ".join(verdict.words) or "It is blank."
@@ -179,6 +188,12 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
             "imports; put other helpers inside the function."
         )
     return None, f"{where} is not right: {why}"
+
+
+def judged(exercise: Exercise, version: Any) -> Verdict:
+    """The verdict on a version, by the package as it was made."""
+    with unplugged():
+        return judge(exercise, version)
 
 
 def self_check() -> bool:
@@ -231,12 +246,12 @@ def find(name: str | None) -> Exercise | None:
     return None
 
 
-def say(title: str, lines: list[str], colour: str) -> None:
+def say(title: str, lines: list[str], colour: str, picture: str = "") -> None:
     """A short block in the notebook, with a plain-text twin for terminals, nbval and screen readers."""
     body = "".join(f"<div style='margin-top:.25em'>{line}</div>" for line in lines)
     html = (
         f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
-        f"<b style='color:{colour}'>{escape(title)}</b>{body}</div>"
+        f"<b style='color:{colour}'>{escape(title)}</b>{body}{picture}</div>"
     )
     plain = "\n".join([title] + ["  " + re.sub(r"</?(code|b|pre)[^>]*>", "", line) for line in lines])
     show(html, unescape(plain))

@@ -1,16 +1,12 @@
-"""Notebook 10: the reader's own parts in place of the package's, while an agent trains.
-
-The package knows nothing of this. Wherever one of its modules has a name for, say, `lambda_return`, that name is pointed at the
-reader's version, and pointed back afterwards.
-"""
+"""Notebook 10: the reader's own parts in place of the package's, while an agent trains."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from ..exercise import standing_in
 from ..index import EXERCISES
 from ..notebook import COLOURS, code, kept, say
+from ..plug import standing_in, unplugged
 
 
 class Part(NamedTuple):
@@ -41,8 +37,8 @@ def my_parts() -> list[Part]:
 
 @contextmanager
 def installed(parts: list[Part]) -> Iterator[None]:
-    """Inside, the package runs with the reader's parts; after, with its own again, whatever happened."""
-    with ExitStack() as stack:
+    """Inside, the package runs with the reader's kept parts and no other; after, as before, whatever happened."""
+    with unplugged(), ExitStack() as stack:
         for part in parts:
             if part.yours:
                 stack.enter_context(standing_in(EXERCISES[part.name].finished, part.yours))
