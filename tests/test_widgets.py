@@ -8,7 +8,7 @@ from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
 from dreamer_lite.course.explore import Explorer, canvas, slider
 from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
 from dreamer_lite.course.n02_symlog.scale_fit import error, fit, scale_explorer
-from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
+from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_pairs, draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
 from dreamer_lite.course.n04_latents.dice import dice_explorer, gradient
 from dreamer_lite.course.n05_rssm.surprise import causality_explorer, influence, surprise, surprise_meter
 from dreamer_lite.course.n06_world_model import model_lab
@@ -21,6 +21,8 @@ from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
 from dreamer_lite.course.player import dream_player
+from dreamer_lite.symlog import symexp, symlog
+from dreamer_lite.two_hot import two_hot_bins
 
 WIDGETS = [
     alignment_xray,
@@ -111,11 +113,14 @@ def test_xray_rows_are_aligned_with_the_stream():
 
 
 def test_symlog_saves_the_small_task():
-    assert error(fit(1000.0, True), 1000.0)[0] < 0.3 < 0.4 < error(fit(1000.0, False), 1000.0)[0]
+    with torch.enable_grad():
+        assert error(fit(1000.0, symlog, symexp), 1000.0)[0] < 0.3 < 0.4 < error(fit(1000.0), 1000.0)[0]
 
 
 def test_two_hot_sentence_tells_the_value_and_peaks_keep_the_mean():
     assert "weights · bins = 3.48" in draw_two_hot(1.5)[1]
+    pairs = draw_pairs(torch.tensor([0.1, 0.2, 0.3, 0.3, 0.1]), two_hot_bins(5, 2.0))[1]
+    assert "(0.3 - 0.2) · 1.72 = 0.17; (0.1 - 0.1) · 6.39 = 0" in pairs and "their sum is 0.17" in pairs
     for share in (0.05, 0.5, 0.95):
         bins, probs, mean = learn_peaks(0.0, 100.0, share)
         assert abs(mean - 100 * share) < 2 and abs(float(probs.sum()) - 1) < 1e-5

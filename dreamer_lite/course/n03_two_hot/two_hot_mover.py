@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...symlog import symexp, symlog
 from ...two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
-from ..explore import DREAM, OWN, POSTERIOR, REALITY, Explorer, canvas, slider, tidy, whole
+from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY, Explorer, canvas, slider, tidy, whole
 
 
 def draw_two_hot(place: float, count: int = 9) -> tuple[Figure, str]:
@@ -31,6 +31,27 @@ def two_hot_mover() -> Explorer:
         "Bars: the weight of each bin; a triangle marks the value.",
         place=slider("value, in symlog space", -3.5, 3.5, 1.2),
         count=whole("number of bins", 3, 15, 9, step=2),
+    )
+
+
+def draw_pairs(probs: Tensor, bins: Tensor) -> tuple[Figure, str]:
+    """The probability of each bin, an arc over each mirror pair, and what the pair adds to the mean. probs and bins (count,), count odd."""
+    half = len(bins) // 2
+    figure = canvas(7, 3)
+    axes = tidy(figure.add_subplot(), xlabel="bin (raw value)", ylabel="probability", ylim=(0, 0.7 + 0.3 * half))
+    axes.bar(range(len(bins)), probs, color=DREAM, width=0.5)
+    axes.set_xticks(range(len(bins)), [f"{float(b):.3g}" for b in bins])
+    axes.set_yticks([0, 0.5])
+    said = []
+    for k in range(1, half + 1):
+        below, above, b, top = probs[half - k], probs[half + k], bins[half + k], 0.25 + 0.35 * k
+        angle = torch.linspace(0, torch.pi, 50)
+        axes.plot(half + k * angle.cos(), top - 0.15 + 0.15 * angle.sin(), color=GREY, linewidth=1)
+        said.append(f"({float(above):.3g} - {float(below):.3g}) · {float(b):.3g} = {float((above - below) * b):.2g}")
+        axes.annotate(said[-1], (half, top + 0.04), ha="center", fontsize=9)
+    return (
+        figure,
+        f"Mirror bins pair by pair: {'; '.join(said)}. The middle bin is 0 and adds nothing; their sum is {float(probs @ bins):.2g}.",
     )
 
 
