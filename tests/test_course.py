@@ -180,7 +180,7 @@ def posterior(rssm, h, tokens):
     return rssm.posterior_net(torch.cat([h, tokens], dim=-1)).reshape(*h.shape[:-1], rssm.groups, rssm.classes)
 
 
-def reset(state, action, is_first):
+def clear(state, action, is_first):
     h, z, action = state.h.clone(), state.z.clone(), action.clone()
     h[is_first], z[is_first], action[is_first] = 0, 0, 0
     return State(h, z), action
@@ -189,7 +189,7 @@ def reset(state, action, is_first):
 def observe(rssm, tokens, actions, is_first, start, noise=None):
     state, hs, zs, ls = start, [], [], []
     for t in range(tokens.shape[1]):
-        (h, z), action = reset(state, actions[:, t], is_first[:, t])
+        (h, z), action = clear(state, actions[:, t], is_first[:, t])
         h = rssm.recurrent(State(h, z), action)
         logits = rssm.posterior(h, tokens[:, t])
         z = finished_sample(finished_unimix(logits), None if noise is None else noise[:, t])
@@ -655,10 +655,10 @@ def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
         batch.reward.mul_(1.5)
         return EXERCISES["prediction_losses"].finished(world_model, feature, batch)
 
-    state, action, is_first = EXERCISES["reset"].cases()[0]
+    state, action, is_first = EXERCISES["clear"].cases()[0]
     before = state.h.clone(), state.z.clone(), action.clone()
     for name, version in (
-        ("reset", in_place),
+        ("clear", in_place),
         ("prediction_losses", overwrites),
         ("step_weights", lambda c: c.cumprod_(1)[:, :-1]),
     ):

@@ -133,7 +133,7 @@ def test_a_kept_part_may_use_the_functions_of_other_exercises(tmp_path, monkeypa
         "def observe(rssm, tokens, actions, is_first, start, noise=None):\n"
         "    state, states, logits = start, [], []\n"
         "    for t in range(tokens.shape[1]):\n"
-        "        state, action = reset(state, actions[:, t], is_first[:, t])\n"
+        "        state, action = clear(state, actions[:, t], is_first[:, t])\n"
         "        h = rssm.recurrent(state, action)\n"
         "        logits.append(rssm.posterior(h, tokens[:, t]))\n"
         "        state = State(h, sample(unimix(logits[-1]), None if noise is None else noise[:, t]))\n"

@@ -84,9 +84,11 @@ def usual_cause(text: str, line: str) -> str:
         one, other = sorted(map(int, sizes.groups()))
         if one == 0:
             return "One of the two is empty: a slice took nothing. Which axis does it cut, and are its borders written as fixed numbers?"
-        if other == one + 1 and one > 1:
+        if other == one + 1 and one > 1 and "[" in line:
             return "One of the two has an entry more: where do the slices begin and end?"
         return f"{SHAPES} Or is one of the sizes, {one} or {other}, not what you take it for?"
+    if "index -" in text and "is out of bounds" in text:
+        return "The index is below 0: a number before the first entry, or 1 taken off once too often. Clip it first."
     if "Sizes of tensors must match" in text and "cat" not in line:
         return "Inside the call two things meet that differ in the number of rows or of steps: which axis is the batch, and which is time?"
     return next((advice for part, advice in ERRORS.items() if part in text), "")

@@ -21,10 +21,11 @@ class Complaint(Exception):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong version that people write, and the words that name it."""
+    """A wrong version that people write, and the words that name it. unused: the number of an argument that it doesn't look at."""
 
     wrong: Callable
     words: str
+    unused: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ def suspects(exercise: Exercise, cases: list[tuple]) -> Iterator[Mistake]:
     for k, (name, parameter) in enumerate(zip(exercise.names(), parameters)):
         values = [case[k] for case in cases if k < len(case)]
         for words, change in [*ignored(name, parameter.default, values), *changed(name, values)]:
-            yield Mistake(with_argument(exercise.finished, k, change), words)
+            blind = k if "is not used" in words and isinstance(values[0], Tensor) else None
+            yield Mistake(with_argument(exercise.finished, k, change), words, blind)
     fixed = [k for k, parameter in enumerate(parameters) if type(parameter.default) in (int, float)]
     if len(fixed) > 1:
         yield Mistake(

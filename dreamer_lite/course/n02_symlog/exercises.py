@@ -165,6 +165,10 @@ EXERCISES = (
         kept_for="symlog:symexp",
         mistakes=(
             Mistake(
+                lambda x: torch.sign(x) * torch.exp(x.abs() - 1),
+                "The -1 stands inside the exponential. It comes after: exp(|x|) - 1, and `torch.expm1` does both.",
+            ),
+            Mistake(
                 lambda x: 1 / symlog(x), "This is 1 / symlog(x). The inverse of a function undoes it; it is not 1 divided by it."
             ),
             Mistake(

@@ -74,6 +74,17 @@ def without_a_last_pair(x: Tensor, bins: Tensor) -> Tensor:
     )
 
 
+def ruler_of_20(x: Tensor, bins: Tensor) -> Tensor:
+    x, n = x.clamp(bins[0], bins[-1]), len(bins)
+    below = ((symlog(x) + 20) / 40 * (n - 1)).floor().long().clamp(0, n - 2)
+    share = (x - bins[below]) / (bins[below + 1] - bins[below])
+    return (
+        torch.zeros(*x.shape, n)
+        .scatter(-1, below[..., None], 1 - share[..., None])
+        .scatter(-1, below[..., None] + 1, share[..., None])
+    )
+
+
 def lower_only(x: Tensor, bins: Tensor) -> Tensor:
     below = (torch.bucketize(x.clamp(bins[0], bins[-1]), bins, right=True) - 1).clamp(0, len(bins) - 1)
     return torch.nn.functional.one_hot(below, len(bins)).to(x.dtype)
@@ -151,6 +162,12 @@ EXERCISES = (
         bins_cases,
         kept_for="two_hot:two_hot_bins",
         mistakes=(
+            Mistake(
+                lambda count=255, limit=20.0: symexp(
+                    torch.cat([-torch.linspace(0, limit, count // 2 + 1)[1:], torch.linspace(0, limit, count // 2 + 1)])
+                ),
+                "The negative half runs the wrong way: from 0 down to -limit. Bins rise, so turn it round.",
+            ),
             Mistake(
                 lambda count=255, limit=20.0: torch.linspace(-limit, limit, count).expm1(),
                 "expm1 alone has no mirror: for negative steps it stays above -1. `symexp` keeps the sign.",
@@ -232,6 +249,10 @@ EXERCISES = (
         two_hot,
         two_hot_cases,
         mistakes=(
+            Mistake(
+                ruler_of_20,
+                "The pair is looked for on a ruler from -20 to 20 in symlog space. Other bins may be given: look x up in `bins` itself.",
+            ),
             Mistake(
                 lambda x, b: (1 - (x.clamp(b[0], b[-1])[..., None] - b).abs() / (b[1] - b[0])).clamp(min=0),
                 "One width serves all gaps, that of the first. Bins are not evenly spaced: each gap has its own width, high - low.",
@@ -317,6 +338,10 @@ EXERCISES = (
         kept_for="two_hot:two_hot_mean",
         mistakes=(
             Mistake(
+                lambda l, b: ((l.softmax(-1) - l.softmax(-1).flip(-1))[..., 128:] * b[128:]).sum(-1),
+                "The middle is fixed at that of 255 bins, so shorter rulers give 0. It is `len(bins) // 2`.",
+            ),
+            Mistake(
                 lambda l, b: (
                     (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) * b[-(len(b) // 2) :]
                 ).mean(-1),
@@ -398,6 +423,14 @@ EXERCISES = (
         probe=with_gradients("logits"),
         kept_for="two_hot:two_hot_loss",
         mistakes=(
+            Mistake(
+                lambda l, x, b: -(l.softmax(-1) * (two_hot(x, b) + 1e-8).log()).sum(-1),
+                "The two are exchanged: it is the logarithm of the network's probabilities, weighted with two_hot(x).",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * (l.softmax(-1) + 1e-8).log()).sum(-1),
+                "A small number is added inside the logarithm, which caps the loss and bends its gradient. `log_softmax` needs no such help.",
+            ),
             Mistake(
                 lambda l, x, b: torch.nn.functional.cross_entropy(l, two_hot(x, b)),
                 "This is one number: F.cross_entropy takes the mean if it isn't told otherwise, and its classes are axis 1. Keep one loss per target.",

@@ -217,6 +217,10 @@ EXERCISES = (
         tolerance=1e-3,
         mistakes=(
             Mistake(
+                lambda p, noise=None: straight(p, -torch.log(-torch.log(torch.rand_like(p) if noise is None else noise))),
+                "The given noise is turned into Gumbel noise once more. It is Gumbel noise already; only your own has to be made.",
+            ),
+            Mistake(
                 short_one_hot,
                 "`F.one_hot` isn't told how many classes there are, so it stops at the largest one that came up. Give it `probs.shape[-1]`.",
             ),
@@ -242,7 +246,7 @@ EXERCISES = (
             ),
             Mistake(
                 own_noise(torch.zeros_like),
-                "Without given noise yours is zeros, which always draws the likeliest class. Make Gumbel noise.",
+                "Without given noise yours always draws the likeliest class: its noise is zeros, or one number for all faces of a die. Gumbel noise has a number for each face.",
             ),
             Mistake(
                 own_noise(lambda p: gumbel(*p.shape[:-2], 1, p.shape[-1]) if p.ndim > 1 else gumbel(*p.shape)),
@@ -290,6 +294,13 @@ EXERCISES = (
         kept_for="latents:kl",
         letters="B",
         mistakes=(
+            Mistake(
+                lambda p, q: (p * p.log() - q * q.log()).sum((-2, -1)),
+                "This is a difference of two entropies. Both logarithms are weighted with p: p · (ln p - ln q).",
+            ),
+            Mistake(
+                lambda p, q: kl(p.softmax(-1), q.softmax(-1)), "softmax is applied once more: p and q are probabilities already."
+            ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).clamp(min=0).sum((-2, -1)),
                 "Each term is cut off at 0. The sum is never negative, single terms may be.",
@@ -344,6 +355,10 @@ EXERCISES = (
         letters="B",
         kept_for="latents:entropy",
         mistakes=(
+            Mistake(
+                lambda p: -(p * p.log()).sum(-1).sum(0),
+                "The second sum runs over the batch, axis 0. It runs over the groups, the last but one axis.",
+            ),
             Mistake(
                 lambda p: -p * p.log().sum((-2, -1)),
                 "The logarithms are summed before they are weighted. Brackets: -(p * p.log()).sum(…).",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: the gates, the posterior, the reset, the observe loop."""
+"""Exercises of notebook 05: the gates, the posterior, clearing at borders, the observe loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, hundredt
 right_posterior = RSSM.posterior  # while a reader's version is judged, the class has that one
 
 
-def reset(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor]:
+def clear(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor]:
     """Forget everything where an episode begins. state: h (B, D), z (B, S, K); action: (B, A); is_first: (B,)."""
     keep = (~is_first).float()
     return State(state.h * keep[:, None], state.z * keep[:, None, None]), action * keep[:, None]
@@ -49,12 +49,12 @@ def posterior_probe(version: Callable, rssm: RSSM, h: Tensor, tokens: Tensor) ->
     return with_gradients("h", "tokens")(lambda h, tokens: version(rssm, h, tokens), h, tokens)
 
 
-def reset_cases() -> list[tuple]:
+def clear_cases() -> list[tuple]:
     by_hand = State(torch.tensor([[1.0, 2], [3, 4]]), torch.ones(2, 1, 2)), torch.ones(2, 2), torch.tensor([True, False])
     return [by_hand, *((a_start(B), normal(B, 2), torch.arange(B) % 2 == 0) for B in (2, 3, 5))]
 
 
-def reset_probe(version: Callable, state: State, action: Tensor, is_first: Tensor) -> dict:
+def clear_probe(version: Callable, state: State, action: Tensor, is_first: Tensor) -> dict:
     """The state and the action, and whether what is kept still learns."""
     state, action = State(*(part.requires_grad_(True) for part in state)), action.requires_grad_(True)
     out = version(state, action, is_first)
@@ -128,7 +128,7 @@ GRADIENTS = (
 def carried_on(rssm: RSSM, states: State, actions: Tensor, is_first: Tensor) -> bool:
     """Whether each h was made of the state before it, as it came back."""
     before = State(states.h[:, :-1].flatten(0, 1), states.z[:, :-1].flatten(0, 1))
-    h = rssm.recurrent(*reset(before, actions[:, 1:].flatten(0, 1), is_first[:, 1:].flatten()))
+    h = rssm.recurrent(*clear(before, actions[:, 1:].flatten(0, 1), is_first[:, 1:].flatten()))
     return torch.allclose(h, states.h[:, 1:].flatten(0, 1), 1e-4, 1e-5)
 
 
@@ -169,13 +169,13 @@ def looped(
     again: bool = False,
     store: str = "",
     probabilities: bool = False,
-    prior_too: bool = False,
+    before: bool = False,
 ) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
     for t in range(tokens.shape[1]):
         first = is_first[:, t]
-        cleared, action = reset(state, actions[:, min(max(t + action_at, 0), tokens.shape[1] - 1)], first)
+        cleared, action = clear(state, actions[:, min(max(t + action_at, 0), tokens.shape[1] - 1)], first)
         if forget == "action":
             cleared = state
         if forget == "state":
@@ -190,7 +190,7 @@ def looped(
         given = noise[:, t] if (noise is not None or needs_noise) and not deaf else None
         z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
         kept = sample(unimix(logits[-1], mix), given) if again else z
-        states.append(State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept))
+        states.append(cleared if before else State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept))
         state = State(h.detach(), z.detach()) if detach else State(h, z) if carry else start
     h, z = (torch.stack(parts, stack) for parts in zip(*states))
     found = torch.stack(logits, stack)
@@ -361,10 +361,10 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        "reset",
-        reset,
-        reset_cases,
-        probe=reset_probe,
+        "clear",
+        clear,
+        clear_cases,
+        probe=clear_probe,
         mistakes=(
             Mistake(
                 lambda s, a, f: (State(s.h * (~f).float(), s.z * (~f).float()), a * (~f).float()),
@@ -375,46 +375,46 @@ EXERCISES = (
                 "z has one axis more than h, and its mask, too: `keep[:, None, None]`.",
             ),
             Mistake(
-                lambda s, a, f: (State(reset(s, a, f)[0].h.detach(), reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                lambda s, a, f: (State(clear(s, a, f)[0].h.detach(), clear(s, a, f)[0].z), clear(s, a, f)[1]),
                 "h is detached: no gradient flows back through time, so memory can't learn what to keep.",
             ),
             Mistake(
-                lambda s, a, f: (State(*(part.detach() for part in reset(s, a, f)[0])), reset(s, a, f)[1]),
+                lambda s, a, f: (State(*(part.detach() for part in clear(s, a, f)[0])), clear(s, a, f)[1]),
                 "The state is detached: no gradient flows back through time, so memory can't learn what to keep.",
             ),
             Mistake(
                 lambda s, a, f: (
-                    State(reset(s, a, f)[0].h, torch.where(f[:, None, None], 1 / s.z.shape[-1], s.z)),
-                    reset(s, a, f)[1],
+                    State(clear(s, a, f)[0].h, torch.where(f[:, None, None], 1 / s.z.shape[-1], s.z)),
+                    clear(s, a, f)[1],
                 ),
                 "z becomes a fair die where an episode begins. It is set to zero: no class at all.",
             ),
             Mistake(
-                lambda s, a, f: (State(reset(s, a, f)[0].h, s.z), a),
+                lambda s, a, f: (State(clear(s, a, f)[0].h, s.z), a),
                 "Only h is cleared. z and the action carry the last episode, too.",
             ),
             Mistake(
-                lambda s, a, f: (State(s.h, reset(s, a, f)[0].z), a),
+                lambda s, a, f: (State(s.h, clear(s, a, f)[0].z), a),
                 "Only z is cleared. h and the action carry the last episode, too.",
             ),
             Mistake(
-                lambda s, a, f: (State(s.h * (~f).float(), reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                lambda s, a, f: (State(s.h * (~f).float(), clear(s, a, f)[0].z), clear(s, a, f)[1]),
                 "The mask (B,) lies along the last axis of h, not along the batch: `keep[:, None]` turns it.",
             ),
             Mistake(lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."),
             Mistake(
-                lambda s, a, f: reset(s, a, ~f), "The mask is reversed: this forgets everywhere except where an episode begins."
+                lambda s, a, f: clear(s, a, ~f), "The mask is reversed: this forgets everywhere except where an episode begins."
             ),
             Mistake(
-                lambda s, a, f: (reset(s, a, f)[0], a),
+                lambda s, a, f: (clear(s, a, f)[0], a),
                 "The state is cleared, but not the action: it belongs to the episode before.",
             ),
             Mistake(
-                lambda s, a, f: (State(reset(s, a, f)[0].h, s.z), reset(s, a, f)[1]),
+                lambda s, a, f: (State(clear(s, a, f)[0].h, s.z), clear(s, a, f)[1]),
                 "h is cleared, but z still carries the last episode.",
             ),
             Mistake(
-                lambda s, a, f: (State(s.h, reset(s, a, f)[0].z), reset(s, a, f)[1]),
+                lambda s, a, f: (State(s.h, clear(s, a, f)[0].z), clear(s, a, f)[1]),
                 "z is cleared, but h still carries the last episode.",
             ),
             Mistake(
@@ -422,7 +422,7 @@ EXERCISES = (
                 "This clears every row. Only those with is_first begin anew.",
             ),
             Mistake(
-                lambda s, a, f: (s, reset(s, a, f)[1]), "The action is cleared, but the state still carries the last episode."
+                lambda s, a, f: (s, clear(s, a, f)[1]), "The action is cleared, but the state still carries the last episode."
             ),
         ),
         hints=(
@@ -440,6 +440,10 @@ EXERCISES = (
         kept_for="rssm:RSSM.observe",
         mistakes=(
             Mistake(
+                wrongly(before=True),
+                "h and z are collected before the step, so they are one step late. Collect the new state, after the look.",
+            ),
+            Mistake(
                 wrongly(again=True),
                 "The dice are thrown a second time for what comes back: that z is not the one that the memory was made of.",
             ),
@@ -450,12 +454,12 @@ EXERCISES = (
             Mistake(wrongly(store="h"), "The h that comes back is detached, so no loss that reads it teaches the memory."),
             Mistake(wrongly(store="z"), "The z that comes back is detached, so no loss that reads it teaches the posterior."),
             Mistake(wrongly(probabilities=True), "The mixed probabilities come back where the logits are wanted."),
-            Mistake(wrongly(forget="nothing"), "There is no reset: memory leaks from one episode into the next."),
-            Mistake(wrongly(forget="action"), "The state is not reset where an episode begins, only the action."),
+            Mistake(wrongly(forget="nothing"), "Nothing is cleared: memory leaks from one episode into the next."),
+            Mistake(wrongly(forget="action"), "The state is not cleared where an episode begins, only the action."),
             Mistake(
                 wrongly(forget="state"), "The action is not cleared where an episode begins: it belongs to the episode before."
             ),
-            Mistake(wrongly(forget="h"), "h is reset, z is not."),
+            Mistake(wrongly(forget="h"), "h is cleared, z is not."),
             Mistake(
                 wrongly(action_at=1),
                 "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one that led to it.",
@@ -486,10 +490,10 @@ EXERCISES = (
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
         ),
         hints=(
-            "One pass through time. Each step: reset where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
+            "One pass through time. Each step: clear where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
             "Shapes in step t: tokens[:, t] is (B, E), actions[:, t] is (B, A), is_first[:, t] is (B,). `rssm.recurrent(state, action)` gives h "
             "(B, D), `rssm.posterior(h, tokens[:, t])` gives logits (B, S, K).",
-            "In the loop: `state, action = reset(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, action)`, `logits = rssm.posterior(h, "
+            "In the loop: `state, action = clear(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, action)`, `logits = rssm.posterior(h, "
             "tokens[:, t])`, `z = sample(unimix(logits), None if noise is None else noise[:, t])`, `state = State(h, z)`. After it, `torch.stack(…, 1)`.",
         ),
     ),

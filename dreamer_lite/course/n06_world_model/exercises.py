@@ -260,6 +260,11 @@ def counts_fields(model: WorldModel, optimizer: Any, batch: Experience, scales: 
     return fit(model, optimizer, batch, scales)
 
 
+def starts_for_steps(model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float]) -> Tensor:
+    model.loss(batch, model.rssm.initial(batch.obs.shape[1]))
+    return fit(model, optimizer, batch, scales)
+
+
 def wrong_fit(**how: Any) -> Callable:
     return lambda *case: fitted(*case, **how)
 
@@ -335,6 +340,10 @@ EXERCISES = (
         itself="world_model",
         kept_for="world_model:WorldModel.prediction_losses",
         mistakes=(
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.predict_obs(f) - b.obs).square().sum(-1)),
+                "The reconstruction is compared in raw units. `world_model.decoder.loss` compares in symlog space, where the decoder speaks.",
+            ),
             Mistake(
                 wrong_continue(
                     lambda m, f, b: F.binary_cross_entropy(
@@ -633,6 +642,10 @@ EXERCISES = (
         given=("world_model", "the learning rate", "batch", "scales"),
         tolerance=1e-3,
         mistakes=(
+            Mistake(
+                starts_for_steps,
+                "The start has a row for each step, T. It has one for each sequence: `len(batch.obs)`, which is B.",
+            ),
             Mistake(
                 counts_fields,
                 "`len(batch)` is 6, the number of its parts: obs, action, and so on. The number of sequences is `len(batch.obs)`.",

@@ -193,6 +193,7 @@ def along(
     again: bool = False,
     old_z: bool = False,
     soft: bool = False,
+    mixed: bool = True,
     early_action: bool = False,
     wrap: bool = False,
 ) -> Tensor:
@@ -216,7 +217,7 @@ def along(
             seen.append(model.predict_obs(state.feature))
         if old_z or soft:
             h = model.rssm.recurrent(state, actions[:, at])
-            state = State(h, state.z if old_z else unimix(model.rssm.prior(h), model.rssm.mix))
+            state = State(h, state.z if old_z else unimix(model.rssm.prior(h), model.rssm.mix if mixed else 0.0))
         else:
             state = model.rssm.imagine_step(state if carry else start, actions[:, at])
         if again:
@@ -244,6 +245,10 @@ EXERCISES = (
         along_cases,
         probe=along_probe,
         mistakes=(
+            Mistake(
+                wrong_along(soft=True, mixed=False),
+                "z is the prior's probabilities, by softmax. A dream throws the dice: `imagine_step` samples.",
+            ),
             Mistake(
                 lambda m, s, a: dream_along(m, s, a[:, : len(a)]),
                 "`len(actions)` is N, the number of dreams. The number of steps is `actions.shape[1]`.",
@@ -307,6 +312,10 @@ EXERCISES = (
         probe=imagine_probe,
         kept_for="imagination:imagine",
         mistakes=(
+            Mistake(
+                lambda *case: imagine(*case)._replace(states=State(*(part[:, -1] for part in imagine(*case).states))),
+                "Only the last state comes back. All H + 1 are wanted: `world_model.rssm.state(features)`.",
+            ),
             Mistake(
                 wrong_dream(sparing=True),
                 "Rewards and continues keep a gradient: they are read outside of no_grad. All of it belongs under `torch.no_grad()`.",
@@ -379,6 +388,14 @@ EXERCISES = (
         letters="NH",
         kept_for="imagination:step_weights",
         mistakes=(
+            Mistake(
+                lambda c: c[:, :-1] ** torch.arange(1, c.shape[1]),
+                "Each continue is raised to a power. The weight is the product of all continues up to this state; they differ.",
+            ),
+            Mistake(
+                lambda c: c.flip(1).cumprod(1).flip(1)[:, :-1],
+                "The product runs backwards, from each state to the end. It takes what came before, from the start up to this state.",
+            ),
             Mistake(
                 lambda c: c.cumprod(1)[:-1],
                 "`[:-1]` leaves out the last dream of the batch. Steps are the second axis: `[:, :-1]`.",

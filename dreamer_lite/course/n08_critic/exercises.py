@@ -159,6 +159,16 @@ EXERCISES = (
         kept_for="critic:lambda_return",
         mistakes=(
             Mistake(
+                lambda r, c, v, b, lam=0.95: torch.cat(
+                    [returned(r[:, :-1], c[:, :-1], v[:, :-1], b, lam if isinstance(lam, float) else lam[:, :-1]), b[:, None]], 1
+                ),
+                "The last return is the bootstrap itself. The bootstrap stands behind the last step, which brings a reward and a continue of its own.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: torch.cat([returned(r, c, v, b, lam)[:, 1:], b[:, None]], 1),
+                "The first return is cut off, and the bootstrap is among the others. The returns are R_0 to R_{H-1}.",
+            ),
+            Mistake(
                 lambda r, c, v, b, lam=0.95: backwards_loop(r + (1 - lam) * v, c * lam, b),
                 "The continue fades only the longer look. It fades the critic's value, too: c · ((1 - λ) v + λ R).",
             ),

@@ -78,11 +78,14 @@ def updated(
     store_floor: bool = False,
     per_row: bool = False,
     plain: bool = False,
+    nearest: bool = False,
 ) -> Tensor:
     """ReturnScale.update with one thing wrong."""
     before = scale.range[1] - scale.range[0]
     levels, rate = torch.tensor(levels) if levels else scale.levels, rate or scale.rate
     now = torch.quantile(returns.flatten(), levels)
+    if nearest:
+        now = returns.flatten().sort().values[(levels * returns.numel()).long().clamp(max=returns.numel() - 1)]
     if per_row:
         now = torch.quantile(returns, levels, dim=-1).reshape(2, -1).mean(1)
     if spread:
@@ -108,6 +111,12 @@ def updated(
         "add": width + scale.limit,
         "one": width.clamp(min=1.0),
     }[floor]
+
+
+@torch.no_grad()
+def added_up(scale: ReturnScale, returns: Tensor) -> Tensor:
+    scale.range += scale.rate * torch.quantile(returns.flatten(), scale.levels)
+    return (scale.range[1] - scale.range[0]).clamp(min=scale.limit)
 
 
 def wrong_scale(**how: Any) -> Callable:
@@ -151,6 +160,10 @@ EXERCISES = (
         itself="policy",
         kept_for="actor:Categorical.log_prob",
         mistakes=(
+            Mistake(
+                lambda p, a: p.log_probs @ a.transpose(-1, -2),
+                "A matrix product brings each row together with the actions of all others. Multiply entry by entry, and sum over the last axis.",
+            ),
             Mistake(
                 lambda p, a: (a * p.log_probs.exp()).sum(-1).log(),
                 "It goes through the probability and back. A very small one becomes 0, and its logarithm -inf; log_probs has the logarithm already.",
@@ -217,6 +230,18 @@ EXERCISES = (
         itself="return_scale",
         kept_for="actor:ReturnScale.update",
         mistakes=(
+            Mistake(
+                lambda s, x: (lambda width: width if width > s.limit else s.limit)(updated(s, x, floor="none")),
+                "Where the range is narrow, the limit comes back as a plain number: Python's `max` hands back one of the two. `.clamp(min=return_scale.limit)` gives a tensor.",
+            ),
+            Mistake(
+                added_up,
+                "A share of the percentiles is added, and the old range doesn't fade. `lerp_` does both: (1 - rate) · old + rate · new.",
+            ),
+            Mistake(
+                wrong_scale(nearest=True),
+                "The percentile is one entry of the sorted returns. `torch.quantile` lies between two of them, as the share says.",
+            ),
             Mistake(
                 lambda s, x: updated(s, x - x.mean()),
                 "The returns are centred first. The width stays the same, but the stored range should hold the percentiles of the returns themselves.",
@@ -296,6 +321,10 @@ EXERCISES = (
         letters="NH",
         mistakes=(
             Mistake(
+                lambda returns, values, scale: (returns - values) / scale,
+                "The values have H + 1 entries, the returns H. The last value has no return: leave it out, `values[:, :-1]`.",
+            ),
+            Mistake(
                 lambda r, v, s: (r - v.mean(1, keepdim=True)) / s,
                 "The mean value of the whole dream is subtracted; each return has its own, values[:, t].",
             ),
@@ -362,6 +391,14 @@ EXERCISES = (
         letters="NH",
         kept_for="actor:actor_loss",
         mistakes=(
+            Mistake(
+                lambda l, e, a, w, scale=3e-4: (-w * (a * l + scale * e)).sum() / w.sum(),
+                "This is one number, a mean with the weights. Keep one loss for each step, (N, H).",
+            ),
+            Mistake(
+                lambda l, e, a, w, scale=3e-4: -w.detach() * (a + scale * e).detach() * l,
+                "The entropy is added to the advantage and multiplied with ln π. It is a term of its own: advantage · ln π + η · entropy.",
+            ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().sign() * l + s * e),
                 "Only the sign of the advantage is used. sg means stop-gradient, `.detach()`; how much better counts, too.",
