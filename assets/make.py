@@ -6,7 +6,7 @@
 `gif` records the moving picture of the README from that page, in chromium.
 `draw` makes the figure of all recorded curves and the filmstrip; it prints the summary that the README quotes.
 `bench` measures train steps on this machine, which should do nothing else: a table and a figure, ten minutes.
-`maps` draws the map of the agent for each notebook. `notebooks` runs all notebooks, or those named, and saves them as they are
+`maps` draws the map of the agent for each notebook, and the other drawings in their texts. `notebooks` runs all notebooks, or those named, and saves them as they are
 committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
 `site` turns the notebooks, as they are committed, into web pages: in the folder site/, or in another one that is named.
 """
@@ -119,11 +119,13 @@ def measure_speed() -> None:
 
 def draw_maps() -> None:
     from dreamer_lite.course.agent_map import agent_map
+    from dreamer_lite.course.n05_rssm.one_step import one_step
 
     folder = NOTEBOOKS / "images"
     folder.mkdir(exist_ok=True)
     for number in range(11):
         (folder / f"map_{number:02d}.svg").write_text(agent_map(f"{number:02d}"), encoding="utf-8")
+    (folder / "one_step.svg").write_text(one_step(), encoding="utf-8")
 
 
 def draw_widgets() -> None:

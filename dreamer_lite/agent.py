@@ -9,7 +9,7 @@ from .actor import Actor, ReturnScale, actor_loss
 from .codecs import make_codec
 from .config import Config
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
-from .imagination import imagine, step_weights
+from .imagination import Dream, imagine, step_weights
 from .replay import Experience
 from .rssm import RSSM, State
 from .spaces import Spaces
@@ -120,17 +120,9 @@ class Dreamer(nn.Module):
         begin = State(*(part[:, recent].detach().flatten(0, 1) for part in states))  # (B, T, …) → (N, …)
         dream = imagine(self.world_model, self.actor, begin, c.horizon)  # parts of (N, H+1, …)
 
-        logits = self.critic(dream.features)  # (N, H+1, bins)
-        values = self.critic.value(logits)  # (N, H+1)
-        returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1], c.lam)  # (N, H)
-        weights = step_weights(dream.continues)  # (N, H)
-        scale = self.return_scale.update(returns)  # ()
-        advantages = (returns - values[:, :-1]) / scale  # (N, H)
-        policy = self.actor(dream.features)
-        log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]  # (N, H)
-        losses["actor"] = actor_loss(log_probs, entropies, advantages, weights, c.entropy)  # (N, H)
-        slow_values = self.critic.slow_value(dream.features)  # (N, H+1)
-        losses["critic"] = critic_loss(logits, returns, slow_values, self.critic.bins, weights)  # (N, H)
+        dreamed, found = self.dream_losses(dream)
+        losses.update(dreamed)
+        metrics.update(found, imagined_reward=dream.rewards, imagined_continue=dream.continues)
 
         replayed = states.feature[:, recent]  # (B, T, F), T here and below of the recent steps only
         losses["replay_critic"] = replay_critic_loss(  # (B, T-1)
@@ -140,18 +132,30 @@ class Dreamer(nn.Module):
             batch.reward[:, recent],
             batch.is_last[:, recent],
             batch.is_terminal[:, recent],
-            bootstrap=returns[:, 0].view(replayed.shape[:2]),
+            bootstrap=found["imagined_return"][:, 0].view(replayed.shape[:2]),
             discount_horizon=c.discount_horizon,
             lam=c.lam,
         )
-        metrics.update(
-            value=values,
-            imagined_return=returns,
-            return_scale=scale,
-            advantage=advantages,
-            weight=weights,
-            policy_entropy=entropies,
-            imagined_reward=dream.rewards,
-            imagined_continue=dream.continues,
-        )
         return losses, states, metrics
+
+    def dream_losses(self, dream: Dream) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What actor and critic learn from a dream, parts of (N, H+1, …): their losses, (N, H) each, and what was found on the way.
+
+        Paper: Eq. 5 to 7. Official: `dreamerv3/agent.py: imag_loss`. Gotcha: it moves the running return scale.
+        """
+        c = self.config
+        logits = self.critic(dream.features)  # (N, H+1, bins)
+        values = self.critic.value(logits)  # (N, H+1)
+        returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1], c.lam)  # (N, H)
+        weights = step_weights(dream.continues)  # (N, H)
+        scale = self.return_scale.update(returns)  # ()
+        advantages = (returns - values[:, :-1]) / scale  # (N, H)
+        policy = self.actor(dream.features)
+        log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]  # (N, H)
+        slow_values = self.critic.slow_value(dream.features)  # (N, H+1)
+        losses = {
+            "actor": actor_loss(log_probs, entropies, advantages, weights, c.entropy),
+            "critic": critic_loss(logits, returns, slow_values, self.critic.bins, weights),
+        }
+        found = dict(value=values, imagined_return=returns, return_scale=scale, advantage=advantages, weight=weights)
+        return losses, found | {"policy_entropy": entropies}

@@ -25,6 +25,7 @@ from dreamer_lite.rssm import State
 from dreamer_lite.symlog import symexp as finished_symexp
 from dreamer_lite.symlog import symlog as finished_symlog
 from dreamer_lite.two_hot import two_hot as finished_two_hot
+from dreamer_lite.two_hot import two_hot_loss as finished_loss
 
 MISTAKES = [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))]
 
@@ -323,6 +324,23 @@ def solved_at(rows, threshold):
     for row in rows:
         if row[2] >= threshold:
             return row[0]
+
+
+def dream_losses(agent, dream):
+    logits = agent.critic(dream.features)
+    value = agent.critic.value(logits)
+    found = {"value": value, "weight": step_weights(dream.continues)}
+    after = dream.rewards[:, 1:], dream.continues[:, 1:], value[:, 1:]
+    found["imagined_return"] = lambda_return(*after, value[:, -1], lam=agent.config.lam)
+    found["return_scale"] = agent.return_scale.update(found["imagined_return"])
+    found["advantage"] = (found["imagined_return"] - value[:, :-1]) / found["return_scale"]
+    policy = agent.actor(dream.features[:, :-1])
+    found["policy_entropy"] = policy.entropy()
+    bonus = agent.config.entropy * policy.entropy()
+    actor = -found["weight"] * (found["advantage"] * policy.log_prob(dream.actions[:, :-1]) + bonus)
+    slow, bins = agent.critic.slow_value(dream.features)[:, :-1], agent.critic.bins
+    critic = sum(finished_loss(logits[:, :-1], target, bins) for target in (found["imagined_return"], slow))
+    return {"critic": critic * found["weight"], "actor": actor}, found
 
 
 @pytest.mark.parametrize("name", EXERCISES)

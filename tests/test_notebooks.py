@@ -12,6 +12,7 @@ import pytest
 
 from dreamer_lite.course.agent_map import agent_map, alt
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
+from dreamer_lite.course.n05_rssm.one_step import ALT, one_step
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
@@ -112,6 +113,8 @@ def test_links_and_pictures(name):
         assert (FOLDER / target).exists(), target
     for words_of_it, number in re.findall(r"!\[([^\]]*)\]\(images/map_(\d\d).svg\)", text):
         assert words_of_it == alt(number) and (FOLDER / f"images/map_{number}.svg").read_text() == agent_map(number)
+    for words_of_it in re.findall(r"!\[([^\]]*)\]\(images/one_step.svg\)", text):
+        assert words_of_it == ALT and (FOLDER / "images/one_step.svg").read_text() == one_step()
     assert "pip install" not in text
 
 

@@ -36,7 +36,7 @@ ERRORS = {  # part of what Python or PyTorch says: what usually helps
     "normalized_shape": "A network was given another width than it was built for. Is a part of the input missing, or an axis?",
     "same number of dimensions": "What is put side by side must have the same number of axes; one of them lacks an axis, or has one too many.",
     "Sizes of tensors must match": "What is put side by side may differ along one axis only, the one that is named: is it `-1`, the last?",
-    "is out of bounds for dimension": "The index goes beyond the last entry. Does the loop run one step too far, or is there a `+ 1` too much?",
+    "is out of bounds for dimension": "The index goes beyond the last entry of that axis. Is it meant for another axis, or is there a `+ 1` too much?",
     "Dimension out of range": "There is no such axis. Is one missing in the input, or counted from the wrong side?",
     "too many indices": "There are fewer axes than that. Is one missing?",
     "Expected size for first two dimensions": SHAPES,

@@ -99,7 +99,7 @@ def other_shape(a: Tensor, b: Tensor) -> str | None:
         return "right, but for an axis of length 1 that is left over. `squeeze` it, or leave out `keepdim`."
     if a.numel() == b.numel() and a.ndim < b.ndim and equal(a.reshape(b.shape), b):
         if a.squeeze().shape == b.squeeze().shape and 1 in b.shape:
-            return "right, but an axis of length 1 is lost. A `squeeze()` without an axis takes the batch's off as well, if there is one row."
+            return "right, but an axis of length 1 is lost. A `squeeze()` or a `sum()` without an axis takes the batch's off as well."
         return "right, but axes are melted into one. `stack` makes a new axis, `cat` doesn't; `view` and `flatten` can melt too much."
     if a.ndim == b.ndim and a.ndim > 1:
         for one in range(a.ndim):

@@ -108,6 +108,10 @@ EXERCISES = (
         kept_for="symlog:symlog",
         mistakes=(
             Mistake(
+                lambda x: x / (x.abs() + 1e-8) * torch.log1p(x.abs()),
+                "The sign is x / (|x| + a little), which is too small for tiny numbers. `torch.sign` is exact.",
+            ),
+            Mistake(
                 lambda x: torch.where(x.abs() < 1, x, torch.sign(x) * torch.log1p(x.abs())),
                 "Numbers below 1 pass through unchanged, and at 1 there is a jump. One formula serves all sizes.",
             ),
@@ -164,6 +168,10 @@ EXERCISES = (
         probe=probe,
         kept_for="symlog:symexp",
         mistakes=(
+            Mistake(
+                lambda x: torch.where(x >= 0, torch.expm1(x), 1 - torch.exp(-x)),
+                "The negative side still takes exp and then the 1 off, which loses tiny numbers. One formula with `torch.sign` and `torch.expm1` serves both sides.",
+            ),
             Mistake(
                 lambda x: torch.sign(x) * torch.exp(x.abs() - 1),
                 "The -1 stands inside the exponential. It comes after: exp(|x|) - 1, and `torch.expm1` does both.",

@@ -338,6 +338,9 @@ EXERCISES = (
         kept_for="two_hot:two_hot_mean",
         mistakes=(
             Mistake(
+                lambda l, b: two_hot_mean(l, b).sum(), "Everything is added up to one number: the sum needs its axis, `sum(-1)`."
+            ),
+            Mistake(
                 lambda l, b: ((l.softmax(-1) - l.softmax(-1).flip(-1))[..., 128:] * b[128:]).sum(-1),
                 "The middle is fixed at that of 255 bins, so shorter rulers give 0. It is `len(bins) // 2`.",
             ),

@@ -145,6 +145,10 @@ EXERCISES = (
         kept_for="latents:unimix",
         mistakes=(
             Mistake(
+                lambda l, mix=0.01: (l.softmax(-1) + mix / l.shape[-1]) / (1 + mix),
+                "The uniform part is added in full, and the sum is divided by 1 + mix. The shares are 1 - mix and mix.",
+            ),
+            Mistake(
                 lambda l, mix=0.01: (lambda p: p / p.sum(-1, keepdim=True))(l.softmax(-1).clamp(min=mix / l.shape[-1])),
                 "This clamps and divides by the sum. Mixing is simpler: every probability shrinks a little, and every one gets mix / K.",
             ),
@@ -355,6 +359,10 @@ EXERCISES = (
         letters="B",
         kept_for="latents:entropy",
         mistakes=(
+            Mistake(
+                lambda p: -p.log().mean(-1).sum(-1),
+                "This is a plain average over the faces. Each face counts with its probability: p · ln p.",
+            ),
             Mistake(
                 lambda p: -(p * p.log()).sum(-1).sum(0),
                 "The second sum runs over the batch, axis 0. It runs over the groups, the last but one axis.",

@@ -14,12 +14,12 @@ CODE = 'font-size="13" font-family="monospace"'
 def one_step() -> str:
     """The drawing as SVG."""
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 370" role="img" font-family="sans-serif" font-size="15">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1030 370" role="img" font-family="sans-serif" font-size="15">',
         f"<title>{ALT}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
         f'<path d="M0 0L8 4L0 8z" fill="{LINE}"/></marker></defs>',
-        '<rect width="1000" height="370" fill="white"/>',
-        f'<line x1="520" y1="20" x2="520" y2="350" stroke="{LINE}" stroke-dasharray="3 5"/>',
+        '<rect width="1030" height="370" fill="white"/>',
+        f'<line x1="545" y1="20" x2="545" y2="350" stroke="{LINE}" stroke-dasharray="3 5"/>',
         *memory_and_prior(20, "awake: one step of rssm.observe"),
         *box(290, 182, 110, "posterior", 36, POSTERIOR),
         arrow(196, 152, 288, 194),
@@ -31,9 +31,9 @@ def one_step() -> str:
         text(109, 302, "encoder", f'text-anchor="middle" {CODE}'),
         arrow(240, 302, 310, 220),
         text(300, 252, "rssm.posterior(h, tokens)", CODE),
-        *drawn(480, 200),
-        *memory_and_prior(550, "dreaming: rssm.imagine_step"),
-        *drawn(970, 80),
+        *drawn(400, 505, 200),
+        *memory_and_prior(565, "dreaming: rssm.imagine_step"),
+        *drawn(945, 995, 80),
     ]
     return "\n".join(parts) + "\n</svg>\n"
 
@@ -52,10 +52,10 @@ def memory_and_prior(left: float, title: str) -> list[str]:
     return [*parts, text(left + 325, 54, "rssm.prior(h)", f'text-anchor="middle" {CODE}')]
 
 
-def drawn(right: float, y: float) -> list[str]:
-    """z' comes out of a box at this height."""
+def drawn(left: float, right: float, y: float) -> list[str]:
+    """z' comes out of a box whose right side is at `left`, at this height."""
     return [
-        f'<path d="M{right - 80} {y} L{right} {y} L{right} 290" fill="none" stroke="{LINE}" marker-end="url(#tip)"/>',
+        f'<path d="M{left} {y} L{right} {y} L{right} 290" fill="none" stroke="{LINE}" marker-end="url(#tip)"/>',
         *box(right - 20, 292, 40, "z'"),
         text(right - 26, 315, "sample(unimix(logits))", f'text-anchor="end" {CODE}'),
     ]

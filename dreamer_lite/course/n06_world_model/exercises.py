@@ -548,6 +548,10 @@ EXERCISES = (
         kept_for="world_model:kl_losses",
         mistakes=(
             Mistake(
+                lambda q, p, free=1.0: split(q, p, free / q.shape[-2], per_group=True),
+                "Each die has its own share of the floor. The floor stands under the sum over all dice.",
+            ),
+            Mistake(
                 lambda q, p, free=1.0: tuple(
                     loss + (raw - raw.detach()) * (loss == free)
                     for loss, raw in zip(split(q, p, free), split(q, p, free, clip="none"))

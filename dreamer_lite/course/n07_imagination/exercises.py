@@ -230,6 +230,16 @@ def along(
     return torch.stack(seen, stack)
 
 
+def likeliest(model: WorldModel, start: State, actions: Tensor) -> Tensor:
+    state, seen = start, []
+    for action in actions.unbind(1):
+        h = model.rssm.recurrent(state, action)
+        prior = model.rssm.prior(h)
+        state = State(h, torch.eye(prior.shape[-1])[prior.argmax(-1)])
+        seen.append(model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
 def wrong_along(**how: Any) -> Callable:
     return lambda *case: along(*case, **how)
 
@@ -245,6 +255,10 @@ EXERCISES = (
         along_cases,
         probe=along_probe,
         mistakes=(
+            Mistake(
+                likeliest,
+                "z is the likeliest face of each die. A dream throws the dice, as the prior expects them: `imagine_step` does.",
+            ),
             Mistake(
                 wrong_along(soft=True, mixed=False),
                 "z is the prior's probabilities, by softmax. A dream throws the dice: `imagine_step` samples.",

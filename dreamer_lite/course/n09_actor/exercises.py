@@ -392,6 +392,10 @@ EXERCISES = (
         kept_for="actor:actor_loss",
         mistakes=(
             Mistake(
+                lambda l, e, a, w, scale=3e-4: -(w / w.mean()).detach() * (a.detach() * l + scale * e),
+                "The weights are divided by their mean. They count as they are: a dream that ends early counts less.",
+            ),
+            Mistake(
                 lambda l, e, a, w, scale=3e-4: (-w * (a * l + scale * e)).sum() / w.sum(),
                 "This is one number, a mean with the weights. Keep one loss for each step, (N, H).",
             ),

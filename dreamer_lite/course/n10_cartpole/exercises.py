@@ -1,17 +1,21 @@
-"""Exercises of notebook 10: look and act, the replay ratio, when a task counts as solved."""
+"""Exercises of notebook 10: look and act, the replay ratio, when a task counts as solved, and what a dream teaches."""
 
 from collections.abc import Callable
+import copy
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...actor import actor_loss
 from ...agent import Carry, Dreamer
 from ...config import Config
+from ...critic import critic_loss, lambda_return
+from ...imagination import Dream, imagine, step_weights
 from ...rssm import RSSM, State
 from ...spaces import Spaces
-from ..exercise import Complaint, Exercise, Mistake, a_state, keeping, kind, normal
+from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, keeping, kind, normal, uniform
 
 
 def steps_due(env_steps: int, ratio: float, batch: int, length: int) -> int:
@@ -37,13 +41,16 @@ class SurePolicy:
         return self.second
 
 
+DICE = 2 * torch.eye(2, 4)  # the noise of each throw: faces 0 and 1 are favoured
+
+
 class SureRSSM(RSSM):
-    """Its posterior always takes the likeliest class, so that two right versions see the same."""
+    """Its posterior is drawn with the same noise each time, so that two right versions see the same: not the likeliest class."""
 
     def observe(
         self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None
     ) -> tuple[State, Tensor]:
-        return super().observe(tokens, actions, is_first, start, torch.zeros(*tokens.shape[:2], self.groups, self.classes))
+        return super().observe(tokens, actions, is_first, start, DICE.expand(*tokens.shape[:2], -1, -1))
 
 
 def tiny_agent() -> Dreamer:
@@ -105,7 +112,7 @@ def acted(
         first = torch.ones_like(first) if new else first.any().expand_as(first) if any_first else first
         carry = carry._replace(state=agent.initial(len(obs)).state) if forget else carry
         if dream:
-            state = agent.world_model.rssm.imagine_step(carry.state, action, torch.zeros(len(obs), 2, 4))
+            state = agent.world_model.rssm.imagine_step(carry.state, action, DICE)
         else:
             states, _ = agent.world_model.observe(
                 (obs * 0 if blind else obs)[:, None], action[:, None], first[:, None], carry.state
@@ -123,6 +130,15 @@ def acted(
 
 
 @torch.no_grad()
+def greedy_dice(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
+    states, logits = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)
+    z = torch.eye(logits.shape[-1])[logits[:, 0].argmax(-1)] if greedy else states.z[:, 0]
+    state = State(states.h[:, 0], z)
+    policy = agent.actor(state.feature)
+    return Carry(state, policy.mode if greedy else policy.sample())
+
+
+@torch.no_grad()
 def in_front(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
     states, _ = agent.world_model.observe(obs[None], carry.action[None], is_first[None], carry.state)
     policy = agent.actor(states.feature[0])
@@ -131,6 +147,106 @@ def in_front(agent: Dreamer, obs: Tensor, is_first: Tensor, carry: Carry, greedy
 
 def wrong_act(**how: Any) -> Callable:
     return lambda *case: acted(*case, **how)
+
+
+def losses_cases() -> list[tuple]:
+    """An agent whose settings are none of the defaults, and dreams of it; the last agent expects much, and so has a wide return scale."""
+    found = []
+    for N, H, far in ((1, 2, 0.0), (3, 4, 0.0), (4, 5, 300.0)):
+        agent = Dreamer(
+            Config.preset("debug", average=0, lam=0.8, entropy=0.05, return_rate=0.3, discount_horizon=20), Spaces(3, 2, True)
+        )
+        for parameter in agent.parameters():
+            parameter.data += torch.randn_like(parameter) * 0.3
+        agent.return_scale.range[1] = far
+        rssm = agent.world_model.rssm
+        start = State(normal(N, rssm.deter), torch.eye(rssm.classes)[torch.randint(rssm.classes, (N, rssm.groups))])
+        dream = imagine(agent.world_model, agent.actor, start, H)
+        found.append((agent, dream._replace(rewards=normal(N, H + 1, size=3), continues=uniform(N, H + 1))))
+    return found
+
+
+FOUND = ("value", "imagined_return", "return_scale", "advantage", "weight", "policy_entropy")
+
+
+def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
+    """Both losses, what was found on the way, what the losses teach whom, and where the return scale is afterwards."""
+    agent = copy.deepcopy(agent)
+    out = version(agent, dream)
+    if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(part, dict) for part in out):
+        raise Complaint(f"It returns {kind(out)}; two dictionaries are expected: the losses, and what was found on the way.")
+    for part, names in zip(out, (("actor", "critic"), FOUND)):
+        if missing := [name for name in names if name not in part]:
+            raise Complaint(
+                f"There is no entry {missing[0]!r}; there {'are' if len(part) > 1 else 'is'} {', '.join(map(repr, part)) or 'none'}."
+            )
+    losses, found = out
+    seen = {
+        "the imagined return": found["imagined_return"],
+        "the return scale": found["return_scale"],
+        "the advantage": found["advantage"],
+    }
+    seen |= {"the weight": found["weight"], "the value": found["value"], "the policy's entropy": found["policy_entropy"]}
+    seen |= {"the actor's loss": losses["actor"], "the critic's loss": losses["critic"]}
+    for name, loss in list(losses.items()):
+        for who, network in (("actor", agent.actor), ("critic", agent.critic.net)):
+            taught = [gradient(loss, p).flatten() for p in network.parameters()] if isinstance(loss, Tensor) else [torch.zeros(1)]
+            seen[f"what the {name}'s loss teaches the {who}"] = torch.cat(taught)
+    return seen | {"the stored range of the return scale": agent.return_scale.range.clone()}
+
+
+def lesson(
+    agent: Dreamer,
+    dream: Dream,
+    *,
+    uncut: bool = False,
+    scaled: str = "update",
+    weigh: str = "both",
+    slow: bool = True,
+    lam: float | None = None,
+    entropy: float | None = None,
+    sign: float = 1.0,
+    baseline: bool = True,
+    late: bool = False,
+    target: str = "returns",
+    mean: bool = False,
+    swap: bool = False,
+    boot: int = -1,
+    logits_scaled: bool = False,
+) -> tuple[dict, dict]:
+    """dream_losses with one thing wrong."""
+    c, past = agent.config, slice(None, -1) if late else slice(1, None)
+    logits = agent.critic(dream.features)
+    values = agent.critic.value(logits)
+    base = agent.critic.slow_value(dream.features) if target == "slow" else values
+    lam, entropy = c.lam if lam is None else lam, c.entropy if entropy is None else entropy
+    if uncut:
+        returns = lambda_return(dream.rewards, dream.continues, base, base[:, -1], lam)[:, :-1]
+    else:
+        returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, past], base[:, boot], lam)
+    weights = step_weights(dream.continues)
+    weights = torch.ones_like(weights) if weigh == "none" else weights
+    scale = torch.ones(()) if scaled == "none" else agent.return_scale.update(returns)
+    if scaled == "twice":
+        scale = agent.return_scale.update(returns)
+    advantages = sign * (returns - baseline * values[:, :-1]) / scale
+    policy = agent.actor(dream.features)
+    log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]
+    goals = returns / scale if logits_scaled else returns
+    slow_values = agent.critic.slow_value(dream.features) if slow else values
+    ones = torch.ones_like(weights)
+    losses = {
+        "actor": actor_loss(log_probs, entropies, advantages, ones if weigh == "critic" else weights, entropy),
+        "critic": critic_loss(logits, goals, slow_values, agent.critic.bins, ones if weigh == "actor" else weights),
+    }
+    losses = {name: loss.mean() for name, loss in losses.items()} if mean else losses
+    losses = dict(zip(losses, reversed(losses.values()))) if swap else losses
+    found = dict(zip(FOUND, (values, returns, scale, advantages, weights, entropies)))
+    return losses, found
+
+
+def wrong_lesson(**how: Any) -> Callable:
+    return lambda *case: lesson(*case, **how)
 
 
 def due_cases() -> list[tuple]:
@@ -179,6 +295,10 @@ EXERCISES = (
         itself="agent",
         kept_for="agent:Dreamer.act",
         mistakes=(
+            Mistake(
+                greedy_dice,
+                "greedy takes the likeliest face of each die as well. It is about the action alone; the state is sampled as ever.",
+            ),
             Mistake(
                 wrong_act(number=True),
                 "The likeliest action comes as its number, (E,). Actions are one-hot, (E, A): `policy.mode`.",
@@ -379,6 +499,83 @@ EXERCISES = (
             "Go through the rows in order; stop at the first that is good enough.",
             "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison with nan is False, so nothing special is needed.",
             "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop `return None`",
+        ),
+    ),
+    Exercise(
+        "dream_losses",
+        Dreamer.dream_losses,
+        losses_cases,
+        probe=losses_probe,
+        itself="agent",
+        given=("an agent", "a dream"),
+        letters="NH",
+        kept_for="agent:Dreamer.dream_losses",
+        mistakes=(
+            Mistake(
+                wrong_lesson(uncut=True),
+                "The returns are made of all H + 1 states: the start's own reward is past. Cut off the first of rewards, continues and values.",
+            ),
+            Mistake(
+                wrong_lesson(late=True),
+                "Rewards, continues and values are one step late: what step t brings lies at t + 1, `[:, 1:]`.",
+            ),
+            Mistake(
+                wrong_lesson(boot=-2), "The bootstrap is the last value but one; it is that of the last state, `values[:, -1]`."
+            ),
+            Mistake(wrong_lesson(lam=0.95), "λ is left at its default; the agent's is `agent.config.lam`."),
+            Mistake(
+                wrong_lesson(entropy=3e-4), "The entropy's weight is left at its default; the agent's is `agent.config.entropy`."
+            ),
+            Mistake(
+                wrong_lesson(scaled="none"),
+                "The return scale is not used: `agent.return_scale.update(returns)` gives it, and the advantages are divided by it.",
+            ),
+            Mistake(
+                wrong_lesson(scaled="twice"),
+                "The return scale is updated twice for one dream, so it moves twice as far. Call `update` once, and keep the number.",
+            ),
+            Mistake(
+                wrong_lesson(weigh="none"),
+                "The weights are missing: what comes after an imagined end must count nothing. `step_weights(dream.continues)`.",
+            ),
+            Mistake(
+                wrong_lesson(weigh="critic"),
+                "The actor's loss has no weights: what comes after an imagined end must teach it nothing.",
+            ),
+            Mistake(
+                wrong_lesson(weigh="actor"),
+                "The critic's loss has no weights: what comes after an imagined end must teach it nothing.",
+            ),
+            Mistake(
+                wrong_lesson(slow=False),
+                "The critic is held back by its own values. It is held back by its slow twin's: `agent.critic.slow_value(dream.features)`.",
+            ),
+            Mistake(
+                wrong_lesson(target="slow"),
+                "The returns are made with the slow critic's values. The targets take the fast one's; the slow one only holds back.",
+            ),
+            Mistake(wrong_lesson(sign=-1.0), "The advantage has the wrong sign: return minus value."),
+            Mistake(
+                wrong_lesson(baseline=False),
+                "The value is not subtracted: an advantage is the return minus what was expected, `values[:, :-1]`.",
+            ),
+            Mistake(
+                wrong_lesson(logits_scaled=True),
+                "The critic learns scaled returns. Only advantages are scaled; the critic learns the returns as they are.",
+            ),
+            Mistake(
+                wrong_lesson(mean=True),
+                "The losses are averaged already. Keep one for each step, (N, H); the train step averages.",
+            ),
+            Mistake(wrong_lesson(swap=True), "The two losses are swapped."),
+        ),
+        hints=(
+            "Everything is read off the dream: the critic's logits and values, then returns, weights, scale and advantages, then the policy. Two losses use them.",
+            "`agent.critic(dream.features)` gives logits, `agent.critic.value(logits)` values (N, H+1). `lambda_return` gets `[:, 1:]` of rewards, continues and values, and "
+            "`values[:, -1]`. The advantages are `(returns - values[:, :-1]) / scale`. log-probabilities and entropies lose their last entry.",
+            '`losses = {"actor": actor_loss(log_probs, entropies, advantages, weights, agent.config.entropy), "critic": critic_loss(logits, returns, '
+            "agent.critic.slow_value(dream.features), agent.critic.bins, weights)}`, with `policy = agent.actor(dream.features)`, "
+            "`log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]`, and `scale = agent.return_scale.update(returns)`.",
         ),
     ),
 )
