@@ -11,7 +11,7 @@ from torch import Tensor
 from ...envs import make_envs
 from ...imagination import imagine
 from ...rssm import State
-from ..bundled import Watched, bundled_agent, watch
+from ..bundled import Watched, bundled_agent, random_stream, watch
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, tidy, whole
 from .exercises import dream_along
 
@@ -107,12 +107,27 @@ def blind(actions: Tensor, seed: int) -> int:
 
 @lru_cache(4)
 def episodes(count: int = 20, context: int = 10, ahead: int = 100) -> tuple[State, Tensor, Tensor]:
-    """Real episodes of the bundled agent: its states after `context` steps, then the actions (count, ahead, 2) and what was really
-    seen (count, ahead, 4)."""
+    """Real episodes of the bundled agent: its states after `context` steps, the actions from there on (count, ahead, 2), and what was
+    really seen (count, 1 + ahead, 4), the last look first."""
     seen = [watched(context + ahead + 1, seed=100 + k) for k in range(count)]
     seen = [one for one in seen if len(one.obs) == context + ahead + 1]
     start = State(*(torch.cat(part) for part in zip(*(moment(one, context) for one in seen))))
-    return start, *(torch.stack([getattr(one, name)[context + 1 :] for one in seen]) for name in ("actions", "obs"))
+    return start, torch.stack([one.actions[context + 1 :] for one in seen]), torch.stack([one.obs[context:] for one in seen])
+
+
+@lru_cache(1)
+def linear_step() -> Tensor:
+    """The linear map (4 + 2 + 1, 4) from an observation, an action and 1 to the next observation that fits 2,000 random steps best."""
+    stream = random_stream(2000)
+    inside = ~stream.is_first[1:]
+    inputs = torch.cat([stream.obs[:-1], stream.action[1:], torch.ones(len(stream.obs) - 1, 1)], 1)
+    return torch.linalg.lstsq(inputs[inside], stream.obs[1:][inside]).solution
+
+
+def linear_along(seen: Tensor, actions: Tensor) -> Tensor:
+    """What the linear map expects after each action, (N, 4), (N, H, 2) → (N, H, 4): it is applied to its own answers."""
+    one = torch.ones(len(seen), 1)
+    return torch.stack([seen := torch.cat([seen, action, one], 1) @ linear_step() for action in actions.unbind(1)], 1)
 
 
 def steps_true(error: Tensor, tolerance: float) -> Tensor:
@@ -122,13 +137,13 @@ def steps_true(error: Tensor, tolerance: float) -> Tensor:
 
 @torch.no_grad()
 def drifts(seed: int, along: Callable = dream_along) -> dict[str, Tensor]:
-    """Mean absolute error of the four numbers, (N, H), for dreams of one seed, a control and two that don't dream."""
-    start, actions, real = episodes()
+    """Mean absolute error of the four numbers, (N, H), for dreams of one seed, a control and three that don't dream."""
+    start, actions, seen = episodes()
+    now, real = seen[:, :1], seen[:, 1:]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         shuffled = torch.stack([row[torch.randperm(len(row))] for row in actions])
         model = bundled_agent().world_model
-        now = model.predict_obs(start.feature)[:, None]
         ahead = torch.arange(1, real.shape[1] + 1)[:, None] * 0.02  # a step is a fiftieth of a second
         straight = now + ahead * torch.stack([now[..., 1], 0 * now[..., 1], now[..., 3], 0 * now[..., 1]], -1)
         guesses = {
@@ -136,6 +151,7 @@ def drifts(seed: int, along: Callable = dream_along) -> dict[str, Tensor]:
             "shuffled actions": along(model, start, shuffled),
             "copy": now,
             "straight on": straight,
+            "linear": linear_along(now[:, 0], actions),
         }
         return {name: (guess - real).abs().mean(-1) for name, guess in guesses.items()}
 
@@ -144,7 +160,13 @@ def draw_drifts(runs: list[dict[str, Tensor]], tolerance: float) -> tuple[Figure
     """Median error over episodes at each dreamed step; the band holds all seeds."""
     figure = canvas(7, 3)
     axes = tidy(figure.add_subplot(), xlabel="dreamed steps", ylabel="error (median episode)")
-    for name, colour in (("dream", DREAM), ("shuffled actions", OWN), ("copy", GREY), ("straight on", "black")):
+    for name, colour in (
+        ("dream", DREAM),
+        ("shuffled actions", OWN),
+        ("copy", GREY),
+        ("straight on", "black"),
+        ("linear", REALITY),
+    ):
         curves = torch.stack([run[name].median(0).values for run in runs])
         steps = np.arange(1, curves.shape[1] + 1)
         axes.plot(

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import gymnasium as gym
 from matplotlib.figure import Figure
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +15,13 @@ from ...critic import Critic, critic_loss, lambda_return
 from ...imagination import Dream, imagine, step_weights
 from ...optim import LaProp
 from ...rssm import State
-from ..bundled import bundled_agent, remembered
+from ..bundled import bundled_agent, random_stream, remembered
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy, whole
 
 LAMBDAS = torch.linspace(0, 1, 21)
 TRAINED = {"fresh": 0, "half trained": 120, "trained": 300}  # updates
 MOMENTS, COPIES, LONG = 48, 48, 60  # starts, dreams from each, steps after which nearly every pole has fallen
+APART = 18  # steps of random play from one moment to the next
 
 
 def coin(feature: Tensor) -> Categorical:
@@ -32,8 +35,29 @@ def dreams() -> Dream:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         start = remembered(900)
-        pick = torch.arange(0, 864, 18).repeat_interleave(COPIES)
+        pick = APART * torch.arange(MOMENTS).repeat_interleave(COPIES)
         return imagine(bundled_agent().world_model, coin, State(start.h[pick], start.z[pick]), LONG)
+
+
+def moment(k: int, copies: int) -> State:
+    """The state of one of the 48 moments, so many times."""
+    start = remembered(900)
+    return State(start.h[[k * APART] * copies], start.z[[k * APART] * copies])
+
+
+def real_lives(k: int, carts: int = 100) -> float:
+    """Steps that real carts survive on average, put into the place of one of the 48 moments and pushed by the toss of a coin."""
+    env, coins, lives = gym.make("CartPole-v1", max_episode_steps=1000), np.random.default_rng(0), []
+    for _ in range(carts):
+        env.reset(seed=0)
+        env.unwrapped.state = random_stream(900).obs[k * APART].double().numpy()
+        steps, over = 0, False
+        while not over:
+            _, _, terminated, truncated, _ = env.step(int(coins.integers(2)))
+            steps, over = steps + 1, terminated or truncated
+        lives.append(steps)
+    env.close()
+    return float(np.mean(lives))
 
 
 def truth() -> Tensor:
@@ -89,6 +113,31 @@ def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable = lambd
     bias = (estimates.mean(2) - truth()).square().mean(1).sqrt()
     noise = estimates.var(2).mean(1).sqrt()
     return Spread(estimates, bias, noise, (bias.square() + noise.square()).sqrt())
+
+
+def look_weights(lam: float, horizon: int = 15) -> Tensor:
+    """How much the look of 1, 2, … steps counts in the λ-return, (horizon,): (1 - λ) λⁿ⁻¹, and the longest gets the rest."""
+    weights = (1 - lam) * lam ** torch.arange(horizon)
+    weights[-1] = lam ** (horizon - 1)
+    return weights
+
+
+def draw_look_weights(lams: tuple[float, ...] = (0.5, 0.8, 0.95), horizon: int = 15) -> tuple[Figure, str]:
+    """One row of bars for each λ: how much each look counts."""
+    figure, looks = canvas(7.5, 2.6), torch.arange(1, horizon + 1)
+    for column, lam in enumerate(lams):
+        axes = tidy(
+            figure.add_subplot(1, len(lams), column + 1), title=f"λ = {lam:g}", xlabel="steps looked ahead", ylim=(0, 0.55)
+        )
+        axes.bar(looks, look_weights(lam, horizon), color=DREAM)
+        axes.set_xticks([1, 5, 10, 15])
+        if column == 0:
+            axes.set_ylabel("share of the λ-return")
+    words = "; ".join(
+        f"λ = {lam:g}: one step {float(look_weights(lam, horizon)[0]):.0%}, all {horizon} steps {float(look_weights(lam, horizon)[-1]):.0%}"
+        for lam in lams
+    )
+    return figure, f"How much each look counts. {words}."
 
 
 def draw_spread(lam: float, horizon: int, age: str) -> tuple[Figure, str]:

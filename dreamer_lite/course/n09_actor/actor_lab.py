@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.notebook import tqdm
@@ -14,6 +15,7 @@ from ...actor import Categorical, ReturnScale
 from ...actor import actor_loss as finished_loss
 from ...agent import Dreamer
 from ...critic import critic_loss, lambda_return
+from ...envs import make_envs
 from ...imagination import imagine, step_weights
 from ...optim import LaProp
 from ...rssm import State
@@ -113,6 +115,36 @@ def test_at(schooling: Schooling, update: int) -> float:
         schooling.agent.actor.load_state_dict(now)
 
 
+@torch.no_grad()
+def dreamed_life(schooling: Schooling, update: int, steps: int = 500, count: int = 20) -> float:
+    """How many steps the model expects the actor of this update to live, from the first looks of 20 episodes on: a dream of 500 steps."""
+    agent, model = newborn(), schooling.agent.world_model
+    agent.actor.load_state_dict(schooling.snapshots[update])
+    envs = make_envs("CartPole-v1", count, 500)
+    obs = torch.as_tensor(envs.step(np.zeros((count, 2), np.float32)).obs)
+    envs.close()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        states, _ = model.observe(
+            obs[:, None], torch.zeros(count, 1, 2), torch.ones(count, 1, dtype=torch.bool), model.rssm.initial(count)
+        )
+        dream = imagine(model, agent.actor, State(states.h[:, 0], states.z[:, 0]), steps)
+    alive = (dream.continues[:, 1:] / (1 - 1 / model.discount_horizon)).clamp(max=1).cumprod(1)
+    return float(alive.sum(1).mean())
+
+
+def draw_lives(pairs: dict[str, list[tuple[float, float]]]) -> tuple[Figure, str]:
+    """Dreamed life against real life, one dot for each actor; on the diagonal the dream tells the truth."""
+    figure = canvas(4.2, 3.6)
+    axes = tidy(figure.add_subplot(), xlabel="steps in reality", ylabel="steps in the dream", xlim=(0, 520), ylim=(0, 520))
+    axes.plot([0, 520], [0, 520], color=GREY, linestyle=":")
+    for (name, found), marker, colour in zip(pairs.items(), "os^", (DREAM, OWN, REALITY)):
+        axes.plot([real for _, real in found], [dreamed for dreamed, _ in found], marker, color=colour, label=name, alpha=0.8)
+    axes.legend(fontsize=8, loc="upper left")
+    off = [dreamed / real for found in pairs.values() for dreamed, real in found]
+    return figure, f"The dream says {min(off):.2f} to {max(off):.2f} times what reality says, for {len(off)} actors."
+
+
 # The policy as a map
 
 ANGLES, SPINS = torch.linspace(-12, 12, 49), torch.linspace(-120, 120, 49)  # degrees, degrees per second
@@ -184,7 +216,7 @@ def draw_history(schooling: Schooling, tests: dict[int, float]) -> tuple[Figure,
 
 # The return scale, on a toy: four actions, one step, noisy rewards
 
-PAYS, NOISE, ETA = torch.tensor([1.0, 0.9, 0.5, 0.0]), 0.5, 0.03
+PAYS, NOISE, ETA, TRIES = torch.tensor([1.0, 0.8, 0.5, 0.0]), 0.5, 0.2, 4  # tries: lessons in an update
 
 
 @lru_cache(64)
@@ -201,19 +233,25 @@ def toy(
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         logits = torch.nn.Parameter(torch.zeros(4))
-        optimizer, scale = LaProp([([logits], 3e-2)], warmup=0, clip=1e9), ReturnScale(0.1, limit)
+        optimizer, scale = LaProp([([logits], 0.5)], warmup=0, clip=1e9), ReturnScale(0.1, limit)
         expected, path = torch.zeros(()), [logits.detach().softmax(-1).clone()]
         for _ in range(updates):
-            policy = Categorical(logits.expand(64, 4))
+            policy = Categorical(logits.expand(TRIES, 4))
             actions = policy.sample().detach()
-            returns = size * (actions @ torch.tensor(pays) + NOISE * torch.randn(64))
+            returns = size * (actions @ torch.tensor(pays) + NOISE * torch.randn(TRIES))
             expected = torch.lerp(expected, returns.mean(), 0.2)
             better = (returns - expected) / (scale.update(returns) if scaled else 1.0)
             optimizer.zero_grad()
-            loss(policy.log_prob(actions), policy.entropy(), better, torch.ones(64), ETA).mean().backward()
+            loss(policy.log_prob(actions), policy.entropy(), better, torch.ones(TRIES), ETA).mean().backward()
             optimizer.step()
             path.append(logits.detach().softmax(-1).clone())
         return torch.stack(path)
+
+
+def settled_wrong(size: float, scaled: bool, seeds: int = 20) -> float:
+    """The share of seeds that end more than 90 % sure of an action that is not the best."""
+    ends = torch.stack([toy(size, scaled, seed=seed)[-1] for seed in range(seeds)])
+    return float(((ends.argmax(1) != 0) & (ends.amax(1) > 0.9)).float().mean())
 
 
 def curiosity(probs: Tensor) -> float:
