@@ -121,7 +121,7 @@ def linear_step() -> Tensor:
     stream = random_stream(2000)
     inside = ~stream.is_first[1:]
     inputs = torch.cat([stream.obs[:-1], stream.action[1:], torch.ones(len(stream.obs) - 1, 1)], 1)
-    return torch.linalg.lstsq(inputs[inside], stream.obs[1:][inside]).solution
+    return torch.linalg.lstsq(inputs[inside].double(), stream.obs[1:][inside].double()).solution.float()
 
 
 def linear_along(seen: Tensor, actions: Tensor) -> Tensor:
