@@ -10,14 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dreamer_lite.actor import actor_loss as finished_actor_loss
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, progress, setup, solution
 from dreamer_lite.course.agent_map import LIT, agent_map, boxes
-from dreamer_lite.course.errors import raised
+from dreamer_lite.course.errors import raised, usual_cause
 from dreamer_lite.course.exercise import Complaint, Exercise, Mistake
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
 from dreamer_lite.course.judge import is_blank, judge
 from dreamer_lite.course.progress import Standing, following, standing, where
+from dreamer_lite.course.relations import relation
 from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample
 from dreamer_lite.latents import unimix as finished_unimix
@@ -26,6 +28,7 @@ from dreamer_lite.symlog import symexp as finished_symexp
 from dreamer_lite.symlog import symlog as finished_symlog
 from dreamer_lite.two_hot import two_hot as finished_two_hot
 from dreamer_lite.two_hot import two_hot_loss as finished_loss
+from dreamer_lite.two_hot import two_hot_mean as finished_mean
 
 MISTAKES = [(name, k) for name, exercise in EXERCISES.items() for k in range(len(exercise.mistakes))]
 
@@ -783,3 +786,95 @@ def test_the_map_of_the_agent_shows_a_mark_in_each_box():
     drawn = agent_map("03", marks)
     assert drawn.count("<circle") == len(boxes()) == 10 and drawn.count("✓") == 1 and "1/4" in drawn and drawn.count("0/4") == 8
     assert drawn.count(LIT) == 1 and "<circle" not in agent_map("03")
+
+
+# What is said about an answer that is no listed mistake
+
+
+def said(name, version):
+    verdict = judge(EXERCISES[name], version)
+    assert verdict.state == "not yet"
+    return verdict.words
+
+
+def test_the_first_case_is_the_notebooks_own_and_printed_in_full_the_same_at_each_try():
+    wrong = lambda rewards, continues, values, bootstrap, lam=0.95: rewards * 7.0
+    first, second = said("lambda_return", wrong), said("lambda_return", wrong)
+    assert first == second
+    assert "rewards = [[1, 1]], continues = [[0.9, 0.5]], values = [[10, 20]], bootstrap = [20], lam = 0.5" in first[-1]
+    assert "expected is 10.45" in first[-1]
+
+
+@pytest.mark.parametrize(
+    "yours, right, words",
+    [
+        ([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], "1/2 times the right one"),
+        ([-1.0, 2.0], [1.0, -2.0], "wrong sign"),
+        ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], "backwards along axis 0"),
+        ([0.0, 1.0, 2.0], [1.0, 2.0, 4.0], "one step late"),
+        ([3.5, 4.5, 6.5], [1.0, 2.0, 4.0], "off by +2.5 everywhere"),
+        ([1.0, 2.5, 2.5, 2.5], [1.0, 2.5, 4.0, 3.0], "never more than 2.5"),
+        ([1.0, float("nan")], [1.0, 2.0], "not finite"),
+        ([1.001, 2.0], [1.0, 2.0], "nearly right"),
+        ([[1.0, 3.0], [2.0, 4.0]], [[1.0, 2.0], [3.0, 4.0]], "axes 0 and 1 are swapped"),
+        (6.0, [1.0, 2.0, 3.0], "one number, the sum"),
+        ([[1.0], [2.0]], [1.0, 2.0], "axis of length 1 that is left over"),
+        ([2.0, 3.0], [1.0, 2.0, 3.0], "the first entry along axis 0 is missing"),
+    ],
+)
+def test_a_wrong_result_is_told_by_what_it_has_to_do_with_the_right_one(yours, right, words):
+    told = relation("the result", torch.tensor(yours), torch.tensor(right))
+    assert told is not None and words in told
+
+
+@pytest.mark.parametrize(
+    "yours, right",
+    [
+        ([0.0, 1.0, 1.0], [0.0, 1.0, 0.0]),  # a limit of 1, which chance can bring
+        ([1.5, 7.0], [1.0, float("nan")]),
+        ([0.25, 1.0, 0.3], [0.5, 1.0, 0.4]),
+        ([[1.0, float("inf")]], [[3.0, 2.0]]),  # not finite, and wrong elsewhere as well
+    ],
+)
+def test_no_relation_is_made_up(yours, right):
+    assert relation("the result", torch.tensor(yours), torch.tensor(right)) is None
+
+
+def test_a_relation_counts_only_if_it_holds_in_most_cases():
+    squares = said("step_weights", lambda continues: continues[:, :-1].square())  # right by chance in the first case
+    assert not any("square" in line for line in squares)
+    assert (
+        "1/2 times" in said("two_hot_bins", lambda count=255, limit=20.0: EXERCISES["two_hot_bins"].finished(count, limit) / 2)[0]
+    )
+
+
+def test_an_argument_that_is_not_used_is_named_only_if_it_makes_no_difference():
+    assert (
+        "`entropy_scale` is not used"
+        in said("actor_loss", lambda l, e, a, w, entropy_scale=3e-4: finished_actor_loss(l, e, a, w))[0]
+    )
+    middle = said("two_hot_mean", lambda l, b: finished_mean(l, b) if len(b) == 255 else 0 * l.sum(-1))
+    assert not any("`logits` is not used" in line for line in middle)
+
+
+@pytest.mark.parametrize(
+    "text, line, words",
+    [
+        ("The size of tensor a (0) must match the size of tensor b (5) at", "x[5:] * y", "a slice took nothing"),
+        ("The size of tensor a (3) must match the size of tensor b (2) at", "x[1:] - y", "an entry more"),
+        ("The size of tensor a (3) must match the size of tensor b (2) at", "x - y", "lines shapes up from the last axis"),
+        ("Sizes of tensors must match except in dimension 1. Expected", "state = step(state, a)", "which axis is the batch"),
+        ("Sizes of tensors must match except in dimension 1. Expected", "torch.cat([x, y])", "is it `-1`"),
+        ("index -1 is out of bounds for dimension 1 with size 5", "out.scatter_(…)", "below 0"),
+        ("index 5 is out of bounds for dimension 1 with size 5", "x[5]", "beyond the last entry"),
+    ],
+)
+def test_an_error_comes_with_its_usual_cause(text, line, words):
+    assert words in usual_cause(text, line)
+
+
+def test_values_come_before_types_and_types_are_told():
+    bins = EXERCISES["two_hot_bins"].finished
+    assert "in float64" in said("two_hot_bins", lambda count=255, limit=20.0: bins(count, limit).double())[0]
+    wrong_in_both = said("two_hot_bins", lambda count=255, limit=20.0: bins(count, limit).double() + 1)
+    assert "float64" not in " ".join(wrong_in_both) and "off by +1" in wrong_in_both[0]

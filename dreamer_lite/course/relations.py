@@ -18,6 +18,8 @@ def relation(name: str, yours: Any, expected: Any) -> str | None:
     if not isinstance(yours, Tensor) or not isinstance(expected, Tensor):
         return None
     a, b = yours.detach().double(), expected.detach().double()
+    if equal(a, b):
+        return None
     words = same_shape(a, b, name) if a.shape == b.shape else other_shape(a, b)
     return f"{cap(name)}: {words}" if words else None
 
@@ -46,17 +48,22 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     ratio = a[b != 0] / b[b != 0]
     if b.count_nonzero() > 1 and ratio[0] != 0 and abs(ratio[0] - 1) > 0.02 and equal(a, ratio[0] * b):
         return f"{factor(float(ratio[0]))} times the right one everywhere. There is a factor too much or too few, or a mean stands for a sum."
-    for cut, words in (
-        (b.clamp(max=a.max()), f"never more than {float(a.max()):.4g}"),
-        (b.clamp(min=a.min()), f"never less than {float(a.min()):.4g}"),
+    for limit, cut, words in (
+        (a.max(), b.clamp(max=a.max()), f"never more than {float(a.max()):.4g}"),
+        (a.min(), b.clamp(min=a.min()), f"never less than {float(a.min()):.4g}"),
+        (a.abs().max(), b.clamp(-a.abs().max(), a.abs().max()), f"never beyond ±{float(a.abs().max()):.4g}"),
     ):
-        lost, left = b[cut != b].unique(), b[cut == b].unique()
-        told = len(lost) > 1 and len(left) > 1 or float(a.abs().max()) not in (0, 1)  # a limit of 0 or 1 arises by chance
-        if told and (equal(a, cut) or equal(a, b.clamp(-a.abs().max(), a.abs().max()))):
+        lost, left = len(b[cut != b].unique()), len(b[cut == b].unique())
+        odd = float(limit) not in (-1, 0, 1)  # a limit of 0 or 1 arises by chance
+        if equal(a, cut) and (lost > 1 and (odd or left > 1) or lost and odd and left > 1):
             return f"{words}. What lies beyond is cut off."
     gap = (a - b).flatten()
     if len(gap) > 2 and equal(gap, gap[:1].expand_as(gap)):
         return f"off by {float(gap[0]):+.4g} everywhere."
+    for one in range(b.ndim):
+        for other in range(one):
+            if b.shape[one] == b.shape[other] and equal(a, b.transpose(one, other)):
+                return f"right, but axes {other} and {one} are swapped."
     for axis in range(b.ndim):
         words = along(a, b, axis)
         if words:
