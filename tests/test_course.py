@@ -10,14 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dreamer_lite.actor import actor_loss as finished_actor_loss
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, progress, setup, solution
 from dreamer_lite.course.agent_map import LIT, agent_map, boxes
 from dreamer_lite.course.errors import raised, usual_cause
 from dreamer_lite.course.exercise import Complaint, Exercise, Mistake
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
-from dreamer_lite.course.judge import is_blank, judge
+from dreamer_lite.course.judge import is_blank, judge, unused
 from dreamer_lite.course.progress import Standing, following, standing, where
 from dreamer_lite.course.relations import relation
 from dreamer_lite.imagination import Dream
@@ -849,10 +848,9 @@ def test_a_relation_counts_only_if_it_holds_in_most_cases():
 
 
 def test_an_argument_that_is_not_used_is_named_only_if_it_makes_no_difference():
-    assert (
-        "`entropy_scale` is not used"
-        in said("actor_loss", lambda l, e, a, w, entropy_scale=3e-4: finished_actor_loss(l, e, a, w))[0]
-    )
+    kl_alone, cases = EXERCISES["kl"], EXERCISES["kl"].cases()
+    assert unused(kl_alone, lambda p, q: -(p * p.log()).sum((-2, -1)), cases, 1)
+    assert not unused(kl_alone, kl_alone.finished, cases, 1)
     middle = said("two_hot_mean", lambda l, b: finished_mean(l, b) if len(b) == 255 else 0 * l.sum(-1))
     assert not any("`logits` is not used" in line for line in middle)
 
