@@ -747,7 +747,7 @@ def test_progress_remembers_what_was_right_and_what_was_kept(capsys):
     assert standing().right == ["symlog", "kl"] and standing().kept == ["kl"]
     progress()
     said = capsys.readouterr().out
-    assert f"2 of {len(EXERCISES)} exercises are right, and 1 of the {len(standing().keepable)}" in said
+    assert f"Right: 2 of {len(EXERCISES)} exercises. Kept: 1 of the {len(standing().keepable)}" in said
     assert "Next: entropy, exercise 4 of notebook 04." in said
     check(lambda x: x, "symlog")  # what was right once stays written down
     assert standing().right == ["symlog", "kl"]

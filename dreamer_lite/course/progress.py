@@ -79,7 +79,7 @@ def where(now: Standing) -> tuple[list[str], str]:
         'style="width:100%;max-width:42em">'
     )
     lines = [
-        f"{len(now.right)} of {len(EXERCISES)} exercises are right, and {len(now.kept)} of the {len(now.keepable)} that belong to the agent are kept.",
+        f"Right: {len(now.right)} of {len(EXERCISES)} exercises. Kept: {len(now.kept)} of the {len(now.keepable)} that belong to the agent.",
         after,
     ]
     return lines, picture
