@@ -706,11 +706,13 @@ def test_a_right_version_runs_in_the_widgets_and_in_the_package():
     from dreamer_lite.course.n02_symlog.scale_fit import draw_scale_fit
     from dreamer_lite.course.n04_latents.dice import draw_dice
     from dreamer_lite.course.n05_rssm.surprise import influence
+    from dreamer_lite.course.n08_critic import returns
     from dreamer_lite.rssm import RSSM
 
     for name, uses in (
         ("symlog", lambda: draw_scale_fit(1.5)),
         ("sample", lambda: draw_dice(0.0, 0.0, 0.0, 0.0, "straight-through")),
+        ("lambda_return", lambda: returns.spread.__wrapped__("fresh", 2)),
         ("gru", lambda: influence("action", steps=2)),
         ("posterior", lambda: influence("action", steps=2)),
         ("observe", lambda: influence("observation", steps=2)),

@@ -104,12 +104,15 @@ class Spread(NamedTuple):
 
 @lru_cache(256)
 @torch.no_grad()
-def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable = lambda_return) -> Spread:
+def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable | None = None) -> Spread:
+    """What the λ-returns of a critic of this age are worth, for every λ; with another function in place of lambda_return, if one is given."""
     dream, critic = dreams(), critics(seed)[age]
     upto = slice(1, horizon + 1)
     values = critic.value(critic(dream.features[:, upto]))
     parts = dream.rewards[:, upto], dream.continues[:, upto], values, values[:, -1]
-    estimates = torch.stack([returns(*parts, float(lam))[:, 0] for lam in LAMBDAS]).view(len(LAMBDAS), MOMENTS, COPIES)
+    estimates = torch.stack([(returns or lambda_return)(*parts, float(lam))[:, 0] for lam in LAMBDAS]).view(
+        len(LAMBDAS), MOMENTS, COPIES
+    )
     bias = (estimates.mean(2) - truth()).square().mean(1).sqrt()
     noise = estimates.var(2).mean(1).sqrt()
     return Spread(estimates, bias, noise, (bias.square() + noise.square()).sqrt())
