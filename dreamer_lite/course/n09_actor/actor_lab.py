@@ -21,7 +21,7 @@ from ...optim import LaProp
 from ...rssm import State
 from ...run.evaluate import evaluate
 from ..bundled import CARTPOLE, bundled_agent, remembered
-from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy
+from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy, whole
 from .exercises import advantages as finished_advantages
 
 N, H = 128, 15  # dreams side by side, and their length
@@ -217,6 +217,7 @@ def draw_history(schooling: Schooling, tests: dict[int, float]) -> tuple[Figure,
 # The return scale, on a toy: four actions, one step, noisy rewards
 
 PAYS, NOISE, ETA, TRIES = torch.tensor([1.0, 0.8, 0.5, 0.0]), 0.5, 0.2, 4  # tries: lessons in an update
+SETTLES = 2  # a seed that settles on a wrong action at × 100, without the scale
 
 
 @lru_cache(64)
@@ -259,11 +260,11 @@ def curiosity(probs: Tensor) -> float:
     return float(-(probs * probs.clamp(min=1e-9).log()).sum(-1) / torch.tensor(4.0).log())
 
 
-def draw_toy(exponent: float) -> tuple[Figure, str]:
+def draw_toy(exponent: float, seed: int = 0) -> tuple[Figure, str]:
     """The four probabilities over updates, without and with the return scale."""
     figure, words = canvas(7.5, 2.8), []
     for column, scaled in enumerate((False, True)):
-        path = toy(float(10**exponent), scaled)
+        path = toy(float(10**exponent), scaled, seed=seed)
         name = "with the return scale" if scaled else "without"
         axes = tidy(
             figure.add_subplot(1, 2, column + 1),
@@ -277,7 +278,7 @@ def draw_toy(exponent: float) -> tuple[Figure, str]:
         if scaled:
             axes.legend(fontsize=7)
         words.append(f"{name}: best action {float(path[-1, 0]):.0%}, curiosity left {curiosity(path[-1]):.0%}")
-    return figure, f"Rewards × {10**exponent:g}. After 200 updates {words[0]}; {words[1]}."
+    return figure, f"Rewards × {10**exponent:g}, seed {seed}. After 200 updates {words[0]}; {words[1]}."
 
 
 def scale_toy() -> Explorer:
@@ -286,6 +287,7 @@ def scale_toy() -> Explorer:
         draw_toy,
         "Probabilities of four actions over updates, without and with the return scale.",
         exponent=slider("log10 of the rewards' size", -2, 2, 2, 0.5),
+        seed=whole("seed", 0, 19, SETTLES),
     )
 
 
