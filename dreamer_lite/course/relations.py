@@ -34,11 +34,8 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     if "gradient" in name and b.any() and not a.any():
         return "all zeros. No gradient gets there: use torch functions, without detach, item or numpy on the way."
     if not (fine := a.isfinite()).all():
-        return (
-            None
-            if not equal(a[fine], b[fine])
-            else "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form that stays in range."
-        )
+        words = "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form that stays in range."
+        return words if equal(a[fine], b[fine]) else None
     if b.numel() < 2:
         return None
     if equal(a, -b):
@@ -60,10 +57,8 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     gap = (a - b).flatten()
     if len(gap) > 2 and equal(gap, gap[:1].expand_as(gap)):
         return f"off by {float(gap[0]):+.4g} everywhere."
-    for one in range(b.ndim):
-        for other in range(one):
-            if b.shape[one] == b.shape[other] and equal(a, b.transpose(one, other)):
-                return f"right, but axes {other} and {one} are swapped."
+    if words := swapped(a, b):
+        return words
     for axis in range(b.ndim):
         words = along(a, b, axis)
         if words:
@@ -100,6 +95,15 @@ def along(a: Tensor, b: Tensor, axis: int) -> str | None:
     return None
 
 
+def swapped(a: Tensor, b: Tensor) -> str | None:
+    """Whether two axes of the right result have changed places. Both have the same number of axes."""
+    for one in range(b.ndim):
+        for other in range(one):
+            if equal(a.transpose(one, other), b):
+                return f"right, but axes {other} and {one} are swapped."
+    return None
+
+
 def other_shape(a: Tensor, b: Tensor) -> str | None:
     """The right values, with an axis too many or too few."""
     if a.numel() == b.numel() and a.ndim > b.ndim and equal(a.reshape(b.shape), b):
@@ -108,11 +112,8 @@ def other_shape(a: Tensor, b: Tensor) -> str | None:
         if a.squeeze().shape == b.squeeze().shape and 1 in b.shape:
             return "right, but an axis of length 1 is lost. A `squeeze()` or a `sum()` without an axis takes the batch's off as well."
         return "right, but axes are melted into one. `stack` makes a new axis, `cat` doesn't; `view` and `flatten` can melt too much."
-    if a.ndim == b.ndim and a.ndim > 1:
-        for one in range(a.ndim):
-            for other in range(one):
-                if equal(a.transpose(one, other), b):
-                    return f"right, but axes {other} and {one} are swapped. Is it stacked along the wrong axis?"
+    if a.ndim == b.ndim and (words := swapped(a, b)):
+        return f"{words} Is it stacked along the wrong axis?"
     if a.ndim == b.ndim > 1 and a.shape[0] == b.shape[0] - 1 and a.shape[1] == b.shape[1] + 1:
         return "one row of the batch is cut off, axis 0, where a step should be, axis 1: `x[:, 1:]` and `x[:, :-1]` cut steps."
     for how, words in ((torch.mean, "mean"), (torch.sum, "sum")):

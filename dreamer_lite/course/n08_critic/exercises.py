@@ -83,15 +83,6 @@ def backwards(rewards: Tensor, pull: Tensor, inputs: Tensor, boot: Tensor) -> Te
     return (later + (product[:, -1] * boot)[:, None]) / product[:, :-1]
 
 
-def backwards_loop(inputs: Tensor, pull: Tensor, boot: Tensor) -> Tensor:
-    """R_t = inputs_t + pull_t · R_{t+1}."""
-    found, last = [], boot
-    for t in reversed(range(inputs.shape[1])):
-        last = inputs[:, t] + pull[:, t] * last
-        found.append(last)
-    return torch.stack(found[::-1], 1)
-
-
 def wrong_return(**how: Any) -> Callable:
     return lambda *case: returned(*case, **how)
 
@@ -169,7 +160,7 @@ EXERCISES = (
                 "The first return is cut off, and the bootstrap is among the others. The returns are R_0 to R_{H-1}.",
             ),
             Mistake(
-                lambda r, c, v, b, lam=0.95: backwards_loop(r + (1 - lam) * v, c * lam, b),
+                lambda r, c, v, b, lam=0.95: lambda_return(r + (1 - lam) * v, c, torch.zeros_like(v), b, lam),
                 "The continue fades only the longer look. It fades the critic's value, too: c · ((1 - λ) v + λ R).",
             ),
             Mistake(
