@@ -7,18 +7,24 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from .latents import sample
+from .latents import gumbel, sample
 from .nets import MLP, Linear
 
 
 class Categorical:
-    """A choice among A actions, as one-hot vectors. A plain softmax: the official policy head applies no unimix."""
+    """A choice among A actions, as one-hot vectors. A plain softmax: the official policy head applies no unimix.
+
+    noise(steps): random numbers for the samples of so many steps, (N, steps, A), from a policy of (N, A).
+    """
 
     def __init__(self, logits: Tensor):
         self.log_probs = logits.log_softmax(-1)  # (..., A)
 
-    def sample(self) -> Tensor:
-        return sample(self.log_probs.exp())
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        return sample(self.log_probs.exp(), noise)
+
+    def noise(self, steps: int) -> Tensor:
+        return gumbel(self.log_probs, len(self.log_probs), steps, self.log_probs.shape[-1])
 
     @property
     def mode(self) -> Tensor:
@@ -41,8 +47,11 @@ class BoundedNormal:
         self.mode = torch.tanh(mean)  # (..., A)
         self.std = low + (high - low) * torch.sigmoid(std + 2)
 
-    def sample(self) -> Tensor:
-        return self.mode + self.std * torch.randn_like(self.mode)
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        return self.mode + self.std * (torch.randn_like(self.mode) if noise is None else noise)
+
+    def noise(self, steps: int) -> Tensor:
+        return torch.randn_like(self.mode[:, None].expand(-1, steps, -1))
 
     def log_prob(self, action: Tensor) -> Tensor:
         z = (action - self.mode) / self.std

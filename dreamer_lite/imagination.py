@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from .actor import Actor
+from .latents import gumbel
 from .rssm import State
+from .scan import scan
 from .world_model import WorldModel
 
 
@@ -28,16 +30,19 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
     Gotcha: no gradient is kept. The actor learns by REINFORCE from its own log-probabilities, for continuous actions
     too, and the critic from its own values, so nothing has to flow back through the dream.
     """
-    state, steps = start, []
-    for t in range(horizon + 1):
-        feature = state.feature
-        action = actor(feature).sample()
-        steps.append((feature, action))
-        if t < horizon:
-            state = world_model.rssm.imagine_step(state, action)
-    features, actions = (torch.stack(part, 1) for part in zip(*steps))
+    rssm = world_model.rssm
+
+    def step(state, dice):
+        feature, (of_action, of_latent) = state.feature, dice
+        action = actor(feature).sample(of_action)
+        return rssm.imagine_step(state, action, of_latent), (feature, action)
+
+    dice = actor(start.feature).noise(horizon), gumbel(start.h, len(start.h), horizon, *start.z.shape[1:])
+    last, (features, actions) = scan(step, start, dice)  # (N, H, …)
+    features = torch.cat([features, last.feature[:, None]], 1)  # (N, H+1, F)
+    actions = torch.cat([actions, actor(last.feature).sample()[:, None]], 1)  # (N, H+1, A)
     rewards, continues = world_model.predict_reward(features), world_model.predict_continue(features)
-    return Dream(world_model.rssm.state(features), features, actions, rewards, continues)
+    return Dream(rssm.state(features), features, actions, rewards, continues)
 
 
 def step_weights(continues: Tensor) -> Tensor:

