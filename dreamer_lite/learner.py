@@ -40,14 +40,22 @@ class Learner:
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
-        losses, states, metrics = self.agent.loss(batch, start)
-        means = {name: loss.mean() for name, loss in losses.items()}
-        sum(self.loss_scales[name] * mean for name, mean in means.items()).backward()
+        total, states, means = self.objective(batch, start)
+        total.backward()
         self.optimizer.step()
         self.agent.critic.update_slow()
         self.update_average()
-        means.update({name: value.detach().mean() for name, value in metrics.items()})
         return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}
+
+    def objective(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """What is made small: the weighted sum of the mean losses, (); the posterior states (B, T, …); the mean of each loss and metric.
+
+        `run/compiled.py` puts a compiled version in its place.
+        """
+        losses, states, metrics = self.agent.loss(batch, start)
+        means = {name: loss.mean() for name, loss in losses.items()}
+        total = sum(self.loss_scales[name] * mean for name, mean in means.items())
+        return total, states, means | {name: value.mean() for name, value in metrics.items()}
 
     def update_average(self) -> None:
         """Move the average towards the weights; at first it is the plain mean, so that the initial weights are soon forgotten."""

@@ -22,6 +22,7 @@ from dreamer_lite.nets import MLP, BlockLinear, Linear, RMSNorm
 from dreamer_lite.optim import LaProp
 from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import RSSM, State
+from dreamer_lite.run.compiled import compile_learner
 from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
@@ -457,6 +458,8 @@ def config_of(g):
         max_std=c["policy_maxstd"],
         horizon=c["H"],
         imag_last=0,
+        bins=255,
+        bin_limit=20,
         discount_horizon=c["horizon"],
         world_lr=c["opt_lr"],
         actor_lr=c["opt_lr"],
@@ -498,8 +501,8 @@ def check_16_full_agent(g):
     imagine = agent_module.imagine
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rssm_module, "sample", lambda probs, noise=None: sample(probs, torch.zeros_like(probs)))
-        patch.setattr(Categorical, "sample", lambda self: self.mode)
-        patch.setattr(BoundedNormal, "sample", lambda self: self.mode + 0.5 * self.std)
+        patch.setattr(Categorical, "sample", lambda self, noise=None: self.mode)
+        patch.setattr(BoundedNormal, "sample", lambda self, noise=None: self.mode + 0.5 * self.std)
         patch.setattr(agent_module, "imagine", lambda *args: dreams.append(imagine(*args)) or dreams[-1])
         losses, states, metrics = dreamer.loss(batch, start)
         tokens = dreamer.world_model.encoder(batch.obs)
@@ -539,6 +542,8 @@ def check_16_full_agent(g):
 def check_train_steps(g, batch, start):
     dreamer, named, _, _ = make_agent(g)
     learner = Learner(dreamer)
+    if g.compiled:
+        compile_learner(learner)
     order = [str(name).removeprefix("w_") for name in g.numpy("train_param_order")]
     assert sorted(named) == sorted(order)
     seen = {name: [] for name in ("loss", "retnorm", "param_norm", "param_sum")}
@@ -583,11 +588,12 @@ CHECKS = {
 }
 
 
-def run_check(name, dtype):
+def run_check(name, dtype, compiled=False):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         g = Golden(name, dtype)
+        g.compiled = compiled  # whether train steps are compiled
         CHECKS[name](g)
         g.finish()
         return g
@@ -612,6 +618,11 @@ def test_every_file_has_a_check():
 @pytest.mark.parametrize("name", CHECKS)
 def test_ours_is_official(name, dtype):
     run_check(name, dtype)
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name.startswith("16_full_agent")])
+def test_compiled_train_steps_are_official(name):
+    run_check(name, torch.float32, compiled=True)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -1,16 +1,24 @@
 """The fast ways to take a train step give what the plain one gives: recorded and replayed, compiled, in pieces."""
 
 import copy
+from typing import NamedTuple
 
 import pytest
 import tape
 import torch
 
+from dreamer_lite import load, train
+from dreamer_lite import scan as scan_module
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.command_line import main
 from dreamer_lite.config import Config
+from dreamer_lite.learner import Learner
 from dreamer_lite.run import capture
 from dreamer_lite.run.capture import Captured
-from dreamer_lite.run.compiled import compile_cells
+from dreamer_lite.run.compiled import OPTIONS, blank_batch, compile_learner
 from dreamer_lite.run.loop import Training
+from dreamer_lite.scan import scan
+from dreamer_lite.spaces import Spaces
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
@@ -99,24 +107,97 @@ def test_a_step_that_waits_for_a_value_cannot_be_recorded(device, tape_for_the_c
             waiting()
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_compiled_cells_give_what_the_cells_give(device):
-    """And nothing is left to be compiled once training has begun."""
-    compiled = torch._dynamo.utils.counters["stats"]
-    _, numbers = run(device, plain, steps=60)
-    before, training_began = compiled["unique_graphs"], []
+@pytest.fixture
+def kept(tmp_path_factory, monkeypatch):
+    """One folder for what all these tests compile, so that the same step is compiled once."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "compiled"))
 
-    def compile_first(training):
-        assert compile_cells(training.agent) > 0
-        training_began.append(compiled["unique_graphs"])
 
-    training, others = run(device, compile_first, steps=60)
-    assert before < training_began[0] == compiled["unique_graphs"]
-    agent = training.agent
-    twin = copy.deepcopy(agent)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.zero_()
-    h = agent.world_model.rssm.recurrent(agent.initial(3).state, agent.initial(3).action)
-    assert h.any() and not twin.world_model.rssm.recurrent(twin.initial(3).state, twin.initial(3).action).any()
+def compiled(training):
+    assert compile_learner(training.learner) > 0
+
+
+def test_a_compiled_step_gives_what_the_step_gives(kept):
+    """From the same dice, until rounding turns one; and training goes on with weights that were loaded on the way."""
+    _, numbers = run("cpu", plain, steps=80)
+    training, others = run("cpu", compiled, steps=80)
+    assert training.learner.objective.__name__ == "run" and len(numbers) == len(others) > 50
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
+
+
+class Sum(NamedTuple):
+    total: torch.Tensor
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.25])
+def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(kept, rate):
+    """PyTorch itself does not keep programs with a loop; that the key tells two loops apart must be seen."""
+
+    def totals(start, xs):
+        def step(now, x):
+            total = rate * now.total + x[0]
+            return Sum(total), (total,)
+
+        return scan(step, Sum(start), (xs,))[1][0]
+
+    start, xs = torch.ones(2, 3), torch.arange(24.0).view(2, 4, 3)
+    torch.testing.assert_close(
+        torch.compile(totals, fullgraph=True, dynamic=False, options=OPTIONS)(start, xs), totals(start, xs)
+    )
+
+
+SHORT = dict(average=0.9, replay_size=80, learn_start=20, save_every=10)
+
+
+def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(kept, tmp_path):
+    """It is compiled again, without being asked for it."""
+    few, more = (Config.preset("debug", steps=steps, **SHORT) for steps in (60, 100))
+    train(few, tmp_path / "broken", until="steps", progress=False, compile=True)
+    card = train(more, tmp_path / "broken", until="steps", progress=False, resume=True)
+    assert card["compiled"] and card["compile_seconds"] > 0
+    assert train(more, tmp_path / "whole", until="steps", progress=False, compile=True)["train_steps"] == card["train_steps"] > 4
+    one, other = (load(tmp_path / name).state_dict() for name in ("broken", "whole"))
+    for name, weight in one.items():
+        assert torch.equal(weight, other[name]), name
+
+
+@pytest.mark.parametrize("missing", ["operator", "compiler"])
+def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, tmp_path, monkeypatch, capfd):
+    config = Config.preset("debug", steps=40, **SHORT)
+    train(config, tmp_path / "plain", until="steps", progress=False)
+    if missing == "operator":
+        monkeypatch.setattr(scan_module, "operator", None)
+    else:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "empty"))
+        monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nowhere/g++",))
+    card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")]
+    assert len(told) == 1 and "the run goes on without" in told[0] and len(told[0]) < 400
+    assert not card["compiled"] and card["compile_seconds"] is None and "nothing was compiled" in card["notes"][0]
+    for name, weight in load(tmp_path / "plain").state_dict().items():
+        assert torch.equal(load(tmp_path / "asked").state_dict()[name], weight), name
+
+
+def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
+    train(Config.preset("debug", steps=20), tmp_path, progress=False)
+    assert main(["--resume", str(tmp_path), "--compile", "--steps", "40"]) == 2
+    assert "--compile cannot be changed while resuming" in capsys.readouterr().err
+
+
+def test_each_learner_has_a_program_of_its_own(kept, capsys):
+    """In one process, with other settings; and what `warm` compiled is found again."""
+    found = torch._dynamo.utils.counters["aot_autograd"]
+    changes = ["--preset", "debug", "--unimix", "0.5", "--horizon", "2"]
+    assert main(["warm", *changes]) == 0 and "begins quickly now" in capsys.readouterr().out
+    hits = found["autograd_cache_hit"]
+    config = Config.preset("debug", unimix=0.5, horizon=2)
+    fast, slow = (Learner(Dreamer(config, Spaces(4, 2, True))) for _ in range(2))
+    slow.agent.load_state_dict(fast.agent.state_dict())
+    compile_learner(fast)
+    assert found["autograd_cache_hit"] == hits + 1
+    batch, start = blank_batch(slow.agent), slow.agent.initial(config.batch_size).state
+    for learner in (fast, slow):
+        torch.manual_seed(0)
+        learner.numbers = torch.stack(list(learner.train_step(batch, start)[1].values()))
+    torch.testing.assert_close(fast.numbers, slow.numbers, rtol=1e-3, atol=1e-4)
+    assert main(["warm", "--preset", "debug", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err

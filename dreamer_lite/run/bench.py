@@ -22,7 +22,7 @@ from ..replay import Experience
 from ..rssm import State
 from ..spaces import Spaces
 from .capture import WARM_UP, Captured
-from .compiled import compile_cells
+from .compiled import compile_learner
 from .draw import draw_growth
 
 SHAPES = {
@@ -41,6 +41,8 @@ SHAPES = {
         encoder_layers=2,
         decoder_layers=2,
         head_layers=2,
+        bins=255,
+        bin_limit=20,
         horizon=15,
     ),
 }
@@ -64,10 +66,10 @@ def make_learner(config: Config, device: str) -> tuple[Learner, Experience, Stat
     return learner, make_batch(config, device), learner.agent.initial(config.batch_size).state
 
 
-def make_step(config: Config, device: str) -> tuple[Dreamer, Callable[[], Any]]:
-    """A new agent, and one train step of it."""
+def make_step(config: Config, device: str) -> tuple[Learner, Callable[[], Any]]:
+    """A new learner with its agent, and one train step of it."""
     learner, batch, start = make_learner(config, device)
-    return learner.agent, lambda: learner.train_step(batch, start)
+    return learner, lambda: learner.train_step(batch, start)
 
 
 def seconds(action: Callable[[], object], device: str) -> float:
@@ -146,9 +148,9 @@ def kernels(step: Callable[[], Any]) -> list[float]:
 def time_ways(config: Config, device: str, repeats: int, compiled: bool) -> Iterator[tuple[str, list[float], float]]:
     """Ways to take the same train step: name, seconds of each step, seconds of preparation before the first."""
     for way in ["eager"] + ["compiled"] * compiled + ["captured"] * (device != "cpu"):
-        agent, step = make_step(config, device)
+        learner, step = make_step(config, device)
         step = Captured(step) if way == "captured" else step
-        prepared = compile_cells(agent) if way == "compiled" else 0.0
+        prepared = compile_learner(learner) if way == "compiled" else 0.0
         prepared += seconds(lambda: [step() for _ in range(WARM_UP + 2)], device)
         yield way, [seconds(step, device) for _ in range(repeats)], prepared
 
@@ -168,7 +170,7 @@ def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[fl
     for name, change in changes.items():
         found[name] = []
         for factor in (0.25, 0.5, 1.0, 2.0):
-            agent, step = make_step(replace(config, **change(factor)), device)
+            _, step = make_step(replace(config, **change(factor)), device)
             step = Captured(step) if device != "cpu" else step
             for _ in range(WARM_UP + 1 if device != "cpu" else 1):
                 step()

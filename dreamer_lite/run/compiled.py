@@ -1,41 +1,109 @@
-"""Have `torch.compile` fuse the two recurrent cells of an agent."""
+"""One program instead of thousands of launches: the losses of a train step and their gradients, compiled (notebook 10)."""
 
+from contextlib import contextmanager
+import logging
+import os
+from pathlib import Path
 import time
 
 import torch
+from torch import Tensor, nn
 
+from .. import scan
 from ..agent import Dreamer
-from ..config import Refused
-from ..imagination import imagine
+from ..config import Config, Refused
+from ..envs import make_envs
+from ..learner import Learner
+from ..replay import Experience
+from ..rssm import State
 from .device import fork_rng
 
+OPTIONS = {
+    "cpp_wrapper": True,  # no Python between the kernels
+    "inplace_buffers": False,  # else this wrapper declares an output of the loop twice
+    "fallback_random": True,  # the dice of the eager step
+    "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes never change, so nothing has to be looked at before each step
+    "unsafe_marked_cacheable_functions": {
+        "torch.ops.higher_order.scan": torch.__version__
+    },  # else nothing is kept for the next run
+}
 
-def compile_cells(agent: Dreamer) -> float:
-    """Have the recurrent step and the imagined step compiled, now; returns the seconds it took.
 
-    The loops over these cells stay as they are: to compile them too takes many minutes. Acting stays uncompiled, since every
-    number of environments would be compiled anew. Raises Refused where nothing can be compiled.
+class Objective(nn.Module):
+    """`Learner.objective` as a module, so that it can be called with other parameters than its own."""
+
+    def __init__(self, learner: Learner):
+        super().__init__()
+        self.agent, self.objective = learner.agent, learner.objective
+
+    def forward(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        return self.objective(batch, start)
+
+
+def compile_learner(learner: Learner) -> float:
+    """Have the learner's objective and its gradient compiled, now; returns the seconds it took.
+
+    Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
     """
-    rssm, c, began = agent.world_model.rssm, agent.config, time.perf_counter()
-    how = {"dynamic": False, "options": {"fallback_random": True}}  # the dice of the uncompiled cells
-    # Methods of classes of their own, not of this instance, so that a copy of the agent has its own weights.
-    cells = {name: torch.compile(getattr(type(rssm), name), **how) for name in ("recurrent", "imagine_step")}
-    rssm.__class__ = type("CompiledRSSM", (type(rssm),), cells)
-    eager = {"act": torch.compiler.set_stance("force_eager")(type(agent).act)}
-    agent.__class__ = type("CompiledDreamer", (type(agent),), eager)
-    batch, dreams = agent.initial(c.batch_size), agent.initial(c.batch_size * (c.imag_last or c.seq_len))
-    obs, actions = (
-        batch.action.new_zeros(c.batch_size, c.seq_len, size) for size in (agent.spaces.obs_size, agent.spaces.action_size)
-    )
-    try:  # each cell once, in the sizes and with the gradients of a train step
-        with fork_rng(obs.device):
-            states, _ = agent.world_model.observe(obs, actions, obs[..., 0] > 0, batch.state)
-            states.h.sum().backward()
-            imagine(agent.world_model, agent.actor, dreams.state, 2)
+    began, agent, objective = time.perf_counter(), learner.agent, Objective(learner)
+    if agent.device.type != "cpu":
+        raise Refused("it is made for the CPU; on a GPU --capture takes the launches away")
+    if scan.operator is None:
+        raise Refused(f"PyTorch {torch.__version__} has no scan operator where 2.13 has it")
+
+    def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        # As views of one flat vector the parameters share a storage, which the scan operator refuses. The copies are compiled away.
+        copies = {name: p.clone() for name, p in objective.named_parameters()}
+        return torch.func.functional_call(objective, copies, (batch, start))
+
+    # PyTorch keeps what it compiled with the function's code. Without guards a second learner would be given the first one's program.
+    run.__code__ = run.__code__.replace()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
+    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
+    try:
+        with left_as_it_was(learner):
+            compiled(blank_batch(agent), agent.initial(agent.config.batch_size).state)[0].backward()
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        raise Refused(
-            f"nothing can be compiled here ({str(error).splitlines()[0][:200]}); leave --compile off, or install a C++ compiler such as g++"
-        ) from error
+        raise Refused(f"{str(error).splitlines()[0][:200]}; it needs a C++ compiler such as g++") from error
+    learner.objective = compiled
     return time.perf_counter() - began
+
+
+def warm(config: Config) -> float:
+    """Compile what a run with these settings will need, and keep it; returns the seconds it took. Raises Refused where it can't be done."""
+    envs = make_envs(config.env, 1, config.seed)
+    envs.close()
+    return compile_learner(Learner(Dreamer(config, envs.spaces)))
+
+
+def cache_folder() -> Path:
+    """Where what was compiled is kept for later runs. To delete it costs only time."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dreamer_lite"
+
+
+def blank_batch(agent: Dreamer) -> Experience:
+    """Experience of zeros, in the shapes of a train step."""
+    c, spaces = agent.config, agent.spaces
+    flags = torch.zeros(c.batch_size, c.seq_len, dtype=torch.bool)
+    obs, action = (torch.zeros(*flags.shape, size) for size in (spaces.obs_size, spaces.action_size))
+    return Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
+
+
+@contextmanager
+def left_as_it_was(learner: Learner):
+    """Inside the losses may be computed; afterwards random states, running statistics and gradients are what they were before."""
+    buffers = list(learner.agent.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    talk = logging.getLogger("torch._inductor")
+    level = talk.level
+    talk.setLevel(logging.ERROR)  # it tells of each operation that takes a detour
+    try:
+        with fork_rng("cpu"):
+            yield
+    finally:
+        talk.setLevel(level)
+        for buffer, value in zip(buffers, before):
+            buffer.copy_(value)
+        learner.optimizer.zero_grad()

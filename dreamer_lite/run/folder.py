@@ -98,6 +98,7 @@ def run_card(training: "Training", done: bool) -> dict[str, Any]:
         "device_name": name,
         "threads": torch.get_num_threads(),
         "memory_kept": memory_is_kept(),
+        "compiled": training.compiled,
         "compile_seconds": training.compile_seconds,
         "captured": training.captured is not None,
         "notes": training.notes,

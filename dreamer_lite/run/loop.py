@@ -24,7 +24,7 @@ from ..replay import Replay
 from ..rssm import State
 from . import checkpoint, folder
 from .capture import Captured
-from .compiled import compile_cells
+from .compiled import compile_learner
 from .device import fork_rng, refuse_what_does_not_fit
 from .evaluate import cut_words, play_episodes
 from .log import Log, need_tensorboard
@@ -41,7 +41,20 @@ class Diverged(FloatingPointError):
 class Training:
     """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run."""
 
-    PLAIN = ("env_steps", "train_steps", "due", "episodes", "seconds", "solved", "until", "notes", "names", "sums", "summed")
+    PLAIN = (
+        "env_steps",
+        "train_steps",
+        "due",
+        "episodes",
+        "seconds",
+        "solved",
+        "until",
+        "notes",
+        "names",
+        "sums",
+        "summed",
+        "compiled",
+    )
 
     def __init__(self, config: Config, device: str = "cpu"):
         c, self.config, self.device = config, config, device
@@ -77,7 +90,7 @@ class Training:
         self.summed = 0  # train steps in these sums
         self.recent: deque[list[float]] = deque(maxlen=25)  # metrics of the last train steps
         self.unread: list[Tensor] = []  # metrics still on the device, one vector per train step
-        self.compile_seconds: float | None = None
+        self.compiled, self.compile_seconds = False, None  # decided before the first step
         self.captured: Captured | None = None  # what replays `step`, if it was asked for
 
     def collect(self) -> None:
@@ -219,7 +232,8 @@ def train(
     those steps, at least 6,000, and watches whether it stays solved; "steps" uses up the bounds of the config.
     resume: go on from the checkpoint in `out`, or from what was read of it already. Ctrl-C saves and stops after the step at hand.
     on_step: called after each environment step, to look at the run; it must not change it.
-    compile: fuse the cells first, see `compiled.py`. capture: record a train step as a CUDA graph and replay it.
+    compile: make one program of the losses and their gradients first, see `compiled.py`; where that can't be done, it is told. A resumed
+    run is compiled if it was. capture: record a train step as a CUDA graph and replay it.
     Raises Refused for bad input and for a folder that can't be written, Diverged if a loss is not finite.
     """
     out = Path(out)
@@ -237,7 +251,7 @@ def train(
         training.until = until
         with folder.writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        make_fast(training, compile, capture)
+        make_fast(training, training.compiled if saved else compile, capture)
         with folder.writing(out):
             folder.prepare(out, training, bool(resume))
             training.log.open(out, tensorboard)
@@ -278,10 +292,16 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
 
 
 def make_fast(training: Training, compile: bool, capture: bool) -> None:
+    training.compiled = compile
     if compile:
-        print("compiling two cells, which takes about half a minute …", file=sys.stderr)
-        training.compile_seconds = compile_cells(training.agent)
-        print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
+        print("compiling the train step: about ten seconds, or two minutes where it was not done before …", file=sys.stderr)
+        try:
+            training.compile_seconds = compile_learner(training.learner)
+            print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
+        except Refused as error:
+            training.compiled = False
+            training.notes.append(f"nothing was compiled: {error}")
+            print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
     if capture:
         training.captured = Captured(training.step)
 
