@@ -1,6 +1,7 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`record` runs the cpu preset for each seed until it held (eight minutes a seed or more) and keeps its metrics and run card.
+`record` runs the cpu preset for each seed until it held (six minutes a seed) and keeps its metrics and run card.
+`official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
 `player` writes the dream player for that agent, one web page.
 `gif` records the moving picture of the README from that page, in chromium.
@@ -13,6 +14,7 @@ committed: with their pictures, without timings and without controls, which need
 
 from base64 import b64decode
 import csv
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -21,13 +23,14 @@ import subprocess
 import sys
 import tempfile
 
+from matplotlib.figure import Figure
 import numpy as np
 
 from dreamer_lite.config import Config
 from dreamer_lite.run.bench import SHAPES, growth
 from dreamer_lite.run.checkpoint import load, save
 from dreamer_lite.run.device import keep_memory, use_device
-from dreamer_lite.run.draw import draw_filmstrip, draw_growth, draw_learning_curve, save_gif
+from dreamer_lite.run.draw import DREAM, GREY, REALITY, draw_filmstrip, draw_growth, draw_learning_curve, save_gif
 from dreamer_lite.run.evaluate import open_loop
 from dreamer_lite.run.export import player_page
 from dreamer_lite.run.loop import train
@@ -38,21 +41,49 @@ WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
 EPISODE = 3  # the seed of the episode that is drawn
 
 
-def record(seed: int) -> None:
+# What `official/settings.json` says of the official code's runs, in our terms.
+AS_OFFICIAL = Config(
+    deter=64,
+    rssm_hidden=32,
+    groups=8,
+    classes=8,
+    blocks=4,
+    hidden=64,
+    bins=255,
+    bin_limit=20,
+    batch_size=16,
+    seq_len=32,
+    imag_last=8,
+    horizon=15,
+    discount_horizon=333,
+    world_lr=1e-3,
+    actor_lr=1e-3,
+    critic_lr=1e-3,
+    warmup=100,
+    epsilon=1e-20,
+    slow_rate=0.02,
+    scale_reconstruction=1,
+    average=0,
+    train_ratio=256,
+    envs=4,
+    learn_start=640,
+    eval_episodes=20,
+    steps=8000,
+)
+
+
+def record(config: Config, name: str, until: str) -> None:
+    """Run it compiled, on one thread, and keep metrics and run card under this name."""
     keep_memory()
-    folder = WORK / f"seed{seed}"
-    card = train(
-        Config.preset("cpu", seed=seed), folder, use_device("cpu", threads=1), until="held", progress=sys.stderr.isatty()
-    )
-    shutil.copy(folder / "metrics.csv", ASSETS / "runs" / f"seed{seed}.csv")
-    shutil.copy(folder / "card.json", ASSETS / "runs" / f"seed{seed}.json")
-    print(
-        f"seed {seed}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True
-    )
+    folder = WORK / name
+    card = train(config, folder, use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True)
+    shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
+    shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
+    print(f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
 
 
 def make_agent() -> None:
-    save(ASSETS / "cartpole.pt", load(WORK / "seed0"))
+    save(ASSETS / "cartpole.pt", load(WORK / "runs" / "seed0"))
 
 
 def make_player() -> None:
@@ -94,11 +125,47 @@ def summary(cards: list[dict]) -> str:
     )
 
 
+def rows(file: Path) -> list[dict[str, float]]:
+    return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())]
+
+
+def draw_beside() -> None:
+    """The official code's curves, ours with the same settings, and the cpu preset's: medians, with all seeds between the edges of a band."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    grid = np.arange(1000, 8001, 500)
+    for name, files, colour in (
+        ("official code", "official/official_seed*.csv", GREY),
+        ("this package, the same settings", "official/seed*.csv", REALITY),
+        ("this package, cpu preset", "runs/seed*.csv", DREAM),
+    ):
+        paths = sorted(ASSETS.glob(files))
+        curves = [{row["env_steps"]: row["eval_mean"] for row in rows(path)} for path in paths]
+        means = np.array([[curve.get(step, np.nan) for step in grid] for curve in curves])
+        there = ~np.isnan(means).any(0)  # where every seed was evaluated
+        low, middle, high = np.min(means[:, there], 0), np.median(means[:, there], 0), np.max(means[:, there], 0)
+        axes.fill_between(grid[there], low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(grid[there], middle, color=colour, marker=".", label=f"{name}, {len(curves)} seeds")
+        first = [next((step for step in grid if curve.get(step, 0) >= 475), np.inf) for curve in curves]
+        cards = [json.loads(path.with_suffix(".json").read_text()) for path in paths if path.with_suffix(".json").exists()]
+        seconds = [card["seconds"] + card["compile_seconds"] for card in cards] or [
+            rows(path)[-1]["cpu_seconds"] for path in paths
+        ]
+        print(
+            f"{name}: mean from 1,000 steps on {means[:, there].mean():.0f}, of the seeds {np.sort(means[:, there].mean(1)).round()}; "
+            f"at 475 first after {sorted(map(float, first))}, median {np.median(first):g}; {(means[:, there] >= 475).mean():.0%} of the evaluations "
+            f"at 475; {np.median(seconds):.0f} s (median), {min(seconds):.0f} to {max(seconds):.0f}"
+        )
+    axes.axhline(475, color=GREY, linestyle="--", linewidth=1)
+    axes.set(xlabel="environment steps", ylabel="mean return of 20 episodes or more", ylim=(0, 510))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.savefig(ASSETS / "beside_official.png", dpi=120)
+
+
 def draw() -> None:
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
-    runs = [
-        [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())] for file in files
-    ]
+    runs = [rows(file) for file in files]
     draw_learning_curve(runs, ASSETS / "learning_curves.png", 475)
     agent = load(ASSETS / "cartpole.pt")
     pair = open_loop(agent, "CartPole-v1", steps=120, seed=EPISODE)
@@ -197,9 +264,12 @@ def run_notebooks(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["record"] and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
-        for word in sys.argv[2:]:
-            record(int(word))
+    if sys.argv[1:2] in (["record"], ["official"]) and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
+        for seed in map(int, sys.argv[2:]):
+            if sys.argv[1] == "record":
+                record(Config.preset("cpu", seed=seed), f"runs/seed{seed}", "held")
+            else:
+                record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
     elif sys.argv[1:] == ["agent"]:
         make_agent()
     elif sys.argv[1:] == ["player"]:
@@ -208,6 +278,7 @@ if __name__ == "__main__":
         record_player()
     elif sys.argv[1:] == ["draw"]:
         draw()
+        draw_beside()
     elif sys.argv[1:] == ["bench"]:
         measure_speed()
     elif sys.argv[1:] == ["maps"]:

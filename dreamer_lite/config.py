@@ -45,8 +45,8 @@ class Config:
     core_layers: int = 1  # layers between the inputs and the gates of the recurrent step (official 1 [dynlayers])
     prior_layers: int = 2  # layers of the prior (official 2 [imglayers])
     posterior_layers: int = 1  # layers of the posterior (official 1 [obslayers])
-    bins: int = 255  # bins of the two-hot heads, for rewards and values (official 255)
-    bin_limit: float = 20  # symlog of the outermost bin (official 20)
+    bins: int = 63  # bins of the two-hot heads, for rewards and values (official 255; fewer are quicker, and enough for returns below 100)
+    bin_limit: float = 10  # symlog of the outermost bin, which so is ±22,025 (official 20, ±485 million)
 
     # World model
     unimix: float = 0.01  # share of the uniform distribution in each latent's probabilities (official 0.01)
@@ -78,22 +78,22 @@ class Config:
 
     # Optimizer
     world_lr: float = 1e-3  # learning rate of the world model (official 4e-5 [lr], for millions of steps)
-    actor_lr: float = 3e-4  # learning rate of the actor (official 4e-5 [lr]); slower than the others, so that it follows them
+    actor_lr: float = 6e-4  # learning rate of the actor (official 4e-5 [lr])
     critic_lr: float = 3e-3  # learning rate of the critic (official 4e-5 [lr])
     warmup: int = 100  # train steps over which rates rise from 0 (official 1000)
     clip: float = 0.3  # largest norm of a tensor's gradient, as a share of the norm of its weights (official 0.3 [agc])
     clip_floor: float = 1e-3  # weights of a smaller norm count as this large (official 1e-3 [pmin])
     beta1: float = 0.9  # memory of the averaged step, 0 to 1 (official 0.9)
     beta2: float = 0.999  # memory of the squared gradient, 0 to 1 (official 0.999)
-    epsilon: float = 1e-20  # added to the root of the squared gradient (official 1e-20 [eps])
+    epsilon: float = 1e-4  # added to the root of the squared gradient (official 1e-20 [eps]); so much lets the actor rest once it has nothing left to learn
     average: float = 0.998  # decay of the running average of the weights that is evaluated, which steadies it; 0: none (official)
 
     # Experience
     batch_size: int = 64  # B, sequences per train step (official 16; many short ones keep the slow loop over T short)
     seq_len: int = 8  # T, steps per sequence (official 64 [batch_length]; the stored latents carry what came before)
-    train_ratio: float = 512  # replayed steps per environment step (official 32 to 1024 by task)
+    train_ratio: float = 1024  # replayed steps per environment step (official 32 to 1024 by task)
     replay_size: int = 100_000  # environment steps the replay holds (official 5e6)
-    learn_start: int = 500  # environment steps before the first train step
+    learn_start: int = 250  # environment steps before the first train step
     envs: int = 1  # environments stepped side by side (official 16; with one, each failure is learned from before the next)
 
     # Looking and saving
@@ -207,8 +207,17 @@ def check_range(name: str, value: Any) -> None:
 def official(deter: int, hidden: int, classes: int) -> dict[str, Any]:
     """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
     official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
-    sizes = dict(deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, groups=32, blocks=8)
-    rates = dict(world_lr=4e-5, actor_lr=4e-5, critic_lr=4e-5, warmup=1000, slow_rate=0.02, scale_reconstruction=1, average=0)
+    sizes = dict(deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, groups=32, blocks=8, bins=255, bin_limit=20)
+    rates = dict(
+        world_lr=4e-5,
+        actor_lr=4e-5,
+        critic_lr=4e-5,
+        warmup=1000,
+        epsilon=1e-20,
+        slow_rate=0.02,
+        scale_reconstruction=1,
+        average=0,
+    )
     data = dict(batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, train_ratio=256, learn_start=1100, envs=16)
     return sizes | rates | data | dict(steps=1_000_000, log_every=1000, eval_every=10_000, save_every=20_000)
 
@@ -223,6 +232,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         groups=32,
         classes=32,
         blocks=8,
+        bins=255,
+        bin_limit=20,
         batch_size=64,
         seq_len=32,
         imag_last=0,
@@ -231,6 +242,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         world_lr=3e-4,
         actor_lr=3e-4,
         critic_lr=3e-4,
+        epsilon=1e-20,
+        learn_start=500,
         envs=8,
     ),
     "size1m": official(512, 64, 4),

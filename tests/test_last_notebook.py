@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -14,8 +15,8 @@ from dreamer_lite.config import Config, Refused
 from dreamer_lite.course import keep
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.course.index import EXERCISES
+from dreamer_lite.course.n10_cartpole import background, run_view
 from dreamer_lite.course.n10_cartpole import dashboard as live
-from dreamer_lite.course.n10_cartpole import run_view
 from dreamer_lite.course.n10_cartpole.dashboard import Dashboard, train_live
 from dreamer_lite.course.n10_cartpole.parts import Part, installed, my_parts
 from dreamer_lite.course.plug import homes
@@ -74,16 +75,17 @@ def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():
 
 
 def test_other_right_parts_train_the_same_agent(tmp_path):
-    """From weights to weights, over the first train steps; later, rounding may turn a throw of the dice. The one that draws random
-    numbers in another way is left out."""
+    """From weights to weights, over the first train steps; later, rounding may turn a throw of the dice. Those that draw their random
+    numbers in another order are left out."""
     few = Config.preset("debug", steps=48, learn_start=32, train_ratio=4, warmup=0)
-    with installed([own(name) for name in KEPT if name != "sample"]):
+    order = {"sample", "observe", "imagine"}
+    with installed([own(name) for name in KEPT if name not in order]):
         card = train(few, tmp_path / "own", progress=False)
     train(few, tmp_path / "finished", progress=False)
     a, b = weights(tmp_path / "finished"), weights(tmp_path / "own")
     assert card["train_steps"] >= 4 and torch.allclose(a, b, rtol=1e-2, atol=1e-3), (a - b).abs().max()
-    with installed([own("sample")]):
-        assert train(few, tmp_path / "sample", progress=False)["train_steps"] >= 4
+    with installed([own(name) for name in order]):
+        assert train(few, tmp_path / "order", progress=False)["train_steps"] >= 4
 
 
 def test_parts_are_taken_out_again_even_after_an_error():
@@ -251,3 +253,21 @@ def test_operations_are_counted():
     assert times[0][1] < times[-1][1] and all(seconds > 0 for _, seconds in times)
     _, reading = run_view.launch_figure(few, [(2**k, 1e-6 * max(1, 2**k / 4096)) for k in range(4, 23)])
     assert "costs 1.0 µs" in reading and "only at 16,384 numbers" in reading and "100%" in reading
+
+
+def preparing(code):
+    """A preparation whose process runs this instead."""
+    prepared = object.__new__(background.Preparation)
+    prepared.process = subprocess.Popen([sys.executable, "-c", code])
+    return prepared
+
+
+def test_the_run_is_compiled_only_when_that_is_prepared_and_no_part_is_the_readers(capsys):
+    done, failed, slow = preparing("pass"), preparing("raise SystemExit(2)"), preparing("import time; time.sleep(60)")
+    theirs, finished = own("symlog"), Part("symlog", "symlog:symlog", None, None)
+    assert done.use([finished]) and "compiled" in capsys.readouterr().out
+    assert not done.use([theirs, finished]) and "1 of 2 parts are yours" in capsys.readouterr().out
+    assert not failed.use([]) and not slow.use([], seconds=0.1) and "not done yet" in capsys.readouterr().out
+    took = background.time_both(slow, steps=2)
+    slow.process.kill()
+    assert list(took) == ["eager"] and took["eager"] > 1

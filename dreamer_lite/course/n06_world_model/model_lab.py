@@ -27,7 +27,7 @@ CONTEXT, AHEAD = 5, 30  # steps looked at, then dreamed
 def new_model(seed: int = 0, free_nats: float = 1.0) -> WorldModel:
     """A fresh world model for CartPole, of the size of the bundled one."""
     torch.manual_seed(seed)
-    return make_world_model(Config.preset("cpu", free_nats=free_nats), CARTPOLE)
+    return make_world_model(Config.preset("cpu", free_nats=free_nats, bins=255, bin_limit=20), CARTPOLE)
 
 
 def new_optimizer(model: WorldModel, rate: float = 3e-3) -> LaProp:

@@ -204,7 +204,9 @@ def run_in(out: Path, config: Config) -> Saved:
     return saved
 
 
-def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto") -> dict[str, Any]:
+def train_live(
+    config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto", compile: bool = False
+) -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
     Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
@@ -220,7 +222,7 @@ def train_live(config: Config, out: Path | str, parts: list[Part] = (), device: 
         dashboard(training)
 
     with installed(parts):
-        card = train(config, out, device, resume=saved or False, progress=False, on_step=look)
+        card = train(config, out, device, resume=saved or False, progress=False, on_step=look, compile=compile)
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {

@@ -1,0 +1,53 @@
+"""Notebook 10: the compiled train step, prepared in another process while the reader reads."""
+
+import subprocess
+import sys
+
+import torch
+
+from ...config import Config
+from ...run import bench
+from ...run.compiled import compile_learner
+from .parts import Part
+
+
+class Preparation:
+    """`python -m dreamer_lite warm` at work. What it compiles is kept for this run and later ones."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads())]
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def done(self, seconds: float = 0) -> bool:
+        """Whether all is compiled, after waiting for at most so many seconds."""
+        try:
+            return self.process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def use(self, parts: list[Part], seconds: float = 20) -> bool:
+        """Whether a run with these parts shall be compiled; says which and why."""
+        if torch.cuda.is_available():
+            return False
+        mine = sum(part.yours is not None for part in parts)
+        ready = not mine and self.done(seconds)
+        if ready:
+            print("compiled: the losses of a train step run as one program")
+        elif mine:
+            print(f"step by step, since {mine} of {len(parts)} parts are yours")
+        else:
+            print("step by step: compiling is not done yet, or not possible here")
+        return ready
+
+
+def time_both(preparation: Preparation, steps: int = 20) -> dict[str, float]:
+    """Milliseconds of a train step, the fastest of a few: eager, and compiled if that is prepared."""
+    config, found = Config.preset("cpu"), {}
+    for way in ["eager"] + ["compiled"] * preparation.done():
+        learner, step = bench.make_step(config, "cpu")
+        if way == "compiled":
+            compile_learner(learner)
+        for _ in range(3):
+            step()
+        found[way] = 1000 * min(bench.seconds(step, "cpu") for _ in range(steps))
+    return found
