@@ -345,8 +345,8 @@ def parse(words: list[str]) -> Any:
     commands = Union[
         (
             Annotated[Train, subcommand("train", default=train)],
-            Annotated[Warm, subcommand("warm", default=warm)],
             *(Annotated[kind, subcommand(name)] for name, kind in OTHERS.items()),
+            Annotated[Warm, subcommand("warm", default=warm)],
         )
     ]
     if words[0] in helps:  # the commands, and below them the options to train

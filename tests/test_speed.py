@@ -162,14 +162,16 @@ def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(kept, tmp_p
 
 
 @pytest.mark.parametrize("missing", ["operator", "compiler"])
-def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, tmp_path, monkeypatch, capfd):
+def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, tmp_path, monkeypatch, request, capfd):
     config = Config.preset("debug", steps=40, **SHORT)
     train(config, tmp_path / "plain", until="steps", progress=False)
     if missing == "operator":
         monkeypatch.setattr(scan_module, "operator", None)
     else:
         monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "empty"))
-        monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nowhere/g++",))
+        tools = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",)})
+        request.addfinalizer(lambda: tools.__exit__(None, None, None))
+        tools.__enter__()
     card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")]
     assert len(told) == 1 and "the run goes on without" in told[0] and len(told[0]) < 400

@@ -294,10 +294,10 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
 def make_fast(training: Training, compile: bool, capture: bool) -> None:
     training.compiled = compile
     if compile:
-        print("compiling the train step: about ten seconds, or two minutes where it was not done before …", file=sys.stderr)
+        print("compiling the train step: about ten seconds, or two minutes where it was not done before …", flush=True)
         try:
             training.compile_seconds = compile_learner(training.learner)
-            print(f"compiled in {training.compile_seconds:.0f} seconds", file=sys.stderr)
+            print(f"compiled in {training.compile_seconds:.0f} seconds", flush=True)
         except Refused as error:
             training.compiled = False
             training.notes.append(f"nothing was compiled: {error}")
