@@ -12,6 +12,14 @@ from .scan import scan
 from .world_model import WorldModel
 
 
+class Moment(NamedTuple):
+    """One moment of N dreams: the state, h (N, D) and z (N, S, K), and the action chosen in it, (N, A)."""
+
+    h: Tensor
+    z: Tensor
+    action: Tensor
+
+
 class Dream(NamedTuple):
     """N imagined trajectories. Index t belongs to state t; action t is taken in state t; the start is state 0."""
 
@@ -32,15 +40,18 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
     """
     rssm = world_model.rssm
 
-    def step(state, dice):
-        feature, (of_action, of_latent) = state.feature, dice
-        action = actor(feature).sample(of_action)
-        return rssm.imagine_step(state, action, of_latent), (feature, action)
+    def step(moment, dice):
+        of_latent, of_action = dice
+        state = rssm.imagine_step(State(moment.h, moment.z), moment.action, of_latent)
+        action = actor(state.feature).sample(of_action)
+        return Moment(*state, action), (state.feature, action)
 
-    dice = actor(start.feature).noise(horizon), gumbel(start.h, len(start.h), horizon, *start.z.shape[1:])
-    last, (features, actions) = scan(step, start, dice)  # (N, H, …)
-    features = torch.cat([features, last.feature[:, None]], 1)  # (N, H+1, F)
-    actions = torch.cat([actions, actor(last.feature).sample()[:, None]], 1)  # (N, H+1, A)
+    policy = actor(start.feature)
+    first = Moment(*start, policy.sample())
+    dice = gumbel(start.h, len(start.h), horizon, *start.z.shape[1:]), policy.noise(horizon)
+    _, (features, actions) = scan(step, first, dice)  # (N, H, …)
+    features = torch.cat([start.feature[:, None], features], 1)  # (N, H+1, F)
+    actions = torch.cat([first.action[:, None], actions], 1)  # (N, H+1, A)
     rewards, continues = world_model.predict_reward(features), world_model.predict_continue(features)
     return Dream(rssm.state(features), features, actions, rewards, continues)
 

@@ -31,7 +31,7 @@ def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
         noise = gumbel(probs, *probs.shape) if noise is None else noise
         index = (probs.log() + noise).argmax(-1)  # (..., K) → (...)
         one_hot = torch.zeros_like(probs).scatter_(-1, index[..., None], 1)  # (..., K)
-    return one_hot + (probs - probs.detach())
+    return one_hot + (probs - probs.detach()) if probs.requires_grad else one_hot
 
 
 def gumbel(like: Tensor, *shape: int) -> Tensor:
