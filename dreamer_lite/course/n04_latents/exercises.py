@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...latents import entropy, kl, sample, unimix
+from ...latents import entropy, gumbel, kl, sample, unimix
 from ..exercise import Exercise, Mistake, dice, gradient, hundredths, normal, with_gradients
 
 
@@ -18,7 +18,7 @@ def sample_cases() -> list[tuple]:
     """Probabilities, noise, and what a loss wants of the sample; first the example by hand."""
     cases = [(torch.tensor([[0.7, 0.3]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 5.0]]))]
     for shape in ((1, 3), (2, 3, 4), (64, 4, 6)):
-        cases.append((dice(*shape), hundredths(-torch.log(-torch.log(torch.rand(shape)))), normal(*shape)))
+        cases.append((dice(*shape), hundredths(gumbel(torch.ones(()), *shape)), normal(*shape)))
     return [(probs.requires_grad_(True), noise, direction) for probs, noise, direction in cases]
 
 
@@ -130,10 +130,6 @@ def short_one_hot(probs: Tensor, noise: Tensor | None = None) -> Tensor:
 
 def unmoved(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), noise)
-
-
-def gumbel(*shape: int) -> Tensor:
-    return -torch.log(-torch.log(torch.rand(shape)))
 
 
 EXERCISES = (
@@ -253,12 +249,14 @@ EXERCISES = (
                 "Without given noise yours always draws the likeliest class: its noise is zeros, or one number for all faces of a die. Gumbel noise has a number for each face.",
             ),
             Mistake(
-                own_noise(lambda p: gumbel(*p.shape[:-2], 1, p.shape[-1]) if p.ndim > 1 else gumbel(*p.shape)),
+                own_noise(lambda p: gumbel(p, *p.shape[:-2], 1, p.shape[-1]) if p.ndim > 1 else gumbel(p, *p.shape)),
                 "All dice of a row share one set of noise, so they don't fall independently: noise has the shape of probs.",
             ),
-            Mistake(own_noise(lambda p: gumbel(*p.shape[-2:])), "All rows share one set of noise: noise has the shape of probs."),
             Mistake(
-                own_noise(lambda p: gumbel(p.shape[-1])),
+                own_noise(lambda p: gumbel(p, *p.shape[-2:])), "All rows share one set of noise: noise has the shape of probs."
+            ),
+            Mistake(
+                own_noise(lambda p: gumbel(p, p.shape[-1])),
                 "All rows and dice share one set of noise, so they don't fall independently: noise has the shape of probs.",
             ),
             Mistake(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...latents import sample, unimix
+from ...latents import gumbel, sample, unimix
 from ...rssm import RSSM, State, gru
 from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, hundredths, kind, normal, with_gradients
 
@@ -75,7 +75,7 @@ def observe_cases() -> list[tuple]:
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, T // 2] = True
         is_first[0, 0] = B > 1
-        rssm, noise = small_rssm(), hundredths(-torch.log(-torch.log(torch.rand(B, T, 2, 3))))
+        rssm, noise = small_rssm(), hundredths(gumbel(torch.ones(()), B, T, 2, 3))
         if B > 1:  # sure dice and wild noise: here it shows whether unimix was used
             rssm.posterior_net[-1].weight *= 30
             noise *= 5
