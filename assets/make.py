@@ -42,33 +42,26 @@ EPISODE = 3  # the seed of the episode that is drawn
 
 
 # What `official/settings.json` says of the official code's runs, in our terms.
-AS_OFFICIAL = Config(
+AS_OFFICIAL = Config.preset(
+    "size1m",
     deter=64,
     rssm_hidden=32,
     groups=8,
     classes=8,
     blocks=4,
-    hidden=64,
-    bins=255,
-    bin_limit=20,
-    batch_size=16,
     seq_len=32,
     imag_last=8,
-    horizon=15,
-    discount_horizon=333,
     world_lr=1e-3,
     actor_lr=1e-3,
     critic_lr=1e-3,
     warmup=100,
-    epsilon=1e-20,
-    slow_rate=0.02,
-    scale_reconstruction=1,
-    average=0,
-    train_ratio=256,
     envs=4,
     learn_start=640,
-    eval_episodes=20,
     steps=8000,
+    log_every=500,
+    eval_every=500,
+    eval_episodes=20,
+    save_every=500,
 )
 
 

@@ -437,7 +437,8 @@ def config_of(g):
     def layers(pattern):
         return sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in g.arrays)
 
-    return Config(
+    return Config.preset(
+        "size1m",
         deter=c["deter"],
         rssm_hidden=c["hidden"],
         groups=c["stoch"],
@@ -460,17 +461,11 @@ def config_of(g):
         imag_last=0,
         batch_size=g.numpy("obs_reward").shape[0],
         seq_len=g.numpy("obs_reward").shape[1],
-        bins=255,
-        bin_limit=20,
         discount_horizon=c["horizon"],
         world_lr=c["opt_lr"],
         actor_lr=c["opt_lr"],
         critic_lr=c["opt_lr"],
         warmup=c["opt_warmup"],
-        epsilon=1e-20,
-        slow_rate=0.02,
-        scale_reconstruction=1,
-        average=0,
     )
 
 

@@ -1,6 +1,7 @@
 """Notebook 06: train a small world model on random play, and see how far it can dream."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -9,12 +10,11 @@ from torch import Tensor
 from tqdm.notebook import tqdm
 
 from ...agent import make_world_model
-from ...config import Config
 from ...optim import LaProp
 from ...replay import Experience
 from ...rssm import State
 from ...world_model import WorldModel
-from ..bundled import CARTPOLE, random_stream
+from ..bundled import CARTPOLE, bundled_agent, random_stream
 from ..explore import DREAM, GREY, OWN, canvas, tidy
 from ..n07_imagination.exercises import dream_along
 from .exercises import fit as finished_fit
@@ -27,7 +27,7 @@ CONTEXT, AHEAD = 5, 30  # steps looked at, then dreamed
 def new_model(seed: int = 0, free_nats: float = 1.0) -> WorldModel:
     """A fresh world model for CartPole, of the size of the bundled one."""
     torch.manual_seed(seed)
-    return make_world_model(Config.preset("cpu", free_nats=free_nats, bins=255, bin_limit=20), CARTPOLE)
+    return make_world_model(replace(bundled_agent().config, free_nats=free_nats), CARTPOLE)
 
 
 def new_optimizer(model: WorldModel, rate: float = 3e-3) -> LaProp:
