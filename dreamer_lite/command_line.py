@@ -224,11 +224,11 @@ class Warm:
 
     def run(self) -> int:
         config = Config(**self.settings.to_dict())
-        from .run.compiled import warm
+        from .run.compiled import TOLD, warm
         from .run.device import use_device
 
         use_device("cpu", self.threads or 0)
-        print("compiling the train step: two minutes, or ten seconds where it was done before …", flush=True)
+        print(TOLD, flush=True)
         print(f"compiled in {warm(config):.0f} seconds; a run with --compile and these settings begins quickly now")
         return 0
 

@@ -18,15 +18,18 @@ from ..replay import Experience
 from ..rssm import State
 from .device import fork_rng
 
+NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
     "cpp_wrapper": True,  # no Python between the kernels
     "inplace_buffers": False,  # else this wrapper declares an output of the loop twice
     "fallback_random": True,  # the dice of the eager step
-    "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,  # shapes never change, so nothing has to be looked at before each step
+    "guard_filter_fn": NO_GUARDS,  # shapes never change, so nothing has to be looked at before each step
     "unsafe_marked_cacheable_functions": {
         "torch.ops.higher_order.scan": torch.__version__
     },  # else nothing is kept for the next run
 }
+
+TOLD = "compiling the train step: about ten seconds, or two minutes where it was not done before …"
 
 
 class Objective(nn.Module):
@@ -48,8 +51,8 @@ def compile_learner(learner: Learner) -> float:
     began, agent, objective = time.perf_counter(), learner.agent, Objective(learner)
     if agent.device.type != "cpu":
         raise Refused("it is made for the CPU; on a GPU --capture takes the launches away")
-    if scan.operator is None:
-        raise Refused(f"PyTorch {torch.__version__} has no scan operator where 2.13 has it")
+    if scan.operator is None or NO_GUARDS is None:
+        raise Refused(f"PyTorch {torch.__version__} lacks what it takes, the scan operator among it; 2.13 has it")
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
         # As views of one flat vector the parameters share a storage, which the scan operator refuses. The copies are compiled away.

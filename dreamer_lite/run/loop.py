@@ -24,7 +24,7 @@ from ..replay import Replay
 from ..rssm import State
 from . import checkpoint, folder
 from .capture import Captured
-from .compiled import compile_learner
+from .compiled import TOLD, compile_learner
 from .device import fork_rng, refuse_what_does_not_fit
 from .evaluate import cut_words, play_episodes
 from .log import Log, need_tensorboard
@@ -292,16 +292,15 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
 
 
 def make_fast(training: Training, compile: bool, capture: bool) -> None:
-    training.compiled = compile
     if compile:
-        print("compiling the train step: about ten seconds, or two minutes where it was not done before …", flush=True)
+        print(TOLD, flush=True)
         try:
             training.compile_seconds = compile_learner(training.learner)
             print(f"compiled in {training.compile_seconds:.0f} seconds", flush=True)
         except Refused as error:
-            training.compiled = False
             training.notes.append(f"nothing was compiled: {error}")
             print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
+    training.compiled = training.compile_seconds is not None
     if capture:
         training.captured = Captured(training.step)
 

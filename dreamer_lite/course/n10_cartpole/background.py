@@ -7,7 +7,6 @@ import torch
 
 from ...config import Config
 from ...run import bench
-from ...run.compiled import compile_learner
 from .parts import Part
 
 
@@ -42,12 +41,5 @@ class Preparation:
 
 def time_both(preparation: Preparation, steps: int = 20) -> dict[str, float]:
     """Milliseconds of a train step, the fastest of a few: eager, and compiled if that is prepared."""
-    config, found = Config.preset("cpu"), {}
-    for way in ["eager"] + ["compiled"] * preparation.done():
-        learner, step = bench.make_step(config, "cpu")
-        if way == "compiled":
-            compile_learner(learner)
-        for _ in range(3):
-            step()
-        found[way] = 1000 * min(bench.seconds(step, "cpu") for _ in range(steps))
-    return found
+    ways = bench.time_ways(Config.preset("cpu"), "cpu", steps, preparation.done())
+    return {way: 1000 * min(seconds) for way, seconds, _ in ways}
