@@ -84,11 +84,20 @@ class RSSM(nn.Module):
     def recurrent(self, state: State, action: Tensor) -> Tensor:
         """One step of memory: h' from h, z and the action that follows them, (N, …), (N, A) → (N, D).
 
-        Official: `dreamerv3/rssm.py: RSSM._core`. Gotcha: actions beyond ±1 are scaled back to ±1, without a gradient
-        through the scale.
+        Official: `dreamerv3/rssm.py: RSSM._core`.
         """
-        action = action / action.abs().clamp(min=1).detach()
-        inputs = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), self.a_in(action)], -1)  # (N, 3 · hidden)
+        return self.remember(state, self.embed(action))
+
+    def embed(self, action: Tensor) -> Tensor:
+        """The action as the recurrent step sees it, (..., A) → (..., hidden).
+
+        Gotcha: actions beyond ±1 are scaled back to ±1, without a gradient through the scale.
+        """
+        return self.a_in(action / action.abs().clamp(min=1).detach())
+
+    def remember(self, state: State, embedded: Tensor) -> Tensor:
+        """`recurrent`, with the action embedded already."""
+        inputs = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), embedded], -1)  # (N, 3 · hidden)
         y = self.core_norms[0](self.core[0](state.h, inputs))  # (N, D)
         for linear, norm in zip(self.core[1:], self.core_norms[1:]):
             y = norm(linear(F.silu(y)))
@@ -115,8 +124,8 @@ class RSSM(nn.Module):
         """
 
         def step(state, x):
-            token, action, keep, noise = x  # (B, E), (B, A), (B, 1), (B, S, K)
-            h = self.recurrent(State(state.h * keep, state.z * keep[..., None]), action)  # (B, D)
+            token, action, keep, noise = x  # (B, E), (B, hidden), (B, 1), (B, S, K)
+            h = self.remember(State(state.h * keep, state.z * keep[..., None]), action)  # (B, D)
             logits = self.posterior(h, token)  # (B, S, K)
             state = State(h, sample(unimix(logits, self.mix), noise))
             return state, (*state, logits)
@@ -124,7 +133,8 @@ class RSSM(nn.Module):
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         if noise is None:
             noise = gumbel(tokens, *is_first.shape, self.groups, self.classes)
-        _, (h, z, logits) = scan(step, start, (tokens, actions * keep, keep, noise))  # (B, T, …)
+        embedded = self.embed(actions * keep)  # (B, T, hidden), all at once, since nothing in the loop changes them
+        _, (h, z, logits) = scan(step, start, (tokens, embedded, keep, noise))  # (B, T, …)
         return State(h, z), logits
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
