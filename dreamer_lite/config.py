@@ -86,7 +86,7 @@ class Config:
     beta1: float = 0.9  # memory of the averaged step, 0 to 1 (official 0.9)
     beta2: float = 0.999  # memory of the squared gradient, 0 to 1 (official 0.999)
     epsilon: float = 1e-4  # added to the root of the squared gradient (official 1e-20 [eps]); so much lets the actor rest once it has nothing left to learn
-    average: float = 0.998  # decay of the running average of the weights that is evaluated, which steadies it; 0: none (official)
+    average: float = 0.25  # the evaluated weights are averaged over this share of all train steps, the latest; 0: none (official)
 
     # Experience
     batch_size: int = 64  # B, sequences per train step (official 16; many short ones keep the slow loop over T short)
@@ -170,7 +170,7 @@ BETWEEN = {  # lowest and highest
     "return_high": (0, 1),
     "beta1": (0, 0.999999),
     "beta2": (0, 0.999999),
-    "average": (0, 0.999999),
+    "average": (0, 1),
     "bin_limit": (0, 80),
     "discount_horizon": (1.001, math.inf),
 }

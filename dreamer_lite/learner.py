@@ -58,9 +58,10 @@ class Learner:
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
 
     def update_average(self) -> None:
-        """Move the average towards the weights; at first it is the plain mean, so that the initial weights are soon forgotten."""
+        """Move the average towards the weights. It reaches back over a share of all train steps so far, so it is quick at first, when
+        much changes, and steady later. Source: polynomial-decay averaging, Shamir and Zhang 2013."""
         if self.average is not None:
-            share = (1 / self.optimizer.count).clamp(min=1 - self.agent.config.average).to(self.average.dtype)
+            share = (1 / (self.agent.config.average * self.optimizer.count)).clamp(max=1).to(self.average.dtype)
             self.average.lerp_(self.optimizer.weights, share)
 
     @contextmanager

@@ -1,6 +1,7 @@
 """The optimizer's flat vector, whatever is done to the agent between its steps; one train step that waits for nothing."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tape import Tape
@@ -104,6 +105,17 @@ def test_while_the_average_is_in_place_the_trained_weights_are_not_lost():
         with pytest.raises(RuntimeError, match="would be lost"):
             take(learner)
     assert torch.equal(learner.optimizer.weights, trained)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
+def test_the_average_reaches_back_over_a_share_of_all_steps(share):
+    """Behind weights that grow by one in each step, the plain mean lags by half of all steps, and a share s of them by s / (1 + s)."""
+    learner = Learner(Dreamer(replace(CONFIG, average=share), Spaces(4, 2, True)))
+    for step in range(1, 1001):
+        learner.optimizer.count.fill_(step)
+        learner.optimizer.weights.fill_(step)
+        learner.update_average()
+    assert learner.average.allclose(torch.tensor(1001 / (1 + share)), rtol=1e-4)
 
 
 def test_a_weight_that_was_turned_round_is_laid_out_anew():
