@@ -161,12 +161,15 @@ def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(kept, tmp_p
         assert torch.equal(weight, other[name]), name
 
 
-@pytest.mark.parametrize("missing", ["operator", "compiler"])
+@pytest.mark.parametrize("missing", ["operator", "compiler", "folder"])
 def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, tmp_path, monkeypatch, request, capfd):
     config = Config.preset("debug", steps=40, **SHORT)
     train(config, tmp_path / "plain", until="steps", progress=False)
     if missing == "operator":
         monkeypatch.setattr(scan_module, "operator", None)
+    elif missing == "folder":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "in it"))
     else:
         monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "empty"))
         tools = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",)})

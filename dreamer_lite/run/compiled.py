@@ -4,6 +4,7 @@ from contextlib import contextmanager
 import logging
 import os
 from pathlib import Path
+import tempfile
 import time
 
 import torch
@@ -61,7 +62,7 @@ def compile_learner(learner: Learner) -> float:
 
     # PyTorch keeps what it compiled with the function's code. Without guards a second learner would be given the first one's program.
     run.__code__ = run.__code__.replace()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
+    keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
     try:
         with left_as_it_was(learner):
@@ -72,6 +73,19 @@ def compile_learner(learner: Learner) -> float:
         raise Refused(f"{str(error).splitlines()[0][:200]}; it needs a C++ compiler such as g++") from error
     learner.objective = compiled
     return time.perf_counter() - began
+
+
+def keep_in(folder: Path) -> None:
+    """Have PyTorch keep what it compiles in this folder. Raises Refused if that can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Refused(
+            f"what is compiled would be kept in {folder}, and {error}; choose another place by XDG_CACHE_HOME"
+        ) from error
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def warm(config: Config) -> float:
