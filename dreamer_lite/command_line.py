@@ -43,6 +43,7 @@ class Train:
     """Train DreamerV3 on a gymnasium environment. The word `train` may be left out.
 
     It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475 for CartPole-v1).
+    Several processes train one agent if PyTorch's torchrun starts them: torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
     preset: Preset = "cpu"  # settings to start from, changed by the options below
@@ -62,7 +63,7 @@ class Train:
 
     def run(self) -> int:
         config = Config(**self.settings.to_dict())
-        from .run import loop
+        from .run import loop, parallel
         from .run.checkpoint import find
         from .run.device import keep_memory, use_device
 
@@ -72,30 +73,35 @@ class Train:
             raise Refused(
                 "--compile cannot be changed while resuming: the run was begun without. For a compiled one start a new run"
             )
+        if parallel.may_restart() and not self.resume and not self.out:
+            raise Refused("with --max-restarts give the run's folder by --out, so that it can be found again")
         before = {"until": "solved", "device": "auto", "threads": 0} | (self.saved.rest if self.saved else {})
         how = {
             name: before[name] if getattr(self, name) is None else getattr(self, name) for name in ("until", "device", "threads")
         }
-        out = (
-            find(self.resume).parent
-            if self.resume
-            else self.out or free_folder(Path("runs"), f"{config.env}-{self.preset}-seed{config.seed}")
-        )
         keep_memory()
         device = use_device(how["device"], how["threads"])
-        print(f"{config.env} on {device}, in {out} (Ctrl-C saves and stops)", flush=True)
-        card = loop.train(
-            config,
-            out,
-            device,
-            how["until"],
-            self.saved or False,
-            progress=not self.quiet,
-            compile=self.compile,
-            capture=self.capture,
-            tensorboard=self.tensorboard,
-        )
-        return report(card, out)
+        with parallel.team(device) as team:
+            out = find(self.resume).parent if self.resume else self.out
+            if out is None:
+                name = f"{config.env}-{self.preset}-seed{config.seed}"
+                out = team.from_first(lambda: free_folder(Path("runs"), name))
+            if team.leads:
+                together = f", {team.size} processes" if team.size > 1 else ""
+                print(f"{config.env} on {device}{together}, in {out} (Ctrl-C saves and stops)", flush=True)
+            card = loop.train(
+                config,
+                out,
+                device,
+                how["until"],
+                self.saved or parallel.restarted() and (out / "checkpoint.pt").exists(),
+                progress=not self.quiet and team.leads,
+                compile=self.compile,
+                capture=self.capture,
+                tensorboard=self.tensorboard,
+                team=team,
+            )
+            return report(card, out) if team.leads else 0
 
 
 @dataclass(frozen=True)
@@ -308,8 +314,9 @@ def report(card: dict[str, Any], out: Path) -> int:
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:
+        start = f"torchrun --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
         print(
-            f"stopped after {card['env_steps']} environment steps and saved; go on with: python -m dreamer_lite --resume {out}{env}"
+            f"stopped after {card['env_steps']} environment steps and saved; go on with: {start} -m dreamer_lite --resume {out}{env}"
         )
         return 130
     if card["solved_at_env_steps"]:

@@ -26,14 +26,12 @@ def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
     The file is written beside its place and then moved there, so a crash or a full disk leaves the old one intact.
     Raises Refused if it cannot be written.
     """
-    path = Path(path)
-    content = {
-        "format": FORMAT,
-        "config": agent.config.to_dict(),
-        "spaces": dict(agent.spaces._asdict()),
-        "weights": agent.state_dict(),
-        "rest": rest,
-    }
+    about = {"format": FORMAT, "config": agent.config.to_dict(), "spaces": dict(agent.spaces._asdict())}
+    write(Path(path), about | {"weights": agent.state_dict(), "rest": rest})
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, numbers, text, lists and dicts to a file, as `save` does."""
     beside = path.with_name(path.name + ".part")
     try:
         with open(beside, "wb") as file:
@@ -75,12 +73,7 @@ def read(path: Path | str, env: str | None = None) -> Saved:
     missing, damaged, or not ours.
     """
     file = find(path)
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
-    except Exception as error:  # whatever a damaged zip or pickle provokes
-        raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
+    content = read_data(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refused(f"checkpoint {file} is not a '{FORMAT}'; {ADVICE}")
     with refuse_what_does_not_fit_this_version(file):
@@ -96,6 +89,16 @@ def read(path: Path | str, env: str | None = None) -> Saved:
             f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}"
         )
     return saved
+
+
+def read_data(file: Path) -> Any:
+    """What `write` wrote."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
+    except Exception as error:  # whatever a damaged zip or pickle provokes
+        raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", env: str | None = None) -> Dreamer:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 import ctypes
+import os
 
 import torch
 
@@ -19,7 +20,9 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
     if threads:
         torch.set_num_threads(threads)
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and "LOCAL_RANK" in os.environ:  # each process that torchrun starts has a GPU of its own
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
         raise Refused(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:N")

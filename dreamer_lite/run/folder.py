@@ -40,7 +40,7 @@ def refuse_existing(out: Path) -> None:
         raise Refused(f"{out} is not empty; give another folder with --out")
 
 
-def prepare(out: Path, training: "Training", resume: bool) -> None:
+def prepare(out: Path, training: "Training") -> None:
     """Find out before training, not after, whether the run can be written."""
     need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
@@ -49,15 +49,17 @@ def prepare(out: Path, training: "Training", resume: bool) -> None:
             f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
             "another folder with --out, or a smaller --replay_size"
         )
-    (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-    if not resume:
-        training.save(out)
+    with writing(out):
+        (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def finish(out: Path, training: "Training", card: dict[str, Any]) -> None:
-    """Write the run card and the learning curve."""
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold)
+def finish(out: Path, training: "Training", done: bool) -> dict[str, Any]:
+    """Write the run card and the learning curve; returns the card."""
+    card = run_card(training, done)
+    with writing(out):
+        (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold)
+    return card
 
 
 def held(training: "Training") -> dict[str, float] | None:
@@ -101,6 +103,7 @@ def run_card(training: "Training", done: bool) -> dict[str, Any]:
         "compiled": training.compiled,
         "compile_seconds": training.compile_seconds,
         "captured": training.captured is not None,
+        "processes": training.team.size,
         "notes": training.notes,
         "versions": {
             "dreamer_lite": __version__,

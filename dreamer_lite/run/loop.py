@@ -28,6 +28,7 @@ from .compiled import TOLD, compile_learner
 from .device import fork_rng, refuse_what_does_not_fit
 from .evaluate import cut_words, play_episodes
 from .log import Log, need_tensorboard
+from .parallel import ALONE, Team, part
 
 HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
 UNTIL = ("solved", "held", "steps")
@@ -55,15 +56,18 @@ class Training:
         "summed",
         "compiled",
     )
+    OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # what each process has of its own
 
-    def __init__(self, config: Config, device: str = "cpu"):
-        c, self.config, self.device = config, config, device
-        torch.manual_seed(c.seed)
-        self.envs = make_envs(c.env, c.envs, c.seed)
+    def __init__(self, config: Config, device: str = "cpu", team: Team = ALONE):
+        c, self.config, self.device, self.team = config, config, device, team
+        seed = team.seed(c.seed)
+        torch.manual_seed(c.seed)  # the same weights in all processes
+        self.envs = make_envs(c.env, c.envs, seed)
         spaces = self.envs.spaces
         with refuse_what_does_not_fit("the agent with its replay", device):
             self.agent = Dreamer(c, spaces, device)
             self.learner = Learner(self.agent)
+            team.share(self.learner)
             self.replay = Replay(
                 capacity=c.replay_size,
                 envs=c.envs,
@@ -74,9 +78,11 @@ class Training:
                 classes=c.classes,
                 device=device,
             )
-        self.replay.generator.manual_seed(c.seed)
+        self.replay.generator.manual_seed(seed)
+        if not team.leads:
+            torch.manual_seed(seed)
         self.carry = self.agent.initial(c.envs)
-        self.env_steps = self.train_steps = self.episodes = 0
+        self.env_steps = self.train_steps = self.episodes = 0  # environment steps and episodes of all processes
         self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
         self.returns: deque[float] = deque(maxlen=10)  # of the last finished ones
@@ -93,16 +99,21 @@ class Training:
         self.compiled, self.compile_seconds = False, None  # decided before the first step
         self.captured: Captured | None = None  # what replays `step`, if it was asked for
 
+    @property
+    def stride(self) -> int:
+        """Environment steps of a `collect`, over all processes."""
+        return len(self.envs) * self.team.size
+
     def collect(self) -> None:
         """One step in every environment, into the replay."""
         step = self.envs.step(self.carry.action.cpu().numpy())
         there = step.to(self.device)
         self.carry = self.agent.act(there.obs, there.is_first, self.carry)
         self.replay.add(there, self.carry.state)
-        self.env_steps += len(self.envs)
+        self.env_steps += self.stride
         self.running = np.where(step.is_first, 0, self.running) + step.reward
         self.returns.extend(self.running[step.is_last].tolist())
-        self.episodes += int(step.is_last.sum())
+        self.episodes += self.team.sum(int(step.is_last.sum()))
         if self.env_steps >= self.config.learn_start:
             self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
 
@@ -173,6 +184,7 @@ class Training:
             "carry": [*self.carry.state, self.carry.action],
             "device": self.device,
             "threads": torch.get_num_threads(),
+            "processes": self.team.size,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -196,14 +208,28 @@ class Training:
         self.notes += lost.values()
         return list(lost.values())
 
+    def begin_with_a_copy(self) -> None:
+        """A process that was not there before begins with another one's replay, own dice, and new episodes."""
+        seed = self.team.seed(self.config.seed + self.train_steps)
+        torch.manual_seed(seed)
+        self.replay.generator.manual_seed(seed)
+        self.replay.data["is_last"][:, (self.replay.added - 1) % self.replay.length] = True
+
     def save(self, out: Path) -> None:
-        """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on."""
+        """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on.
+
+        Raises Diverged if they are not finite, Refused if the processes of the run have different ones."""
         self.read_metrics()
         if not self.learner.optimizer.weights.isfinite().all():  # never replace a good checkpoint by such a one
             raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): weights")
+        if not self.team.same(self.learner.optimizer.weights):
+            raise Refused(
+                f"after train step {self.train_steps} the processes have different weights; the last checkpoint is kept"
+            )
         state = self.state_dict()
-        with self.learner.averaged() as agent:
-            checkpoint.save(out / "checkpoint.pt", agent, **state)
+        with self.team.saving(out, {name: state[name] for name in self.OWN}, self.train_steps), self.learner.averaged() as agent:
+            if self.team.leads:
+                checkpoint.save(out / "checkpoint.pt", agent, **state)
 
     def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
         """Returns of the agent in fresh episodes, with its averaged weights. What was cut goes into the notes."""
@@ -225,6 +251,7 @@ def train(
     compile: bool = False,
     capture: bool = False,
     tensorboard: bool = False,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
@@ -233,7 +260,8 @@ def train(
     resume: go on from the checkpoint in `out`, or from what was read of it already. Ctrl-C saves and stops after the step at hand.
     on_step: called after each environment step, to look at the run; it must not change it.
     compile: make one program of the losses and their gradients first, see `compiled.py`; where that can't be done, it is told. A resumed
-    run is compiled if it was. capture: record a train step as a CUDA graph and replay it.
+    run is compiled if it was. capture: record a train step as a CUDA graph and replay it. team: the processes that train together,
+    see `parallel.py`; all of them call this function.
     Raises Refused for bad input and for a folder that can't be written, Diverged if a loss is not finite.
     """
     out = Path(out)
@@ -244,17 +272,27 @@ def train(
     if tensorboard:
         need_tensorboard()
     if not resume:
-        folder.refuse_existing(out)
+        team.from_first(lambda: folder.refuse_existing(out))
     saved = checkpoint.read(out, config.env) if resume is True else resume
-    training = resume_training(out, device, config, saved) if saved else Training(config, device)
+    compile = saved.rest.get("compiled", False) if saved else compile
+    if compile and team.size > 1:
+        raise Refused(f"--compile makes a program for one process, and torchrun started {team.size}; leave one of them off")
+    training = resume_training(out, device, config, saved, team) if saved else Training(config, device, team)
     try:
         training.until = until
         with folder.writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        make_fast(training, training.compiled if saved else compile, capture)
+        make_fast(training, compile, capture)
+        team.from_first(lambda: folder.prepare(out, training))
+        if not (out / "config.json").exists():
+            raise Refused(
+                f"{out} is not the folder that the first process writes to; on several machines give one that they share"
+            )
         with folder.writing(out):
-            folder.prepare(out, training, bool(resume))
-            training.log.open(out, tensorboard)
+            if not resume:
+                training.save(out)
+            if team.leads:
+                training.log.open(out, tensorboard)
         return run(training, out, progress, on_step)
     finally:
         training.log.close()
@@ -266,29 +304,26 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
     c = training.config
     bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
     started = time.perf_counter() - training.seconds
-    with watch_interrupts() as interrupted, bar:
+    with watch_interrupts(training.team.leads) as interrupted, bar:
         while not finished(training):
             training.collect()
             training.learn()
             training.seconds = time.perf_counter() - started
-            bar.update(len(training.envs))
+            bar.update(training.stride)
             if is_time(training, c.eval_every) or is_time(training, c.log_every):
                 scores = measure(training) if is_time(training, c.eval_every) else None
                 with folder.writing(out):
                     training.write_row(scores)
-            if training.env_steps % 20 < len(training.envs):
+            if training.env_steps % 20 < training.stride:
                 describe(bar, training)
             if on_step:
                 on_step(training)
-            if interrupted():
+            if training.team.sum(interrupted()):
                 break
             if is_time(training, c.save_every):
                 training.save(out)
         training.save(out)
-        card = folder.run_card(training, finished(training))
-        with folder.writing(out):
-            folder.finish(out, training, card)
-        return card
+        return training.team.from_first(lambda: folder.finish(out, training, finished(training)))
 
 
 def make_fast(training: Training, compile: bool, capture: bool) -> None:
@@ -305,7 +340,7 @@ def make_fast(training: Training, compile: bool, capture: bool) -> None:
         training.captured = Captured(training.step)
 
 
-def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved) -> Training:
+def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved, team: Team) -> Training:
     """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't be changed on the way."""
     for name, (old, new) in config.changes(saved.config).items():
         if name not in FREE:
@@ -314,15 +349,28 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
             )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
-    training = Training(config, device)
+    training, rest = Training(config, device, team), saved.rest
+    before = rest.get("processes", 1)
+    if own := team.rank % before:  # the first one's is in the checkpoint itself
+        rest |= checkpoint.read_data(part(out, own, rest["train_steps"]))
     with checkpoint.refuse_what_does_not_fit_this_version(checkpoint.find(out)):
         training.agent.load_state_dict(saved.weights)
-        training.load_state_dict(saved.rest)
-        envs = saved.rest["envs"]
+        training.load_state_dict(rest)
+        envs = rest["envs"]
     saved.weights.clear()  # the replay is large, and need not be held twice
-    saved.rest.clear()
-    with fork_rng(device):  # whatever an environment does while it plays again
-        lost = training.restore_envs(envs)
+    rest.clear()
+    if team.rank >= before:
+        training.begin_with_a_copy()
+        lost = []
+    else:
+        with fork_rng(device):  # whatever an environment does while it plays again
+            lost = training.restore_envs(envs)
+    if team.size != before and team.leads:
+        lost.append(
+            f"{team.size} processes go on with a run of {before}: "
+            + ("new ones begin with a copy of another's replay" if team.size > before else "the replays of the others are lost")
+        )
+        training.notes.append(lost[-1])
     for note in lost:
         print(f"dreamer_lite: {note}", file=sys.stderr)
     return training
@@ -330,7 +378,7 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
 
 def is_time(training: Training, every: int) -> bool:
     """Whether the last step crossed a multiple of `every` environment steps."""
-    return bool(every) and training.env_steps % every < len(training.envs)
+    return bool(every) and training.env_steps % every < training.stride
 
 
 def measure(training: Training) -> np.ndarray | None:
@@ -339,7 +387,8 @@ def measure(training: Training) -> np.ndarray | None:
     c, threshold = training.config, training.envs.threshold
     if training.env_steps < c.learn_start:
         return None
-    scores = training.play(HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps)
+    episodes, seed = HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps
+    scores = training.team.from_first(lambda: training.play(episodes, seed))
     if threshold is not None and training.solved is None and scores.mean() >= threshold:
         training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
     return scores
@@ -367,15 +416,17 @@ def describe(bar: tqdm, training: Training) -> None:
 
 
 @contextmanager
-def watch_interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once."""
+def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once. (torchrun hands Ctrl-C on as a polite
+    kill, and each of its processes has got it already.)"""
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if seen:
+        if seen and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not seen and tell:
+            print("\nstopping after this step, and saving …", file=sys.stderr)
         seen.append(number)
-        print("\nstopping after this step, and saving …", file=sys.stderr)
 
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, note) for number in signals}

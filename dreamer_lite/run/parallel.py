@@ -1,0 +1,160 @@
+"""Several processes, each with its own environments and replay, train one agent. PyTorch's `torchrun` starts them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+import torch.distributed as dist
+
+from ..config import Refused
+from ..learner import Learner
+from . import checkpoint
+
+
+class Team:
+    """The processes of a run: here, this one alone. What they are asked for is answered over all, so all must ask in the same order."""
+
+    rank, size = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that evaluates, logs and tells."""
+        return self.rank == 0
+
+    def seed(self, seed: int) -> int:
+        """The run's own seed for the first process, another one for each of the others."""
+        return seed if self.leads else int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
+
+    def sum(self, number: int) -> int:
+        """The sum of each process's number."""
+        return number
+
+    def same(self, tensor: Tensor) -> bool:
+        """Whether all processes have the same tensor, as far as the sum of its bits can tell."""
+        return True
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """What `make` gives in the first process. The others don't call it, and stop if it is refused there."""
+        return make()
+
+    def share(self, learner: Learner) -> None:
+        """Average this learner's gradients over the processes from now on, and let its return scale see the returns of all."""
+
+    @contextmanager
+    def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
+        """Inside, the first process writes the checkpoint of this train step. What the others have of their own lies beside it before."""
+        yield
+
+
+ALONE = Team()
+
+
+class Several(Team):
+    """Those that torchrun started. Raises Refused in each that is left once another one is gone."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def sum(self, number: int) -> int:
+        total = torch.tensor(int(number))
+        with told():
+            dist.all_reduce(total)
+        return int(total)
+
+    def same(self, tensor: Tensor) -> bool:
+        bits = tensor.view(torch.int32).sum(dtype=torch.int64)[None]
+        return bool((self.gather(bits) == bits).all())
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        refused, box = None, [None, True]
+        if self.leads:
+            try:
+                box[0] = make()
+            except Refused as error:
+                refused, box[1] = error, False
+        with told():
+            dist.broadcast_object_list(box, 0)
+        if refused:
+            raise refused
+        if not box[1]:
+            raise SystemExit(2)  # the first one says why
+        return box[0]
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The parts of all processes, one after the other along the first axis."""
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        with told():
+            dist.all_gather(parts, part)
+        return torch.cat(parts)
+
+    def share(self, learner: Learner) -> None:
+        optimizer, scale = learner.optimizer, learner.agent.return_scale
+        step, update = optimizer.step, scale.update
+
+        def averaged_step() -> None:
+            optimizer.adopt()
+            with told():
+                dist.all_reduce(optimizer.gradients)
+            optimizer.gradients.div_(self.size)
+            step()
+
+        optimizer.step, scale.update = averaged_step, lambda returns: update(self.gather(returns.contiguous()))
+
+    @contextmanager
+    def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
+        mine = part(out, self.rank, step)
+        if not self.leads:
+            checkpoint.write(mine, own)
+        self.sum(0)  # all parts are there
+        yield
+        self.sum(0)  # and the checkpoint that needs them
+        for old in set(out.glob(part(out, self.rank, "*").name)) - {mine}:
+            old.unlink(missing_ok=True)
+
+
+def part(out: Path, rank: int, step: int | str) -> Path:
+    """The file of what a process has of its own."""
+    return out / f"process{rank}-{step}.pt"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Inside, processes talk to each other. That one of them is gone becomes one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Refused("another process of this run is gone, so this one stops too; the last checkpoint is kept") from error
+
+
+def may_restart() -> bool:
+    """Whether torchrun will start all processes again if one of them fails."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+
+
+def restarted() -> bool:
+    """Whether it has done so."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+@contextmanager
+def team(device: str) -> Iterator[Team]:
+    """The processes that torchrun started with this one; this one alone, if it did not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield ALONE
+        return
+    # Processes that were started again must not find the addresses of those before them.
+    store, rank, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cpu:gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    patience = timedelta(days=1)  # the others wait while the first one evaluates; a process that dies is noticed at once
+    dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
+    try:
+        yield Several()
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,79 @@
+"""What each of several processes does in test_parallel.py; torchrun starts them."""
+
+from pathlib import Path
+import sys
+
+import torch
+
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config, Refused
+from dreamer_lite.learner import Learner
+from dreamer_lite.run import parallel
+from dreamer_lite.run.bench import CARTPOLE
+from dreamer_lite.run.loop import Training
+
+CONFIG = Config.preset("debug", warmup=0)
+
+
+def new() -> Learner:
+    torch.manual_seed(0)
+    return Learner(Dreamer(CONFIG, CARTPOLE))
+
+
+def learn(learner: Learner, obs: torch.Tensor) -> torch.Tensor:
+    """Two steps of a loss without dice; the weights after them."""
+    for _ in range(2):
+        learner.optimizer.zero_grad()
+        learner.agent.world_model.encoder(obs).square().mean().backward()
+        learner.optimizer.step()
+    return learner.optimizer.weights
+
+
+def joined_batch(team: parallel.Team) -> None:
+    """The averaged gradient is that of the joined batch, and the return scale sees all returns."""
+    torch.manual_seed(1)
+    obs, returns = 10 * torch.randn(6, 4), 10 * torch.randn(6, 5)
+    alone, together = new(), new()
+    team.share(together)
+    mine = slice(3 * team.rank, 3 * team.rank + 3)
+    torch.testing.assert_close(learn(together, obs[mine]), learn(alone, obs))
+    assert not torch.equal(learn(new(), obs[mine]), alone.optimizer.weights)
+    scales = [learner.agent.return_scale for learner in (together, alone)]
+    for scale, seen in zip(scales, (returns[mine], returns)):
+        scale.update(seen)
+    assert scales[0].range.all() and torch.equal(scales[0].range, scales[1].range)
+    assert team.same(together.optimizer.weights)
+
+
+def different_weights(team: parallel.Team) -> None:
+    """A process whose weights went their own way is found, by all, and nothing is saved."""
+    training, out = Training(CONFIG, team=team), Path(sys.argv[2])
+    assert team.same(training.learner.optimizer.weights)
+    training.learner.optimizer.weights[3] += team.rank * 1e-6
+    try:
+        training.save(out)
+    except Refused as error:
+        assert "different weights" in str(error) and not list(out.iterdir())
+    else:
+        raise AssertionError("not found")
+
+
+def own_experience(team: parallel.Team) -> None:
+    """Same weights, other episodes and other dice; environment steps and episodes are counted over all."""
+    training = Training(CONFIG, team=team)
+    for _ in range(60):
+        training.collect()
+    start = training.replay.data["obs"][:, 0].flatten()
+    seeds = torch.tensor([torch.initial_seed(), training.replay.generator.initial_seed()])
+    assert training.env_steps == 2 * 60 * CONFIG.envs
+    assert training.episodes == team.sum(int(training.replay.data["is_last"].sum())) > 4
+    for own in (start, seeds):
+        one, other = training.team.gather(own[None])
+        assert (one != other).all()
+
+
+if __name__ == "__main__":
+    with parallel.team("cpu") as team:
+        assert team.size == 2
+        globals()[sys.argv[1]](team)
+        print(f"process {team.rank} agrees", flush=True)

@@ -1,0 +1,142 @@
+"""Two real processes train one agent: they agree, they are found out if they don't, and what is left of them can go on."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dreamer_lite.config import Refused
+from dreamer_lite.run import checkpoint, parallel
+from dreamer_lite.run.device import use_device
+
+HERE = Path(__file__).parent
+RUN = ["-m", "dreamer_lite", "--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu"]
+
+
+def start(*words, processes=2, **how):
+    """torchrun, on a port of its own."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([*launcher, *how.pop("options", ()), *map(str, words)], **pipes, **how)
+
+
+def finish(process, code=0):
+    said, _ = process.communicate(timeout=240)
+    assert (process.returncode == 0) == (code == 0), said
+    return said
+
+
+def launch(*words, code=0, **how):
+    return finish(start(*words, **how), code)
+
+
+@pytest.mark.parametrize("what", ["joined_batch", "different_weights", "own_experience"])
+def test_two_processes_agree(what, tmp_path):
+    said = launch(HERE / "teamwork.py", what, tmp_path)
+    assert "process 0 agrees" in said and "process 1 agrees" in said
+
+
+def content(out):
+    """The weights that go on learning, and what each process has of its own."""
+    saved = checkpoint.read(out)
+    own = checkpoint.read_data(parallel.part(out, 1, saved.rest["train_steps"]))
+    return saved.rest["learner"]["weights"], saved.rest["replay"]["data"], own["replay"]["data"]
+
+
+def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    said = launch(*RUN, "--steps", 400, "--out", whole)
+    assert said.count("2 processes") == 1 and said.count("sampled actions") == 1  # one of them tells
+    launch(*RUN, "--steps", 200, "--out", parts)
+    launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 400)
+    (weights, first, second), (other_weights, other_first, other_second) = content(whole), content(parts)
+    assert torch.equal(weights, other_weights) and not torch.equal(first["obs"], second["obs"])
+    for name in first:
+        assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
+    assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone
+    assert (
+        "the replays of the others are lost"
+        in subprocess.run(
+            [sys.executable, *RUN[:2], "--quiet", "--resume", parts, "--steps", "450"], capture_output=True, text=True, check=True
+        ).stderr
+    )
+    said = launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 500)
+    assert "2 processes go on with a run of 1: new ones begin with a copy" in said
+
+
+def children(process):
+    """The processes that torchrun started, oldest first."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def wait_for(process, out, steps):
+    """Wait until that many environment steps are logged."""
+    until = time.monotonic() + 120
+    while not ((out / "metrics.csv").exists() and len((out / "metrics.csv").read_text().splitlines()) > steps // 200):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+
+
+def kill_second(process):
+    os.kill(children(process)[1], signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes by Linux's /proc")
+def test_one_is_killed(tmp_path):
+    """All stop with one line of ours; started again by torchrun they go on where the last checkpoint was."""
+    out = tmp_path / "ends"
+    process = start(*RUN, "--steps", 100_000, "--out", out)
+    wait_for(process, out, 400)
+    kill_second(process)
+    said = finish(process, 1)
+    lines = [line for line in said.splitlines() if line.startswith("dreamer_lite:")]
+    assert len(lines) == 1 and "another process of this run is gone" in lines[0], said
+    assert checkpoint.read(out).rest["env_steps"] >= 200
+
+    again = tmp_path / "again"
+    process = start(*RUN, "--steps", 3000, "--out", again, options=["--max-restarts", "1"])
+    wait_for(process, again, 400)
+    kill_second(process)
+    finish(process)
+    assert checkpoint.read(again).rest["env_steps"] == 3000
+
+
+def test_ctrl_c_stops_and_saves_all(tmp_path):
+    """torchrun kills its processes politely after the Ctrl-C that they have got, too."""
+    process = start(*RUN, "--steps", 100_000, "--out", tmp_path, start_new_session=True)
+    wait_for(process, tmp_path, 400)
+    os.killpg(process.pid, signal.SIGINT)
+    said = finish(process, 1)
+    assert said.count("stopping after this step") == 1 and f"-m dreamer_lite --resume {tmp_path}" in said
+    said = launch(*RUN[:2], "--quiet", "--resume", tmp_path, "--steps", checkpoint.read(tmp_path).rest["env_steps"] + 20)
+    assert "not solved within" in said
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_each_process_takes_a_gpu_of_its_own(name, monkeypatch):
+    """Two GPUs are pretended; a resumed run brings the name of the first process's."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert use_device(name) == "cuda:1" and taken == [1] and use_device("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(Refused, match="sees 2 CUDA devices"):
+        use_device(name)
+
+
+def test_what_cannot_work_is_refused_once(tmp_path):
+    said = launch(*RUN, "--compile", "--out", tmp_path / "a", code=2)
+    assert "--compile makes a program for one process, and torchrun started 2" in said
+    said = launch(*RUN, options=["--max-restarts", "1"], code=2)
+    assert "with --max-restarts give the run's folder by --out" in said
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    said = launch(*RUN, "--out", tmp_path / "full", code=2)
+    assert said.count("is not empty") == 1
