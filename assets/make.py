@@ -2,6 +2,7 @@
 
 `record` runs the cpu preset for each seed until it held (six minutes a seed) and keeps its metrics and run card.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
+`together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
 `player` writes the dream player for that agent, one web page.
 `gif` records the moving picture of the README from that page, in chromium.
@@ -73,6 +74,81 @@ def record(config: Config, name: str, until: str) -> None:
     shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
     shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
     print(f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
+
+
+def record_together(seeds: range = range(3)) -> None:
+    """Until solved, not compiled, one thread for each process; and the time of one all-reduce for several sizes of agents."""
+    for count in (1, 2):
+        for seed in seeds:
+            folder = WORK / "together" / f"{count}x-seed{seed}"
+            words = [
+                "-m",
+                "dreamer_lite",
+                "--seed",
+                str(seed),
+                "--threads",
+                "1",
+                "--device",
+                "cpu",
+                "--quiet",
+                "--out",
+                str(folder),
+            ]
+            subprocess.run([sys.executable, *(TORCHRUN if count > 1 else []), *words], check=True)
+            shutil.copy(folder / "card.json", ASSETS / "together" / f"{folder.name}.json")
+    subprocess.run([sys.executable, *TORCHRUN, __file__, "talk"], check=True)
+
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def talk() -> None:
+    """Milliseconds of averaging the gradients of an agent over two processes, by its number of weights; the fastest of ten."""
+    import torch
+    import torch.distributed as dist
+
+    from dreamer_lite.agent import Dreamer
+    from dreamer_lite.run.bench import CARTPOLE, seconds
+    from dreamer_lite.run.parallel import team
+
+    found = {}
+    with team("cpu") as us:
+        for name in ("cpu", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m"):
+            with torch.device("meta"):
+                agent = Dreamer(Config.preset(name), CARTPOLE, "meta")
+            count = sum(p.numel() for part in (agent.world_model, agent.actor, agent.critic.net) for p in part.parameters())
+            gradients = torch.ones(count)
+            found[name] = {
+                "weights": count,
+                "megabytes": count * 4 / 1e6,
+                "milliseconds": 1000 * min(seconds(lambda: dist.all_reduce(gradients), "cpu") for _ in range(10)),
+            }
+    if us.leads:
+        (ASSETS / "together" / "all_reduce.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def draw_together() -> None:
+    """Steps to solve and steps per second, one process beside two."""
+    figure = Figure(figsize=(7, 2.4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for row, count in enumerate((1, 2)):
+        cards = [json.loads(path.read_text()) for path in sorted((ASSETS / "together").glob(f"{count}x-*.json"))]
+        steps = [card["solved_at_env_steps"] for card in cards]
+        pace = [card["env_steps"] / card["seconds"] for card in cards]
+        trained = [card["train_steps"] / card["seconds"] for card in cards]
+        print(
+            f"{count} process{'es' * (count > 1)}: solved after {steps} steps, {[card['solved_at_seconds'] for card in cards]} s; {np.median(pace):.1f} "
+            f"environment steps and {np.median(trained):.1f} train steps a second; at the end {[card['final_evaluation']['sampled']['mean'] for card in cards]}"
+        )
+        for ax, values in zip(axes, (steps, pace)):
+            ax.plot(values, [row] * len(values), "o", color=(REALITY, DREAM)[row], alpha=0.7)
+    for ax, words in zip(axes, ("environment steps until solved", "environment steps per second")):
+        ax.set(xlabel=words, yticks=(0, 1), yticklabels=("one process", "two"), ylim=(-0.6, 1.6))
+        ax.set_xlim(left=0)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(ASSETS / "together.png", dpi=120)
+    for name, row in json.loads((ASSETS / "together" / "all_reduce.json").read_text()).items():
+        print(f"{name}: {row['weights']:,} weights, {row['megabytes']:.1f} MB, {row['milliseconds']:.2f} ms")
 
 
 def make_agent() -> None:
@@ -263,6 +339,11 @@ if __name__ == "__main__":
                 record(Config.preset("cpu", seed=seed), f"runs/seed{seed}", "held")
             else:
                 record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
+    elif sys.argv[1:] == ["together"]:
+        record_together()
+        draw_together()
+    elif sys.argv[1:] == ["talk"]:
+        talk()
     elif sys.argv[1:] == ["agent"]:
         make_agent()
     elif sys.argv[1:] == ["player"]:

@@ -18,7 +18,13 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, stop)
     from .command_line import main
 
-    return main(sys.argv[1:] if words is None else words, ready=default if words is None else lambda: None)
+    code = main(sys.argv[1:] if words is None else words, ready=default if words is None else lambda: None)
+    if words is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        # Seen once in fifty starts: all is saved, Python shuts down, and a thread of PyTorch's processes aborts, which torchrun takes for a failure.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def default() -> None:
