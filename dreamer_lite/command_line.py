@@ -94,7 +94,7 @@ class Train:
                 out,
                 device,
                 how["until"],
-                self.saved or parallel.restarted() and (out / "checkpoint.pt").exists(),
+                self.saved or team.again and team.from_first(lambda: (out / "checkpoint.pt").exists()),
                 progress=not self.quiet and team.leads,
                 compile=self.compile,
                 capture=self.capture,
@@ -314,7 +314,7 @@ def report(card: dict[str, Any], out: Path) -> int:
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:
-        start = f"torchrun --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
+        start = f"torchrun --standalone --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
         print(
             f"stopped after {card['env_steps']} environment steps and saved; go on with: {start} -m dreamer_lite --resume {out}{env}"
         )

@@ -44,7 +44,7 @@ def test_two_processes_agree(what, tmp_path):
 def content(out):
     """The weights that go on learning, and what each process has of its own."""
     saved = checkpoint.read(out)
-    own = checkpoint.read_data(parallel.part(out, 1, saved.rest["train_steps"]))
+    own = checkpoint.read_data(parallel.part(out, 1, saved.rest["env_steps"]))
     return saved.rest["learner"]["weights"], saved.rest["replay"]["data"], own["replay"]["data"]
 
 
@@ -107,7 +107,6 @@ def test_one_is_killed(tmp_path):
 
 
 def test_ctrl_c_stops_and_saves_all(tmp_path):
-    """torchrun kills its processes politely after the Ctrl-C that they have got, too."""
     process = start(*RUN, "--steps", 100_000, "--out", tmp_path, start_new_session=True)
     wait_for(process, tmp_path, 400)
     os.killpg(process.pid, signal.SIGINT)
@@ -125,18 +124,27 @@ def test_each_process_takes_a_gpu_of_its_own(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert use_device(name) == "cuda:1" and taken == [1] and use_device("cpu") == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(Refused, match="sees 2 CUDA devices"):
         use_device(name)
 
 
-def test_what_cannot_work_is_refused_once(tmp_path):
+def test_what_cannot_work_is_refused(tmp_path):
     said = launch(*RUN, "--compile", "--out", tmp_path / "a", code=2)
-    assert "--compile makes a program for one process, and torchrun started 2" in said
+    assert "a compiled train step is for one process, and torchrun started 2" in said
     said = launch(*RUN, options=["--max-restarts", "1"], code=2)
     assert "with --max-restarts give the run's folder by --out" in said
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     said = launch(*RUN, "--out", tmp_path / "full", code=2)
-    assert said.count("is not empty") == 1
+    assert said.count("is not empty") == 1  # the first process tells, the others go quietly
+
+
+def test_a_run_that_was_there_before_is_not_taken_for_one_to_go_on_with(tmp_path):
+    """Also not by the processes that torchrun starts after the first ones were refused."""
+    launch(*RUN, "--steps", 100, "--out", tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    said = launch(*RUN, "--steps", 200, "--out", tmp_path, options=["--max-restarts", "1"], code=2)
+    assert said.count("already holds a run") == 2 and (tmp_path / "checkpoint.pt").read_bytes() == before

@@ -21,7 +21,9 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
         torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and "LOCAL_RANK" in os.environ:  # each process that torchrun starts has a GPU of its own
+    if (
+        name.startswith("cuda") and int(os.environ.get("WORLD_SIZE", 1)) > 1
+    ):  # each process that torchrun starts has a GPU of its own
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):

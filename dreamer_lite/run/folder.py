@@ -42,7 +42,8 @@ def refuse_existing(out: Path) -> None:
 
 def prepare(out: Path, training: "Training") -> None:
     """Find out before training, not after, whether the run can be written."""
-    need = 2 * sum(ring.nbytes for ring in training.replay.data.values()) + 10 * training.learner.optimizer.weights.nbytes
+    replays = training.team.size * sum(ring.nbytes for ring in training.replay.data.values())
+    need = 2 * replays + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
     if free < need:
         raise Refused(

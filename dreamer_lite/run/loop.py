@@ -227,7 +227,7 @@ class Training:
                 f"after train step {self.train_steps} the processes have different weights; the last checkpoint is kept"
             )
         state = self.state_dict()
-        with self.team.saving(out, {name: state[name] for name in self.OWN}, self.train_steps), self.learner.averaged() as agent:
+        with self.team.saving(out, {name: state[name] for name in self.OWN}, self.env_steps), self.learner.averaged() as agent:
             if self.team.leads:
                 checkpoint.save(out / "checkpoint.pt", agent, **state)
 
@@ -271,12 +271,15 @@ def train(
         raise Refused("--capture records what a train step launches on a GPU; on a CPU there is nothing to record, leave it off")
     if tensorboard:
         need_tensorboard()
-    if not resume:
+    if not resume and not team.again:
         team.from_first(lambda: folder.refuse_existing(out))
+    team.begin()
     saved = checkpoint.read(out, config.env) if resume is True else resume
     compile = saved.rest.get("compiled", False) if saved else compile
     if compile and team.size > 1:
-        raise Refused(f"--compile makes a program for one process, and torchrun started {team.size}; leave one of them off")
+        raise Refused(
+            f"a compiled train step is for one process, and torchrun started {team.size}; start a run without --compile, or one process"
+        )
     training = resume_training(out, device, config, saved, team) if saved else Training(config, device, team)
     try:
         training.until = until
@@ -352,7 +355,7 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
     training, rest = Training(config, device, team), saved.rest
     before = rest.get("processes", 1)
     if own := team.rank % before:  # the first one's is in the checkpoint itself
-        rest |= checkpoint.read_data(part(out, own, rest["train_steps"]))
+        rest |= checkpoint.read_data(part(out, own, rest["env_steps"]))
     with checkpoint.refuse_what_does_not_fit_this_version(checkpoint.find(out)):
         training.agent.load_state_dict(saved.weights)
         training.load_state_dict(rest)
@@ -417,8 +420,7 @@ def describe(bar: tqdm, training: Training) -> None:
 
 @contextmanager
 def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once. (torchrun hands Ctrl-C on as a polite
-    kill, and each of its processes has got it already.)"""
+    """Ctrl-C or a polite kill is noted and acted on between two steps; a second Ctrl-C stops at once. A second polite kill changes nothing."""
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -1,7 +1,7 @@
 """Several processes, each with its own environments and replay, train one agent. PyTorch's `torchrun` starts them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 import os
 from pathlib import Path
@@ -21,6 +21,10 @@ class Team:
     """The processes of a run: here, this one alone. What they are asked for is answered over all, so all must ask in the same order."""
 
     rank, size = 0, 1
+    again = False  # whether torchrun has started them before, and they had begun this run
+
+    def begin(self) -> None:
+        """Note that the run has begun, for those that torchrun may start in place of these."""
 
     @property
     def leads(self) -> bool:
@@ -48,7 +52,7 @@ class Team:
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
-        """Inside, the first process writes the checkpoint of this train step. What the others have of their own lies beside it before."""
+        """Inside, the first process writes the checkpoint of this environment step. What the others have of their own lies beside it before."""
         yield
 
 
@@ -58,8 +62,13 @@ ALONE = Team()
 class Several(Team):
     """Those that torchrun started. Raises Refused in each that is left once another one is gone."""
 
-    def __init__(self) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+    def __init__(self, store: dist.Store) -> None:
+        self.rank, self.size, self.store = dist.get_rank(), dist.get_world_size(), store  # the store outlives the processes
+        self.again = self.from_first(lambda: store.check(["begun"]))
+
+    def begin(self) -> None:
+        if self.leads:
+            self.store.set("begun", "yes")
 
     def sum(self, number: int) -> int:
         total = torch.tensor(int(number))
@@ -108,17 +117,18 @@ class Several(Team):
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
-        mine = part(out, self.rank, step)
         if not self.leads:
-            checkpoint.write(mine, own)
+            checkpoint.write(part(out, self.rank, step), own)
         self.sum(0)  # all parts are there
         yield
         self.sum(0)  # and the checkpoint that needs them
-        for old in set(out.glob(part(out, self.rank, "*").name)) - {mine}:
-            old.unlink(missing_ok=True)
+        if self.leads:
+            for old in set(out.glob("process*.pt*")) - {part(out, rank, step) for rank in range(self.size)}:
+                with suppress(OSError):
+                    old.unlink()
 
 
-def part(out: Path, rank: int, step: int | str) -> Path:
+def part(out: Path, rank: int, step: int) -> Path:
     """The file of what a process has of its own."""
     return out / f"process{rank}-{step}.pt"
 
@@ -129,17 +139,15 @@ def told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Refused("another process of this run is gone, so this one stops too; the last checkpoint is kept") from error
+        raise Refused(
+            "another process of this run is gone, so this one stops too; go on from the last checkpoint, if there is one "
+            f"({str(error).splitlines()[0][:80]})"
+        ) from error
 
 
 def may_restart() -> bool:
     """Whether torchrun will start all processes again if one of them fails."""
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
-
-
-def restarted() -> bool:
-    """Whether it has done so."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 @contextmanager
@@ -150,11 +158,11 @@ def team(device: str) -> Iterator[Team]:
         return
     # Processes that were started again must not find the addresses of those before them.
     store, rank, size = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    fresh = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     patience = timedelta(days=1)  # the others wait while the first one evaluates; a process that dies is noticed at once
-    dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
+    dist.init_process_group(backend, timeout=patience, store=fresh, rank=rank, world_size=size)
     try:
-        yield Several()
+        yield Several(store)
     finally:
         dist.destroy_process_group()
