@@ -1,6 +1,6 @@
 """What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -123,6 +123,10 @@ class Replay:
         self.data["h"][where] = h.flatten(0, 1)[winner].view_as(h)
         z = z.argmax(-1).to(self.data["z"].dtype)
         self.data["z"][where] = z.flatten(0, 1)[winner].view_as(z)
+
+    def break_off(self, envs: Iterable[int]) -> None:
+        """The episodes of these environments end with the step that was added last, so that no return reaches across."""
+        self.data["is_last"][list(envs), (self.added - 1) % self.length] = True
 
     def state_dict(self) -> dict:
         held = min(self.added, self.length)

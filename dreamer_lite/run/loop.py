@@ -203,8 +203,7 @@ class Training:
         """Play the unfinished episodes again, in the environments' own code; returns what is to be said of those that can't be restored.
         The replay marks where such an episode broke off, so that no return reaches across."""
         lost = self.envs.load_state_dict(state)
-        for i in lost:
-            self.replay.data["is_last"][i, (self.replay.added - 1) % self.replay.length] = True
+        self.replay.break_off(lost)
         self.notes += lost.values()
         return list(lost.values())
 
@@ -213,7 +212,7 @@ class Training:
         seed = self.team.seed(self.config.seed + self.train_steps)
         torch.manual_seed(seed)
         self.replay.generator.manual_seed(seed)
-        self.replay.data["is_last"][:, (self.replay.added - 1) % self.replay.length] = True
+        self.replay.break_off(range(len(self.envs)))
 
     def save(self, out: Path) -> None:
         """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on.
