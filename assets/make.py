@@ -81,20 +81,8 @@ def record_together(seeds: range = range(3)) -> None:
     for count in (1, 2):
         for seed in seeds:
             folder = WORK / "together" / f"{count}x-seed{seed}"
-            words = [
-                "-m",
-                "dreamer_lite",
-                "--seed",
-                str(seed),
-                "--threads",
-                "1",
-                "--device",
-                "cpu",
-                "--quiet",
-                "--out",
-                str(folder),
-            ]
-            subprocess.run([sys.executable, *(TORCHRUN if count > 1 else []), *words], check=True)
+            words = f"-m dreamer_lite --seed {seed} --threads 1 --device cpu --quiet --out".split()
+            subprocess.run([sys.executable, *(TORCHRUN if count > 1 else []), *words, folder], check=True)
             shutil.copy(folder / "card.json", ASSETS / "together" / f"{folder.name}.json")
     subprocess.run([sys.executable, *TORCHRUN, __file__, "talk"], check=True)
 

@@ -125,6 +125,7 @@ def test_each_process_takes_a_gpu_of_its_own(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a run")
     assert use_device(name) == "cuda:1" and taken == [1] and use_device("cpu") == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(Refused, match="sees 2 CUDA devices"):

@@ -21,9 +21,7 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
         torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if (
-        name.startswith("cuda") and int(os.environ.get("WORLD_SIZE", 1)) > 1
-    ):  # each process that torchrun starts has a GPU of its own
+    if name.startswith("cuda") and one_of_several():  # each has a GPU of its own
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
@@ -36,6 +34,11 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
     if name != "cpu":
         torch.cuda.set_device(int(index))  # what names no device, like a stream, shall mean this one
     return name
+
+
+def one_of_several() -> bool:
+    """Whether torchrun started this process, and others with it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def fork_rng(device: torch.device | str):

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from ..config import Refused
 from ..learner import Learner
 from . import checkpoint
+from .device import one_of_several
 
 
 class Team:
@@ -104,16 +105,15 @@ class Several(Team):
 
     def share(self, learner: Learner) -> None:
         optimizer, scale = learner.optimizer, learner.agent.return_scale
-        step, update = optimizer.step, scale.update
+        clip, update = optimizer.clip_gradients, scale.update
 
-        def averaged_step() -> None:
-            optimizer.adopt()
+        def average_and_clip() -> None:
             with told():
                 dist.all_reduce(optimizer.gradients)
             optimizer.gradients.div_(self.size)
-            step()
+            clip()
 
-        optimizer.step, scale.update = averaged_step, lambda returns: update(self.gather(returns.contiguous()))
+        optimizer.clip_gradients, scale.update = average_and_clip, lambda returns: update(self.gather(returns.contiguous()))
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
@@ -153,7 +153,7 @@ def may_restart() -> bool:
 @contextmanager
 def team(device: str) -> Iterator[Team]:
     """The processes that torchrun started with this one; this one alone, if it did not."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+    if not one_of_several():
         yield ALONE
         return
     # Processes that were started again must not find the addresses of those before them.
