@@ -61,7 +61,7 @@ class Learner:
         """Move the average towards the weights. It reaches back over a share of all train steps so far, so it is quick at first, when
         much changes, and steady later. Source: polynomial-decay averaging, Shamir and Zhang 2013."""
         if self.average is not None:
-            share = (1 / (self.agent.config.average * self.optimizer.count)).clamp(max=1).to(self.average.dtype)
+            share = (1 / (self.agent.config.average * self.optimizer.count.to(self.average.dtype))).clamp(max=1)
             self.average.lerp_(self.optimizer.weights, share)
 
     @contextmanager

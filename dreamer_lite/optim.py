@@ -1,6 +1,7 @@
 """LaProp with adaptive gradient clipping and warm-up, over one flat vector of parameters (notebook 06)."""
 
 from collections.abc import Iterable
+import math
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class LaProp:
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
         self.weight_views, self.gradient_views = (views(flat, params) for flat in (self.weights, self.gradients))
         self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        self.count = torch.zeros((), dtype=torch.float64, device=device)  # steps done; a tensor, so nothing waits for it
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps done; a tensor, so nothing waits for it
         self.adopt()
 
     def params(self) -> list[nn.Parameter]:
@@ -75,12 +76,17 @@ class LaProp:
         self.adopt()
         self.clip_gradients()
         beta1, beta2 = self.betas
-        warmth = (self.count / self.warmup).clamp(max=1) if self.warmup else torch.ones_like(self.count)
+        warmth = (self.count.to(self.weights.dtype) / self.warmup).clamp(max=1) if self.warmup else 1
         self.count += 1
         self.square.lerp_(self.gradients.square(), 1 - beta2)
-        rms = (self.square / (1 - beta2**self.count)).sqrt_().add_(self.eps)
+        rms = (self.square / self.gathered(beta2)).sqrt_().add_(self.eps)
         self.mean.lerp_(self.gradients / rms, 1 - beta1)
-        self.weights.sub_(self.mean * self.rates * (warmth / (1 - beta1**self.count)))
+        self.weights.sub_(self.mean * self.rates * (warmth / self.gathered(beta1)))
+
+    def gathered(self, beta: float) -> Tensor:
+        """1 - β^k, the share of its final weight that an average has after k steps, to the last digit."""
+        k = self.count.to(self.weights.dtype)
+        return -torch.expm1(k * math.log(beta)) if beta else torch.ones_like(k)
 
     def clip_gradients(self) -> None:
         """Scale each tensor's gradient so that its norm is at most clip · max(min_norm, norm of its weights)."""

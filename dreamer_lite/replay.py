@@ -102,8 +102,9 @@ class Replay:
         device = self.generator.device
         held = self.count.clamp(max=self.length)
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
-        chance = torch.rand(batch, 1, dtype=torch.float64, generator=self.generator, device=device)  # (B, 1)
-        first = (chance * (held - steps)).long()  # (B, 1), its age; 0 is the oldest
+        first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (
+            held - steps
+        )  # (B, 1); 0 is the oldest
         index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
