@@ -46,7 +46,7 @@ class Train:
     Several processes train one agent if PyTorch's torchrun starts them: torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
-    preset: Preset = "cpu"  # settings to start from, changed by the options below
+    preset: Preset = "small"  # settings to start from, changed by the options below
     device: Device = None  # auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)
     out: FilePath = None  # folder for the run (default: runs/ENV-PRESET-seedN, numbered on)
     resume: FilePath = None  # go on with the run in this folder, as it was started; --steps, --episodes, --until, --device and --threads may be changed; it is compiled if it was; --capture and --tensorboard are given anew
@@ -55,7 +55,9 @@ class Train:
     compile: bool = (
         False  # on a CPU: make one program of the losses and their gradients, in two minutes the first time, then in ten seconds
     )
-    capture: bool = False  # on a GPU: record a train step as one CUDA graph and replay it
+    capture: Literal["auto", "on", "off"] = (
+        "auto"  # on a GPU: record a train step as one CUDA graph and replay it, if some steps show that the record does the same. auto: otherwise go on without; on: otherwise stop
+    )
     tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
     quiet: bool = False  # no progress bar
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
@@ -117,10 +119,13 @@ class Evaluate:
     def run(self) -> int:
         from .run.checkpoint import load
         from .run.device import use_device
-        from .run.evaluate import cut_words, play_episodes
+        from .run.evaluate import SIDE_BY_SIDE, cut_words, play_episodes
+        from .run.player import quicker
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
         agent = load(self.run_, use_device(self.device), self.env)
+        if self.device == "auto":
+            agent = quicker(agent, min(self.episodes, SIDE_BY_SIDE))
         for name, greedy in (("sampled", False), ("greedy", True)):
             scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy)
             if cut:
@@ -224,7 +229,7 @@ class Warm:
     What was compiled is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). To delete it costs only time.
     """
 
-    preset: Preset = "cpu"  # settings to start from, changed by the options below
+    preset: Preset = "small"  # settings to start from, changed by the options below
     threads: Threads = None  # CPU threads, as the run will have; 0 leaves the choice to PyTorch (default: 0)
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
@@ -246,7 +251,7 @@ OTHERS = {"evaluate": Evaluate, "dream": Dream, "export": Export, "bench": Bench
 class Start:
     """What has to be known before the other options are read: where the settings start from."""
 
-    preset: Preset = "cpu"
+    preset: Preset = "small"
     resume: Path | None = None
     env: str | None = None
 

@@ -55,7 +55,8 @@ BAD = {
     "--episodes -1": "episodes must be 0 or more",
     "extra": "Available subcommands: train, evaluate",
     "--latent_dim": "--latent_dim",
-    "--capture --device cpu": "on a CPU there is nothing to record",
+    "--capture on --device cpu": "on a CPU there is nothing to record",
+    "--device mps": "was ever tried there; give --device cpu or auto",
 }
 
 

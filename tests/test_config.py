@@ -7,7 +7,7 @@ from dreamer_lite.config import PRESETS, Config, Refused, check_kind
 from dreamer_lite.spaces import Spaces
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "debug", "size1m"])
+@pytest.mark.parametrize("name", ["small", "gpu", "original", "debug", "size1m"])
 def test_presets_make_agents(name):
     agent = Dreamer(Config.preset(name), Spaces(4, 2, True))
     assert sum(p.numel() for p in agent.parameters() if p.requires_grad) > 0
@@ -16,7 +16,7 @@ def test_presets_make_agents(name):
 
 def test_presets_are_valid_and_unknown_names_are_refused():
     assert all(Config.preset(name) for name in PRESETS)
-    with pytest.raises(ValueError, match="choose one of cpu, gpu"):
+    with pytest.raises(ValueError, match="choose one of small, cpu, gpu, original"):
         Config.preset("tiny")
 
 
@@ -35,7 +35,7 @@ def test_presets_are_valid_and_unknown_names_are_refused():
 )
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
-        Config.preset("cpu", **changes)
+        Config.preset("small", **changes)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_settings_that_cannot_work_are_refused(changes):
 )
 def test_settings_of_the_method_that_cannot_work_are_refused_too(changes):
     with pytest.raises(Refused, match=next(iter(changes))):
-        Config.preset("cpu", **changes)
+        Config.preset("small", **changes)
 
 
 def test_settings_may_be_text_or_yes_or_no():

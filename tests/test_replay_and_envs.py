@@ -61,7 +61,7 @@ def test_refreshed_states_are_found_again():
 
 
 def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threads():
-    """The shape of the cpu preset, where PyTorch begins to share the work among threads."""
+    """The shape of the `small` preset, where PyTorch begins to share the work among threads."""
     replay = Replay(capacity=4 * 120, envs=4, obs_size=1, action_size=1, deter=64, groups=8, classes=8)
     replay.added = 118
     replay.count.fill_(118)

@@ -11,9 +11,9 @@ from dreamer_lite import load, train
 from dreamer_lite import scan as scan_module
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.command_line import main
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Refused
 from dreamer_lite.learner import Learner
-from dreamer_lite.run import capture
+from dreamer_lite.run import capture, player
 from dreamer_lite.run.capture import Captured
 from dreamer_lite.run.compiled import OPTIONS, blank_batch, compile_learner
 from dreamer_lite.run.loop import Training
@@ -107,6 +107,189 @@ def test_a_step_that_waits_for_a_value_cannot_be_recorded(device, tape_for_the_c
             waiting()
 
 
+def proved(training):
+    """As on a GPU, where it is the default."""
+    training.capture = "auto"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("preset", ["debug", "small"])
+def test_a_good_record_is_taken_and_its_proof_leaves_no_trace(device, preset, tape_for_the_cpu, capsys):
+    config = Config.preset(preset, learn_start=20, train_ratio=32, seq_len=8)
+    runs = []
+    for prepare in (plain, proved):
+        runs.append(training := Training(config, device))
+        prepare(training)
+        while training.train_steps < 6:
+            training.collect()
+            training.learn()
+        training.envs.close()
+    slow, fast = runs
+    assert fast.captured and fast.captured.calls > fast.train_steps and len(fast.capture_seconds) == 2 and not fast.notes
+    assert "the train step is captured: one launch" in capsys.readouterr().out
+    if device == "cpu":
+        for one, other in zip(slow.state_dict()["learner"].values(), fast.state_dict()["learner"].values()):
+            assert torch.equal(one, other)
+        for name, ring in slow.replay.data.items():
+            assert torch.equal(fast.replay.data[name], ring), name
+        assert torch.equal(slow.carry.action, fast.carry.action) and torch.equal(slow.latest, fast.latest)
+
+
+def broken_records():
+    """Names and ways in which a record can be wrong: each takes a run and a right replay, and gives a wrong one."""
+
+    def wrong(prepare):
+        def make(training, replay):
+            return lambda: prepare(training, replay)
+
+        return make
+
+    def undo(training, replay, tensors):
+        before = [tensor.detach().clone() for tensor in tensors]
+        replay()
+        for tensor, value in zip(tensors, before):
+            tensor.detach().copy_(value)
+
+    return {
+        "nothing is done": wrong(lambda training, replay: None),
+        "all is done twice": wrong(lambda training, replay: (replay(), replay())),
+        "the dice are always the same": wrong(
+            lambda training, replay: (torch.manual_seed(0), training.replay.generator.manual_seed(0), replay())
+        ),
+        "no slow critic": wrong(
+            lambda training, replay: undo(training, replay, list(training.agent.critic.slow_net.parameters()))
+        ),
+        "no average": wrong(lambda training, replay: undo(training, replay, [training.learner.average])),
+        "no weights": wrong(lambda training, replay: undo(training, replay, [training.learner.optimizer.weights])),
+        "nothing into the replay": wrong(lambda training, replay: undo(training, replay, [training.replay.data["h"]])),
+        "metrics of another time": wrong(lambda training, replay: undo(training, replay, [training.latest])),
+        "NaN": wrong(lambda training, replay: (replay(), training.learner.optimizer.square[:1].fill_(float("nan")))),
+        "weights a tenth too far": wrong(lambda training, replay: further(training.learner.optimizer.weights, replay)),
+    }
+
+
+def further(weights, replay):
+    before = weights.clone()
+    replay()
+    weights.add_(weights - before, alpha=0.1)
+
+
+WRONG = Config.preset("small", learn_start=20, train_ratio=16, steps=40, eval_every=0, eval_episodes=1, batch_size=16, seq_len=8)
+
+
+@pytest.fixture(scope="module")
+def unrecorded(tmp_path_factory):
+    """The weights that a run without a record leads to."""
+    folder = tmp_path_factory.mktemp("plain")
+    train(WRONG, folder, until="steps", progress=False)
+    return load(folder).state_dict()
+
+
+@pytest.mark.parametrize("device", ["cpu"])
+@pytest.mark.parametrize("wrong", [*broken_records(), "cannot be recorded", "holds the length of the replay"])
+def test_a_wrong_record_is_found_out_and_the_run_goes_on_without(
+    device, wrong, tape_for_the_cpu, unrecorded, tmp_path, monkeypatch, capfd
+):
+    right = tape.record
+
+    def record(step):
+        training = step.__self__
+        if wrong == "cannot be recorded":
+            raise Refused("the train step cannot be recorded on this GPU (operation not permitted when stream is capturing)")
+        if wrong == "holds the length of the replay":
+            held = training.replay.count.clone()
+            replay = right(step)
+
+            def replayed():
+                count = training.replay.count.clone()
+                training.replay.count.copy_(held)
+                replay()
+                training.replay.count.copy_(count)
+
+            return replayed
+        return broken_records()[wrong](training, right(step))
+
+    monkeypatch.setattr(capture, "record", record)
+    monkeypatch.setattr(Training, "__init__", lambda self, *args, init=Training.__init__: (init(self, *args), proved(self))[0])
+    card = train(WRONG, tmp_path / "asked", until="steps", progress=False)
+    assert not card["captured"] and card["capture_seconds"] is None
+    told = [line for line in capfd.readouterr().err.splitlines() if "the train step is not captured" in line]
+    assert len(told) == 1 and "the run goes on as without --capture" in told[0] and "not captured" in card["notes"][0]
+    for name, weight in load(tmp_path / "asked").state_dict().items():
+        assert torch.equal(unrecorded[name], weight), name
+
+
+@pytest.mark.parametrize("device", ["cpu"])
+def test_rounding_is_no_mistake(device, tape_for_the_cpu, monkeypatch):
+    """A record whose weights differ in the last digit after each step, now up, now down."""
+    dice = torch.Generator().manual_seed(0)
+
+    def record(step):
+        weights, replay = step.__self__.learner.optimizer.weights, tape.record(step)
+        return lambda: (replay(), weights.mul_(1 + 2**-24 * torch.randn(len(weights), generator=dice)))
+
+    monkeypatch.setattr(capture, "record", record)
+    training = Training(Config.preset("small", learn_start=20))
+    while training.replay.added < 20:
+        training.collect()
+    training.envs.close()
+    captured, _ = capture.proven(training)
+    assert captured.calls == capture.WARM_UP + 1 + capture.COMPARED  # the first comparison was enough
+
+
+def test_who_insists_on_a_record_is_told_that_there_is_none(monkeypatch):
+    def refuse(training):
+        raise Refused("the train step cannot be recorded on this GPU (a reason)")
+
+    monkeypatch.setattr("dreamer_lite.run.loop.proven", refuse)
+    training = Training(Config.preset("debug", learn_start=1, train_ratio=32))
+    training.capture = "on"
+    with pytest.raises(Refused, match=r"\(a reason\); with --capture auto a run goes on"):
+        while True:
+            training.collect()
+            training.learn()
+
+
+def copied(training):
+    """Acts with a copy on the CPU, as where that is quicker than a GPU."""
+    training.player.use_twin()
+    training.evaluator.use_twin()
+
+
+def test_a_copy_that_acts_does_what_the_agent_does():
+    """It has the weights of the agent that learns, and their average where the agent is evaluated."""
+    slow, numbers = run("cpu", plain)
+    fast, others = run("cpu", copied)
+    assert fast.player.agent() is not fast.agent and torch.equal(numbers, others)
+    for name, ring in slow.replay.data.items():
+        assert torch.equal(fast.replay.data[name], ring), name
+    assert slow.play(3, seed=1).tolist() == fast.play(3, seed=1).tolist()
+    with fast.learner.averaged():
+        assert torch.equal(fast.evaluator.agent().actor.heads[0].weight, fast.agent.actor.heads[0].weight)
+        assert not torch.equal(fast.player.weights, fast.learner.average)
+
+
+@pytest.mark.parametrize("quicker", ["agent", "twin"])
+def test_who_is_quicker_acts(quicker, monkeypatch):
+    """The agent says that it lies on a GPU; what an action takes there, and on the CPU, is made up."""
+    config = Config.preset("debug")
+    learner = Learner(Dreamer(config, Spaces(4, 2, True)))
+    monkeypatch.setattr(Dreamer, "device", property(lambda self: torch.device("cpu" if self is not learner.agent else "cuda")))
+    monkeypatch.setattr(
+        player, "seconds_to_act", lambda ask, count, home: 1.0 if (ask() is learner.agent) == (quicker == "agent") else 2.0
+    )
+    for learning in (True, False):
+        assert (player.quickest_player(learner, 4, learning).agent() is learner.agent) == (quicker == "agent")
+    assert (player.quicker(learner.agent, 4) is learner.agent) == (quicker == "agent")
+
+
+def test_the_time_of_an_action_is_measured_and_leaves_no_trace():
+    learner = Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True)))
+    dice = torch.get_rng_state()
+    assert 0 < player.seconds_to_act(lambda: learner.agent, 3, torch.device("cpu")) < 1
+    assert torch.equal(dice, torch.get_rng_state())
+
+
 @pytest.fixture
 def kept(tmp_path_factory, monkeypatch):
     """One folder for what all these tests compile, so that the same step is compiled once."""
@@ -140,6 +323,9 @@ def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(kept, rate)
 
         return scan(step, Sum(start), (xs,))[1][0]
 
+    totals.__code__ = (
+        totals.__code__.replace()
+    )  # else, in one process, the other rate's program is taken: no guard tells them apart
     start, xs = torch.ones(2, 3), torch.arange(24.0).view(2, 4, 3)
     torch.testing.assert_close(
         torch.compile(totals, fullgraph=True, dynamic=False, options=OPTIONS)(start, xs), totals(start, xs)

@@ -23,6 +23,11 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and one_of_several():  # each has a GPU of its own
         name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name.split(":")[0] == "mps":
+        raise Refused(
+            "device 'mps' is refused: a train step is thousands of small operations, Apple's GPU has nothing that starts them all at once, "
+            "as CUDA has, and none of it was ever tried there; give --device cpu or auto"
+        )
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
         raise Refused(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:N")

@@ -104,6 +104,8 @@ def run_card(training: "Training", done: bool) -> dict[str, Any]:
         "compiled": training.compiled,
         "compile_seconds": training.compile_seconds,
         "captured": training.captured is not None,
+        "capture_seconds": training.capture_seconds,
+        "acts_on": str(training.player.agent().device),
         "processes": training.team.size,
         "notes": training.notes,
         "versions": {

@@ -23,15 +23,17 @@ from ..learner import Learner
 from ..replay import Replay
 from ..rssm import State
 from . import checkpoint, folder
-from .capture import Captured
+from .capture import Captured, proven
 from .compiled import TOLD, compile_learner
 from .device import fork_rng, refuse_what_does_not_fit
-from .evaluate import cut_words, play_episodes
+from .evaluate import SIDE_BY_SIDE, cut_words, play_episodes
 from .log import Log, need_tensorboard
 from .parallel import ALONE, Team, part
+from .player import quickest_player
 
 HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
 UNTIL = ("solved", "held", "steps")
+CAPTURE = ("auto", "on", "off")
 FREE = ("steps", "episodes")  # settings that may be changed while resuming
 
 
@@ -81,7 +83,9 @@ class Training:
         self.replay.generator.manual_seed(seed)
         if not team.leads:
             torch.manual_seed(seed)
-        self.carry = self.agent.initial(c.envs)
+        self.player = quickest_player(self.learner, c.envs, learning=True)
+        self.evaluator = quickest_player(self.learner, min(c.eval_episodes, SIDE_BY_SIDE), learning=False)
+        self.carry = self.player.agent().initial(c.envs)
         self.env_steps = self.train_steps = self.episodes = 0  # environment steps and episodes of all processes
         self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
@@ -97,7 +101,9 @@ class Training:
         self.recent: deque[list[float]] = deque(maxlen=25)  # metrics of the last train steps
         self.unread: list[Tensor] = []  # metrics still on the device, one vector per train step
         self.compiled, self.compile_seconds = False, None  # decided before the first step
-        self.captured: Captured | None = None  # what replays `step`, if it was asked for
+        self.capture = "off"  # whether `step` is to be recorded once there is something to learn from: one of CAPTURE
+        self.captured: Captured | None = None  # what replays `step`
+        self.capture_seconds: tuple[float, float] | None = None  # of a step as it is, and recorded
 
     @property
     def stride(self) -> int:
@@ -106,10 +112,10 @@ class Training:
 
     def collect(self) -> None:
         """One step in every environment, into the replay."""
-        step = self.envs.step(self.carry.action.cpu().numpy())
-        there = step.to(self.device)
-        self.carry = self.agent.act(there.obs, there.is_first, self.carry)
-        self.replay.add(there, self.carry.state)
+        step, agent = self.envs.step(self.carry.action.cpu().numpy()), self.player.agent()
+        seen = step.to(agent.device)
+        self.carry = agent.act(seen.obs, seen.is_first, self.carry)
+        self.replay.add(seen, self.carry.state)
         self.env_steps += self.stride
         self.running = np.where(step.is_first, 0, self.running) + step.reward
         self.returns.extend(self.running[step.is_last].tolist())
@@ -119,6 +125,8 @@ class Training:
 
     def learn(self) -> None:
         """Take the train steps that are due. Raises Diverged if a loss is not finite."""
+        if self.capture != "off" and self.due >= 1 and self.replay.added > self.config.seq_len:
+            self.record_step()
         while self.due >= 1 and self.replay.added > self.config.seq_len:
             self.due -= 1
             with refuse_what_does_not_fit("a train step", self.device):
@@ -135,6 +143,19 @@ class Training:
         states, means = self.learner.train_step(batch, State(*start))
         self.replay.refresh(where, states)
         self.names, self.latest = list(means), torch.stack(list(means.values()))
+
+    def record_step(self) -> None:
+        """Have the train step replayed from a record from now on, if the record does what the step does; tell which way it went."""
+        must, self.capture = self.capture == "on", "off"
+        try:
+            self.captured, self.capture_seconds = proven(self)
+        except Refused as error:
+            if must:
+                raise Refused(f"{error}; with --capture auto a run goes on without a record") from error
+            self.notes.append(f"the train step is not captured: {error}")
+            tqdm.write(f"dreamer_lite: {self.notes[-1]}; the run goes on as without --capture", file=sys.stderr)
+        else:
+            tqdm.write("the train step is captured: one launch, {1:.4f} instead of {0:.4f} seconds".format(*self.capture_seconds))
 
     def read_metrics(self) -> None:
         """Fetch the metrics of the last train steps; stop if one of them is not finite."""
@@ -193,7 +214,7 @@ class Training:
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
         self.running, self.returns, self.log.rows = np.array(state["running"]), deque(state["returns"], maxlen=10), state["rows"]
-        h, z, action = (part.to(self.device) for part in state["carry"])
+        h, z, action = (part.to(self.carry.action.device) for part in state["carry"])
         self.carry = Carry(State(h, z), action)
         torch.set_rng_state(state["rng"]["cpu"])
         if "cuda" in state["rng"] and self.device != "cpu":
@@ -232,8 +253,8 @@ class Training:
 
     def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
         """Returns of the agent in fresh episodes, with its averaged weights. What was cut goes into the notes."""
-        with self.learner.averaged() as agent:
-            returns, cut = play_episodes(agent, None, episodes, seed, greedy)
+        with self.learner.averaged():
+            returns, cut = play_episodes(self.evaluator.agent(), None, episodes, seed, greedy)
         if cut and not any("cut there" in note for note in self.notes):
             self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_words(cut, episodes)}")
         return returns
@@ -248,7 +269,7 @@ def train(
     progress: bool = True,
     on_step: Callable[[Training], None] | None = None,
     compile: bool = False,
-    capture: bool = False,
+    capture: str = "auto",
     tensorboard: bool = False,
     team: Team = ALONE,
 ) -> dict[str, Any]:
@@ -259,15 +280,22 @@ def train(
     resume: go on from the checkpoint in `out`, or from what was read of it already. Ctrl-C saves and stops after the step at hand.
     on_step: called after each environment step, to look at the run; it must not change it.
     compile: make one program of the losses and their gradients first, see `compiled.py`; where that can't be done, it is told. A resumed
-    run is compiled if it was. capture: record a train step as a CUDA graph and replay it. team: the processes that train together,
-    see `parallel.py`; all of them call this function.
+    run is compiled if it was. capture: "auto" records a train step as a CUDA graph and replays it, on a GPU, if the record is seen to do
+    what the step does; "on" stops the run where it does not. team: the processes that train together, see `parallel.py`; all of them
+    call this function.
     Raises Refused for bad input and for a folder that can't be written, Diverged if a loss is not finite.
     """
     out = Path(out)
     if until not in UNTIL:
         raise Refused(f"until must be one of {', '.join(UNTIL)}, got {until!r}")
-    if capture and device == "cpu":
-        raise Refused("--capture records what a train step launches on a GPU; on a CPU there is nothing to record, leave it off")
+    if capture not in CAPTURE:
+        raise Refused(f"capture must be one of {', '.join(CAPTURE)}, got {capture!r}")
+    if capture == "on" and device == "cpu":
+        raise Refused(
+            "--capture on records what a train step launches on a GPU; on a CPU there is nothing to record, leave it out"
+        )
+    if capture == "on" and team.size > 1:
+        raise Refused(f"a captured train step is for one process, and torchrun started {team.size}; leave --capture on out")
     if tensorboard:
         need_tensorboard()
     if not resume and not team.again:
@@ -328,7 +356,7 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
         return training.team.from_first(lambda: folder.finish(out, training, finished(training)))
 
 
-def make_fast(training: Training, compile: bool, capture: bool) -> None:
+def make_fast(training: Training, compile: bool, capture: str) -> None:
     if compile:
         print(TOLD, flush=True)
         try:
@@ -338,8 +366,8 @@ def make_fast(training: Training, compile: bool, capture: bool) -> None:
             training.notes.append(f"nothing was compiled: {error}")
             print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
     training.compiled = training.compile_seconds is not None
-    if capture:
-        training.captured = Captured(training.step)
+    if training.device != "cpu" and training.team.size == 1:  # a record of several processes' talk has never been made
+        training.capture = capture
 
 
 def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved, team: Team) -> Training:

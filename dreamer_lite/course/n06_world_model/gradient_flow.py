@@ -58,7 +58,7 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
     """The size of each loss's gradient at each module, from a fresh agent and one batch of random play in sequences of `steps`."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(0)
-        agent = Dreamer(Config.preset("cpu", imag_last=0), CARTPOLE)
+        agent = Dreamer(Config.preset("small", imag_last=0), CARTPOLE)
         for head in (agent.critic.net, agent.world_model.reward_head):  # they start at zero, and so would their gradients
             nn.init.normal_(head[-1].weight, std=0.1)
         for net in (

@@ -19,7 +19,7 @@ from ..explore import DREAM, GREY, OWN, canvas, tidy
 from ..n07_imagination.exercises import dream_along
 from .exercises import fit as finished_fit
 
-# As in the `cpu` preset: four numbers weigh little against the other losses, so the reconstruction counts a hundred times.
+# As in the `small` preset: four numbers weigh little against the other losses, so the reconstruction counts a hundred times.
 SCALES = {"reconstruction": 100.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
 CONTEXT, AHEAD = 5, 30  # steps looked at, then dreamed
 
