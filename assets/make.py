@@ -1,6 +1,7 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`record` runs the cpu preset for each seed until it held (six minutes a seed) and keeps its metrics and run card.
+`record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
+does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
@@ -27,7 +28,7 @@ import tempfile
 from matplotlib.figure import Figure
 import numpy as np
 
-from dreamer_lite.config import Config
+from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.run.bench import SHAPES, growth
 from dreamer_lite.run.checkpoint import load, save
 from dreamer_lite.run.device import keep_memory, use_device
@@ -101,7 +102,7 @@ def talk() -> None:
 
     found = {}
     with team("cpu") as us:
-        for name in ("cpu", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m"):
+        for name in ("small", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m"):
             with torch.device("meta"):
                 agent = Dreamer(Config.preset(name), CARTPOLE, "meta")
             count = sum(p.numel() for part in (agent.world_model, agent.actor, agent.critic.net) for p in part.parameters())
@@ -187,14 +188,14 @@ def rows(file: Path) -> list[dict[str, float]]:
 
 
 def draw_beside() -> None:
-    """The official code's curves, ours with the same settings, and the cpu preset's: medians, with all seeds between the edges of a band."""
+    """The official code's curves, ours with the same settings, and the small preset's: medians, with all seeds between the edges of a band."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
     grid = np.arange(1000, 8001, 500)
     for name, files, colour in (
         ("official code", "official/official_seed*.csv", GREY),
         ("this package, the same settings", "official/seed*.csv", REALITY),
-        ("this package, cpu preset", "runs/seed*.csv", DREAM),
+        ("this package, small preset", "runs/seed*.csv", DREAM),
     ):
         paths = sorted(ASSETS.glob(files))
         curves = [{row["env_steps"]: row["eval_mean"] for row in rows(path)} for path in paths]
@@ -233,7 +234,7 @@ def draw() -> None:
 def measure_speed() -> None:
     """The bench's table for the shapes that are compared, each in a process of its own, and the figure of growth."""
     with open(ASSETS / "bench.txt", "w") as table:
-        for shape in ("common", "tiny", "cpu"):
+        for shape in ("common", "tiny", "small"):
             for threads in ("1", "2"):
                 words = ["--shape", shape, "--threads", threads, "--repeats", "15", "--compile", "--device", "cpu"]
                 subprocess.run([sys.executable, "-m", "dreamer_lite", "bench", *words], stdout=table, check=True)
@@ -321,10 +322,13 @@ def run_notebooks(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["record"], ["official"]) and sys.argv[2:] and all(word.isdigit() for word in sys.argv[2:]):
-        for seed in map(int, sys.argv[2:]):
+    words, preset = sys.argv[2:], ""
+    if sys.argv[1:2] == ["record"] and words and words[0] in PRESETS:
+        preset = words.pop(0)
+    if sys.argv[1:2] in (["record"], ["official"]) and words and all(word.isdigit() for word in words):
+        for seed in map(int, words):
             if sys.argv[1] == "record":
-                record(Config.preset("cpu", seed=seed), f"runs/seed{seed}", "held")
+                record(Config.preset(preset or "small", seed=seed), f"runs/{preset}{'-' * bool(preset)}seed{seed}", "held")
             else:
                 record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
     elif sys.argv[1:] == ["together"]:

@@ -32,6 +32,8 @@ CARD = (
     "solved_at_seconds",
     "device",
     "threads",
+    "captured",
+    "capture_seconds",
     "dashboard_share",
 )
 
