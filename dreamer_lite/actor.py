@@ -1,5 +1,6 @@
 """Learning without touching the world: the policy, the return scale, the actor loss (notebook 09)."""
 
+from collections.abc import Sequence
 from functools import partial
 import math
 
@@ -37,6 +38,34 @@ class Categorical:
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
 
 
+class MultiCategorical:
+    """Several choices at once, one-hot vectors side by side: log-probabilities and entropies add up. Official: `embodied/jax/outs.py: Agg`.
+
+    logits (..., A); choices: how many there are of each, A in sum.
+    """
+
+    def __init__(self, logits: Tensor, choices: Sequence[int]):
+        self.choices = list(choices)
+        self.parts = [Categorical(part) for part in logits.split(self.choices, -1)]
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        noises = [None] * len(self.parts) if noise is None else noise.split(self.choices, -1)
+        return torch.cat([part.sample(dice) for part, dice in zip(self.parts, noises)], -1)
+
+    def noise(self, steps: int) -> Tensor:
+        return torch.cat([part.noise(steps) for part in self.parts], -1)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.cat([part.mode for part in self.parts], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return sum(part.log_prob(taken) for part, taken in zip(self.parts, action.split(self.choices, -1)))
+
+    def entropy(self) -> Tensor:
+        return sum(part.entropy() for part in self.parts)
+
+
 class BoundedNormal:
     """Independent normals with mean in (-1, 1) and std in (low, high). Samples are not clipped.
 
@@ -64,8 +93,8 @@ class BoundedNormal:
 class Actor(nn.Module):
     """The policy: feature (..., F) → a distribution over actions of size A.
 
-    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, else a `BoundedNormal` of A numbers, with
-    a standard deviation between min_std and max_std.
+    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, or a `MultiCategorical` if `choices` says how many
+    there are of each; else a `BoundedNormal` of A numbers, with a standard deviation between min_std and max_std.
     """
 
     def __init__(
@@ -76,15 +105,18 @@ class Actor(nn.Module):
         hidden: int,
         layers: int = 3,
         discrete: bool = True,
+        choices: Sequence[int] = (),
         min_std: float = 0.1,
         max_std: float = 1.0,
     ):
         super().__init__()
         self.distribution = Categorical if discrete else partial(BoundedNormal, low=min_std, high=max_std)
+        if choices:
+            self.distribution = partial(MultiCategorical, choices=choices)
         self.net = MLP(inputs=feature_size, hidden=hidden, layers=layers)
         self.heads = nn.ModuleList(Linear(hidden, action_size, scale=0.01) for _ in range(1 if discrete else 2))
 
-    def forward(self, feature: Tensor) -> Categorical | BoundedNormal:
+    def forward(self, feature: Tensor) -> Categorical | MultiCategorical | BoundedNormal:
         hidden = self.net(feature)
         return self.distribution(*(head(hidden) for head in self.heads))
 

@@ -10,7 +10,7 @@ from .codecs import make_codec
 from .config import Config
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from .imagination import Dream, imagine, step_weights
-from .replay import Experience
+from .replay import Experience, Obs, each
 from .rssm import RSSM, State
 from .spaces import Spaces
 from .world_model import WorldModel
@@ -27,11 +27,17 @@ def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
     """A fresh world model of the sizes in `config`, for what there is to see and to do."""
     c = config
     encoder, decoder = make_codec(
-        obs_size=spaces.obs_size,
-        feature_size=c.deter + c.groups * c.classes,
+        spaces=spaces,
+        deter=c.deter,
+        latent=c.groups * c.classes,
         hidden=c.hidden,
         encoder_layers=c.encoder_layers,
         decoder_layers=c.decoder_layers,
+        depth=c.depth,
+        mults=c.mults,
+        kernel=c.kernel,
+        bspace=c.bspace,
+        strided=c.strided,
     )
     rssm = RSSM(
         token_size=encoder.token_size,
@@ -73,6 +79,7 @@ class Dreamer(nn.Module):
             hidden=c.hidden,
             layers=c.head_layers,
             discrete=spaces.discrete,
+            choices=spaces.choices,
             min_std=c.min_std,
             max_std=c.max_std,
         )
@@ -97,12 +104,13 @@ class Dreamer(nn.Module):
         return Carry(state, state.h.new_zeros(batch, self.spaces.action_size))
 
     @torch.no_grad()
-    def act(self, obs: Tensor, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
-        """Look at obs (E, O), choose an action (E, A): sampled, or the most likely one if greedy. It is in the new carry.
+    def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
+        """Look at obs (E, …), choose an action (E, A): sampled, or the most likely one if greedy. It is in the new carry.
 
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
-        states, _ = self.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)
+        obs = each(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
+        states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
         state = State(states.h[:, 0], states.z[:, 0])
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())

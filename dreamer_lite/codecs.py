@@ -1,8 +1,15 @@
-"""Encoders and decoders, one pair per kind of observation, chosen in one place (notebook 06)."""
+"""Encoders and decoders, one pair per kind of observation, chosen in one place (notebooks 06 and A2)."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+import torch.nn.functional as F
 
-from .nets import MLP, Linear
+from .config import Refused
+from .nets import MLP, BlockLinear, Conv, Linear, RMSNorm
+from .spaces import Spaces
 from .symlog import symexp, symlog
 
 
@@ -36,11 +43,182 @@ class VectorDecoder(nn.Sequential):
         return symexp(prediction)
 
 
+class ImageEncoder(nn.Module):
+    """Picture in bytes → tokens, (..., height, width, channels) → (..., token_size).
+
+    Each layer: convolution to depth · mults[i] channels, the largest of each 2 × 2 pixels, RMSNorm over the channels of each pixel, SiLU.
+    Official: `dreamerv3/rssm.py: Encoder`. strided: the convolution takes every second pixel itself, instead of the largest of four.
+    Gotcha: a picture counts from -0.5 to 0.5, so the zeros around it are grey; the norm comes after the pooling.
+    """
+
+    def __init__(self, *, image: Sequence[int], depth: int, mults: Sequence[int], kernel: int = 5, strided: bool = False):
+        super().__init__()
+        height, width, channels = image
+        sizes = [channels, *(depth * mult for mult in mults)]
+        self.strided = strided
+        self.convs = nn.ModuleList(Conv(i, o, kernel, stride=1 + strided) for i, o in zip(sizes, sizes[1:]))
+        self.norms = nn.ModuleList(RMSNorm(o) for o in sizes[1:])
+        self.token_size = height * width // 4 ** len(mults) * sizes[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image.flatten(0, -4).to(self.norms[0].gain.dtype) / 255 - 0.5  # (N, height, width, channels)
+        for conv, norm in zip(self.convs, self.norms):
+            x = conv(x)
+            x = x if self.strided else pooled(x)
+            x = F.silu(norm(x))
+        return x.reshape(*image.shape[:-3], -1)  # (..., token_size), read row by row, pixel by pixel
+
+
+class ImageDecoder(nn.Module):
+    """Feature → predicted picture with brightness 0 to 1, (..., F) → (..., height, width, channels).
+
+    h and z become a small picture: h by a block-diagonal layer, each block some channels of all pixels, z by two dense layers; their sum goes
+    through RMSNorm and SiLU. Then each layer doubles height and width and convolves. Official: `dreamerv3/rssm.py: Decoder`.
+    bspace: blocks of that first layer; 0: one dense layer for h and z together. Raises ValueError if bspace doesn't divide deter and channels.
+    Gotcha: the blocks come before height and width in the layer's output, and not behind them, where the channels are.
+    """
+
+    def __init__(
+        self,
+        *,
+        image: Sequence[int],
+        deter: int,
+        latent: int,
+        hidden: int,
+        depth: int,
+        mults: Sequence[int],
+        kernel: int = 5,
+        bspace: int = 8,
+        strided: bool = False,
+    ):
+        super().__init__()
+        height, width, channels = image
+        sizes = [depth * mult for mult in mults]  # channels of the smallest picture last
+        self.small = (height >> len(mults), width >> len(mults), sizes[-1])
+        self.deter, self.bspace, self.strided = deter, bspace, strided
+        pixels = self.small[0] * self.small[1] * self.small[2]
+        if bspace and sizes[-1] % bspace:
+            raise ValueError(f"{sizes[-1]} channels cannot be split into {bspace} equal blocks")
+        if bspace:
+            self.from_h = BlockLinear(inputs=deter, outputs=pixels, blocks=bspace)
+            self.from_z = nn.Sequential(MLP(inputs=latent, hidden=2 * hidden), Linear(2 * hidden, pixels))
+        else:
+            self.from_both = Linear(deter + latent, pixels)
+        self.norm = RMSNorm(sizes[-1])
+        pairs = list(zip(sizes, sizes[1:]))[::-1]
+        self.convs = nn.ModuleList(Conv(i, o, kernel) for o, i in pairs)
+        self.norms = nn.ModuleList(RMSNorm(o) for o, _ in pairs)
+        self.out = Conv(sizes[0], channels, kernel)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        x = F.silu(self.norm(self.project(feature.flatten(0, -2))))  # (N, F) → (N, h, w, c)
+        for conv, norm in zip(self.convs, self.norms):
+            x = F.silu(norm(conv(self.doubled(x))))
+        x = torch.sigmoid(self.out(self.doubled(x)))  # (N, height, width, channels)
+        return x.unflatten(0, feature.shape[:-1])
+
+    def project(self, feature: Tensor) -> Tensor:
+        """h and z laid out in space, (N, F) → (N, h, w, c)."""
+        height, width, channels = self.small
+        if not self.bspace:
+            return self.from_both(feature).unflatten(-1, self.small)
+        h, z = feature[:, : self.deter], feature[:, self.deter :]
+        blocks = self.from_h(h).view(-1, self.bspace, height, width, channels // self.bspace)
+        return blocks.permute(0, 2, 3, 1, 4).flatten(3) + self.from_z(z).unflatten(-1, self.small)
+
+    def doubled(self, x: Tensor) -> Tensor:
+        """Twice the height and the width: each pixel four times; with `strided`, once, and zeros before and above it."""
+        if not self.strided:
+            return x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        wide = x.new_zeros(len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3])
+        wide[:, 1::2, 1::2] = x
+        return wide
+
+    def loss(self, prediction: Tensor, image: Tensor) -> Tensor:
+        """Squared error of the brightness, summed over pixels and channels: (..., height, width, channels) → (...). Paper: Eq. 3."""
+        return (prediction - image.to(prediction.dtype) / 255).square().sum((-3, -2, -1))
+
+    def read(self, prediction: Tensor) -> Tensor:
+        """The predicted picture in bytes."""
+        return (prediction * 255).round().to(torch.uint8)
+
+
+class MixedEncoder(nn.Module):
+    """Tokens of a vector and of a picture, in this order: {"vector": (..., O), "image": (..., H, W, C)} → (..., token_size)."""
+
+    def __init__(self, vector: VectorEncoder, image: ImageEncoder):
+        super().__init__()
+        self.vector, self.image = vector, image
+        self.token_size = vector.token_size + image.token_size
+
+    def forward(self, obs: dict[str, Tensor]) -> Tensor:
+        return torch.cat([self.vector(obs["vector"]), self.image(obs["image"])], -1)
+
+
+class MixedDecoder(nn.Module):
+    """Predicts a vector and a picture; both losses count alike, as officially."""
+
+    def __init__(self, vector: VectorDecoder, image: ImageDecoder):
+        super().__init__()
+        self.vector, self.image = vector, image
+
+    def forward(self, feature: Tensor) -> dict[str, Tensor]:
+        return {"vector": self.vector(feature), "image": self.image(feature)}
+
+    def loss(self, prediction: dict[str, Tensor], obs: dict[str, Tensor]) -> Tensor:
+        return self.vector.loss(prediction["vector"], obs["vector"]) + self.image.loss(prediction["image"], obs["image"])
+
+    def read(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"vector": self.vector.read(prediction["vector"]), "image": self.image.read(prediction["image"])}
+
+
+def pooled(x: Tensor) -> Tensor:
+    """The largest of each 2 × 2 pixels, (N, H, W, C) → (N, H/2, W/2, C)."""
+    return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
 def make_codec(
-    *, obs_size: int, feature_size: int, hidden: int, encoder_layers: int, decoder_layers: int
-) -> tuple[VectorEncoder, VectorDecoder]:
-    """The encoder and decoder for a kind of observation. There is one kind so far; a new one is chosen here."""
-    return (
-        VectorEncoder(obs_size=obs_size, hidden=hidden, layers=encoder_layers),
-        VectorDecoder(feature_size=feature_size, obs_size=obs_size, hidden=hidden, layers=decoder_layers),
-    )
+    *,
+    spaces: Spaces,
+    deter: int,
+    latent: int,
+    hidden: int,
+    encoder_layers: int,
+    decoder_layers: int,
+    depth: int,
+    mults: Sequence[int],
+    kernel: int,
+    bspace: int,
+    strided: bool,
+) -> tuple[Any, Any]:
+    """The encoder and the decoder for what there is to see: a vector, a picture, or both. Raises Refused for a picture of an unfit size."""
+    pairs = []
+    if spaces.obs_size:
+        decoder = VectorDecoder(feature_size=deter + latent, obs_size=spaces.obs_size, hidden=hidden, layers=decoder_layers)
+        pairs.append((VectorEncoder(obs_size=spaces.obs_size, hidden=hidden, layers=encoder_layers), decoder))
+    if spaces.image:
+        sizes = dict(image=spaces.image, depth=depth, mults=fitting_mults(spaces.image, mults), kernel=kernel, strided=strided)
+        decoder = ImageDecoder(deter=deter, latent=latent, hidden=hidden, bspace=bspace, **sizes)
+        pairs.append((ImageEncoder(**sizes), decoder))
+    if len(pairs) == 1:
+        return pairs[0]
+    encoders, decoders = zip(*pairs)
+    return MixedEncoder(*encoders), MixedDecoder(*decoders)
+
+
+def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
+    """As many of the layers as halve height and width evenly, and leave at least 3 of each; at most 16 may be left, as officially.
+
+    Raises Refused for a picture that can't be brought into that range.
+    """
+    height, width, _ = image
+    for i in range(len(mults) + 1):
+        if height % 2 or width % 2 or min(height, width) < 6 or i == len(mults):
+            break
+        height, width = height // 2, width // 2
+    if not i or max(height, width) > 16 or min(height, width) < 3:
+        raise Refused(
+            f"pictures of {image[0]} × {image[1]} are not supported: halved {i} times they have {height} × {width} pixels, and 3 to 16 must be left; "
+            "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
+        )
+    return list(mults[:i])

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 import math
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from tyro.conf import arg
 
@@ -26,7 +26,11 @@ class Config:
     comment behind a setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
     """
 
-    env: str = "CartPole-v1"  # gymnasium environment with vector observations
+    env: str = "CartPole-v1"  # gymnasium environment; module:Name-v0 imports the module first
+    env_args: tuple[str, ...] = ()  # what the environment is made with, as key=value
+    wrap: str = ""  # module:function that is given the environment and returns another one, as a gymnasium wrapper does
+    pixels: int = 0  # see pictures of so many pixels high and wide, as the environment renders them; 0: what there is to see
+    gray: bool = False  # see pictures without colours
     seed: int = 0  # seed of weights, sampling and environments
     steps: int = 20_000  # most environment steps to take, over all environments
     episodes: int = 0  # most episodes to finish; 0: no bound
@@ -45,13 +49,27 @@ class Config:
     core_layers: int = 1  # layers between the inputs and the gates of the recurrent step (official 1 [dynlayers])
     prior_layers: int = 2  # layers of the prior (official 2 [imglayers])
     posterior_layers: int = 1  # layers of the posterior (official 1 [obslayers])
+    depth: int = 4  # channels in a picture's layers, times --mults (official size1m: 4)
+    mults: tuple[int, ...] = (
+        2,
+        3,
+        4,
+        4,
+    )  # by layer, the first one sees the picture; as many are used as its size allows (official 2 3 4 4)
+    kernel: int = 5  # pixels that a convolution sees in each direction (official 5)
+    bspace: int = (
+        8  # blocks of the layer that lays the state out in space; must divide --deter and the channels there (official 8)
+    )
+    strided: bool = False  # convolutions skip every second pixel, instead of pooling (official False)
     bins: int = 63  # bins of the two-hot heads, for rewards and values (official 255; fewer are quicker, and enough for returns below 100)
     bin_limit: float = 10  # symlog of the outermost bin, which so is ±22,025 (official 20, ±485 million)
 
     # World model
     unimix: float = 0.01  # share of the uniform distribution in each latent's probabilities (official 0.01)
     free_nats: float = 1  # nats of KL that cost nothing (official 1)
-    scale_reconstruction: Reconstruction = 100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little)
+    scale_reconstruction: Reconstruction = (
+        100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little, pictures enough)
+    )
     scale_reward: float = 1  # weight of the reward loss (official 1 [rew])
     scale_continue: float = 1  # weight of the continue loss (official 1 [con])
     scale_dyn: float = 1  # weight of the KL that teaches the prior (official 1)
@@ -94,7 +112,10 @@ class Config:
     train_ratio: float = 1024  # replayed steps per environment step (official 32 to 1024 by task)
     replay_size: int = 100_000  # environment steps the replay holds (official 5e6)
     learn_start: int = 250  # environment steps before the first train step
+    replay_on_host: bool = False  # on a GPU: keep the replay in the computer's memory; then a train step can't be captured
     envs: int = 1  # environments stepped side by side (official 16; with one, each failure is learned from before the next)
+    workers: int = 0  # processes that step the environments, one for each; 0: they are stepped in this one
+    env_seconds: float = 0  # longest time that an environment may take for a step; 0: no limit
 
     # Looking and saving
     log_every: int = 500  # environment steps between rows of metrics.csv
@@ -120,6 +141,12 @@ class Config:
                 f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
+        if self.workers not in (0, self.envs):
+            raise Refused(
+                f"workers must be 0 or as many as envs, one process for each: got workers={self.workers} and envs={self.envs}"
+            )
+        if self.bspace and self.deter % self.bspace:
+            raise Refused(f"bspace must divide deter, got bspace={self.bspace} and deter={self.deter}")
 
     @staticmethod
     def preset(name: str, **changes: Any) -> "Config":
@@ -158,6 +185,10 @@ ZERO_IS_FINE = {
     "average",
     "learn_start",
     "eval_every",
+    "pixels",
+    "bspace",
+    "workers",
+    "env_seconds",
 }  # and the weights of losses
 BETWEEN = {  # lowest and highest
     "seq_len": (2, math.inf),
@@ -176,9 +207,17 @@ BETWEEN = {  # lowest and highest
 }
 
 
+EMPTY_IS_FINE = {"wrap"}
+
+
 def check_kind(name: str, value: Any, kind: type) -> None:
-    if kind is str and not (isinstance(value, str) and value):
+    if kind is str and not (isinstance(value, str) and (value or name in EMPTY_IS_FINE)):
         raise Refused(f"{name} must be text, got {value!r}")
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            raise Refused(f"{name} must be a tuple, got {value!r}")
+        for part in value:
+            check_kind(name, part, get_args(kind)[0])
     if kind is bool and type(value) is not bool:
         raise Refused(f"{name} must be true or false, got {value!r}")
     if (
@@ -191,7 +230,10 @@ def check_kind(name: str, value: Any, kind: type) -> None:
 
 
 def check_range(name: str, value: Any) -> None:
-    if isinstance(value, (str, bool)):
+    if isinstance(value, tuple):
+        for part in value:
+            check_range(name, part)
+    if isinstance(value, (str, bool, tuple)):
         return
     low, high = BETWEEN.get(name, (-math.inf, math.inf))
     zero_is_fine = name in ZERO_IS_FINE or name.startswith("scale_")
@@ -204,10 +246,12 @@ def check_range(name: str, value: Any) -> None:
         raise Refused(f"{name} must be {words}, got {value}")
 
 
-def official(deter: int, hidden: int, classes: int) -> dict[str, Any]:
+def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any]:
     """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
     official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
-    sizes = dict(deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, groups=32, blocks=8, bins=255, bin_limit=20)
+    sizes = dict(
+        deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, depth=depth, groups=32, blocks=8, bins=255, bin_limit=20
+    )
     rates = dict(
         world_lr=4e-5,
         actor_lr=4e-5,
@@ -233,7 +277,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         groups=16,
         classes=16,
         blocks=8,
-        batch_size=128,
+        batch_size=64,
         seq_len=16,
         world_lr=5e-4,
         actor_lr=3e-4,
@@ -259,12 +303,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         learn_start=500,
         envs=8,
     ),
-    "size1m": official(512, 64, 4),
-    "size12m": official(2048, 256, 16),
-    "size25m": official(3072, 384, 24),
-    "size50m": official(4096, 512, 32),
-    "size100m": official(6144, 768, 48),
-    "size200m": official(8192, 1024, 64),
+    "size1m": official(512, 64, 4, 4),
+    "size12m": official(2048, 256, 16, 16),
+    "size25m": official(3072, 384, 24, 24),
+    "size50m": official(4096, 512, 32, 32),
+    "size100m": official(6144, 768, 48, 48),
+    "size200m": official(8192, 1024, 64, 64),
     # Runs through every line in seconds; learns nothing.
     "debug": dict(
         deter=8,

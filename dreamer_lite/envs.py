@@ -1,7 +1,13 @@
 """Environments side by side, experience out, and a state that can be saved (notebook 01)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
+import json
+import signal
+import sys
+import threading
 from typing import Any
 
 import gymnasium
@@ -9,10 +15,11 @@ from gymnasium.envs.registration import parse_env_id
 import numpy as np
 import torch
 
-from .config import Refused
-from .replay import Experience
-from .spaces import native_action, spaces_of
+from .config import Config, Refused
+from .replay import Experience, Obs, each
+from .spaces import is_picture, native_action, seen, spaces_of
 
+Make = Callable[[], gymnasium.Env]
 REMEMBERED = 10_000  # actions of an unfinished episode that are kept, so that it can be played again
 
 
@@ -23,19 +30,21 @@ class Envs:
     `embodied/core/driver.py`; so the very first `step` resets them all. Each episode has its own seed, made from the
     run's seed, the environment and the episode's number. That and the actions since then are all that has to be saved:
     a restored environment plays its episode again up to where it was. remember: whether to keep these actions.
-    Raises Refused for spaces that are not supported.
+    seconds: how long a step may take, 0 for ever. Raises Refused for spaces that are not supported, for a step that takes longer, and for
+    one that gives numbers which are not finite.
     """
 
-    def __init__(self, make: Callable[[], gymnasium.Env], count: int = 1, seed: int = 0, remember: bool = True):
+    def __init__(self, make: Make, count: int = 1, seed: int = 0, remember: bool = True, seconds: float = 0):
         self.envs = [make() for _ in range(count)]
         env = self.envs[0]
-        self.seed, self.remember = seed, remember
+        self.seed, self.remember, self.seconds = seed, remember, seconds
         self.spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
         self.episode = [-1] * count
         self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to be kept
-        self.obs: list[np.ndarray | None] = [None] * count  # the last ones
+        self.obs: list[Obs | None] = [None] * count  # the last ones
         self.done = [True] * count
+        self.steps = [0] * count  # of the episodes
 
     def __len__(self) -> int:
         return len(self.envs)
@@ -46,14 +55,14 @@ class Envs:
         parts = [
             self.reset_one(i) if self.done[i] else self.step_one(i, action) for i, action in zip(which, actions, strict=True)
         ]
-        return Experience(*(np.stack(part) for part in zip(*parts)))
+        return stacked(parts)
 
     def reset_one(self, i: int) -> Experience:
         self.episode[i] += 1
-        self.history[i], self.done[i] = [], False
-        seed = np.random.SeedSequence([self.seed, i, self.episode[i]]).generate_state(1)[0]
-        obs, _ = self.envs[i].reset(seed=int(seed))
-        self.obs[i] = np.asarray(obs, np.float32)
+        self.history[i], self.done[i], self.steps[i] = [], False, 0
+        with at_work(self, i), within(self.seconds):
+            obs, _ = self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i]))
+            self.obs[i] = finite(seen(self.envs[i].observation_space, obs))
         nothing = np.zeros(self.spaces.action_size, np.float32)
         return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
 
@@ -62,9 +71,11 @@ class Envs:
             self.history[i].append(action)
             if len(self.history[i]) > REMEMBERED:
                 self.history[i] = None
-        obs, reward, terminated, truncated, _ = self.envs[i].step(native_action(self.envs[i].action_space, action))
+        self.steps[i] += 1
+        with at_work(self, i), within(self.seconds):
+            obs, reward, terminated, truncated, _ = self.envs[i].step(native_action(self.envs[i].action_space, action))
+            self.obs[i] = finite(seen(self.envs[i].observation_space, obs), reward)
         self.done[i] = bool(terminated or truncated)
-        self.obs[i] = np.asarray(obs, np.float32)
         return Experience(self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated))
 
     def close(self) -> None:
@@ -73,7 +84,7 @@ class Envs:
 
     def state_dict(self) -> dict[str, Any]:
         history = [None if h is None else torch.from_numpy(np.stack(h)) if h else [] for h in self.history]
-        obs = [None if x is None else torch.from_numpy(x.copy()) for x in self.obs]
+        obs = [None if x is None else each(lambda part: torch.from_numpy(part.copy()), x) for x in self.obs]
         return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
@@ -99,7 +110,7 @@ class Envs:
                 lost[i] = f"environment {i} could not be restored: {why}; it begins a new episode"
         return lost
 
-    def play_again(self, i: int, history: Sequence[torch.Tensor], obs: torch.Tensor) -> bool:
+    def play_again(self, i: int, history: Sequence[torch.Tensor], obs: Obs) -> bool:
         """Play the current episode of an environment again. Returns whether it ends where it was."""
         self.episode[i] -= 1
         self.reset_one(i)
@@ -107,15 +118,83 @@ class Envs:
             if self.done[i]:
                 return False
             self.step_one(i, action.numpy())
-        return not self.done[i] and np.array_equal(self.obs[i], obs.numpy(), equal_nan=True)
+        pairs = [(self.obs[i][kind], obs[kind]) for kind in obs] if isinstance(obs, dict) else [(self.obs[i], obs)]
+        return not self.done[i] and all(np.array_equal(now, before.numpy()) for now, before in pairs)
+
+
+def stacked(parts: Sequence[Experience]) -> Experience:
+    """One step of several environments, from one of each."""
+    seen, *others = zip(*parts)
+    together = {kind: np.stack([obs[kind] for obs in seen]) for kind in seen[0]} if isinstance(seen[0], dict) else np.stack(seen)
+    return Experience(together, *map(np.stack, others))
+
+
+def episode_seed(seed: int, env: int, episode: int) -> int:
+    """The seed of an episode, from the run's seed, the environment's number and the episode's."""
+    return int(np.random.SeedSequence([seed, env, episode]).generate_state(1)[0])
+
+
+class NotFinite(Refused):
+    """An environment gave a number that is none."""
+
+
+def finite(obs: Obs, reward: float = 0.0) -> Obs:
+    """The observation. Raises NotFinite if something in it, or the reward, is not finite."""
+    vector = obs["vector"] if isinstance(obs, dict) else obs
+    if not np.isfinite(reward):
+        raise NotFinite(f"gave the reward {reward}")
+    if vector.dtype != np.uint8 and not np.isfinite(vector).all():
+        raise NotFinite(f"showed {vector[~np.isfinite(vector)][0]} among its numbers")
+    return obs
+
+
+@contextmanager
+def at_work(envs: Envs, i: int) -> Iterator[None]:
+    """Inside, environment i is at work. What goes wrong there is told with its number, episode and step; its own errors stay as they are."""
+    where = f"environment {i}, in step {envs.steps[i]} of its episode {envs.episode[i]},"
+    try:
+        yield
+    except (NotFinite, TookTooLong) as error:
+        raise Refused(f"{where} {error}; the last checkpoint is kept") from error
+    except Exception as error:
+        note = f"{where} raised this; the last checkpoint is kept"
+        error.add_note(note) if hasattr(error, "add_note") else print(f"dreamer_lite: {note}", file=sys.stderr)  # Python 3.10
+        raise
+
+
+class TookTooLong(Refused):
+    """An environment did not answer in time."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Inside, Python code is broken off after so many seconds, with TookTooLong; 0: never. Without effect where there is no timer (Windows)."""
+    if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TookTooLong(f"took more than {seconds:g} seconds, the limit by --env_seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
 
 
-def make_env(name: str) -> gymnasium.Env:
-    """The gymnasium environment called `name`, or `module:name`, which imports the module. Raises Refused where there is none, or where
-    what it needs is not installed; an error inside its own code stays as it is."""
+def make_env(name: str, pixels: int = 0, gray: bool = False, args: Sequence[str] = (), wrap: str = "") -> gymnasium.Env:
+    """The gymnasium environment called `name`, or `module:name`, which imports the module.
+
+    args: what the environment is made with, each as key=value. wrap: module:function, which is given the environment and returns another
+    one. pixels: height and width of pictures to be seen instead of what there is to see; gray: without colours. Raises Refused where there
+    is no such environment, or where what it needs is not installed; an error inside its own code stays as it is.
+    """
     module, colon, plain = name.rpartition(":")
     try:
         if colon:
@@ -123,28 +202,84 @@ def make_env(name: str) -> gymnasium.Env:
         parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise cannot_be_made(name, error) from error
+    options = dict(read_arg(arg) for arg in args) | ({"render_mode": "rgb_array"} if pixels else {})
     try:
-        return gymnasium.make(plain)
+        env = gymnasium.make(plain, **options)
+        env = named_function(wrap)(env) if wrap else env
+        return with_pictures(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
+        raise cannot_be_made(name, error) from error
+    except TypeError as error:
+        if not args or "unexpected keyword" not in str(error):
+            raise
         raise cannot_be_made(name, error) from error
 
 
-def import_named(module: str) -> None:
+def read_arg(arg: str) -> tuple[str, Any]:
+    """key=value, with the value as in JSON, or as text."""
+    key, equals, value = arg.partition("=")
+    if not equals or not key.isidentifier():
+        raise Refused(f"--env_args takes key=value, for instance is_slippery=false; got {arg!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def with_pictures(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
+    """The environment, shown as pictures: its own if it has some, else those that it renders."""
+    from gymnasium.wrappers import AddRenderObservation, GrayscaleObservation, ResizeObservation
+
+    try:
+        if pixels and not is_picture(env.observation_space):
+            if env.render_mode != "rgb_array":
+                raise Refused(
+                    f"--pixels needs an environment that renders pictures (rgb_array); {env.spec.id if env.spec else env} does not"
+                )
+            env = AddRenderObservation(env)
+        if not is_picture(env.observation_space):
+            raise Refused("--gray needs pictures; add --pixels 64, for instance")
+        if pixels:
+            env = ResizeObservation(env, (pixels, pixels))
+        return GrayscaleObservation(env, keep_dim=True) if gray and len(env.observation_space.shape) == 3 else env
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise Refused(f'--pixels needs more packages ({error}); install them with: pip install "dreamer-lite[pixels]"') from error
+
+
+def import_named(module: str) -> Any:
     """Import a module that the user names. Raises ModuleNotFoundError if it is not there, RuntimeError if something that it needs is not."""
     if not all(part.isidentifier() for part in module.split(".")):
         raise gymnasium.error.Error(f"{module!r} is no name of a module")
     try:
-        import_module(module)
+        return import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or module != error.name and not module.startswith(f"{error.name}."):
             raise RuntimeError(f"the module {module} cannot be imported") from error
         raise
 
 
+def named_function(name: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
+    """The function called module:function. Raises Refused if there is none."""
+    module, _, function = name.rpartition(":")
+    try:
+        return getattr(import_named(module), function)
+    except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
+        raise Refused(
+            f"--wrap takes module:function, a function that is given an environment and returns one; got {name!r} ({error})"
+        ) from error
+
+
 def cannot_be_made(name: str, error: Exception) -> Refused:
     return Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}")
 
 
-def make_envs(name: str, count: int = 1, seed: int = 0, remember: bool = True) -> Envs:
-    """`count` environments called `name`. Raises Refused for unknown names and unsupported spaces."""
-    return Envs(lambda: make_env(name), count, seed, remember)
+def maker(env: str | Config | Make) -> Make:
+    """What makes an environment: by its name, as the settings of a run say, or as it is."""
+    if isinstance(env, Config):
+        return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap)
+    return partial(make_env, env) if isinstance(env, str) else env
+
+
+def make_envs(env: str | Config | Make, count: int = 1, seed: int = 0, remember: bool = True, seconds: float = 0) -> Envs:
+    """`count` environments: of a name, of a run's settings, or made by a function. Raises Refused for unknown names and unsupported spaces."""
+    return Envs(maker(env), count, seed, remember, seconds)

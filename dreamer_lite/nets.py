@@ -1,4 +1,4 @@
-"""The layers under everything: linear, block-diagonal linear, RMS norm, MLP (notebook 05)."""
+"""The layers under everything: linear, block-diagonal linear, convolution, RMS norm, MLP (notebook 05)."""
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,25 @@ class BlockLinear(nn.Module):
         bias = self.bias.view(self.blocks, 1, -1)
         y = torch.baddbmm(bias, x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1)  # (N, outputs)
         return y if shared is None else y.addmm(shared, self.weight[self.own :].flatten(1))
+
+
+class Conv(nn.Conv2d):
+    """nn.Conv2d with the official initialisation, on pictures whose channels come last: (N, H, W, C) → (N, H/stride, W/stride, channels).
+
+    Official: `embodied/jax/nets.py: Conv2D` with SAME padding. Gotcha: what can't be padded alike on both sides has one more after than before.
+    """
+
+    def __init__(self, inputs: int, channels: int, kernel: int, stride: int = 1):
+        super().__init__(inputs, channels, kernel, stride)
+        self.around = (kernel - stride) // 2, (kernel - stride + 1) // 2
+
+    def reset_parameters(self) -> None:
+        init_(self.weight, self.weight[0].numel())
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x.permute(0, 3, 1, 2), self.around * 2)  # (N, H, W, C) → (N, C, H, W) in the same memory
+        return super().forward(x).permute(0, 2, 3, 1)
 
 
 class RMSNorm(nn.Module):

@@ -1,10 +1,27 @@
 """What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from .spaces import Spaces
+
+Obs = Any  # an array or tensor: numbers (..., O), or a picture (..., H, W, C) in bytes; {"vector": …, "image": …} where there is both
+
+
+def each(function: Callable[[Any], Any], obs: Obs) -> Obs:
+    """The same kind of observation, with `function` applied to each part."""
+    return {kind: function(part) for kind, part in obs.items()} if isinstance(obs, dict) else function(obs)
+
+
+def blank_obs(spaces: Spaces, *shape: int) -> Obs:
+    """Zeros where observations will be, (*shape, …)."""
+    kinds = {"vector": torch.zeros(*shape, spaces.obs_size)} if spaces.obs_size else {}
+    kinds |= {"image": torch.zeros(*shape, *spaces.image, dtype=torch.uint8)} if spaces.image else {}
+    return kinds if len(kinds) > 1 else next(iter(kinds.values()))
 
 
 class Experience(NamedTuple):
@@ -13,7 +30,7 @@ class Experience(NamedTuple):
     Gotcha: the action is the one that LED to the observation beside it; reward and flags arrive with that observation.
     """
 
-    obs: Any  # (..., O)
+    obs: Obs  # (..., O), or pictures (..., H, W, C), or both
     action: Any  # (..., A), zeros where is_first
     reward: Any  # (...)
     is_first: Any  # (...) first of its episode; nothing led here
@@ -22,7 +39,7 @@ class Experience(NamedTuple):
 
     def map(self, function: Callable[[Any], Any]) -> "Experience":
         """The same with `function` applied to each part."""
-        return Experience(*map(function, self))
+        return Experience(each(function, self.obs), *map(function, self[1:]))
 
     def to(self, device: torch.device | str) -> "Experience":
         """As tensors on a device."""
@@ -39,7 +56,8 @@ class Replay:
     of from zeros, and `refresh` writes back the newer states that training computed.
     Official: `embodied/core/replay.py`, with `replay_context: 1` in `dreamerv3/agent.py`.
 
-    capacity: steps over all environments. Everything lives on `device`, in static shapes.
+    capacity: steps over all environments. obs_size: numbers in an observation, 0 if there are none; image: height, width, channels of the
+    picture in it, which is kept in bytes. Everything lives on `device`, in static shapes.
     """
 
     def __init__(
@@ -48,6 +66,7 @@ class Replay:
         capacity: int,
         envs: int = 1,
         obs_size: int,
+        image: Sequence[int] = (),
         action_size: int,
         deter: int,
         groups: int,
@@ -56,19 +75,20 @@ class Replay:
     ):
         self.length = capacity // envs
         self.classes = classes
-        shapes = {
-            "obs": (obs_size, torch.float32),
-            "action": (action_size, torch.float32),
-            "reward": (0, torch.float32),
-            "is_first": (0, torch.bool),
-            "is_last": (0, torch.bool),
-            "is_terminal": (0, torch.bool),
-            "h": (deter, torch.float32),
-            "z": (groups, torch.uint8 if classes <= 256 else torch.int32),
+        kinds = {"vector": ([obs_size], torch.float32)} if obs_size else {}
+        kinds |= {"image": (image, torch.uint8)} if image else {}
+        self.kinds = list(kinds)
+        shapes = kinds | {
+            "action": ([action_size], torch.float32),
+            "reward": ([], torch.float32),
+            "is_first": ([], torch.bool),
+            "is_last": ([], torch.bool),
+            "is_terminal": ([], torch.bool),
+            "h": ([deter], torch.float32),
+            "z": ([groups], torch.uint8 if classes <= 256 else torch.int32),
         }
         self.data = {
-            name: torch.zeros(envs, self.length, *([size] if size else []), dtype=dtype, device=device)
-            for name, (size, dtype) in shapes.items()
+            name: torch.zeros(envs, self.length, *shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()
         }
         self.added = 0  # steps ever added, per environment
         self.count = torch.zeros(
@@ -79,6 +99,15 @@ class Replay:
         self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)
         self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
 
+    @staticmethod
+    def bytes_needed(
+        capacity: int, *, obs_size: int, image: Sequence[int], action_size: int, deter: int, groups: int, classes: int
+    ) -> int:
+        """How much memory a replay of so many steps takes."""
+        return capacity * (
+            4 * (obs_size + action_size + deter + 1) + math.prod(image or [0]) + groups * (1 if classes <= 256 else 4) + 3
+        )
+
     def __len__(self) -> int:
         """Steps held, over all environments."""
         return min(self.added, self.length) * len(self.data["reward"])
@@ -86,7 +115,10 @@ class Replay:
     def add(self, step: Experience, state: Memory) -> None:
         """Append one step of every environment, parts of (E, …), and the state (E, …) after it."""
         h, z = state
-        for name, value in {**step._asdict(), "h": h, "z": z.argmax(-1)}.items():
+        seen = step.obs if isinstance(step.obs, dict) else {self.kinds[0]: step.obs}
+        parts = step._asdict() | {"h": h, "z": z.argmax(-1)}
+        del parts["obs"]
+        for name, value in (seen | parts).items():
             self.data[name][:, self.added % self.length] = value
         self.added += 1
         self.count += 1
@@ -109,7 +141,9 @@ class Replay:
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
         start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
-        return Experience(*(self.data[name][env, index] for name in Experience._fields)), start, (env, index)
+        obs = {kind: self.data[kind][env, index] for kind in self.kinds}
+        obs = obs if len(obs) > 1 else obs[self.kinds[0]]
+        return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: Memory) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from .latents import entropy, kl, unimix
 from .nets import MLP, Linear
-from .replay import Experience
+from .replay import Experience, Obs
 from .rssm import RSSM, State
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
@@ -60,12 +60,12 @@ class WorldModel(nn.Module):
         self.continue_head = nn.Sequential(MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, 1))
         self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 
-    def observe(self, obs: Tensor, actions: Tensor, is_first: Tensor, start: State) -> tuple[State, Tensor]:
-        """Encode and filter a sequence: obs (B, T, O), actions (B, T, A), is_first (B, T) → states, posterior logits."""
+    def observe(self, obs: Obs, actions: Tensor, is_first: Tensor, start: State) -> tuple[State, Tensor]:
+        """Encode and filter a sequence: obs (B, T, …), actions (B, T, A), is_first (B, T) → states, posterior logits."""
         return self.rssm.observe(self.encoder(obs), actions, is_first, start)
 
-    def predict_obs(self, feature: Tensor) -> Tensor:
-        """The observation that belongs to a state, in its own units, (..., F) → (..., O)."""
+    def predict_obs(self, feature: Tensor) -> Obs:
+        """The observation that belongs to a state, in its own units, (..., F) → (..., O), or a picture in bytes, or both."""
         return self.decoder.read(self.decoder(feature))
 
     def predict_reward(self, feature: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dreamer_lite.codecs import MixedDecoder, MixedEncoder, VectorDecoder, VectorEncoder
 from dreamer_lite.nets import MLP, RMSNorm
 
 FOLDER = Path(os.environ.get("DREAMER_GOLDEN") or Path(__file__).parent / "golden")
@@ -95,16 +96,38 @@ def rssm(module: nn.Module) -> Named:
     return named
 
 
+def encoder(module: nn.Module) -> Named:
+    if isinstance(module, MixedEncoder):
+        return encoder(module.vector) | encoder(module.image)
+    if isinstance(module, VectorEncoder):
+        return mlp(module, "mlp{}", "mlp{}norm")
+    named = {}
+    for i, (conv, norm) in enumerate(zip(module.convs, module.norms)):
+        named |= layer(conv, f"cnn{i}") | {f"cnn{i}norm_scale": (norm.gain, 0)}
+    return named
+
+
+def decoder(module: nn.Module, latent: int) -> Named:
+    """The official decoder reads [z, h], ours [h, z]."""
+    if isinstance(module, MixedDecoder):
+        return decoder(module.vector, latent) | decoder(module.image, latent)
+    if isinstance(module, VectorDecoder):
+        return mlp(module[0], "mlp_linear{}", "mlp_norm{}", roll=-latent) | layer(module[1], "vec_vector_pred")
+    if module.bspace:
+        named = layer(module.from_h, "sp0") | mlp(module.from_z[0], "sp1", "sp1norm") | layer(module.from_z[1], "sp2")
+        named |= {"spnorm_scale": (module.norm.gain, 0)}
+    else:
+        named = layer(module.from_both, "space", -latent) | {"spacenorm_scale": (module.norm.gain, 0)}
+    for i, (conv, norm) in enumerate(zip(module.convs, module.norms)):
+        number = len(module.convs) - 1 - i  # as the multipliers are counted: the first one used has the highest
+        named |= layer(conv, f"conv{number}") | {f"conv{number}norm_scale": (norm.gain, 0)}
+    return named | layer(module.out, "imgout")
+
+
 def agent(dreamer: nn.Module) -> Named:
     world_model, critic = dreamer.world_model, dreamer.critic
     latent = world_model.rssm.groups * world_model.rssm.classes
-    parts = {
-        "dyn": rssm(world_model.rssm),
-        "enc": mlp(world_model.encoder, "mlp{}", "mlp{}norm"),
-        # The official decoder reads [z, h], ours [h, z].
-        "dec": mlp(world_model.decoder[0], "mlp_linear{}", "mlp_norm{}", roll=-latent)
-        | layer(world_model.decoder[1], "vec_vector_pred"),
-    }
+    parts = {"dyn": rssm(world_model.rssm), "enc": encoder(world_model.encoder), "dec": decoder(world_model.decoder, latent)}
     heads = {
         "rew": (world_model.reward_head, ["head_logits"]),
         "con": (world_model.continue_head, ["head_logit"]),
@@ -123,8 +146,8 @@ def agent(dreamer: nn.Module) -> Named:
 
 
 def to_official(value: Tensor, roll: int = 0) -> Tensor:
-    """Our layout of a weight in the official one: dense (in, out), blocks (blocks, in, out)."""
-    value = value.transpose(0, 1) if value.ndim > 1 else value
+    """Our layout of a weight in the official one: dense (in, out), blocks (blocks, in, out), convolutions (height, width, in, out)."""
+    value = value.permute(2, 3, 1, 0) if value.ndim == 4 else value.transpose(0, 1) if value.ndim > 1 else value
     return value.roll(-roll, 0) if roll else value
 
 
@@ -134,7 +157,12 @@ def load(golden: Golden, named: Named, prefix: str = "w_") -> None:
     for name, (param, roll) in named.items():
         value = golden[prefix + name]
         value = value.roll(roll, 0) if roll else value
-        param.copy_(value.transpose(0, 1) if value.ndim > 1 else value)
+        param.copy_(value.permute(3, 2, 0, 1) if value.ndim == 4 else value.transpose(0, 1) if value.ndim > 1 else value)
+
+
+def layers(golden: Golden, pattern: str) -> int:
+    """How many weights are named so: the layers of a network."""
+    return sum(name.startswith(f"w_{pattern}") and name.endswith("kernel") for name in golden.arrays)
 
 
 def set_eps(module: nn.Module, eps: float) -> None:

@@ -63,7 +63,7 @@ def own_experience(team: parallel.Team) -> None:
     training = Training(CONFIG, team=team)
     for _ in range(60):
         training.collect()
-    start = training.replay.data["obs"][:, 0].flatten()
+    start = training.replay.data["vector"][:, 0].flatten()
     seeds = torch.tensor([torch.initial_seed(), training.replay.generator.initial_seed()])
     assert training.env_steps == 2 * 60 * CONFIG.envs
     assert training.episodes == team.sum(int(training.replay.data["is_last"].sum())) > 4

@@ -15,7 +15,7 @@ from ..agent import Dreamer
 from ..config import Config, Refused
 from ..envs import make_envs
 from ..learner import Learner
-from ..replay import Experience
+from ..replay import Experience, blank_obs
 from ..rssm import State
 from .device import fork_rng
 
@@ -90,7 +90,7 @@ def keep_in(folder: Path) -> None:
 
 def warm(config: Config) -> float:
     """Compile what a run with these settings will need, and keep it; returns the seconds it took. Raises Refused where it can't be done."""
-    envs = make_envs(config.env, 1, config.seed)
+    envs = make_envs(config, 1, config.seed)
     envs.close()
     return compile_learner(Learner(Dreamer(config, envs.spaces)))
 
@@ -104,7 +104,7 @@ def blank_batch(agent: Dreamer) -> Experience:
     """Experience of zeros, in the shapes of a train step."""
     c, spaces = agent.config, agent.spaces
     flags = torch.zeros(c.batch_size, c.seq_len, dtype=torch.bool)
-    obs, action = (torch.zeros(*flags.shape, size) for size in (spaces.obs_size, spaces.action_size))
+    obs, action = blank_obs(spaces, *flags.shape), torch.zeros(*flags.shape, spaces.action_size)
     return Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import ctypes
 import os
+from pathlib import Path
 
 import torch
 
@@ -72,6 +73,17 @@ def keep_memory() -> None:
 
 def memory_is_kept() -> bool:
     return kept
+
+
+def free_memory(device: torch.device | str) -> int | None:
+    """Bytes that can still be had on a device; None where that can't be told."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
 
 
 NO_ROOM = (

@@ -1,5 +1,6 @@
 """How good is the agent, and how true are its dreams? Fresh episodes; reality beside a dream."""
 
+from dataclasses import replace
 from typing import NamedTuple
 import warnings
 
@@ -8,7 +9,7 @@ import torch
 
 from ..agent import Carry, Dreamer
 from ..config import Refused
-from ..envs import Envs, make_envs
+from ..envs import Envs, Make, make_envs
 from ..rssm import State
 from .device import fork_rng
 
@@ -17,10 +18,12 @@ LONGEST = 10_000  # steps after which an episode is taken as it is, for environm
 SIDE_BY_SIDE = 16  # copies of the environment, at most
 
 
-def evaluate(agent: Dreamer, env: str | None = None, episodes: int = 100, seed: int = 0, greedy: bool = False) -> np.ndarray:
+def evaluate(
+    agent: Dreamer, env: str | Make | None = None, episodes: int = 100, seed: int = 0, greedy: bool = False
+) -> np.ndarray:
     """Returns (episodes,) of the agent in fresh episodes, up to 16 side by side; sampled actions unless greedy.
 
-    env: the environment's name; without it, the one that the agent was made for. The random state of PyTorch is left as it was, so an
+    env: the environment's name, or what makes it; without it, the one that the agent was made for. The random state of PyTorch is left as it was, so an
     evaluation does not change the training around it. Warns if an episode was cut after 10,000 steps. Raises Refused for an environment
     with other spaces than the agent's.
     """
@@ -34,7 +37,7 @@ def cut_words(cut: int, episodes: int) -> str:
     return f"{cut} of {episodes} episodes did not end within {LONGEST:,} steps and were cut there; their returns are those of the part"
 
 
-def play_episodes(agent: Dreamer, env: str | None, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, int]:
+def play_episodes(agent: Dreamer, env: str | Make | None, episodes: int, seed: int, greedy: bool) -> tuple[np.ndarray, int]:
     """What `evaluate` does; with the number of episodes that were cut."""
     if episodes < 1:
         raise Refused(f"an evaluation needs at least one episode, got {episodes}")
@@ -66,14 +69,15 @@ def play_episodes(agent: Dreamer, env: str | None, episodes: int, seed: int, gre
     return returns, cut
 
 
-def fitting_envs(agent: Dreamer, env: str | None, count: int, seed: int) -> Envs:
+def fitting_envs(agent: Dreamer, env: str | Make | None, count: int, seed: int) -> Envs:
     """Fresh environments for an agent to play in. Raises Refused if their spaces are others than the agent's."""
-    env = env or agent.config.env
-    envs = make_envs(env, count, FRESH + seed, remember=False)
+    c = agent.config
+    named = replace(c, env=env) if isinstance(env, str) else c
+    envs = make_envs(env if callable(env) else named, count, FRESH + seed, remember=False, seconds=c.env_seconds)
     if envs.spaces != agent.spaces:
         envs.close()
         raise Refused(
-            f"{env} has {envs.spaces}, but this agent was trained with {agent.spaces}; give an environment with the same spaces"
+            f"{named.env} has {envs.spaces}, but this agent was trained with {agent.spaces}; give an environment with the same spaces"
         )
     return envs
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 import math
 from pathlib import Path
 import signal
@@ -18,18 +19,19 @@ from tqdm import tqdm
 
 from ..agent import Carry, Dreamer
 from ..config import Config, Refused
-from ..envs import make_envs
+from ..envs import Envs, Make, maker
 from ..learner import Learner
 from ..replay import Replay
 from ..rssm import State
 from . import checkpoint, folder
 from .capture import Captured, proven
 from .compiled import TOLD, compile_learner
-from .device import fork_rng, refuse_what_does_not_fit
+from .device import fork_rng, free_memory, refuse_what_does_not_fit
 from .evaluate import SIDE_BY_SIDE, cut_words, play_episodes
 from .log import Log, need_tensorboard
 from .parallel import ALONE, Team, part
 from .player import quickest_player
+from .workers import WorkerEnvs
 
 HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
 UNTIL = ("solved", "held", "steps")
@@ -60,26 +62,18 @@ class Training:
     )
     OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # what each process has of its own
 
-    def __init__(self, config: Config, device: str = "cpu", team: Team = ALONE):
+    def __init__(self, config: Config, device: str = "cpu", team: Team = ALONE, make_env: Make | None = None):
         c, self.config, self.device, self.team = config, config, device, team
         seed = team.seed(c.seed)
         torch.manual_seed(c.seed)  # the same weights in all processes
-        self.envs = make_envs(c.env, c.envs, seed)
+        self.make_env = make_env or maker(c)
+        self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
         spaces = self.envs.spaces
         with refuse_what_does_not_fit("the agent with its replay", device):
             self.agent = Dreamer(c, spaces, device)
             self.learner = Learner(self.agent)
             team.share(self.learner)
-            self.replay = Replay(
-                capacity=c.replay_size,
-                envs=c.envs,
-                obs_size=spaces.obs_size,
-                action_size=spaces.action_size,
-                deter=c.deter,
-                groups=c.groups,
-                classes=c.classes,
-                device=device,
-            )
+            self.replay = self.make_replay("cpu" if c.replay_on_host else device)
         self.replay.generator.manual_seed(seed)
         if not team.leads:
             torch.manual_seed(seed)
@@ -104,6 +98,18 @@ class Training:
         self.capture = "off"  # whether `step` is to be recorded once there is something to learn from: one of CAPTURE
         self.captured: Captured | None = None  # what replays `step`
         self.capture_seconds: tuple[float, float] | None = None  # of a step as it is, and recorded
+
+    def make_replay(self, device: str) -> Replay:
+        c, spaces = self.config, self.envs.spaces
+        sizes = dict(obs_size=spaces.obs_size, image=spaces.image, action_size=spaces.action_size)
+        latent = dict(deter=c.deter, groups=c.groups, classes=c.classes)
+        need, free = Replay.bytes_needed(c.replay_size, **sizes, **latent), free_memory(device)
+        if free is not None and need > free:
+            raise Refused(
+                f"the replay of {c.replay_size:,} steps needs {need / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free; take a smaller "
+                "--replay_size, smaller pictures, or --replay_on_host on a GPU"
+            )
+        return Replay(capacity=c.replay_size, envs=c.envs, device=device, **sizes, **latent)
 
     @property
     def stride(self) -> int:
@@ -140,7 +146,11 @@ class Training:
         """One train step, from the replay and back to it. It reads and writes the same tensors each time and waits for none of
         their values, so it can be recorded once and replayed (`capture.py`)."""
         batch, start, where = self.replay.sample(self.config.batch_size, self.config.seq_len)
+        if self.config.replay_on_host:
+            batch, start = batch.to(self.device), (part.to(self.device) for part in start)
         states, means = self.learner.train_step(batch, State(*start))
+        if self.config.replay_on_host:
+            states = State(*(part.cpu() for part in states))
         self.replay.refresh(where, states)
         self.names, self.latest = list(means), torch.stack(list(means.values()))
 
@@ -254,7 +264,7 @@ class Training:
     def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
         """Returns of the agent in fresh episodes, with its averaged weights. What was cut goes into the notes."""
         with self.learner.averaged():
-            returns, cut = play_episodes(self.evaluator.agent(), None, episodes, seed, greedy)
+            returns, cut = play_episodes(self.evaluator.agent(), self.make_env, episodes, seed, greedy)
         if cut and not any("cut there" in note for note in self.notes):
             self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_words(cut, episodes)}")
         return returns
@@ -272,6 +282,7 @@ def train(
     capture: str = "auto",
     tensorboard: bool = False,
     team: Team = ALONE,
+    make_env: Make | None = None,
 ) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
@@ -283,16 +294,23 @@ def train(
     run is compiled if it was. capture: "auto" records a train step as a CUDA graph and replays it, on a GPU, if the record is seen to do
     what the step does; "on" stops the run where it does not. team: the processes that train together, see `parallel.py`; all of them
     call this function.
+    make_env: makes the environments, instead of the one that config.env names; each call a new one.
     Raises Refused for bad input and for a folder that can't be written, Diverged if a loss is not finite.
     """
     out = Path(out)
     if until not in UNTIL:
         raise Refused(f"until must be one of {', '.join(UNTIL)}, got {until!r}")
+    if make_env and config.env == Config.env:
+        config = replace(config, env=made_by(make_env))
     if capture not in CAPTURE:
         raise Refused(f"capture must be one of {', '.join(CAPTURE)}, got {capture!r}")
     if capture == "on" and device == "cpu":
         raise Refused(
             "--capture on records what a train step launches on a GPU; on a CPU there is nothing to record, leave it out"
+        )
+    if capture == "on" and config.replay_on_host:
+        raise Refused(
+            "a train step can't be captured while it waits for a replay in the computer's memory; give --capture on or --replay_on_host"
         )
     if capture == "on" and team.size > 1:
         raise Refused(f"a captured train step is for one process, and torchrun started {team.size}; leave --capture on out")
@@ -307,7 +325,7 @@ def train(
         raise Refused(
             f"a compiled train step is for one process, and torchrun started {team.size}; start a run without --compile, or one process"
         )
-    training = resume_training(out, device, config, saved, team) if saved else Training(config, device, team)
+    training = resume_training(out, device, config, saved, team, make_env) if saved else Training(config, device, team, make_env)
     try:
         training.until = until
         with folder.writing(out):
@@ -366,11 +384,23 @@ def make_fast(training: Training, compile: bool, capture: str) -> None:
             training.notes.append(f"nothing was compiled: {error}")
             print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
     training.compiled = training.compile_seconds is not None
-    if training.device != "cpu" and training.team.size == 1:  # a record of several processes' talk has never been made
+    if (
+        training.device != "cpu" and training.team.size == 1 and not training.config.replay_on_host
+    ):  # a record of several processes' talk has never been made
         training.capture = capture
 
 
-def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Saved, team: Team) -> Training:
+def made_by(make_env: Make) -> str:
+    """A name for what a function makes."""
+    env = make_env()
+    name = env.spec.id if env.spec else type(env.unwrapped).__name__
+    env.close()
+    return name
+
+
+def resume_training(
+    out: Path, device: str, config: Config, saved: checkpoint.Saved, team: Team, make_env: Make | None = None
+) -> Training:
     """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't be changed on the way."""
     for name, (old, new) in config.changes(saved.config).items():
         if name not in FREE:
@@ -379,7 +409,7 @@ def resume_training(out: Path, device: str, config: Config, saved: checkpoint.Sa
             )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
-    training, rest = Training(config, device, team), saved.rest
+    training, rest = Training(config, device, team, make_env), saved.rest
     before = rest.get("processes", 1)
     if own := team.rank % before:  # the first one's is in the checkpoint itself
         rest |= checkpoint.read_data(part(out, own, rest["env_steps"]))

@@ -9,6 +9,7 @@ from torch.nn.utils import vector_to_parameters
 
 from ..agent import Dreamer
 from ..learner import Learner
+from ..replay import blank_obs, each
 from .device import fork_rng
 
 TRIED = 20  # actions, to see which is quicker
@@ -68,12 +69,12 @@ def seconds_to_act(ask: Callable[[], Dreamer], count: int, home: torch.device) -
     """Seconds from an observation to the action in the host's memory and the state on the device `home`: the fastest of some."""
     agent = ask()
     carry = agent.initial(count)
-    obs, is_first = torch.zeros(count, agent.spaces.obs_size), torch.zeros(count, dtype=torch.bool)
+    obs, is_first = blank_obs(agent.spaces, count), torch.zeros(count, dtype=torch.bool)
 
     def act() -> None:
         nonlocal carry
         agent = ask()
-        carry = agent.act(obs.to(agent.device), is_first.to(agent.device), carry)
+        carry = agent.act(each(lambda part: part.to(agent.device), obs), is_first.to(agent.device), carry)
         carry.action.cpu(), [part.to(home) for part in carry.state]
 
     with fork_rng(home):

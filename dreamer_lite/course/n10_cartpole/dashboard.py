@@ -180,7 +180,7 @@ def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
         for row in rows[1:]:
             state = model.rssm.imagine_step(state, replay.data["action"][0, [row]])
         dreamed = model.predict_obs(state.feature)[0]
-    return replay.data["obs"][0, rows[-1]].cpu().numpy(), dreamed.cpu().numpy(), len(rows) - 1
+    return replay.data["vector"][0, rows[-1]].cpu().numpy(), dreamed.cpu().numpy(), len(rows) - 1
 
 
 def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, obs: np.ndarray, colour: str) -> None:

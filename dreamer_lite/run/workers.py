@@ -1,0 +1,123 @@
+"""Environments that are stepped in processes of their own, for those that are slow: gymnasium's AsyncVectorEnv."""
+
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import TimeoutError as NoAnswer
+from typing import Any
+
+import gymnasium
+from gymnasium.spaces import Box, Dict
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+import numpy as np
+
+from ..config import Refused
+from ..envs import Make, NotFinite, episode_seed, finite
+from ..replay import Experience
+from ..spaces import Spaces, native_action, seen, spaces_of
+
+
+class Translated(gymnasium.Wrapper):
+    """Environment i as the agent sees it, in its own process. Each reset begins the next episode, with that episode's own seed."""
+
+    def __init__(self, env: gymnasium.Env, seed: int, i: int):
+        super().__init__(env)
+        self.run_seed, self.i, self.episode = seed, i, -1
+        sizes = spaces_of(env.observation_space, env.action_space)
+        kinds = {"vector": Box(-np.inf, np.inf, (sizes.obs_size,))} if sizes.obs_size else {}
+        kinds |= {"image": Box(0, 255, sizes.image, np.uint8)} if sizes.image else {}
+        self.observation_space = Dict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
+        self.action_space = Box(-np.inf, np.inf, (sizes.action_size,))
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        self.episode += 1
+        obs, _ = self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode))
+        return seen(self.env.observation_space, obs), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, _ = self.env.step(native_action(self.env.action_space, action))
+        return seen(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
+
+
+class WorkerEnvs:
+    """What `envs.Envs` is, with a process for each environment. Gotcha: an unfinished episode can't be played again after a resume.
+
+    The seeds are those that `Envs` gives: an environment that is deterministic given its seed plays the same episodes here.
+    """
+
+    def __init__(self, make: Make, count: int, seed: int = 0, seconds: float = 0):
+        env = make()
+        self.spaces: Spaces = spaces_of(env.observation_space, env.action_space)
+        self.threshold = env.spec.reward_threshold if env.spec else None
+        env.close()
+        makers = [partial(translated, make, seed, i) for i in range(count)]
+        self.envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        self.count, self.seconds = count, seconds
+        self.episode, self.done, self.steps = [-1] * count, [True] * count, [0] * count
+        self.began = False
+
+    def __len__(self) -> int:
+        return self.count
+
+    def step(self, actions: np.ndarray) -> Experience:
+        """As `Envs.step`."""
+        first = np.array(self.done)
+        nothing = np.zeros(self.count, bool)
+        self.episode = [episode + new for episode, new in zip(self.episode, first)]
+        self.steps = [0 if new else steps + 1 for steps, new in zip(self.steps, first)]
+        if self.began:
+            answer = self.ask(lambda: self.envs.step_async(np.asarray(actions, np.float32)), self.envs.step_wait)
+            obs, reward, terminated, truncated, _ = answer
+        else:
+            obs, _ = self.ask(self.envs.reset_async, self.envs.reset_wait)
+            reward, terminated, truncated = np.zeros(self.count), nothing, nothing
+        self.began = True
+        for i in range(self.count):
+            with_kinds = {kind: part[i] for kind, part in obs.items()} if isinstance(obs, dict) else obs[i]
+            try:
+                finite(with_kinds, reward[i])
+            except NotFinite as error:
+                raise Refused(f"{self.place(i)} {error}; the last checkpoint is kept") from error
+        done = (terminated | truncated) & ~first
+        self.done = done.tolist()
+        taken = np.where(first[:, None], 0, actions).astype(np.float32)
+        return Experience(obs, taken, np.where(first, 0, reward).astype(np.float32), first, done, terminated & ~first)
+
+    def ask(self, question: Callable[[], Any], answer: Callable[..., Any]) -> Any:
+        """Ask all processes, and wait for their answers. Raises Refused if one takes too long; what an environment raises stays as it is."""
+        try:
+            question()
+            return answer(timeout=self.seconds or None)
+        except NoAnswer as error:
+            raise Refused(
+                f"one of {self.count} environments, {self.place(0)} or another, took more than {self.seconds:g} seconds, the limit by "
+                "--env_seconds; the last checkpoint is kept"
+            ) from error
+        except Exception as error:
+            if hasattr(error, "add_note"):
+                error.add_note(
+                    f"one of {self.count} environments, {self.place(0)} or another, raised this; the last checkpoint is kept"
+                )
+            raise
+
+    def place(self, i: int) -> str:
+        return f"environment {i}, in step {self.steps[i]} of its episode {self.episode[i]},"
+
+    def close(self) -> None:
+        self.envs.close(terminate=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"episode": list(self.episode), "done": list(self.done)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
+        """Go on with the next episodes; returns what is to be said of each one that was not at its end."""
+        self.episode = list(state["episode"])
+        self.envs.set_attr("episode", self.episode)
+        return {
+            i: f"environment {i} could not be restored: it is stepped in a process of its own; it begins a new episode"
+            for i, (done, episode) in enumerate(zip(state["done"], state["episode"]))
+            if not done and episode >= 0
+        }
+
+
+def translated(make: Make, seed: int, i: int) -> gymnasium.Env:
+    return Translated(make(), seed, i)
