@@ -2,6 +2,7 @@
 
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
+`worlds` learns other environments, those that are named or all of WORLDS, with three seeds each, and keeps the same of each run; `table` prints them.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
@@ -15,6 +16,7 @@ committed: with their pictures, without timings and without controls, which need
 """
 
 from base64 import b64decode
+from contextlib import nullcontext
 import csv
 from dataclasses import replace
 import json
@@ -24,11 +26,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
+from unittest.mock import patch
 
 from matplotlib.figure import Figure
 import numpy as np
+import torch
+from torch import Tensor
 
 from dreamer_lite.config import PRESETS, Config
+from dreamer_lite.envs import make_envs
+from dreamer_lite.rssm import RSSM, State
 from dreamer_lite.run.bench import SHAPES, growth
 from dreamer_lite.run.checkpoint import load, save
 from dreamer_lite.run.device import keep_memory, use_device
@@ -71,10 +79,87 @@ def record(config: Config, name: str, until: str) -> None:
     """Run it compiled, on one thread, and keep metrics and run card under this name."""
     keep_memory()
     folder = WORK / name
+    (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
     card = train(config, folder, use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True)
     shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
     shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
     print(f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
+
+
+OWN = "dreamer_lite.course.worlds:"
+WORLDS: dict[
+    str, dict[str, Any]
+] = {  # a name for each, and what is changed of the preset: of `pixels` where there are pictures, else of `small`
+    "Acrobot": dict(env="Acrobot-v1", steps=6000),
+    "Pendulum": dict(env="Pendulum-v1", steps=5000),
+    "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000),
+    "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=10_000),
+    "FrozenLake": dict(env="FrozenLake-v1", env_args=("is_slippery=false",), steps=6000),
+    "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=10_000),
+    "Blackjack": dict(env="Blackjack-v1", steps=3000),
+    "CliffWalking": dict(env="CliffWalking-v1", steps=10_000),
+    "Taxi": dict(env="Taxi-v3", steps=20_000),
+    "Dials": dict(env=f"{OWN}Dials-v0", steps=3000),
+    "Recall": dict(env=f"{OWN}Recall-v0", steps=8000),
+    "Recall-forgetful": dict(env=f"{OWN}Recall-v0", steps=8000),
+    "Catch": dict(preset="pixels", env=f"{OWN}Catch-v0", steps=6000),
+    "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
+}
+
+
+def record_world(name: str, seed: int) -> None:
+    """Until it is solved, or for all its steps where there is no threshold."""
+    changes = dict(WORLDS[name])
+    config = Config.preset(changes.pop("preset", "small"), seed=seed, **changes)
+    if (ASSETS / "runs" / "worlds" / f"{name}-seed{seed}.json").exists():
+        return
+    with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
+        record(config, f"runs/worlds/{name}-seed{seed}", "solved")
+
+
+whole_observe = RSSM.observe
+
+
+def forgetful(rssm: RSSM, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None):
+    """As if each step were the first of an episode: nothing is remembered."""
+    return whole_observe(rssm, tokens, actions, torch.ones_like(is_first), start, noise)
+
+
+def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
+    """Returns of actions that are drawn without looking."""
+    envs, rng = make_envs(config, 1, 0), np.random.default_rng(0)
+    returns = [0.0]
+    while len(returns) <= episodes:
+        sizes = envs.spaces
+        choices = sizes.choices or (sizes.action_size,)
+        one_hot = np.concatenate([np.eye(n)[rng.integers(n)] for n in choices])
+        row = envs.step(np.float32(one_hot if sizes.discrete else rng.uniform(-1, 1, sizes.action_size))[None])
+        returns[-1] += float(row.reward[0])
+        returns += [0.0] * int(row.is_last[0])
+    envs.close()
+    return np.array(returns[:episodes])
+
+
+def print_worlds() -> None:
+    """The README's table."""
+    for name in WORLDS:
+        cards = [json.loads(path.read_text()) for path in sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json"))]
+        if not cards:
+            continue
+        config, means = Config(**cards[0]["config"]), [card["final_evaluation"]["sampled"]["mean"] for card in cards]
+        chance = random_returns(config)
+        solved = [card["solved_at_env_steps"] for card in cards]
+        print(
+            f"| {name} | {spaces_of_config(config)} | {', '.join(map(str, solved)) if any(solved) else 'no threshold, or not reached'} | "
+            f"{', '.join(str(card['env_steps']) for card in cards)} | {np.median(means):.4g}, worst {min(means):.4g} | {chance.mean():.4g} | "
+            f"{', '.join(str(round(card['seconds'])) for card in cards)} |"
+        )
+
+
+def spaces_of_config(config: Config) -> str:
+    envs = make_envs(config)
+    envs.close()
+    return str(envs.spaces)
 
 
 def record_together(seeds: range = range(3)) -> None:
@@ -328,9 +413,20 @@ if __name__ == "__main__":
     if sys.argv[1:2] in (["record"], ["official"]) and words and all(word.isdigit() for word in words):
         for seed in map(int, words):
             if sys.argv[1] == "record":
-                record(Config.preset(preset or "small", seed=seed), f"runs/{preset}{'-' * bool(preset)}seed{seed}", "held")
+                steps = {"gpu": 5_000}.get(preset, Config.steps)
+                record(
+                    Config.preset(preset or "small", seed=seed, steps=steps),
+                    f"runs/{preset}{'-' * bool(preset)}seed{seed}",
+                    "held",
+                )
             else:
                 record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
+    elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
+        for name in words or WORLDS:
+            for seed in range(3):
+                record_world(name, seed)
+    elif sys.argv[1:] == ["table"]:
+        print_worlds()
     elif sys.argv[1:] == ["together"]:
         record_together()
         draw_together()

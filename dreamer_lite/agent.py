@@ -27,7 +27,8 @@ def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
     """A fresh world model of the sizes in `config`, for what there is to see and to do."""
     c = config
     encoder, decoder = make_codec(
-        spaces=spaces,
+        obs_size=spaces.obs_size,
+        image=spaces.image,
         deter=c.deter,
         latent=c.groups * c.classes,
         hidden=c.hidden,
@@ -102,6 +103,13 @@ class Dreamer(nn.Module):
         """The memory before the first observation."""
         state = self.world_model.rssm.initial(batch)
         return Carry(state, state.h.new_zeros(batch, self.spaces.action_size))
+
+    def blank_obs(self, *shape: int) -> Obs:
+        """Zeros where observations will be, (*shape, …)."""
+        numbers, image = self.spaces.obs_size, self.spaces.image
+        kinds = {"vector": torch.zeros(*shape, numbers)} if numbers else {}
+        kinds |= {"image": torch.zeros(*shape, *image, dtype=torch.uint8)} if image else {}
+        return kinds if len(kinds) > 1 else next(iter(kinds.values()))
 
     @torch.no_grad()
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from .config import Refused
 from .nets import MLP, BlockLinear, Conv, Linear, RMSNorm
-from .spaces import Spaces
 from .symlog import symexp, symlog
 
 
@@ -179,7 +178,8 @@ def pooled(x: Tensor) -> Tensor:
 
 def make_codec(
     *,
-    spaces: Spaces,
+    obs_size: int,
+    image: Sequence[int],
     deter: int,
     latent: int,
     hidden: int,
@@ -193,12 +193,14 @@ def make_codec(
 ) -> tuple[Any, Any]:
     """The encoder and the decoder for what there is to see: a vector, a picture, or both. Raises Refused for a picture of an unfit size."""
     pairs = []
-    if spaces.obs_size:
-        decoder = VectorDecoder(feature_size=deter + latent, obs_size=spaces.obs_size, hidden=hidden, layers=decoder_layers)
-        pairs.append((VectorEncoder(obs_size=spaces.obs_size, hidden=hidden, layers=encoder_layers), decoder))
-    if spaces.image:
-        sizes = dict(image=spaces.image, depth=depth, mults=fitting_mults(spaces.image, mults), kernel=kernel, strided=strided)
-        decoder = ImageDecoder(deter=deter, latent=latent, hidden=hidden, bspace=bspace, **sizes)
+    if obs_size:
+        decoder = VectorDecoder(feature_size=deter + latent, obs_size=obs_size, hidden=hidden, layers=decoder_layers)
+        pairs.append((VectorEncoder(obs_size=obs_size, hidden=hidden, layers=encoder_layers), decoder))
+    if image:
+        sizes = dict(image=image, depth=depth, mults=fitting_mults(image, mults), kernel=kernel, strided=strided)
+        channels = depth * sizes["mults"][-1]
+        blocks = next((n for n in range(bspace, 0, -1) if channels % n == 0 and deter % n == 0), 0)
+        decoder = ImageDecoder(deter=deter, latent=latent, hidden=hidden, bspace=blocks, **sizes)
         pairs.append((ImageEncoder(**sizes), decoder))
     if len(pairs) == 1:
         return pairs[0]

@@ -29,6 +29,13 @@ Env = Annotated[
     str | None, arg(metavar="NAME", help="environment to play in (default: the one it was trained on)", help_behavior_hint="")
 ]
 
+Wrap = Annotated[
+    str | None,
+    arg(
+        metavar="MODULE:FUNCTION", help="wrapper of the environment (default: the one it was trained with)", help_behavior_hint=""
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Settings(Config):
@@ -46,7 +53,9 @@ class Train:
     Several processes train one agent if PyTorch's torchrun starts them: torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
-    preset: Preset = "small"  # settings to start from, changed by the options below
+    preset: Preset = (
+        "small"  # settings to start from, changed by the options below; with --pixels it is pixels if you don't say otherwise
+    )
     device: Device = None  # auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)
     out: FilePath = None  # folder for the run (default: runs/ENV-PRESET-seedN, numbered on)
     resume: FilePath = None  # go on with the run in this folder, as it was started; --steps, --episodes, --until, --device and --threads may be changed; it is compiled if it was; --capture and --tensorboard are given anew
@@ -115,6 +124,7 @@ class Evaluate:
     seed: int = 0  # seed of the fresh episodes
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     env: Env = None
+    wrap: Wrap = None
 
     def run(self) -> int:
         from .run.checkpoint import load
@@ -123,7 +133,7 @@ class Evaluate:
         from .run.player import quicker
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
-        agent = load(self.run_, use_device(self.device), self.env)
+        agent = load(self.run_, use_device(self.device), self.env, self.wrap)
         if self.device == "auto":
             agent = quicker(agent, min(self.episodes, SIDE_BY_SIDE))
         for name, greedy in (("sampled", False), ("greedy", True)):
@@ -150,6 +160,7 @@ class Dream:
     context: int = 10  # steps to look before the dream begins
     seed: int = 0  # seed of the episode
     env: Env = None
+    wrap: Wrap = None
 
     def run(self) -> int:
         from .run.checkpoint import find, load
@@ -158,8 +169,8 @@ class Dream:
         from .run.folder import writing
 
         at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
-        agent = load(self.run_, env=self.env)
-        pair = open_loop(agent, None, self.steps, self.context, self.seed)
+        agent = load(self.run_, env=self.env, wrap=self.wrap)
+        pair = open_loop(agent, None, self.steps, self.context, self.seed, render=True)
         out = self.out or find(self.run_).parent
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -179,13 +190,14 @@ class Export:
     run_: Run
     out: FilePath = None  # the page to write (default: player.html in the run's folder)
     env: Env = None
+    wrap: Wrap = None
 
     def run(self) -> int:
         from .run.checkpoint import find, load
         from .run.export import player_page
         from .run.folder import writing
 
-        page = player_page(load(self.run_, env=self.env))
+        page = player_page(load(self.run_, env=self.env, wrap=self.wrap))
         out = self.out or find(self.run_).parent / "player.html"
         with writing(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -251,23 +263,30 @@ OTHERS = {"evaluate": Evaluate, "dream": Dream, "export": Export, "bench": Bench
 class Start:
     """What has to be known before the other options are read: where the settings start from."""
 
-    preset: Preset = "small"
+    preset: Preset | None = None
     resume: Path | None = None
     env: str | None = None
+    wrap: str | None = None
+    pixels: int = 0
+
+    @property
+    def name(self) -> str:
+        """The preset: if none is given, one for pictures where pictures are asked for."""
+        return self.preset or ("pixels" if self.pixels else "small")
 
     @property
     def settings(self) -> Settings:
-        return Settings(**PRESETS[self.preset])
+        return Settings(**PRESETS[self.name])
 
     def train(self) -> Train:
         """What the other options change."""
         if not self.resume:
-            return Train(preset=self.preset, settings=self.settings)
+            return Train(preset=self.name, settings=self.settings)
         from .run.checkpoint import read
 
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
-        saved = read(self.resume, self.env)
+        saved = read(self.resume, self.env, self.wrap)
         return Train(settings=Settings(**saved.config.to_dict()), saved=saved)
 
 
@@ -315,7 +334,7 @@ def at_least(**bounds: tuple[int, int]) -> None:
 
 
 def report(card: dict[str, Any], out: Path) -> int:
-    env = f" --env {card['env']}" if ":" in card["env"] else ""
+    env = "".join(f" --{name} {card['config'][name]}" for name in ("env", "wrap") if ":" in card["config"][name])
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:
@@ -349,7 +368,7 @@ def parse(words: list[str]) -> Any:
     train, warm = Train(), Warm()
     if words[0] in ("train", "warm"):
         start, _ = tyro.cli(Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how)
-        warm = Warm(start.preset, settings=start.settings)
+        warm = Warm(start.name, settings=start.settings)
     if words[0] == "train":
         train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):

@@ -188,11 +188,14 @@ def within(seconds: float) -> Iterator[None]:
 NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
 
 
-def make_env(name: str, pixels: int = 0, gray: bool = False, args: Sequence[str] = (), wrap: str = "") -> gymnasium.Env:
+def make_env(
+    name: str, pixels: int = 0, gray: bool = False, args: Sequence[str] = (), wrap: str = "", render: bool = False
+) -> gymnasium.Env:
     """The gymnasium environment called `name`, or `module:name`, which imports the module.
 
     args: what the environment is made with, each as key=value. wrap: module:function, which is given the environment and returns another
-    one. pixels: height and width of pictures to be seen instead of what there is to see; gray: without colours. Raises Refused where there
+    one. pixels: height and width of pictures to be seen instead of what there is to see; gray: without colours. render: let it draw
+    itself, if it can. Raises Refused where there
     is no such environment, or where what it needs is not installed; an error inside its own code stays as it is.
     """
     module, colon, plain = name.rpartition(":")
@@ -202,9 +205,12 @@ def make_env(name: str, pixels: int = 0, gray: bool = False, args: Sequence[str]
         parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise cannot_be_made(name, error) from error
-    options = dict(read_arg(arg) for arg in args) | ({"render_mode": "rgb_array"} if pixels else {})
+    options = dict(read_arg(arg) for arg in args)
     try:
         env = gymnasium.make(plain, **options)
+        if (pixels or render) and "rgb_array" in env.metadata.get("render_modes", []):
+            env.close()
+            env = gymnasium.make(plain, **options, render_mode="rgb_array")
         env = named_function(wrap)(env) if wrap else env
         return with_pictures(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
@@ -273,10 +279,10 @@ def cannot_be_made(name: str, error: Exception) -> Refused:
     return Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}")
 
 
-def maker(env: str | Config | Make) -> Make:
+def maker(env: str | Config | Make, render: bool = False) -> Make:
     """What makes an environment: by its name, as the settings of a run say, or as it is."""
     if isinstance(env, Config):
-        return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap)
+        return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render)
     return partial(make_env, env) if isinstance(env, str) else env
 
 

@@ -59,15 +59,17 @@ class Conv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, stride: int = 1):
-        super().__init__(inputs, channels, kernel, stride)
-        self.around = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        super().__init__(inputs, channels, kernel, stride, padding=before)
+        self.more = after - before
 
     def reset_parameters(self) -> None:
         init_(self.weight, self.weight[0].numel())
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x.permute(0, 3, 1, 2), self.around * 2)  # (N, H, W, C) → (N, C, H, W) in the same memory
+        x = x.permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W) in the same memory
+        x = F.pad(x, (0, self.more, 0, self.more)) if self.more else x
         return super().forward(x).permute(0, 2, 3, 1)
 
 

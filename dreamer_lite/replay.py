@@ -7,21 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .spaces import Spaces
-
 Obs = Any  # an array or tensor: numbers (..., O), or a picture (..., H, W, C) in bytes; {"vector": …, "image": …} where there is both
 
 
 def each(function: Callable[[Any], Any], obs: Obs) -> Obs:
     """The same kind of observation, with `function` applied to each part."""
     return {kind: function(part) for kind, part in obs.items()} if isinstance(obs, dict) else function(obs)
-
-
-def blank_obs(spaces: Spaces, *shape: int) -> Obs:
-    """Zeros where observations will be, (*shape, …)."""
-    kinds = {"vector": torch.zeros(*shape, spaces.obs_size)} if spaces.obs_size else {}
-    kinds |= {"image": torch.zeros(*shape, *spaces.image, dtype=torch.uint8)} if spaces.image else {}
-    return kinds if len(kinds) > 1 else next(iter(kinds.values()))
 
 
 class Experience(NamedTuple):

@@ -29,7 +29,7 @@ class Spaces(NamedTuple):
         seen = [f"{self.obs_size} numbers"] * bool(self.obs_size) + [f"a picture of {picture}"] * bool(picture)
         kinds = "choices" if self.discrete else "continuous actions"
         several = f" ({' + '.join(map(str, self.choices))})" if self.choices else ""
-        return f"observations of {' and '.join(seen)}, and {self.action_size} {kinds}{several}"
+        return f"observations of {' and '.join(seen)} and {self.action_size} {kinds}{several}"
 
 
 def spaces_of(observation: Space, action: Space) -> Spaces:

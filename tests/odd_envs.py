@@ -3,7 +3,8 @@
 import time
 
 import gymnasium
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+import gymnasium.wrappers
 import numpy as np
 
 
@@ -111,7 +112,37 @@ def register():
     """Make them known to gymnasium, as Counting-v0 and so on."""
     if "Counting-v0" in gymnasium.registry:
         return
-    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Importing, Forgetful):
+    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Importing, Forgetful, Slow, Mixed, Unbounded):
         gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
     gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
     gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))
+
+
+class Unbounded(Plain):
+    """Any force is allowed."""
+
+    action_space = Box(-np.inf, np.inf, (2,))
+
+
+class Slow(Plain):
+    """Hangs after some steps."""
+
+    def step(self, action):
+        if self.steps > 5:
+            time.sleep(60)
+        return super().step(action)
+
+
+class Mixed(Counting):
+    """A picture and numbers, by name; two choices at once."""
+
+    observation_space = Dict(eye=Box(0, 255, (16, 16, 3), np.uint8), speed=Box(-1, 1, (2,), np.float32))
+    action_space = MultiDiscrete([2, 3])
+
+    def look(self):
+        return {"eye": np.full((16, 16, 3), self.left, np.uint8), "speed": np.array([self.left, 0], np.float32) / 30}
+
+
+def halved(env):
+    """A wrapper, as a user writes one."""
+    return gymnasium.wrappers.TransformReward(env, lambda reward: reward / 2)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ BAD = {
     "--batch_size x": "'x' is not a whole number",
     "--batch-size 0": "batch_size must be positive, got 0",
     "--env Nope-v0": "'Nope-v0' cannot be made",
-    "--env Blackjack-v1": "observation space Tuple",
+    "--env Unbounded-v0": "it needs finite bounds on every number",
     "--device foo": "auto, cpu, cuda or cuda:N",
     "--device cuda:99": "CUDA devices here",
     "--deter 10 --blocks 4": "deter=10 and blocks=4",
@@ -101,7 +102,7 @@ def shown(words, capsys):
 def test_the_help_explains_every_setting_and_lists_every_command(capsys):
     text = shown(["--help"], capsys)
     for field in fields(Config):
-        assert f"--{field.name} " in text
+        assert re.search(rf"--{field.name}[ ,]", text)
     assert text.count("(official") >= 40 and "--latent_dim INT, --groups INT" in text
     for name, kind in {"train": None, **OTHERS}.items():
         assert f"• {name} " in text

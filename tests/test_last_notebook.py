@@ -231,7 +231,7 @@ def test_the_dream_beside_reality_is_that_of_the_model():
         training.collect()
     real, dreamed, ago = live.beside(training)
     first = training.replay.data["is_first"][0, :6].nonzero()[-1].item()
-    assert ago == 5 - first and np.array_equal(real, training.replay.data["obs"][0, 5].numpy()) and np.isfinite(dreamed).all()
+    assert ago == 5 - first and np.array_equal(real, training.replay.data["vector"][0, 5].numpy()) and np.isfinite(dreamed).all()
 
 
 def test_card_curves_and_replay_of_a_run(tmp_path, capsys):

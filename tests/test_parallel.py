@@ -55,7 +55,7 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     launch(*RUN, "--steps", 200, "--out", parts)
     launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 400)
     (weights, first, second), (other_weights, other_first, other_second) = content(whole), content(parts)
-    assert torch.equal(weights, other_weights) and not torch.equal(first["obs"], second["obs"])
+    assert torch.equal(weights, other_weights) and not torch.equal(first["vector"], second["vector"])
     for name in first:
         assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
     assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone

@@ -10,10 +10,11 @@ from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
 
 from dreamer_lite import envs as envs_module
+from dreamer_lite.config import Refused
 from dreamer_lite.envs import Envs, make_envs
 from dreamer_lite.replay import Experience, Replay
 from dreamer_lite.rssm import State
-from dreamer_lite.spaces import native_action
+from dreamer_lite.spaces import native_action, number_names, seen, spaces_of
 
 
 def filled(steps, capacity=40, envs=2):
@@ -145,26 +146,80 @@ SPACES = gymnasium.spaces
 gymnasium.register("Odd-v0", Odd)
 
 
+PICTURE = SPACES.Box(0, 255, (16, 16, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
-    "kind, space",
+    "kind, space, why",
     [
-        ("observation", SPACES.Dict(a=SPACES.Discrete(2))),
-        ("observation", SPACES.Tuple([SPACES.Discrete(2)])),
-        ("observation", SPACES.Discrete(4)),
-        ("observation", SPACES.MultiBinary(3)),
-        ("observation", SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
-        ("action", SPACES.MultiBinary(3)),
-        ("action", SPACES.MultiDiscrete([2, 2])),
-        ("action", SPACES.Dict(a=SPACES.Discrete(2))),
-        ("action", SPACES.Box(-np.inf, np.inf, (2,))),
-        ("action", SPACES.Box(-1, 1, (2, 2))),
+        ("observation", SPACES.Text(4), "has no fixed number of numbers"),
+        ("observation", SPACES.Sequence(SPACES.Discrete(2)), "has no fixed number of numbers"),
+        ("observation", SPACES.Graph(SPACES.Box(0, 1, (2,)), None), "has no fixed number of numbers"),
+        ("observation", SPACES.Dict(a=SPACES.Discrete(2), b=SPACES.Dict(c=SPACES.Text(3))), "at b.c has no fixed number"),
+        ("observation", SPACES.Dict(a=PICTURE, b=SPACES.Box(0, 255, (8, 8, 3), np.uint8)), "all need one height and width"),
+        ("action", SPACES.Dict(a=SPACES.Discrete(2)), "acts in Discrete, MultiDiscrete, MultiBinary"),
+        ("action", SPACES.Box(-np.inf, np.inf, (2,)), "needs finite bounds"),
+        ("action", SPACES.Box(0, np.inf, (2,)), "needs finite bounds"),
+        ("action", SPACES.Text(3), "acts in Discrete"),
     ],
 )
-def test_unsupported_spaces_are_refused_in_one_line(kind, space, monkeypatch):
-    monkeypatch.setattr(gymnasium, "make", lambda name: Odd(**{kind: space}))
-    with pytest.raises(ValueError, match=f"{kind} space .* is not supported; dreamer_lite .* wrapper") as error:
-        make_envs("Odd-v0")
-    assert "\n" not in str(error.value)
+def test_unsupported_spaces_are_refused_in_one_line_that_says_what_to_do(kind, space, why):
+    with pytest.raises(Refused, match=f"{kind} space.*{why}.*gymnasium's Transform(Observation|Action)") as error:
+        Envs(lambda: Odd(**{kind: space}))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "space, expected",
+    [
+        (SPACES.Box(-1, 1, (3,)), (3, ())),
+        (SPACES.Box(-1, 1, (2, 3), np.float64), (6, ())),
+        (SPACES.Box(0, 255, (7,), np.uint8), (7, ())),
+        (SPACES.Box(0, 1, (10, 10, 4), bool), (400, ())),
+        (SPACES.Discrete(4, start=2), (4, ())),
+        (SPACES.MultiDiscrete([2, 3]), (5, ())),
+        (SPACES.MultiBinary([2, 2]), (4, ())),
+        (SPACES.Tuple([SPACES.Discrete(2), SPACES.Box(-1, 1, ())]), (3, ())),
+        (PICTURE, (0, (16, 16, 3))),
+        (SPACES.Box(0, 255, (16, 12), np.uint8), (0, (16, 12, 1))),
+        (SPACES.Dict(z=SPACES.Dict(b=PICTURE, a=SPACES.Discrete(3)), a=SPACES.Box(-1, 1, (2,))), (5, (16, 16, 3))),
+        (SPACES.Dict(left=PICTURE, right=SPACES.Box(0, 255, (16, 16, 1), np.uint8)), (0, (16, 16, 4))),
+    ],
+)
+def test_any_observation_becomes_numbers_and_a_picture(space, expected):
+    sizes = spaces_of(space, SPACES.Discrete(2))
+    assert (sizes.obs_size, sizes.image) == expected
+    space.seed(0)
+    obs = space.sample()
+    kinds = seen(space, obs)
+    kinds = kinds if isinstance(kinds, dict) else {"vector" if sizes.obs_size else "image": kinds}
+    assert kinds.get("vector", np.zeros(0, np.float32)).shape == (sizes.obs_size,) and len(number_names(space)) == sizes.obs_size
+    if sizes.image:
+        assert kinds["image"].shape == sizes.image and kinds["image"].dtype == np.uint8
+    if "vector" in kinds and not sizes.image:  # as gymnasium has it
+        assert np.allclose(kinds["vector"], SPACES.utils.flatten(space, obs))
+
+
+@pytest.mark.parametrize(
+    "space, choices, action, native",
+    [
+        (SPACES.MultiDiscrete([2, 3]), (2, 3), [0, 1, 0, 0, 1], [1, 2]),
+        (SPACES.MultiDiscrete([2, 3], start=[5, -1]), (2, 3), [1, 0, 0, 0, 1], [5, 1]),
+        (SPACES.MultiDiscrete([[2, 2], [2, 3]]), (2, 2, 2, 3), [1, 0, 0, 1, 1, 0, 0, 0, 1], [[0, 1], [0, 2]]),
+        (SPACES.MultiBinary(3), (2, 2, 2), [1, 0, 0, 1, 0, 1], [0, 1, 1]),
+        (SPACES.Box(-2, 2, (2, 2)), (), [-1, 0, 0.5, 9], [[-2, 0], [1, 2]]),
+    ],
+)
+def test_actions_in_the_environments_own_terms(space, choices, action, native):
+    sizes = spaces_of(SPACES.Box(-1, 1, (3,)), space)
+    assert sizes.choices == choices and sizes.action_size == len(action) and sizes.discrete == (not isinstance(space, SPACES.Box))
+    made = native_action(space, np.array(action, np.float32))
+    assert np.array_equal(made, native) and made in space
+
+
+def test_numbers_of_an_observation_have_names():
+    space = SPACES.Dict(speed=SPACES.Box(-1, 1, ()), arm=SPACES.Dict(angle=SPACES.Box(-1, 1, (2,))))
+    assert number_names(space) == ["arm.angle[0]", "arm.angle[1]", "speed"]
 
 
 def still(envs, steps):

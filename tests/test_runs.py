@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -169,9 +170,10 @@ def test_continuous_actions_train_and_are_saved(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_name(tmp_path, capsys):
-    code = main(["--env", "Poisoned-v0", "--preset", "debug", "--out", str(tmp_path / "run"), "--quiet", "--device", "cpu"])
+    words = "--preset debug --world_lr 1e11 --warmup 0 --quiet --device cpu --out".split()
+    code = main([*words, str(tmp_path / "run")])
     error = capsys.readouterr().err
-    assert code == 1 and "train step 1 (about environment step 78)" in error and "reconstruction = nan" in error
+    assert code == 1 and re.search(r"train step \d (.*environment step \d+.*): .* = (nan|inf)", error)
     agent = load(tmp_path / "run")  # what was saved before is still good
     assert all(p.isfinite().all() for p in agent.parameters())
 

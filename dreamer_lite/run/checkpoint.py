@@ -65,11 +65,11 @@ class Saved(NamedTuple):
     rest: dict[str, Any]
 
 
-def read(path: Path | str, env: str | None = None) -> Saved:
+def read(path: Path | str, env: str | None = None, wrap: str | None = None) -> Saved:
     """Read a checkpoint and check it. Only data is read (`weights_only`), so a hostile file cannot run code.
 
-    env: an environment that the user names. gymnasium imports the module in a name such as module:Name-v0, so a file that has such a name
-    is refused unless `env` is given: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
+    env, wrap: an environment and a wrapper that the user names. A name such as module:Name-v0 imports that module, so a file that has such
+    a name is refused unless the user gives it too: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
     missing, damaged, or not ours.
     """
     file = find(path)
@@ -83,11 +83,12 @@ def read(path: Path | str, env: str | None = None) -> Saved:
         raise Refused(
             f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates"
         )
-    if not env and ":" in saved.config.env:
-        name = saved.config.env
-        raise Refused(
-            f"checkpoint {file} names the environment {name!r}, which would import a module; if you trust it, add --env {name}"
-        )
+    for option, name, given in (("env", saved.config.env, env), ("wrap", saved.config.wrap, wrap)):
+        if not given and ":" in name:
+            what = "environment" if option == "env" else "wrapper"
+            raise Refused(
+                f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add --{option} {name}"
+            )
     return saved
 
 
@@ -101,15 +102,16 @@ def read_data(file: Path) -> Any:
         raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
 
 
-def load(path: Path | str, device: torch.device | str = "cpu", env: str | None = None) -> Dreamer:
+def load(path: Path | str, device: torch.device | str = "cpu", env: str | None = None, wrap: str | None = None) -> Dreamer:
     """The agent of a checkpoint, ready for use: with the average of its weights, if it has one.
 
-    env: where it shall play, instead of the environment that it was trained on. Raises Refused as `read` does, and for weights that
+    env, wrap: where it shall play, instead of the environment and the wrapper that it was trained with. Raises Refused as `read` does, and for weights that
     don't fit the sizes beside them.
     """
-    saved = read(path, env)
+    saved = read(path, env, wrap)
     with refuse_what_does_not_fit_this_version(find(path)):
-        agent = Dreamer(replace(saved.config, env=env or saved.config.env), saved.spaces)
+        changed = replace(saved.config, env=env or saved.config.env, wrap=wrap or saved.config.wrap)
+        agent = Dreamer(changed, saved.spaces)
         agent.load_state_dict(saved.weights)
     return agent.to(device)
 

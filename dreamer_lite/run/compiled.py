@@ -15,7 +15,7 @@ from ..agent import Dreamer
 from ..config import Config, Refused
 from ..envs import make_envs
 from ..learner import Learner
-from ..replay import Experience, blank_obs
+from ..replay import Experience
 from ..rssm import State
 from .device import fork_rng
 
@@ -104,7 +104,7 @@ def blank_batch(agent: Dreamer) -> Experience:
     """Experience of zeros, in the shapes of a train step."""
     c, spaces = agent.config, agent.spaces
     flags = torch.zeros(c.batch_size, c.seq_len, dtype=torch.bool)
-    obs, action = blank_obs(spaces, *flags.shape), torch.zeros(*flags.shape, spaces.action_size)
+    obs, action = agent.blank_obs(*flags.shape), torch.zeros(*flags.shape, spaces.action_size)
     return Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
 
 

@@ -36,19 +36,20 @@ def draw_learning_curve(runs: list[list[dict[str, float]]], path: Path | str, th
 
 
 def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
-    """Reality above, the dream below, at evenly spaced steps. CartPole is drawn as carts, other tasks as curves."""
-    if not is_cartpole(pair):
-        return draw_curves(pair, path)
-    filmstrip(pair, frames).savefig(path, dpi=120)
+    """Reality above, the dream below, at evenly spaced steps: pictures as they are, CartPole as carts, other numbers as curves, below what
+    the environment draws."""
+    if is_cartpole(pair) or pair.real_pictures is not None:
+        return filmstrip(pair, frames).savefig(path, dpi=120)
+    draw_curves(pair, path, frames)
 
 
 def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
     steps = np.linspace(0, len(pair.real) - 1, min(frames, len(pair.real))).round().astype(int)
     figure = Figure(figsize=(1.5 * len(steps), 3.1), layout="constrained")
     for column, t in enumerate(steps):
-        for row, (name, obs, colour) in enumerate((("reality", pair.real[t], REALITY), ("dream", pair.dreamed[t], DREAM))):
+        for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM))):
             axes = figure.add_subplot(2, len(steps), row * len(steps) + column + 1)
-            draw_cart(axes, obs, colour)
+            draw_moment(axes, pair, name, t)
             if column == 0:
                 axes.set_ylabel(name, color=colour)
             if row == 0:
@@ -57,14 +58,15 @@ def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
 
 
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
-    """The same as a moving picture, one frame per `every` steps, for CartPole. Other tasks: a growing pair of curves."""
+    """The same as a moving picture, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
     pictures = []
+    height = max(4.0, 0.8 * len(chosen_numbers(pair)) + 0.8)
     for t in range(0, len(pair.real), every):
-        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-        if is_cartpole(pair):
-            for row, (name, obs, colour) in enumerate((("reality", pair.real[t], REALITY), ("dream", pair.dreamed[t], DREAM))):
+        figure = Figure(figsize=(4.2, height), layout="constrained")
+        if is_cartpole(pair) or pair.real_pictures is not None:
+            for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM))):
                 axes = figure.add_subplot(2, 1, row + 1)
-                draw_cart(axes, obs, colour)
+                draw_moment(axes, pair, name, t)
                 axes.set_ylabel(name, color=colour, fontsize=13)
                 if row == 0:
                     axes.set_title(f"step {t}", fontsize=11, loc="left")
@@ -82,7 +84,23 @@ def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int) ->
 
 
 def is_cartpole(pair: OpenLoop) -> bool:
-    return pair.env.startswith("CartPole-")
+    return pair.env.startswith("CartPole-") and pair.real.shape[1] == 4
+
+
+def draw_moment(axes, pair: OpenLoop, name: str, t: int) -> None:
+    """Reality or the dream at one step: its picture, or its cart."""
+    real = name == "reality"
+    if pair.real_pictures is None:
+        return draw_cart(axes, (pair.real if real else pair.dreamed)[t], REALITY if real else DREAM)
+    show_picture(axes, (pair.real_pictures if real else pair.dreamed_pictures)[t])
+
+
+def show_picture(axes, picture: np.ndarray) -> None:
+    """A picture (H, W, C) in bytes, in colour if it has three channels; of any other number the mean is shown."""
+    shown = picture if picture.shape[-1] == 3 else picture.mean(-1)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def draw_cart(axes, obs: np.ndarray, colour: str) -> None:
@@ -98,23 +116,45 @@ def draw_cart(axes, obs: np.ndarray, colour: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_curves(pair: OpenLoop, path: Path | str) -> None:
-    figure = Figure(figsize=(7, 1.3 * pair.real.shape[1] + 1), layout="constrained")
-    curves(figure, pair, len(pair.real))
+def draw_curves(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
+    numbers = chosen_numbers(pair)
+    height = 1.3 * len(numbers) + 1
+    figure = Figure(figsize=(7, height + 1.5 * bool(pair.frames)))
+    if pair.frames:
+        above, figure_below = figure.subfigures(2, 1, height_ratios=[1.5, height])
+        steps = np.linspace(0, len(pair.frames) - 1, min(frames, len(pair.frames))).round().astype(int)
+        for column, t in enumerate(steps):
+            axes = above.add_subplot(1, len(steps), column + 1)
+            show_picture(axes, pair.frames[t])
+            axes.set_title(f"step {t}", fontsize=9)
+    else:
+        figure_below = figure
+    curves(figure_below, pair, len(pair.real))
+    figure_below.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=0.6 / height, hspace=0.35)
     figure.savefig(path, dpi=120)
+
+
+def chosen_numbers(pair: OpenLoop, most: int = 12) -> list[int]:
+    """Which numbers are drawn: all, or those that change most, where there are too many."""
+    size = pair.real.shape[1]
+    return list(range(size)) if size <= most else sorted(np.argsort(-pair.real.std(0))[:most].tolist())
 
 
 def curves(figure: Figure, pair: OpenLoop, until: int) -> None:
     """Each number of the observation over time, real and dreamed."""
-    size = pair.real.shape[1]
-    for i in range(size):
-        axes = figure.add_subplot(size, 1, i + 1)
+    numbers = chosen_numbers(pair)
+    for row, i in enumerate(numbers):
+        axes = figure.add_subplot(len(numbers), 1, row + 1)
         axes.plot(pair.real[:until, i], color=REALITY, label="reality")
         axes.plot(pair.dreamed[:until, i], color=DREAM, linestyle="--", label="dream")
         both = np.concatenate([pair.real[:, i], pair.dreamed[:, i]])
         margin = 0.05 * (both.max() - both.min()) + 1e-6
-        axes.set(xlim=(0, max(len(pair.real) - 1, 1)), ylim=(both.min() - margin, both.max() + margin), ylabel=f"x[{i}]")
-        if i == 0:
+        axes.set(
+            xlim=(0, max(len(pair.real) - 1, 1)),
+            ylim=(both.min() - margin, both.max() + margin),
+            ylabel=pair.names[i] if pair.names else f"x[{i}]",
+        )
+        if row == 0:
             axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("step")
 

@@ -4,13 +4,16 @@ from dataclasses import replace
 from typing import NamedTuple
 import warnings
 
+import gymnasium
 import numpy as np
 import torch
 
 from ..agent import Carry, Dreamer
 from ..config import Refused
-from ..envs import Envs, Make, make_envs
+from ..envs import Envs, Make, make_envs, maker
+from ..replay import Obs, each
 from ..rssm import State
+from ..spaces import Spaces, number_names
 from .device import fork_rng
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
@@ -69,11 +72,12 @@ def play_episodes(agent: Dreamer, env: str | Make | None, episodes: int, seed: i
     return returns, cut
 
 
-def fitting_envs(agent: Dreamer, env: str | Make | None, count: int, seed: int) -> Envs:
+def fitting_envs(agent: Dreamer, env: str | Make | None, count: int, seed: int, render: bool = False) -> Envs:
     """Fresh environments for an agent to play in. Raises Refused if their spaces are others than the agent's."""
     c = agent.config
     named = replace(c, env=env) if isinstance(env, str) else c
-    envs = make_envs(env if callable(env) else named, count, FRESH + seed, remember=False, seconds=c.env_seconds)
+    make = env if callable(env) else maker(named, render)
+    envs = make_envs(make, count, FRESH + seed, remember=False, seconds=c.env_seconds)
     if envs.spaces != agent.spaces:
         envs.close()
         raise Refused(
@@ -86,19 +90,25 @@ class OpenLoop(NamedTuple):
     """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
 
     env: str
-    real: np.ndarray  # (T, O) observations
-    dreamed: np.ndarray  # (T, O) observations decoded from the dream
+    real: np.ndarray  # (T, O) the numbers in the observations
+    dreamed: np.ndarray  # (T, O) the same, decoded from the dream
     actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
+    real_pictures: np.ndarray | None = None  # (T, H, W, C) bytes, where the agent sees pictures
+    dreamed_pictures: np.ndarray | None = None  # (T, H, W, C)
+    frames: list[np.ndarray] = []  # T pictures (H, W, 3) of reality, as the environment renders them, if it was asked to and can
+    names: list[str] = []  # of the numbers
 
 
 @torch.no_grad()
-def open_loop(agent: Dreamer, env: str | None = None, steps: int = 60, context: int = 10, seed: int = 0) -> OpenLoop:
+def open_loop(
+    agent: Dreamer, env: str | Make | None = None, steps: int = 60, context: int = 10, seed: int = 0, render: bool = False
+) -> OpenLoop:
     """Let the agent play, look for `context` steps, then dream on from its own actions without looking.
 
-    Both stop where the real episode ends. Raises Refused if it ends within the context, or as `evaluate` does.
+    Both stop where the real episode ends. render: keep what the environment draws, if it can. Raises Refused if it ends within the context, or as `evaluate` does.
     """
-    envs, rssm = fitting_envs(agent, env, 1, seed), agent.world_model.rssm
-    real, dreamed, actions = [], [], []
+    envs, rssm = fitting_envs(agent, env, 1, seed, render), agent.world_model.rssm
+    real, dreamed, actions, frames = [], [], [], []
     with fork_rng(agent.device):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(1)
@@ -112,10 +122,32 @@ def open_loop(agent: Dreamer, env: str | None = None, steps: int = 60, context: 
             carry = agent.act(there.obs, there.is_first, carry)
             state = rssm.imagine_step(state, action) if t > context else carry.state
             if t >= context:
-                dreamed.append(agent.world_model.predict_obs(state.feature)[0].cpu().numpy())
-                real.append(step.obs[0])
+                dreamed.append(each(lambda part: part[0].cpu().numpy(), agent.world_model.predict_obs(state.feature)))
+                real.append(each(lambda part: part[0], step.obs))
                 actions.append(action[0].cpu().numpy())
+                frames += [frame] if (frame := drawn(envs.envs[0])) is not None else []
+    names = number_names(envs.envs[0].observation_space)
     envs.close()
     if not real:
         raise Refused(f"the episode ended within {context} steps, before the dream began; give another seed or less context")
-    return OpenLoop(env or agent.config.env, np.stack(real), np.stack(dreamed), np.stack(actions))
+    (real, real_pictures), (dreamed, dreamed_pictures) = (by_kind(agent.spaces, shown) for shown in (real, dreamed))
+    name = env if isinstance(env, str) else agent.config.env
+    return OpenLoop(name, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names)
+
+
+def by_kind(spaces: Spaces, shown: list[Obs]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers (T, O) and the pictures (T, H, W, C) of some observations."""
+    shown = [obs if isinstance(obs, dict) else {"vector" if spaces.obs_size else "image": obs} for obs in shown]
+    pictures = np.stack([obs["image"] for obs in shown]) if spaces.image else None
+    return np.stack([obs.get("vector", np.zeros(0)) for obs in shown]), pictures
+
+
+def drawn(env: gymnasium.Env) -> np.ndarray | None:
+    """What the environment draws of itself, (H, W, 3); None if it was not made for that, or lacks what it needs."""
+    if env.render_mode != "rgb_array":
+        return None
+    try:
+        frame = env.render()
+    except gymnasium.error.DependencyNotInstalled:
+        return None
+    return frame if isinstance(frame, np.ndarray) and frame.ndim == 3 else None

@@ -9,7 +9,7 @@ from torch.nn.utils import vector_to_parameters
 
 from ..agent import Dreamer
 from ..learner import Learner
-from ..replay import blank_obs, each
+from ..replay import each
 from .device import fork_rng
 
 TRIED = 20  # actions, to see which is quicker
@@ -69,7 +69,7 @@ def seconds_to_act(ask: Callable[[], Dreamer], count: int, home: torch.device) -
     """Seconds from an observation to the action in the host's memory and the state on the device `home`: the fastest of some."""
     agent = ask()
     carry = agent.initial(count)
-    obs, is_first = blank_obs(agent.spaces, count), torch.zeros(count, dtype=torch.bool)
+    obs, is_first = agent.blank_obs(count), torch.zeros(count, dtype=torch.bool)
 
     def act() -> None:
         nonlocal carry

@@ -62,7 +62,7 @@ class WorkerEnvs:
         """As `Envs.step`."""
         first = np.array(self.done)
         nothing = np.zeros(self.count, bool)
-        self.episode = [episode + new for episode, new in zip(self.episode, first)]
+        self.episode = [episode + int(new) for episode, new in zip(self.episode, first)]
         self.steps = [0 if new else steps + 1 for steps, new in zip(self.steps, first)]
         if self.began:
             answer = self.ask(lambda: self.envs.step_async(np.asarray(actions, np.float32)), self.envs.step_wait)

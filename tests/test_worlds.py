@@ -1,0 +1,358 @@
+"""Any environment: pictures, numbers and both, several choices at once, your own class, slow ones, and those that go wrong."""
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+from odd_envs import Counting, Mixed, register
+from PIL import Image
+import pytest
+import torch
+
+from dreamer_lite.__main__ import main
+from dreamer_lite.actor import Actor, Categorical, MultiCategorical, actor_loss
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.codecs import fitting_mults
+from dreamer_lite.config import Config, Refused
+from dreamer_lite.course.worlds import Catch, Recall
+from dreamer_lite.envs import Envs, make_env
+from dreamer_lite.learner import Learner
+from dreamer_lite.replay import Replay, each
+from dreamer_lite.run.checkpoint import load
+from dreamer_lite.run.evaluate import evaluate, open_loop
+from dreamer_lite.run.loop import Training, train
+from dreamer_lite.run.workers import WorkerEnvs
+from dreamer_lite.spaces import Spaces
+
+DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
+SHORT = dict(steps=100, learn_start=40, train_ratio=8, eval_every=0, log_every=50, save_every=50, depth=2)
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    register()
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    "image, layers", [((64, 64, 3), 4), ((96, 96, 1), 4), ((16, 16, 3), 2), ((32, 48, 3), 3), ((10, 10, 4), 1), ((6, 6, 1), 1)]
+)
+def test_layers_are_as_many_as_the_picture_allows(image, layers):
+    assert fitting_mults(image, (2, 3, 4, 4)) == [2, 3, 4, 4][:layers]
+
+
+@pytest.mark.parametrize("image", [(210, 160, 3), (84, 84, 1), (5, 5, 1), (7, 64, 3), (4, 84, 84), (512, 512, 3)])
+def test_pictures_of_unfit_sizes_are_refused_in_one_line(image):
+    with pytest.raises(Refused, match=f"pictures of {image[0]} × {image[1]} are not supported.*--pixels 64") as error:
+        Dreamer(Config.preset("debug"), Spaces(0, 2, True, image))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["picture", "both"])
+def test_an_agent_sees_acts_and_learns_from_pictures(kind):
+    """One batch is learned by heart: its pictures come out again, which needs the action and the memory to be in place."""
+    torch.manual_seed(0)
+    spaces = Spaces(3 * (kind == "both"), 5, True, (16, 16, 2), (2, 3))
+    config = Config.preset("debug", depth=4, world_lr=3e-3, warmup=0, scale_reconstruction=1, hidden=32, rssm_hidden=16)
+    learner = Learner(Dreamer(config, spaces))
+    training = Training(Config.preset("debug", env="CartPole-v1"))
+    training.envs.close()
+    replay = Replay(
+        capacity=40, obs_size=spaces.obs_size, image=spaces.image, action_size=5, deter=config.deter, groups=2, classes=4
+    )
+    carry = learner.agent.initial(1)
+    for t in range(30):
+        picture = torch.zeros(1, 16, 16, 2, dtype=torch.uint8)
+        picture[0, t % 16, :, t % 2] = 255
+        obs = {"vector": torch.full((1, 3), t / 30), "image": picture} if kind == "both" else picture
+        flag = torch.tensor([t == 0])
+        carry = learner.agent.act(obs, flag, carry)
+        step = (obs, carry.action, torch.ones(1), flag, flag & False, flag & False)
+        replay.add(type(replay.sample(1, 2)[0])(*step) if t > 5 else _experience(*step), carry.state)
+    batch, start, _ = replay.sample(config.batch_size, config.seq_len)
+    losses = [float(learner.train_step(batch, _state(*start))[1]["reconstruction"]) for _ in range(150)]
+    assert losses[-1] < 0.25 * losses[0], losses[::30]
+    shown = learner.agent.world_model.predict_obs(torch.cat([carry.state.h, carry.state.z.flatten(1)], -1))
+    image = shown["image"] if kind == "both" else shown
+    assert image.dtype == torch.uint8 and image.shape == (1, 16, 16, 2)
+
+
+def _experience(*parts):
+    from dreamer_lite.replay import Experience
+
+    return Experience(*parts)
+
+
+def _state(h, z):
+    from dreamer_lite.rssm import State
+
+    return State(h, z)
+
+
+def test_pictures_are_kept_in_bytes_and_a_replay_that_does_not_fit_is_refused(tmp_path, capsys):
+    sizes = dict(obs_size=0, image=(64, 64, 3), action_size=2, deter=8, groups=2, classes=4)
+    replay = Replay(capacity=1000, **sizes)
+    held = sum(ring.nbytes for ring in replay.data.values())
+    assert replay.data["image"].dtype == torch.uint8 and held == Replay.bytes_needed(1000, **sizes)
+    assert 1.2e9 < Replay.bytes_needed(100_000, **sizes) < 1.25e9
+    words = [*DEBUG, "--env", "Mixed-v0", "--replay_size", "1000000000", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "GB free; take a smaller --replay_size" in capsys.readouterr().err
+
+
+def test_a_replay_in_the_computers_memory_gives_the_same_run():
+    """On a CPU both are the same place; a GPU's run differs only in where the batch comes from."""
+    weights = []
+    for on_host in (False, True):
+        training = Training(Config.preset("debug", replay_on_host=on_host, **SHORT))
+        for _ in range(40):
+            training.collect()
+            training.learn()
+        training.envs.close()
+        weights.append(training.learner.optimizer.weights.clone())
+    assert torch.equal(*weights)
+
+
+def test_any_environment_that_renders_can_be_seen_in_pictures():
+    pytest.importorskip("cv2")
+    pytest.importorskip("pygame")
+    for gray, channels in ((False, 3), (True, 1)):
+        envs = Envs(lambda: make_env("CartPole-v1", pixels=32, gray=gray))
+        rows = [envs.step(np.array([[0, 1]], np.float32)) for _ in range(3)]
+        assert envs.spaces == Spaces(0, 2, True, (32, 32, channels)) and rows[0].obs.dtype == np.uint8
+        assert not np.array_equal(rows[0].obs, rows[2].obs) and rows[0].obs.std() > 10
+        envs.close()
+    own = make_env("Catch-v0", pixels=8)  # it shows pictures of its own
+    assert own.observation_space.shape == (8, 8, 1) or own.observation_space.shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "words, why",
+    [
+        ("--env Counting-v0 --pixels 32", "--pixels needs an environment that renders pictures"),
+        ("--env CartPole-v1 --gray", "--gray needs pictures"),
+        ("--env FrozenLake-v1 --env_args slippery=1", "unexpected keyword argument 'slippery'"),
+        ("--env FrozenLake-v1 --env_args is_slippery", "takes key=value, for instance is_slippery=false"),
+        ("--env CartPole-v1 --wrap nowhere:f", "takes module:function"),
+        ("--env CartPole-v1 --wrap odd_envs:nothing", "takes module:function"),
+        ("--env CartPole-v1 --wrap halved", "takes module:function"),
+        ("--env CartPole-v1 --workers 2", "workers must be 0 or as many as envs"),
+        ("--env CartPole-v1 --replay_on_host --capture on --device cpu", "on a CPU there is nothing to record"),
+        ("--env CartPole-v1 --mults 2 0", "mults must be positive"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_line(words, why, tmp_path, capsys):
+    assert main([*DEBUG, "--envs", "1", *words.split(), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert why in error and error.count("\n") == 1, error
+
+
+# Several choices at once
+
+
+def test_several_choices_at_once_add_up():
+    logits = torch.randn(7, 5)
+    both, first, second = MultiCategorical(logits, (2, 3)), Categorical(logits[:, :2]), Categorical(logits[:, 2:])
+    action = both.sample()
+    assert action.shape == (7, 5) and (action.sum(-1) == 2).all() and (action[:, :2].sum(-1) == 1).all()
+    assert torch.allclose(both.log_prob(action), first.log_prob(action[:, :2]) + second.log_prob(action[:, 2:]))
+    assert torch.allclose(both.entropy(), first.entropy() + second.entropy())
+    assert torch.equal(both.mode, torch.cat([first.mode, second.mode], -1)) and both.noise(4).shape == (7, 4, 5)
+    pairs = torch.stack([torch.cat([a, b]) for a in torch.eye(2) for b in torch.eye(3)])
+    probs = torch.stack([both.log_prob(pair.expand(7, 5)) for pair in pairs]).exp()
+    assert torch.allclose(probs.sum(0), torch.ones(7))  # over all pairs
+    exact = -(probs * probs.log()).sum(0)
+    assert torch.allclose(both.entropy(), exact, atol=1e-6)
+
+
+def test_an_actor_learns_two_choices_at_once():
+    """The actor's loss alone, without a world: 1 for the pair that the feature shows."""
+    torch.manual_seed(0)
+    actor = Actor(feature_size=5, action_size=5, hidden=16, layers=1, choices=(2, 3))
+    optimizer = torch.optim.Adam(actor.parameters(), 0.02)
+    shown = torch.stack([torch.cat([a, b]) for a in torch.eye(2) for b in torch.eye(3)]).repeat(20, 1)
+    for _ in range(100):
+        policy = actor(shown)
+        action = policy.sample()
+        reward = (action * shown).sum(-1).eq(2).float()
+        loss = actor_loss(policy.log_prob(action), policy.entropy(), reward - reward.mean(), torch.ones_like(reward))
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    assert torch.equal(actor(shown).mode, shown)
+
+
+# Your own environment
+
+
+def test_a_function_makes_the_environments(tmp_path):
+    class Mine(Mixed):
+        """Not known to gymnasium."""
+
+    config = Config.preset("debug", **SHORT)
+    card = train(config, tmp_path, until="steps", progress=False, make_env=Mine)
+    assert card["env"] == "Mine" and card["final_evaluation"]["sampled"]["episodes"] == 2
+    agent = load(tmp_path)
+    assert agent.spaces == Spaces(2, 5, True, (16, 16, 3), (2, 3))
+    assert evaluate(agent, Mine, episodes=2).shape == (2,)
+    with pytest.raises(Refused, match="environment 'Mine' cannot be made"):
+        evaluate(agent, episodes=2)
+    more = train(
+        Config.preset("debug", **SHORT | dict(steps=140), env="Mine"),
+        tmp_path,
+        until="steps",
+        progress=False,
+        resume=True,
+        make_env=Mine,
+    )
+    assert more["env_steps"] == 140
+
+
+def test_a_wrapper_is_trusted_only_if_the_user_names_it(tmp_path, capsys):
+    words = [*DEBUG, "--steps", "60", "--learn_start", "40", "--wrap", "odd_envs:halved", "--env_args", "max_episode_steps=20"]
+    out = str(tmp_path / "run")
+    assert main([*words, "--out", out]) == 0
+    assert "--wrap odd_envs:halved" in capsys.readouterr().out
+    for command in (["evaluate", out], ["dream", out], ["export", out], ["--resume", out, "--steps", "80"]):
+        assert main(command) == 2
+        assert "which would import a module; if you trust it, add --wrap odd_envs:halved" in capsys.readouterr().err
+    assert main(["evaluate", out, "--wrap", "odd_envs:halved", "--episodes", "3"]) == 0
+    assert float(capsys.readouterr().out.split("sampled actions: ")[1].split()[0]) <= 10  # half of 20
+    assert main([*"--quiet --until steps --device cpu --resume".split(), out, "--steps", "80", "--wrap", "odd_envs:halved"]) == 0
+
+
+@pytest.mark.parametrize(
+    "env", [Mixed, Catch, Recall, lambda: gymnasium.make("Blackjack-v1"), lambda: gymnasium.make("CliffWalking-v1")]
+)
+def test_a_dream_of_any_environment_can_be_drawn(env, tmp_path):
+    from dreamer_lite.run.draw import draw_filmstrip, draw_gif
+
+    envs = Envs(env)
+    agent = Dreamer(Config.preset("debug", depth=2), envs.spaces)
+    pair = open_loop(agent, env, steps=5, context=0, seed=1, render=True)
+    assert len(pair.real) == len(pair.dreamed) == len(pair.actions) and (pair.real_pictures is None) == (not envs.spaces.image)
+    draw_filmstrip(pair, tmp_path / "dream.png")
+    draw_gif(pair, tmp_path / "dream.gif")
+    assert (
+        np.asarray(Image.open(tmp_path / "dream.png").convert("RGB")).std() > 5 and (tmp_path / "dream.gif").stat().st_size > 500
+    )
+
+
+def test_frames_of_the_environment_are_drawn_above_its_numbers(tmp_path):
+    pytest.importorskip("pygame")
+    save = [*DEBUG, "--env", "Acrobot-v1", "--steps", "60", "--out", str(tmp_path)]
+    assert main(save) == 0 and main(["dream", str(tmp_path), "--steps", "12"]) == 0
+    pair = open_loop(load(tmp_path), steps=5, render=True)
+    assert len(pair.frames) == len(pair.real) and pair.frames[0].ndim == 3 and pair.names[0] == "x[0]"
+
+
+# Slow environments
+
+
+def play(envs, steps, size=2):
+    rng = np.random.default_rng(0)
+    return [envs.step(np.eye(size, dtype=np.float32)[rng.integers(size, size=len(envs))]) for _ in range(steps)]
+
+
+def test_workers_play_the_episodes_that_one_process_plays():
+    here, there = Envs(Counting, 2, seed=3), WorkerEnvs(Counting, 2, seed=3)
+    try:
+        for one, other in zip(play(here, 70), play(there, 70)):
+            for name, a, b in zip(one._fields, one, other):
+                assert np.array_equal(a, b) and np.asarray(a).dtype == np.asarray(b).dtype, name
+        assert here.episode == there.episode and here.done == there.done
+        state = there.state_dict()
+        lost = there.load_state_dict(state)
+        assert len(lost) == 2 - sum(state["done"]) and all("in a process of its own" in line for line in lost.values())
+    finally:
+        there.close()
+
+
+def test_a_run_with_workers_learns_and_says_what_a_resume_loses(tmp_path, capfd):
+    config = Config.preset("debug", env="Mixed-v0", envs=2, workers=2, **SHORT)
+    card = train(config, tmp_path, until="steps", progress=False)
+    assert card["train_steps"] > 0 and not card["notes"]
+    more = train(Config(**config.to_dict() | {"steps": 140}), tmp_path, until="steps", progress=False, resume=True)
+    assert more["env_steps"] == 140
+    told = capfd.readouterr().err
+    assert told.count("in a process of its own; it begins a new episode") == len(more["notes"])
+
+
+# Those that go wrong
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_environment_that_hangs_ends_the_run_in_one_line(workers, tmp_path, capfd):
+    words = ["--env", "odd_envs:Slow-v0", "--envs", "1", "--workers", str(workers), "--env_seconds", "0.5"]
+    assert main([*DEBUG, *words, "--out", str(tmp_path / "run")]) == 2
+    error = capfd.readouterr().err
+    assert "environment 0, in step" in error and "took more than 0.5 seconds, the limit by --env_seconds" in error
+    assert error.count("\n") == 1, error
+    assert load(tmp_path / "run", env="odd_envs:Slow-v0")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_environment_that_gives_what_is_no_number_is_told_in_one_line(workers, tmp_path, capfd):
+    words = ["--env", "odd_envs:Poisoned-v0", "--envs", "1", "--workers", str(workers)]
+    assert main([*DEBUG, *words, "--out", str(tmp_path / "run")]) == 2
+    error = capfd.readouterr().err
+    assert "environment 0, in step 1 of its episode 0, showed nan among its numbers; the last checkpoint is kept" in error
+    assert error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_environment_that_raises_keeps_its_traceback_and_is_named(workers, tmp_path):
+    words = ["--env", "odd_envs:Broken-v0", "--workers", str(workers), "--out", str(tmp_path / "run")]
+    result = subprocess.run(
+        [sys.executable, "-c", "import odd_envs; odd_envs.register(); from dreamer_lite.__main__ import main; main(None)", *DEBUG, *words],
+        cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert result.returncode == 1 and "np.zeros(3) + np.zeros(4)" in result.stderr
+    assert "raised this; the last checkpoint is kept" in result.stderr and "in step 7 of its episode 0" in result.stderr
+    assert load(tmp_path / "run", env="odd_envs:Broken-v0")
+
+
+# The worlds of the course
+
+
+def test_catch_is_caught_by_who_follows_the_ball():
+    env = Catch()
+    for seed in range(20):
+        obs, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            obs, reward, done, _, _ = env.step(1 + int(np.sign(env.ball - env.paddle)))
+        assert reward == (1 if abs(env.ball - env.paddle) == 0 else -1) and obs.shape == (16, 16, 1)
+    blind = Catch(seen=3)
+    blind.reset(seed=0)
+    shown = [int((blind.step(1)[0] == 255).sum()) for _ in range(7)]
+    assert shown == [4, 4, 0, 0, 0, 0, 0]
+
+
+def test_recall_pays_for_memory_alone():
+    env, total = Recall(wait=2), 0
+    for seed in range(50):
+        first, _ = env.reset(seed=seed)
+        rows = [env.step(int(first[0] > 0)) for _ in range(3)]
+        assert [row[1] for row in rows] == [0, 0, 1] and [row[2] for row in rows] == [False, False, True]
+        assert rows[1][0].tolist() == [0, 1] and rows[0][0].tolist() == [0, 0]
+        env.reset(seed=seed)
+        total += [env.step(1) for _ in range(3)][-1][1]
+    assert abs(total) < 20  # always the same answer: by chance
+
+
+def test_a_card_tells_how_its_environment_was_made(tmp_path):
+    words = ["--env", "FrozenLake-v1", "--env_args", "is_slippery=false", "map_name=8x8", "--steps", "80", "--out", str(tmp_path)]
+    assert main([*DEBUG, *words]) == 0
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["config"]["env_args"] == ["is_slippery=false", "map_name=8x8"] and load(tmp_path).spaces.obs_size == 64
+    assert main(["evaluate", str(tmp_path), "--episodes", "2"]) == 0
+
+
+def test_an_observation_keeps_its_kind():
+    assert each(len, [1, 2]) == 2 and each(len, {"vector": [1], "image": [1, 2]}) == {"vector": 1, "image": 2}
