@@ -98,7 +98,7 @@ WORLDS: dict[
     "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=10_000),
     "Blackjack": dict(env="Blackjack-v1", steps=3000),
     "CliffWalking": dict(env="CliffWalking-v1", steps=10_000),
-    "Taxi": dict(env="Taxi-v3", steps=20_000),
+    "Taxi": dict(env="Taxi-v4", steps=20_000),
     "Dials": dict(env=f"{OWN}Dials-v0", steps=3000),
     "Recall": dict(env=f"{OWN}Recall-v0", steps=8000),
     "Recall-forgetful": dict(env=f"{OWN}Recall-v0", steps=8000),

@@ -219,8 +219,9 @@ def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
             break
         height, width = height // 2, width // 2
     if not i or max(height, width) > 16 or min(height, width) < 3:
+        todo = "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
         raise Refused(
-            f"pictures of {image[0]} × {image[1]} are not supported: halved {i} times they have {height} × {width} pixels, and 3 to 16 must be left; "
-            "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
+            f"pictures of {image[0]} × {image[1]} are not supported with {len(mults)} layers: halved {i} times they have {height} × {width} pixels, and "
+            f"3 to 16 must be left; {'give more --mults' if i == len(mults) else todo}"
         )
     return list(mults[:i])

@@ -36,6 +36,11 @@ Wrap = Annotated[
     ),
 ]
 
+EnvArgs = Annotated[
+    tuple[str, ...] | None,
+    arg(metavar="KEY=VALUE", help="what the environment is made with (default: as it was trained)", help_behavior_hint=""),
+]
+
 
 @dataclass(frozen=True)
 class Settings(Config):
@@ -125,6 +130,7 @@ class Evaluate:
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     env: Env = None
     wrap: Wrap = None
+    env_args: EnvArgs = None
 
     def run(self) -> int:
         from .run.checkpoint import load
@@ -133,7 +139,7 @@ class Evaluate:
         from .run.player import quicker
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
-        agent = load(self.run_, use_device(self.device), self.env, self.wrap)
+        agent = load(self.run_, use_device(self.device), self.env, self.wrap, self.env_args)
         if self.device == "auto":
             agent = quicker(agent, min(self.episodes, SIDE_BY_SIDE))
         for name, greedy in (("sampled", False), ("greedy", True)):
@@ -161,6 +167,7 @@ class Dream:
     seed: int = 0  # seed of the episode
     env: Env = None
     wrap: Wrap = None
+    env_args: EnvArgs = None
 
     def run(self) -> int:
         from .run.checkpoint import find, load
@@ -169,7 +176,7 @@ class Dream:
         from .run.folder import writing
 
         at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
-        agent = load(self.run_, env=self.env, wrap=self.wrap)
+        agent = load(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args)
         pair = open_loop(agent, None, self.steps, self.context, self.seed, render=True)
         out = self.out or find(self.run_).parent
         with writing(out):
@@ -191,13 +198,14 @@ class Export:
     out: FilePath = None  # the page to write (default: player.html in the run's folder)
     env: Env = None
     wrap: Wrap = None
+    env_args: EnvArgs = None
 
     def run(self) -> int:
         from .run.checkpoint import find, load
         from .run.export import player_page
         from .run.folder import writing
 
-        page = player_page(load(self.run_, env=self.env, wrap=self.wrap))
+        page = player_page(load(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args))
         out = self.out or find(self.run_).parent / "player.html"
         with writing(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -267,6 +275,7 @@ class Start:
     resume: Path | None = None
     env: str | None = None
     wrap: str | None = None
+    env_args: tuple[str, ...] | None = None
     pixels: int = 0
 
     @property
@@ -286,7 +295,7 @@ class Start:
 
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
-        saved = read(self.resume, self.env, self.wrap)
+        saved = read(self.resume, self.env, self.wrap, self.env_args)
         return Train(settings=Settings(**saved.config.to_dict()), saved=saved)
 
 

@@ -141,6 +141,10 @@ class Config:
                 f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
+        if not self.mults:
+            raise Refused("mults must name at least one layer, got none; the official ones are 2 3 4 4")
+        if self.strided and self.kernel < 2:
+            raise Refused(f"kernel must be at least 2 where convolutions are strided, got {self.kernel}")
         if self.workers not in (0, self.envs):
             raise Refused(
                 f"workers must be 0 or as many as envs, one process for each: got workers={self.workers} and envs={self.envs}"

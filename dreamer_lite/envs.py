@@ -1,7 +1,8 @@
 """Environments side by side, experience out, and a state that can be saved (notebook 01)."""
 
+import ast
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 import json
@@ -20,6 +21,7 @@ from .replay import Experience, Obs, each
 from .spaces import is_picture, native_action, seen, spaces_of
 
 Make = Callable[[], gymnasium.Env]
+MADE = ", made by a function"  # behind the name of an environment that no name makes
 REMEMBERED = 10_000  # actions of an unfinished episode that are kept, so that it can be played again
 
 
@@ -205,31 +207,35 @@ def make_env(
         parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise cannot_be_made(name, error) from error
+    if name.endswith(MADE):
+        raise Refused(
+            f"environment {name!r} can't be made by its name; give the function again, as make_env or env, or another environment by its name"
+        )
     options = dict(read_arg(arg) for arg in args)
     try:
         env = gymnasium.make(plain, **options)
         if (pixels or render) and "rgb_array" in env.metadata.get("render_modes", []):
             env.close()
             env = gymnasium.make(plain, **options, render_mode="rgb_array")
-        env = named_function(wrap)(env) if wrap else env
+        env = wrapped(env, wrap) if wrap else env
         return with_pictures(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error
-    except TypeError as error:
-        if not args or "unexpected keyword" not in str(error):
+    except (TypeError, ValueError, KeyError) as error:
+        if not args or isinstance(error, Refused):
             raise
         raise cannot_be_made(name, error) from error
 
 
 def read_arg(arg: str) -> tuple[str, Any]:
-    """key=value, with the value as in JSON, or as text."""
+    """key=value, with the value as in JSON or in Python, or as text."""
     key, equals, value = arg.partition("=")
-    if not equals or not key.isidentifier():
-        raise Refused(f"--env_args takes key=value, for instance is_slippery=false; got {arg!r}")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
+    if not equals or not key.isidentifier() or key in ("id", "render_mode"):
+        raise Refused(f"--env_args takes key=value, for instance is_slippery=false, but not id and render_mode; got {arg!r}")
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return key, read(value)
+    return key, value
 
 
 def with_pictures(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
@@ -245,11 +251,30 @@ def with_pictures(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
             env = AddRenderObservation(env)
         if not is_picture(env.observation_space):
             raise Refused("--gray needs pictures; add --pixels 64, for instance")
-        if pixels:
-            env = ResizeObservation(env, (pixels, pixels))
-        return GrayscaleObservation(env, keep_dim=True) if gray and len(env.observation_space.shape) == 3 else env
+        shape = env.observation_space.shape
+        if gray and len(shape) == 3 and shape[-1] not in (1, 3):
+            raise Refused(f"--gray needs pictures in colour, with three channels; these have the shape {shape}")
+        env = ResizeObservation(env, (pixels, pixels)) if pixels else env
+        return GrayscaleObservation(env, keep_dim=True) if gray and shape[-1] == 3 and len(shape) == 3 else env
+    except (AssertionError, ValueError) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused(
+            f"--pixels and --gray can't change pictures of {env.observation_space}: {' '.join(str(error).split())}"
+        ) from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise Refused(f'--pixels needs more packages ({error}); install them with: pip install "dreamer-lite[pixels]"') from error
+
+
+def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
+    """What the function module:function makes of an environment. Raises Refused if that is none."""
+    function = named_function(wrap)
+    made = function(env) if callable(function) else None
+    if not isinstance(made, gymnasium.Env):
+        raise Refused(
+            f"--wrap takes a function that is given an environment and returns one; {wrap!r} is, or returns, a {type(made if callable(function) else function).__name__}"
+        )
+    return made
 
 
 def import_named(module: str) -> Any:

@@ -36,6 +36,8 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     """The one place that decides what is supported. Raises Refused for all else."""
     pictures, numbers = [], 0
     for name, space in leaves(observation):
+        if isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 4:
+            picture_size(space)
         if is_picture(space):
             pictures.append((*space.shape, 1)[:3])
         elif isinstance(space, (Box, Discrete, MultiDiscrete, MultiBinary)):
@@ -90,8 +92,21 @@ def inside(space: Dict | Tuple) -> list[tuple[Any, Space]]:
 
 
 def is_picture(space: Space) -> bool:
-    """Bytes with height and width, and channels last if there are any. Official: `dreamerv3/rssm.py: Encoder` (imgkeys)."""
-    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
+    """Bytes with height and width, and channels last if there are any. What is smaller than 8 × 8 is a board, and seen as numbers.
+
+    Official: `dreamerv3/rssm.py: Encoder` (imgkeys).
+    """
+    return isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3) and min(picture_size(space)) >= 8
+
+
+def picture_size(space: Box) -> tuple[int, int]:
+    """Height and width. Raises Refused for stacked pictures, and where channels seem to come first."""
+    if len(space.shape) == 4 or len(space.shape) == 3 and space.shape[0] <= 4 and min(space.shape[1:]) >= 8:
+        raise Refused(
+            f"pictures of the shape {space.shape} are not supported: height and width come first, channels last, and stacked pictures are "
+            "channels too; gymnasium's TransformObservation can turn them round"
+        )
+    return space.shape[:2]
 
 
 def seen(space: Space, obs: Any) -> Any:
@@ -139,5 +154,8 @@ def native_action(space: Space, action: np.ndarray) -> Any:
         choices = space.nvec.flatten() if isinstance(space, MultiDiscrete) else np.full(flatdim(space), 2)
         chosen = np.array([part.argmax() for part in np.split(action, np.cumsum(choices)[:-1])]).reshape(space.shape)
         return (chosen + getattr(space, "start", 0)).astype(space.dtype)
-    action = action.reshape(space.shape)
-    return (space.low + (np.clip(action, -1, 1) + 1) / 2 * (space.high - space.low)).astype(space.dtype)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    share = (np.clip(action.reshape(space.shape).astype(np.float64), -1, 1) + 1) / 2
+    if np.issubdtype(space.dtype, np.integer):  # each whole number gets an equal part
+        return np.clip(np.floor(low + share * (high - low + 1)), low, high).astype(space.dtype)
+    return np.clip(low + share * (high - low), low, high).astype(space.dtype)

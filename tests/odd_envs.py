@@ -1,5 +1,7 @@
 """Environments that go wrong, each in its own way, and some that are easy to count."""
 
+import multiprocessing
+import signal
 import time
 
 import gymnasium
@@ -112,7 +114,7 @@ def register():
     """Make them known to gymnasium, as Counting-v0 and so on."""
     if "Counting-v0" in gymnasium.registry:
         return
-    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Importing, Forgetful, Slow, Mixed, Unbounded):
+    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Importing, Forgetful, Slow, Deaf, Mixed, Unbounded):
         gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
     gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
     gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))
@@ -133,6 +135,15 @@ class Slow(Plain):
         return super().step(action)
 
 
+class Deaf(Slow):
+    """Does not end when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        if multiprocessing.parent_process():
+            signal.signal(signal.SIGTERM, lambda *_: None)
+
+
 class Mixed(Counting):
     """A picture and numbers, by name; two choices at once."""
 
@@ -141,6 +152,10 @@ class Mixed(Counting):
 
     def look(self):
         return {"eye": np.full((16, 16, 3), self.left, np.uint8), "speed": np.array([self.left, 0], np.float32) / 30}
+
+
+def nobody(env):
+    """A wrapper that forgets to return."""
 
 
 def halved(env):

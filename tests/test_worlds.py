@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+import time
 
 import gymnasium
+from gymnasium.spaces import Box, Discrete
+from hypothesis import given
+from hypothesis import strategies as st
 import numpy as np
 from odd_envs import Counting, Mixed, register
 from PIL import Image
 import pytest
+from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
 
 from dreamer_lite.__main__ import main
@@ -18,14 +23,15 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Refused
 from dreamer_lite.course.worlds import Catch, Recall
-from dreamer_lite.envs import Envs, make_env
+from dreamer_lite.envs import Envs, make_env, read_arg
 from dreamer_lite.learner import Learner
-from dreamer_lite.replay import Replay, each
-from dreamer_lite.run.checkpoint import load
+from dreamer_lite.replay import Experience, Replay, each
+from dreamer_lite.rssm import State
+from dreamer_lite.run.checkpoint import load, save
 from dreamer_lite.run.evaluate import evaluate, open_loop
 from dreamer_lite.run.loop import Training, train
 from dreamer_lite.run.workers import WorkerEnvs
-from dreamer_lite.spaces import Spaces
+from dreamer_lite.spaces import Spaces, native_action, spaces_of
 
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
 SHORT = dict(steps=100, learn_start=40, train_ratio=8, eval_every=0, log_every=50, save_every=50, depth=2)
@@ -48,7 +54,7 @@ def test_layers_are_as_many_as_the_picture_allows(image, layers):
 
 @pytest.mark.parametrize("image", [(210, 160, 3), (84, 84, 1), (5, 5, 1), (7, 64, 3), (4, 84, 84), (512, 512, 3)])
 def test_pictures_of_unfit_sizes_are_refused_in_one_line(image):
-    with pytest.raises(Refused, match=f"pictures of {image[0]} × {image[1]} are not supported.*--pixels 64") as error:
+    with pytest.raises(Refused, match=f"pictures of {image[0]} × {image[1]} are not supported.*(--pixels 64|more --mults)") as error:
         Dreamer(Config.preset("debug"), Spaces(0, 2, True, image))
     assert "\n" not in str(error.value)
 
@@ -60,8 +66,6 @@ def test_an_agent_sees_acts_and_learns_from_pictures(kind):
     spaces = Spaces(3 * (kind == "both"), 5, True, (16, 16, 2), (2, 3))
     config = Config.preset("debug", depth=4, world_lr=3e-3, warmup=0, scale_reconstruction=1, hidden=32, rssm_hidden=16)
     learner = Learner(Dreamer(config, spaces))
-    training = Training(Config.preset("debug", env="CartPole-v1"))
-    training.envs.close()
     replay = Replay(
         capacity=40, obs_size=spaces.obs_size, image=spaces.image, action_size=5, deter=config.deter, groups=2, classes=4
     )
@@ -73,25 +77,13 @@ def test_an_agent_sees_acts_and_learns_from_pictures(kind):
         flag = torch.tensor([t == 0])
         carry = learner.agent.act(obs, flag, carry)
         step = (obs, carry.action, torch.ones(1), flag, flag & False, flag & False)
-        replay.add(type(replay.sample(1, 2)[0])(*step) if t > 5 else _experience(*step), carry.state)
+        replay.add(Experience(*step), carry.state)
     batch, start, _ = replay.sample(config.batch_size, config.seq_len)
-    losses = [float(learner.train_step(batch, _state(*start))[1]["reconstruction"]) for _ in range(150)]
+    losses = [float(learner.train_step(batch, State(*start))[1]["reconstruction"]) for _ in range(150)]
     assert losses[-1] < 0.25 * losses[0], losses[::30]
     shown = learner.agent.world_model.predict_obs(torch.cat([carry.state.h, carry.state.z.flatten(1)], -1))
     image = shown["image"] if kind == "both" else shown
     assert image.dtype == torch.uint8 and image.shape == (1, 16, 16, 2)
-
-
-def _experience(*parts):
-    from dreamer_lite.replay import Experience
-
-    return Experience(*parts)
-
-
-def _state(h, z):
-    from dreamer_lite.rssm import State
-
-    return State(h, z)
 
 
 def test_pictures_are_kept_in_bytes_and_a_replay_that_does_not_fit_is_refused(tmp_path, capsys):
@@ -141,6 +133,15 @@ def test_any_environment_that_renders_can_be_seen_in_pictures():
         ("--env CartPole-v1 --wrap nowhere:f", "takes module:function"),
         ("--env CartPole-v1 --wrap odd_envs:nothing", "takes module:function"),
         ("--env CartPole-v1 --wrap halved", "takes module:function"),
+        (
+            "--env CartPole-v1 --wrap odd_envs:nobody",
+            "is given an environment and returns one; 'odd_envs:nobody' is, or returns, a NoneType",
+        ),
+        ("--env CartPole-v1 --wrap math:pi", "'math:pi' is, or returns, a float"),
+        ("--env FrozenLake-v1 --env_args map_name=9x9", "cannot be made: '9x9'"),
+        ("--env FrozenLake-v1 --env_args id=3", "but not id and render_mode"),
+        ("--env CartPole-v1 --mults", "mults must name at least one layer"),
+        ("--env CartPole-v1 --kernel 1 --strided", "kernel must be at least 2 where convolutions are strided"),
         ("--env CartPole-v1 --workers 2", "workers must be 0 or as many as envs"),
         ("--env CartPole-v1 --replay_on_host --capture on --device cpu", "on a CPU there is nothing to record"),
         ("--env CartPole-v1 --mults 2 0", "mults must be positive"),
@@ -150,6 +151,37 @@ def test_what_cannot_be_made_is_told_in_one_line(words, why, tmp_path, capsys):
     assert main([*DEBUG, "--envs", "1", *words.split(), "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert why in error and error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 64), (4, 64, 64, 3), (3, 96, 96)])
+def test_channels_come_last(shape):
+    with pytest.raises(Refused, match="height and width come first, channels last"):
+        spaces_of(Box(0, 255, shape, np.uint8), Discrete(2))
+
+
+@pytest.mark.parametrize("shape, size", [((7, 7, 3), 147), ((5, 12), 60)])
+def test_small_boards_in_bytes_are_seen_as_numbers(shape, size):
+    assert spaces_of(Box(0, 255, shape, np.uint8), Discrete(2)) == Spaces(size, 2, True)
+
+
+def test_gray_leaves_pictures_of_one_channel_alone():
+    pytest.importorskip("cv2")
+    assert make_env("Catch-v0", gray=True).observation_space.shape == (16, 16, 1)
+
+
+# Actions in an environment's bounds
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.floats(-2, 2))
+def test_numbers_stay_within_their_bounds(low, width, action):
+    space = Box(np.float32([low]), np.float32([low + width]))
+    assert native_action(space, np.float32([action])) in space
+
+
+def test_whole_numbers_get_equal_parts():
+    space = Box(-1, 2, (1,), np.int8)
+    made = [int(native_action(space, np.array([x]))[0]) for x in np.linspace(-1, 1, 4001)]
+    assert {n: round(made.count(n) / 1000) for n in set(made)} == {-1: 1, 0: 1, 1: 1, 2: 1}
 
 
 # Several choices at once
@@ -196,19 +228,14 @@ def test_a_function_makes_the_environments(tmp_path):
 
     config = Config.preset("debug", **SHORT)
     card = train(config, tmp_path, until="steps", progress=False, make_env=Mine)
-    assert card["env"] == "Mine" and card["final_evaluation"]["sampled"]["episodes"] == 2
+    assert card["env"] == "Mine, made by a function" and card["final_evaluation"]["sampled"]["episodes"] == 2
     agent = load(tmp_path)
     assert agent.spaces == Spaces(2, 5, True, (16, 16, 3), (2, 3))
     assert evaluate(agent, Mine, episodes=2).shape == (2,)
-    with pytest.raises(Refused, match="environment 'Mine' cannot be made"):
+    with pytest.raises(Refused, match="'Mine, made by a function' can't be made by its name; give the function again"):
         evaluate(agent, episodes=2)
     more = train(
-        Config.preset("debug", **SHORT | dict(steps=140), env="Mine"),
-        tmp_path,
-        until="steps",
-        progress=False,
-        resume=True,
-        make_env=Mine,
+        Config.preset("debug", **SHORT | dict(steps=140)), tmp_path, until="steps", progress=False, resume=True, make_env=Mine
     )
     assert more["env_steps"] == 140
 
@@ -251,6 +278,24 @@ def test_frames_of_the_environment_are_drawn_above_its_numbers(tmp_path):
     assert len(pair.frames) == len(pair.real) and pair.frames[0].ndim == 3 and pair.names[0] == "x[0]"
 
 
+@pytest.mark.parametrize(
+    "text, value", [("false", False), ("False", False), ("None", None), ("8x8", "8x8"), ("[1, 2]", [1, 2]), ("1e-3", 0.001)]
+)
+def test_arguments_are_read_as_they_are_written(text, value):
+    assert read_arg(f"key={text}") == ("key", value)
+
+
+def test_an_argument_that_may_name_a_file_is_trusted_only_if_the_user_names_it(tmp_path, capsys):
+    config = Config.preset("debug", env="FrozenLake-v1", env_args=("map_name=4x4", "is_slippery=/etc/evil"))
+    save(tmp_path / "a.pt", Dreamer(config, Spaces(16, 4, True)))
+    assert main(["evaluate", str(tmp_path / "a.pt")]) == 2
+    assert (
+        "which may name a file or a module; if you trust it, add --env_args map_name=4x4 is_slippery=/etc/evil"
+        in capsys.readouterr().err
+    )
+    assert main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1", "--env_args", "map_name=4x4", "is_slippery=true"]) == 0
+
+
 # Slow environments
 
 
@@ -281,6 +326,14 @@ def test_a_run_with_workers_learns_and_says_what_a_resume_loses(tmp_path, capfd)
     assert more["env_steps"] == 140
     told = capfd.readouterr().err
     assert told.count("in a process of its own; it begins a new episode") == len(more["notes"])
+
+
+def test_a_worker_that_does_not_end_when_told_is_killed(tmp_path, capfd):
+    """As pygame has it: SIGTERM is noted, and nothing happens."""
+    words = ["--env", "odd_envs:Deaf-v0", "--envs", "1", "--workers", "1", "--env_seconds", "0.5"]
+    began = time.perf_counter()
+    assert main([*DEBUG, *words, "--out", str(tmp_path / "run")]) == 2
+    assert time.perf_counter() - began < 20 and "took more than 0.5 seconds" in capfd.readouterr().err
 
 
 # Those that go wrong

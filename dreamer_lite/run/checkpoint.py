@@ -1,6 +1,6 @@
 """Agents and runs on disk: written whole or not at all, loaded without running code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 import os
@@ -65,11 +65,11 @@ class Saved(NamedTuple):
     rest: dict[str, Any]
 
 
-def read(path: Path | str, env: str | None = None, wrap: str | None = None) -> Saved:
+def read(path: Path | str, env: str | None = None, wrap: str | None = None, env_args: Sequence[str] | None = None) -> Saved:
     """Read a checkpoint and check it. Only data is read (`weights_only`), so a hostile file cannot run code.
 
-    env, wrap: an environment and a wrapper that the user names. A name such as module:Name-v0 imports that module, so a file that has such
-    a name is refused unless the user gives it too: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
+    env, wrap, env_args: what the user names. A name such as module:Name-v0 imports that module, and an argument may name a file, so a
+    checkpoint that has such words is refused unless the user gives them too: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
     missing, damaged, or not ours.
     """
     file = find(path)
@@ -83,8 +83,14 @@ def read(path: Path | str, env: str | None = None, wrap: str | None = None) -> S
         raise Refused(
             f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates"
         )
+    for arg in saved.config.env_args if env_args is None else ():
+        if set(arg) & set(":/\\"):
+            raise Refused(
+                f"checkpoint {file} makes its environment with {arg!r}, which may name a file or a module; if you trust it, add --env_args "
+                f"{' '.join(saved.config.env_args)}"
+            )
     for option, name, given in (("env", saved.config.env, env), ("wrap", saved.config.wrap, wrap)):
-        if not given and ":" in name:
+        if given is None and ":" in name:
             what = "environment" if option == "env" else "wrapper"
             raise Refused(
                 f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add --{option} {name}"
@@ -102,15 +108,21 @@ def read_data(file: Path) -> Any:
         raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
 
 
-def load(path: Path | str, device: torch.device | str = "cpu", env: str | None = None, wrap: str | None = None) -> Dreamer:
+def load(
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    env: str | None = None,
+    wrap: str | None = None,
+    env_args: Sequence[str] | None = None,
+) -> Dreamer:
     """The agent of a checkpoint, ready for use: with the average of its weights, if it has one.
 
-    env, wrap: where it shall play, instead of the environment and the wrapper that it was trained with. Raises Refused as `read` does, and for weights that
+    env, wrap, env_args: where it shall play, instead of what it was trained with; wrap "" is none. Raises Refused as `read` does, and for weights that
     don't fit the sizes beside them.
     """
-    saved = read(path, env, wrap)
+    saved, given = read(path, env, wrap, env_args), {"env": env, "wrap": wrap, "env_args": env_args}
+    changed = replace(saved.config, **{name: value for name, value in given.items() if value is not None})
     with refuse_what_does_not_fit_this_version(find(path)):
-        changed = replace(saved.config, env=env or saved.config.env, wrap=wrap or saved.config.wrap)
         agent = Dreamer(changed, saved.spaces)
         agent.load_state_dict(saved.weights)
     return agent.to(device)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..agent import Carry, Dreamer
 from ..config import Config, Refused
-from ..envs import Envs, Make, maker
+from ..envs import MADE, Envs, Make, maker
 from ..learner import Learner
 from ..replay import Replay
 from ..rssm import State
@@ -36,7 +36,7 @@ from .workers import WorkerEnvs
 HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and how carefully, an agent that solved its task is watched
 UNTIL = ("solved", "held", "steps")
 CAPTURE = ("auto", "on", "off")
-FREE = ("steps", "episodes")  # settings that may be changed while resuming
+FREE = ("steps", "episodes", "env_seconds")  # settings that may be changed while resuming
 
 
 class Diverged(FloatingPointError):
@@ -319,7 +319,7 @@ def train(
     if not resume and not team.again:
         team.from_first(lambda: folder.refuse_existing(out))
     team.begin()
-    saved = checkpoint.read(out, config.env) if resume is True else resume
+    saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
     compile = saved.rest.get("compiled", False) if saved else compile
     if compile and team.size > 1:
         raise Refused(
@@ -391,11 +391,11 @@ def make_fast(training: Training, compile: bool, capture: str) -> None:
 
 
 def made_by(make_env: Make) -> str:
-    """A name for what a function makes."""
+    """A name for what a function makes. It says so, since the name alone makes another environment, or none."""
     env = make_env()
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     env.close()
-    return name
+    return name + MADE
 
 
 def resume_training(

@@ -1,8 +1,13 @@
 """Environments that are stepped in processes of their own, for those that are slow: gymnasium's AsyncVectorEnv."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+import multiprocessing
 from multiprocessing import TimeoutError as NoAnswer
+import signal
+import threading
+import traceback
 from typing import Any
 
 import gymnasium
@@ -21,7 +26,7 @@ class Translated(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env, seed: int, i: int):
         super().__init__(env)
-        self.run_seed, self.i, self.episode = seed, i, -1
+        self.run_seed, self.i, self.episode, self.steps = seed, i, -1, 0
         sizes = spaces_of(env.observation_space, env.action_space)
         kinds = {"vector": Box(-np.inf, np.inf, (sizes.obs_size,))} if sizes.obs_size else {}
         kinds |= {"image": Box(0, 255, sizes.image, np.uint8)} if sizes.image else {}
@@ -29,13 +34,25 @@ class Translated(gymnasium.Wrapper):
         self.action_space = Box(-np.inf, np.inf, (sizes.action_size,))
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
-        self.episode += 1
-        obs, _ = self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode))
-        return seen(self.env.observation_space, obs), {}
+        self.episode, self.steps = self.episode + 1, 0
+        with self.at_work():
+            obs, _ = self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode))
+            return seen(self.env.observation_space, obs), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        obs, reward, terminated, truncated, _ = self.env.step(native_action(self.env.action_space, action))
-        return seen(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
+        self.steps += 1
+        with self.at_work():
+            obs, reward, terminated, truncated, _ = self.env.step(native_action(self.env.action_space, action))
+            return seen(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """What goes wrong inside is told with its traceback, as text: that is what surely arrives in the other process."""
+        try:
+            yield
+        except Exception as error:
+            where = f"environment {self.i}, in step {self.steps} of its episode {self.episode},"
+            raise RuntimeError(f"{where} raised this; the last checkpoint is kept\n{traceback.format_exc()}") from error
 
 
 class WorkerEnvs:
@@ -53,7 +70,7 @@ class WorkerEnvs:
         self.envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
         self.count, self.seconds = count, seconds
         self.episode, self.done, self.steps = [-1] * count, [True] * count, [0] * count
-        self.began = False
+        self.began = self.failed = False
 
     def __len__(self) -> int:
         return self.count
@@ -83,27 +100,36 @@ class WorkerEnvs:
         return Experience(obs, taken, np.where(first, 0, reward).astype(np.float32), first, done, terminated & ~first)
 
     def ask(self, question: Callable[[], Any], answer: Callable[..., Any]) -> Any:
-        """Ask all processes, and wait for their answers. Raises Refused if one takes too long; what an environment raises stays as it is."""
+        """Ask all processes, and wait for their answers. Raises Refused if one takes too long."""
+        self.failed = True  # until they have answered
         try:
             question()
-            return answer(timeout=self.seconds or None)
+            got = answer(timeout=self.seconds or None)
         except NoAnswer as error:
             raise Refused(
                 f"one of {self.count} environments, {self.place(0)} or another, took more than {self.seconds:g} seconds, the limit by "
                 "--env_seconds; the last checkpoint is kept"
             ) from error
-        except Exception as error:
-            if hasattr(error, "add_note"):
-                error.add_note(
-                    f"one of {self.count} environments, {self.place(0)} or another, raised this; the last checkpoint is kept"
-                )
-            raise
+        self.failed = False
+        return got
 
     def place(self, i: int) -> str:
         return f"environment {i}, in step {self.steps[i]} of its episode {self.episode[i]},"
 
     def close(self) -> None:
-        self.envs.close(terminate=True)
+        """End the processes: politely, if they answer, within ten seconds."""
+        if self.failed:
+            self.kill()
+        patience = threading.Timer(10, self.kill)
+        patience.start()
+        try:
+            self.envs.close(terminate=self.failed)
+        finally:
+            patience.cancel()
+
+    def kill(self) -> None:
+        for process in self.envs.processes:
+            process.kill()
 
     def state_dict(self) -> dict[str, Any]:
         return {"episode": list(self.episode), "done": list(self.done)}
@@ -120,4 +146,6 @@ class WorkerEnvs:
 
 
 def translated(make: Make, seed: int, i: int) -> gymnasium.Env:
+    if multiprocessing.parent_process():  # Ctrl-C is for the run, which saves and then ends this process
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return Translated(make(), seed, i)
