@@ -200,6 +200,10 @@ def make_env(
     itself, if it can. Raises Refused where there
     is no such environment, or where what it needs is not installed; an error inside its own code stays as it is.
     """
+    if name.endswith(MADE):
+        raise Refused(
+            f"environment {name!r} can't be made by its name; give the function again, as make_env or env, or another environment by its name"
+        )
     module, colon, plain = name.rpartition(":")
     try:
         if colon:
@@ -207,10 +211,6 @@ def make_env(
         parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise cannot_be_made(name, error) from error
-    if name.endswith(MADE):
-        raise Refused(
-            f"environment {name!r} can't be made by its name; give the function again, as make_env or env, or another environment by its name"
-        )
     options = dict(read_arg(arg) for arg in args)
     try:
         env = gymnasium.make(plain, **options)

@@ -17,6 +17,7 @@ from dreamer_lite.run import capture, player
 from dreamer_lite.run.capture import Captured
 from dreamer_lite.run.compiled import OPTIONS, blank_batch, compile_learner
 from dreamer_lite.run.loop import Training
+from dreamer_lite.run.parallel import Team
 from dreamer_lite.scan import scan
 from dreamer_lite.spaces import Spaces
 
@@ -392,3 +393,23 @@ def test_each_learner_has_a_program_of_its_own(kept, capsys):
         learner.numbers = torch.stack(list(learner.train_step(batch, start)[1].values()))
     torch.testing.assert_close(fast.numbers, slow.numbers, rtol=1e-3, atol=1e-4)
     assert main(["warm", "--preset", "debug", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err
+
+
+class Two(Team):
+    size = 2
+
+
+@pytest.mark.parametrize(
+    "how, why",
+    [
+        (dict(capture="on"), "on a CPU there is nothing to record"),
+        (dict(capture="on", device="cuda", team=Two()), "for one process, and torchrun started 2"),
+        (dict(capture="on", device="cuda", host=True), "waits for a replay in the computer's memory"),
+        (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_before_anything_begins(how, why, tmp_path):
+    config = Config.preset("debug", replay_on_host=how.pop("host", False))
+    with pytest.raises(Refused, match=why):
+        train(config, tmp_path / "run", progress=False, **how)
+    assert not (tmp_path / "run").exists()
