@@ -10,7 +10,7 @@ from .codecs import make_codec
 from .config import Config
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from .imagination import Dream, imagine, step_weights
-from .replay import Experience, Obs, each
+from .replay import Experience, Obs, alone, each
 from .rssm import RSSM, State
 from .spaces import Spaces
 from .world_model import WorldModel
@@ -109,7 +109,7 @@ class Dreamer(nn.Module):
         numbers, image = self.spaces.obs_size, self.spaces.image
         kinds = {"vector": torch.zeros(*shape, numbers)} if numbers else {}
         kinds |= {"image": torch.zeros(*shape, *image, dtype=torch.uint8)} if image else {}
-        return kinds if len(kinds) > 1 else next(iter(kinds.values()))
+        return alone(kinds)
 
     @torch.no_grad()
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:

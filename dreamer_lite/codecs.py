@@ -214,10 +214,9 @@ def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
     Raises Refused for a picture that can't be brought into that range.
     """
     height, width, _ = image
-    for i in range(len(mults) + 1):
-        if height % 2 or width % 2 or min(height, width) < 6 or i == len(mults):
-            break
-        height, width = height // 2, width // 2
+    i = 0
+    while i < len(mults) and height % 2 == width % 2 == 0 and min(height, width) >= 6:
+        height, width, i = height // 2, width // 2, i + 1
     if not i or max(height, width) > 16 or min(height, width) < 3:
         todo = "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
         raise Refused(

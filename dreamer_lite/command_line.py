@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 import sys
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
 
 from . import __version__
 from .config import PRESETS, Config, Refused
+
+if TYPE_CHECKING:
+    from .agent import Dreamer
 
 DESCRIPTION = """DreamerV3: learn a gymnasium environment, and look at what was learned.
 
@@ -121,25 +124,35 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Mean ± std of fresh episodes, with sampled and with greedy actions."""
+class Trained:
+    """A trained agent to be looked at, and where it shall play."""
 
     run_: Run
-    episodes: int = 100  # episodes of each kind
-    seed: int = 0  # seed of the fresh episodes
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
     env: Env = None
     wrap: Wrap = None
     env_args: EnvArgs = None
 
-    def run(self) -> int:
+    def agent(self, device: str = "cpu") -> "Dreamer":
         from .run.checkpoint import load
+
+        return load(self.run_, device, self.env, self.wrap, self.env_args)
+
+
+@dataclass(frozen=True)
+class Evaluate(Trained):
+    """Mean ± std of fresh episodes, with sampled and with greedy actions."""
+
+    episodes: int = 100  # episodes of each kind
+    seed: int = 0  # seed of the fresh episodes
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+
+    def run(self) -> int:
         from .run.device import use_device
         from .run.evaluate import SIDE_BY_SIDE, cut_words, play_episodes
         from .run.player import quicker
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
-        agent = load(self.run_, use_device(self.device), self.env, self.wrap, self.env_args)
+        agent = self.agent(use_device(self.device))
         if self.device == "auto":
             agent = quicker(agent, min(self.episodes, SIDE_BY_SIDE))
         for name, greedy in (("sampled", False), ("greedy", True)):
@@ -154,29 +167,25 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Dream:
+class Dream(Trained):
     """Draw an episode beside its dream: reality above, the dream below.
 
     The agent looks for some steps, then the world model goes on alone with the same actions.
     """
 
-    run_: Run
     out: FilePath = None  # folder for dream.png and dream.gif (default: the run's folder)
     steps: int = 60  # steps to dream
     context: int = 10  # steps to look before the dream begins
     seed: int = 0  # seed of the episode
-    env: Env = None
-    wrap: Wrap = None
-    env_args: EnvArgs = None
 
     def run(self) -> int:
-        from .run.checkpoint import find, load
+        from .run.checkpoint import find
         from .run.draw import draw_filmstrip, draw_gif
         from .run.evaluate import open_loop
         from .run.folder import writing
 
         at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
-        agent = load(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args)
+        agent = self.agent()
         pair = open_loop(agent, None, self.steps, self.context, self.seed, render=True)
         out = self.out or find(self.run_).parent
         with writing(out):
@@ -188,24 +197,20 @@ class Dream:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Trained):
     """Write the dream player: one web page in which the agent's world model dreams beside a real CartPole.
 
     It opens from a file, in any browser, without a network.
     """
 
-    run_: Run
     out: FilePath = None  # the page to write (default: player.html in the run's folder)
-    env: Env = None
-    wrap: Wrap = None
-    env_args: EnvArgs = None
 
     def run(self) -> int:
-        from .run.checkpoint import find, load
+        from .run.checkpoint import find
         from .run.export import player_page
         from .run.folder import writing
 
-        page = player_page(load(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args))
+        page = player_page(self.agent())
         out = self.out or find(self.run_).parent / "player.html"
         with writing(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)

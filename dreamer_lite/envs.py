@@ -150,10 +150,15 @@ def finite(obs: Obs, reward: float = 0.0) -> Obs:
     return obs
 
 
+def place(i: int, step: int, episode: int) -> str:
+    """Which environment, and when: how a sentence about it begins."""
+    return f"environment {i}, in step {step} of its episode {episode},"
+
+
 @contextmanager
 def at_work(envs: Envs, i: int) -> Iterator[None]:
     """Inside, environment i is at work. What goes wrong there is told with its number, episode and step; its own errors stay as they are."""
-    where = f"environment {i}, in step {envs.steps[i]} of its episode {envs.episode[i]},"
+    where = place(i, envs.steps[i], envs.episode[i])
     try:
         yield
     except (NotFinite, TookTooLong) as error:

@@ -15,6 +15,11 @@ def each(function: Callable[[Any], Any], obs: Obs) -> Obs:
     return {kind: function(part) for kind, part in obs.items()} if isinstance(obs, dict) else function(obs)
 
 
+def alone(kinds: dict[str, Any]) -> Obs:
+    """An observation of these kinds, by name: where there is one only, it is that one itself."""
+    return kinds if len(kinds) > 1 else next(iter(kinds.values()))
+
+
 class Experience(NamedTuple):
     """What arrives together, for one step or many: arrays or tensors with the same leading axes, (E, …), (T, …) or (B, T, …).
 
@@ -66,18 +71,8 @@ class Replay:
     ):
         self.length = capacity // envs
         self.classes = classes
-        kinds = {"vector": ([obs_size], torch.float32)} if obs_size else {}
-        kinds |= {"image": (image, torch.uint8)} if image else {}
-        self.kinds = list(kinds)
-        shapes = kinds | {
-            "action": ([action_size], torch.float32),
-            "reward": ([], torch.float32),
-            "is_first": ([], torch.bool),
-            "is_last": ([], torch.bool),
-            "is_terminal": ([], torch.bool),
-            "h": ([deter], torch.float32),
-            "z": ([groups], torch.uint8 if classes <= 256 else torch.int32),
-        }
+        shapes = self.shapes(obs_size=obs_size, image=image, action_size=action_size, deter=deter, groups=groups, classes=classes)
+        self.kinds = [kind for kind in ("vector", "image") if kind in shapes]
         self.data = {
             name: torch.zeros(envs, self.length, *shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()
         }
@@ -91,13 +86,26 @@ class Replay:
         self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
 
     @staticmethod
-    def bytes_needed(
-        capacity: int, *, obs_size: int, image: Sequence[int], action_size: int, deter: int, groups: int, classes: int
-    ) -> int:
-        """How much memory a replay of so many steps takes."""
-        return capacity * (
-            4 * (obs_size + action_size + deter + 1) + math.prod(image or [0]) + groups * (1 if classes <= 256 else 4) + 3
-        )
+    def shapes(
+        *, obs_size: int, image: Sequence[int], action_size: int, deter: int, groups: int, classes: int
+    ) -> dict[str, tuple[Sequence[int], torch.dtype]]:
+        """What is kept of each step: its shape and its type, by name."""
+        kinds = {"vector": ([obs_size], torch.float32)} if obs_size else {}
+        kinds |= {"image": (image, torch.uint8)} if image else {}
+        return kinds | {
+            "action": ([action_size], torch.float32),
+            "reward": ([], torch.float32),
+            "is_first": ([], torch.bool),
+            "is_last": ([], torch.bool),
+            "is_terminal": ([], torch.bool),
+            "h": ([deter], torch.float32),
+            "z": ([groups], torch.uint8 if classes <= 256 else torch.int32),
+        }
+
+    @staticmethod
+    def bytes_needed(capacity: int, **sizes: Any) -> int:
+        """How much memory a replay of so many steps takes; sizes: as `shapes` has them."""
+        return capacity * sum(math.prod(shape) * dtype.itemsize for shape, dtype in Replay.shapes(**sizes).values())
 
     def __len__(self) -> int:
         """Steps held, over all environments."""
@@ -132,8 +140,7 @@ class Replay:
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
         start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
-        obs = {kind: self.data[kind][env, index] for kind in self.kinds}
-        obs = obs if len(obs) > 1 else obs[self.kinds[0]]
+        obs = alone({kind: self.data[kind][env, index] for kind in self.kinds})
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: Memory) -> None:

@@ -131,9 +131,9 @@ class Training:
 
     def learn(self) -> None:
         """Take the train steps that are due. Raises Diverged if a loss is not finite."""
-        if self.capture != "off" and self.due >= 1 and self.replay.added > self.config.seq_len:
-            self.record_step()
         while self.due >= 1 and self.replay.added > self.config.seq_len:
+            if self.capture != "off":
+                self.record_step()
             self.due -= 1
             with refuse_what_does_not_fit("a train step", self.device):
                 (self.captured or self.step)()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import copy
-import time
 
 import torch
 from torch.nn.utils import vector_to_parameters
@@ -10,6 +9,7 @@ from torch.nn.utils import vector_to_parameters
 from ..agent import Dreamer
 from ..learner import Learner
 from ..replay import each
+from .bench import seconds
 from .device import fork_rng
 
 TRIED = 20  # actions, to see which is quicker
@@ -78,10 +78,4 @@ def seconds_to_act(ask: Callable[[], Dreamer], count: int, home: torch.device) -
         carry.action.cpu(), [part.to(home) for part in carry.state]
 
     with fork_rng(home):
-        return min(seconds(act) for _ in range(TRIED))
-
-
-def seconds(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+        return min(seconds(act, "cpu") for _ in range(TRIED))  # no need to wait for a GPU: the action is here

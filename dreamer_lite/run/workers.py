@@ -16,8 +16,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 import numpy as np
 
 from ..config import Refused
-from ..envs import Make, NotFinite, episode_seed, finite
-from ..replay import Experience
+from ..envs import Make, NotFinite, episode_seed, finite, place
+from ..replay import Experience, each
 from ..spaces import Spaces, native_action, seen, spaces_of
 
 
@@ -51,7 +51,7 @@ class Translated(gymnasium.Wrapper):
         try:
             yield
         except Exception as error:
-            where = f"environment {self.i}, in step {self.steps} of its episode {self.episode},"
+            where = place(self.i, self.steps, self.episode)
             raise RuntimeError(f"{where} raised this; the last checkpoint is kept\n{traceback.format_exc()}") from error
 
 
@@ -89,11 +89,10 @@ class WorkerEnvs:
             reward, terminated, truncated = np.zeros(self.count), nothing, nothing
         self.began = True
         for i in range(self.count):
-            with_kinds = {kind: part[i] for kind, part in obs.items()} if isinstance(obs, dict) else obs[i]
             try:
-                finite(with_kinds, reward[i])
+                finite(each(lambda part: part[i], obs), reward[i])
             except NotFinite as error:
-                raise Refused(f"{self.place(i)} {error}; the last checkpoint is kept") from error
+                raise Refused(f"{place(i, self.steps[i], self.episode[i])} {error}; the last checkpoint is kept") from error
         done = (terminated | truncated) & ~first
         self.done = done.tolist()
         taken = np.where(first[:, None], 0, actions).astype(np.float32)
@@ -107,14 +106,11 @@ class WorkerEnvs:
             got = answer(timeout=self.seconds or None)
         except NoAnswer as error:
             raise Refused(
-                f"one of {self.count} environments, {self.place(0)} or another, took more than {self.seconds:g} seconds, the limit by "
+                f"one of {self.count} environments, {place(0, self.steps[0], self.episode[0])} or another, took more than {self.seconds:g} seconds, the limit by "
                 "--env_seconds; the last checkpoint is kept"
             ) from error
         self.failed = False
         return got
-
-    def place(self, i: int) -> str:
-        return f"environment {i}, in step {self.steps[i]} of its episode {self.episode[i]},"
 
     def close(self) -> None:
         """End the processes: politely, if they answer, within ten seconds."""
