@@ -2,7 +2,7 @@
 
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
-`worlds` learns other environments, those that are named or all of WORLDS, with three seeds each, and keeps the same of each run; `table` prints them.
+`worlds` learns other environments, those that are named or all of WORLDS, with three seeds each, and keeps the same of each run; `table` prints them and draws their curves.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
@@ -20,6 +20,7 @@ from contextlib import nullcontext
 import csv
 from dataclasses import replace
 import json
+import math
 import os
 from pathlib import Path
 import shutil
@@ -140,20 +141,40 @@ def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
     return np.array(returns[:episodes])
 
 
-def print_worlds() -> None:
-    """The README's table."""
-    for name in WORLDS:
-        cards = [json.loads(path.read_text()) for path in sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json"))]
-        if not cards:
-            continue
+def summarise_worlds() -> None:
+    """The README's table, printed, and its figure: a panel for each environment, a line for each seed, dashed what chance gets."""
+    runs = {name: sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json")) for name in WORLDS}
+    runs = {name: paths for name, paths in runs.items() if paths}
+    figure = Figure(figsize=(9, 1.9 * math.ceil(len(runs) / 4)), layout="constrained")
+    for panel, (name, paths) in enumerate(runs.items()):
+        cards = [json.loads(path.read_text()) for path in paths]
         config, means = Config(**cards[0]["config"]), [card["final_evaluation"]["sampled"]["mean"] for card in cards]
-        chance = random_returns(config)
+        chance = random_returns(config).mean()
         solved = [card["solved_at_env_steps"] for card in cards]
         print(
             f"| {name} | {spaces_of_config(config)} | {', '.join(map(str, solved)) if any(solved) else 'no threshold, or not reached'} | "
-            f"{', '.join(str(card['env_steps']) for card in cards)} | {np.median(means):.4g}, worst {min(means):.4g} | {chance.mean():.4g} | "
+            f"{', '.join(str(card['env_steps']) for card in cards)} | {np.median(means):.4g}, worst {min(means):.4g} | {chance:.4g} | "
             f"{', '.join(str(round(card['seconds'])) for card in cards)} |"
         )
+        axes = figure.add_subplot(math.ceil(len(runs) / 4), 4, panel + 1)
+        for path in paths:
+            seen = [row for row in rows(path.with_suffix(".csv")) if row["eval_episodes"] > 0]
+            axes.plot(
+                [row["env_steps"] / 1000 for row in seen],
+                [row["eval_mean"] for row in seen],
+                color=REALITY,
+                marker=".",
+                markersize=4,
+                linewidth=1.2,
+            )
+        axes.axhline(chance, color=GREY, linestyle="--", linewidth=1)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.set_xlim(left=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("thousands of environment steps", fontsize=9)
+    figure.supylabel("mean return of an evaluation", fontsize=9)
+    figure.savefig(ASSETS / "worlds.png", dpi=120)
 
 
 def spaces_of_config(config: Config) -> str:
@@ -426,7 +447,7 @@ if __name__ == "__main__":
             for seed in range(3):
                 record_world(name, seed)
     elif sys.argv[1:] == ["table"]:
-        print_worlds()
+        summarise_worlds()
     elif sys.argv[1:] == ["together"]:
         record_together()
         draw_together()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import torch.nn.functional as F
 
 from .config import Refused
-from .nets import MLP, BlockLinear, Conv, Linear, RMSNorm
+from .nets import MLP, BlockLinear, Conv, DoublingConv, Linear, RMSNorm
 from .symlog import symexp, symlog
 
 
@@ -94,7 +94,7 @@ class ImageDecoder(nn.Module):
         height, width, channels = image
         sizes = [depth * mult for mult in mults]  # channels of the smallest picture last
         self.small = (height >> len(mults), width >> len(mults), sizes[-1])
-        self.deter, self.bspace, self.strided = deter, bspace, strided
+        self.deter, self.bspace = deter, bspace
         pixels = self.small[0] * self.small[1] * self.small[2]
         if bspace and sizes[-1] % bspace:
             raise ValueError(f"{sizes[-1]} channels cannot be split into {bspace} equal blocks")
@@ -105,15 +105,15 @@ class ImageDecoder(nn.Module):
             self.from_both = Linear(deter + latent, pixels)
         self.norm = RMSNorm(sizes[-1])
         pairs = list(zip(sizes, sizes[1:]))[::-1]
-        self.convs = nn.ModuleList(Conv(i, o, kernel) for o, i in pairs)
+        self.convs = nn.ModuleList(DoublingConv(i, o, kernel, sparse=strided) for o, i in pairs)
         self.norms = nn.ModuleList(RMSNorm(o) for o, _ in pairs)
-        self.out = Conv(sizes[0], channels, kernel)
+        self.out = DoublingConv(sizes[0], channels, kernel, sparse=strided)
 
     def forward(self, feature: Tensor) -> Tensor:
         x = F.silu(self.norm(self.project(feature.flatten(0, -2))))  # (N, F) → (N, h, w, c)
         for conv, norm in zip(self.convs, self.norms):
-            x = F.silu(norm(conv(self.doubled(x))))
-        x = torch.sigmoid(self.out(self.doubled(x)))  # (N, height, width, channels)
+            x = F.silu(norm(conv(x)))
+        x = torch.sigmoid(self.out(x))  # (N, height, width, channels)
         return x.unflatten(0, feature.shape[:-1])
 
     def project(self, feature: Tensor) -> Tensor:
@@ -124,14 +124,6 @@ class ImageDecoder(nn.Module):
         h, z = feature[:, : self.deter], feature[:, self.deter :]
         blocks = self.from_h(h).view(-1, self.bspace, height, width, channels // self.bspace)
         return blocks.permute(0, 2, 3, 1, 4).flatten(3) + self.from_z(z).unflatten(-1, self.small)
-
-    def doubled(self, x: Tensor) -> Tensor:
-        """Twice the height and the width: each pixel four times; with `strided`, once, and zeros before and above it."""
-        if not self.strided:
-            return x.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        wide = x.new_zeros(len(x), 2 * x.shape[1], 2 * x.shape[2], x.shape[3])
-        wide[:, 1::2, 1::2] = x
-        return wide
 
     def loss(self, prediction: Tensor, image: Tensor) -> Tensor:
         """Squared error of the brightness, summed over pixels and channels: (..., height, width, channels) → (...). Paper: Eq. 3."""

@@ -73,6 +73,32 @@ class Conv(nn.Conv2d):
         return super().forward(x).permute(0, 2, 3, 1)
 
 
+class DoublingConv(Conv):
+    """Twice the height and the width, then a convolution: (N, H, W, C) → (N, 2H, 2W, channels).
+
+    Each pixel is there four times; with `sparse` once, below and right of zeros. Official: `dreamerv3/rssm.py: Decoder`, `Conv2D` with transp.
+    Pixels that are alike can share one weight, the sum of theirs. So the large picture is never made: a smaller kernel runs over the small one
+    and gives four pixels at once, those of even and odd rows and columns. Same result, and a third of the time.
+    """
+
+    shares: Tensor
+
+    def __init__(self, inputs: int, channels: int, kernel: int, sparse: bool = False):
+        super().__init__(inputs, channels, kernel)
+        seen = torch.arange(2)[:, None] + torch.arange(kernel) - self.padding[0]  # (2, kernel) which pixel of the large picture
+        small, nonzero = seen // 2, (seen % 2 == 1) | (not sparse)
+        self.before, self.after = -int(small.min()), int(small.max())
+        shares = F.one_hot(small + self.before) * nonzero[..., None]  # (2, kernel, small kernel)
+        self.register_buffer("shares", shares.to(self.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.einsum("oiyx, pyv, qxw -> pqoivw", self.weight, self.shares, self.shares).flatten(0, 2)
+        x = F.pad(x.permute(0, 3, 1, 2), (self.before, self.after) * 2)
+        four = F.conv2d(x, weight, self.bias.repeat(4)).permute(0, 2, 3, 1)  # (N, H, W, 2 · 2 · channels)
+        four = four.unflatten(-1, (2, 2, -1)).transpose(2, 3)  # (N, H, 2, W, 2, channels)
+        return four.flatten(3, 4).flatten(1, 2)
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + eps) * gain over the last axis. Official: `embodied/jax/nets.py: Norm`, eps 1e-4."""
 

@@ -9,7 +9,7 @@ import torch
 from dreamer_lite.actor import BoundedNormal, Categorical, ReturnScale
 from dreamer_lite.critic import lambda_return
 from dreamer_lite.latents import entropy, kl, sample, unimix
-from dreamer_lite.nets import BlockLinear
+from dreamer_lite.nets import BlockLinear, Conv, DoublingConv
 from dreamer_lite.optim import LaProp
 from dreamer_lite.rssm import RSSM, State
 from dreamer_lite.symlog import symexp, symlog
@@ -212,6 +212,22 @@ def test_block_linear_is_a_linear_layer_with_a_block_diagonal_weight(blocks, sha
     own = 8 // blocks
     expected = torch.cat([torch.cat([x[:, b * own : (b + 1) * own], extra], -1) @ layer.weight[:, b] for b in range(blocks)], -1)
     torch.testing.assert_close(layer(x, extra if shared else None), expected + layer.bias)
+
+
+@given(kernel=st.integers(2, 7), sparse=st.booleans(), high=st.integers(1, 5), wide=st.integers(1, 5), seed=st.integers(0, 100))
+def test_doubling_at_once_is_doubling_and_then_a_convolution(kernel, sparse, high, wide, seed):
+    torch.manual_seed(seed)
+    at_once, plain, small = (
+        DoublingConv(2, 3, kernel, sparse).double(),
+        Conv(2, 3, kernel).double(),
+        torch.randn(2, high, wide, 2).double(),
+    )
+    plain.load_state_dict(at_once.state_dict())
+    plain.bias.data = at_once.bias.data = torch.randn(3).double()
+    large = torch.zeros(2, 2 * high, 2 * wide, 2).double()
+    for row, column in [(1, 1)] if sparse else [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        large[:, row::2, column::2] = small
+    torch.testing.assert_close(at_once(small), plain(large))
 
 
 @given(seeds)
