@@ -2,10 +2,11 @@
 
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
-`worlds` learns other environments, those that are named or all of WORLDS, with three seeds each, and keeps the same of each run; `table` prints them and draws their curves.
+`worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
+`pixel-agent 0` does it for the agent of that seed that `worlds CartPole-pixels` has trained.
 `player` writes the dream player for that agent, one web page.
 `gif` records the moving picture of the README from that page, in chromium.
 `draw` makes the figure of all recorded curves and the filmstrip; it prints the summary that the README quotes.
@@ -94,28 +95,34 @@ WORLDS: dict[
     "Acrobot": dict(env="Acrobot-v1", steps=6000),
     "Pendulum": dict(env="Pendulum-v1", steps=5000),
     "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000),
-    "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=10_000),
+    "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=5000),
     "FrozenLake": dict(env="FrozenLake-v1", env_args=("is_slippery=false",), steps=6000),
-    "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=10_000),
-    "Blackjack": dict(env="Blackjack-v1", steps=3000),
-    "CliffWalking": dict(env="CliffWalking-v1", steps=10_000),
-    "Taxi": dict(env="Taxi-v4", steps=20_000),
+    "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=5000),
+    "Blackjack": dict(env="Blackjack-v1", steps=2000),
+    "CliffWalking": dict(env="CliffWalking-v1", steps=5000),
+    "Taxi": dict(env="Taxi-v4", steps=8000),
     "Dials": dict(env=f"{OWN}Dials-v0", steps=3000),
     "Recall": dict(env=f"{OWN}Recall-v0", steps=8000),
-    "Recall-forgetful": dict(env=f"{OWN}Recall-v0", steps=8000),
+    "HiddenCatch": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
+    "HiddenCatch-forgetful": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
+    "HiddenCatch-curious": dict(
+        env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
+    ),  # made to fail, for notebook A3
+    "HiddenCatch-sluggish": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),  # this one too
     "Catch": dict(preset="pixels", env=f"{OWN}Catch-v0", steps=6000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
 
 
-def record_world(name: str, seed: int) -> None:
-    """Until it is solved, or for all its steps where there is no threshold."""
+def record_world(name: str) -> None:
+    """Three seeds, if nothing else is said, that are not there yet: each until it is solved, or for all its steps where there is no threshold."""
     changes = dict(WORLDS[name])
-    config = Config.preset(changes.pop("preset", "small"), seed=seed, **changes)
-    if (ASSETS / "runs" / "worlds" / f"{name}-seed{seed}.json").exists():
-        return
-    with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
-        record(config, f"runs/worlds/{name}-seed{seed}", "solved")
+    preset, seeds = changes.pop("preset", "small"), changes.pop("seeds", 3)
+    for seed in range(seeds):
+        if (ASSETS / "runs" / "worlds" / f"{name}-seed{seed}.json").exists():
+            continue
+        with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
+            record(Config.preset(preset, seed=seed, **changes), f"runs/worlds/{name}-seed{seed}", "solved")
 
 
 whole_observe = RSSM.observe
@@ -250,6 +257,10 @@ def make_agent() -> None:
     save(ASSETS / "cartpole.pt", load(WORK / "runs" / "seed0"))
 
 
+def make_pixel_agent(seed: str) -> None:
+    save(ASSETS / "cartpole_pixels.pt", load(WORK / "runs" / "worlds" / f"CartPole-pixels-seed{seed}"))
+
+
 def make_player() -> None:
     agent = load(ASSETS / "cartpole.pt")
     (ASSETS / "player.html").write_text(player_page(agent), encoding="utf-8")
@@ -354,8 +365,8 @@ def draw_maps() -> None:
 
     folder = NOTEBOOKS / "images"
     folder.mkdir(exist_ok=True)
-    for number in range(11):
-        (folder / f"map_{number:02d}.svg").write_text(agent_map(f"{number:02d}"), encoding="utf-8")
+    for number in [path.stem[:2] for path in NOTEBOOKS.glob("[0-9A]*.ipynb")]:
+        (folder / f"map_{number}.svg").write_text(agent_map(number), encoding="utf-8")
     (folder / "one_step.svg").write_text(one_step(), encoding="utf-8")
 
 
@@ -387,14 +398,22 @@ def draw_widgets() -> None:
     flow = gradient_flow.gradient_flow()
     flow.controls["show"].value = "the gradients"
     (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)
-    (ASSETS / "widgets" / "dashboard.png").write_bytes(last_dashboard())
+    for name, notebook, call in (
+        ("dashboard", "10_cartpole", "train_live(config"),
+        ("growing_dream", "A2_pixels", "lab.Growing()"),
+        ("dream_film", "A2_pixels", "dream_film()"),
+        ("latent_painter", "A2_pixels", "latent_painter()"),
+        ("torque_map", "A3_your_world", "torque_map("),
+        ("ball_explorer", "A3_your_world", "ball_explorer("),
+    ):
+        (ASSETS / "widgets" / f"{name}.png").write_bytes(picture_of(notebook, call))
     (ASSETS / "widgets" / "policy_map.png").write_bytes(actor_lab.policy_map(actor_lab.school(0, progress=False)).png)
 
 
-def last_dashboard() -> bytes:
-    """The dashboard as the training cell of notebook 10 left it."""
-    book = json.loads((NOTEBOOKS / "10_cartpole.ipynb").read_text(encoding="utf-8"))
-    cell = next(cell for cell in book["cells"] if "train_live(config" in "".join(cell["source"]))
+def picture_of(notebook: str, call: str) -> bytes:
+    """The picture that the cell with this call left in a notebook."""
+    book = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))
+    cell = next(cell for cell in book["cells"] if call in "".join(cell["source"]) and cell["cell_type"] == "code")
     return b64decode("".join(next(out["data"]["image/png"] for out in cell["outputs"] if "image/png" in out.get("data", {}))))
 
 
@@ -444,8 +463,7 @@ if __name__ == "__main__":
                 record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
-            for seed in range(3):
-                record_world(name, seed)
+            record_world(name)
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:
@@ -455,6 +473,8 @@ if __name__ == "__main__":
         talk()
     elif sys.argv[1:] == ["agent"]:
         make_agent()
+    elif sys.argv[1:2] == ["pixel-agent"] and len(words) == 1 and words[0].isdigit():
+        make_pixel_agent(words[0])
     elif sys.argv[1:] == ["player"]:
         make_player()
     elif sys.argv[1:] == ["gif"]:

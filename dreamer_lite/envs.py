@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 import json
+import os
 import signal
 import sys
 import threading
@@ -221,6 +222,10 @@ def make_env(
         env = gymnasium.make(plain, **options)
         if (pixels or render) and "rgb_array" in env.metadata.get("render_modes", []):
             env.close()
+            if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+                os.environ.setdefault(
+                    "SDL_VIDEODRIVER", "dummy"
+                )  # else pygame complains that there is no screen, which nobody needs here
             env = gymnasium.make(plain, **options, render_mode="rgb_array")
         env = wrapped(env, wrap) if wrap else env
         return with_pictures(env, pixels, gray) if pixels or gray else env
