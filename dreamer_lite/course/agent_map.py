@@ -4,16 +4,16 @@ LIT, PLAIN, LINE, DONE = "#FFD166", "#F4F4F2", "#4A4A4A", "#007A59"
 
 # name: (x, y, width, height, label, notebooks that light it)
 BOXES = {
-    "environment": (20, 150, 120, 60, "environment", ("10",)),
-    "replay": (176, 150, 104, 60, "replay\n01", ("01",)),
-    "encoder": (350, 40, 110, 50, "symlog\n02", ("02",)),
-    "rssm": (350, 120, 110, 60, "RSSM\n05", ("05",)),
+    "environment": (20, 150, 120, 60, "environment", ("10", "A3")),
+    "replay": (176, 150, 104, 60, "replay\n01", ("01", "A3")),
+    "encoder": (350, 40, 110, 50, "symlog\n02", ("02", "A2")),
+    "rssm": (350, 120, 110, 60, "RSSM\n05", ("05", "A3")),
     "latents": (350, 210, 110, 50, "discrete latents\n04", ("04",)),
     "heads": (490, 40, 110, 50, "two-hot\n03", ("03",)),
-    "losses": (490, 120, 110, 140, "model losses\n06", ("06",)),
+    "losses": (490, 120, 110, 140, "model losses\n06", ("06", "A2")),
     "imagination": (650, 40, 120, 60, "imagination\n07", ("07",)),
     "critic": (650, 130, 120, 50, "critic\n08", ("08",)),
-    "actor": (650, 210, 120, 50, "actor\n09", ("09",)),
+    "actor": (650, 210, 120, 50, "actor\n09", ("09", "A3")),
 }
 ARROWS = [
     ((140, 180), (176, 180), "steps"),
@@ -72,8 +72,9 @@ def boxes() -> list[tuple[str, str]]:
 
 
 def alt(notebook: str) -> str:
-    lit = next((label.split("\n")[0] for *_, label, books in BOXES.values() if notebook in books and notebook != "10"), None)
-    today = f"Today's box, {lit}, is lit." if lit else "All boxes are lit."
+    lit = [label.split("\n")[0] for *_, label, books in BOXES.values() if notebook in books and notebook != "10"]
+    several = f"Today's boxes, {', '.join(lit[:-1])} and {lit[-1]}, are lit." if lit[1:] else ""
+    today = several or (f"Today's box, {lit[0]}, is lit." if lit else "All boxes are lit.")
     return (
         "Map of the agent: the environment fills the replay, the world model learns from its sequences, imagination dreams "
         f"with the model, critic and actor learn in the dream, and the actor acts in the environment. {today}"

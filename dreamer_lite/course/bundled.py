@@ -31,6 +31,12 @@ def bundled_agent() -> Dreamer:
     return load(ASSETS / "cartpole.pt").requires_grad_(False)
 
 
+@lru_cache(1)
+def bundled_pixel_agent() -> Dreamer:
+    """The agent in assets/ that sees CartPole as a picture. Raises Refused, with what to do, if it isn't there."""
+    return load(ASSETS / "cartpole_pixels.pt").requires_grad_(False)
+
+
 def random_stream(steps: int, seed: int = 0) -> Experience:
     """CartPole with random actions, across episode borders: tensors of (T, …)."""
     envs, generator = make_envs("CartPole-v1", 1, seed), torch.Generator().manual_seed(seed)

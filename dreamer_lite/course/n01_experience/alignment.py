@@ -25,29 +25,24 @@ def cells(stream: Experience, late: int = 0) -> list[list[str]]:
 
 def draw_alignment(stream: Experience, t: int, late: int = 0) -> Figure:
     """A table of the stream: rows as in ROWS, a column per step, column t lit, episode borders as lines."""
-    table = cells(stream, late)
-    steps = len(stream.reward)
-    figure = canvas(0.42 * steps + 1.9, 2.6)
+    colours = (REALITY, OWN, POSTERIOR, GREY, GREY, GREY, DREAM)
+    return draw_table(dict(zip(ROWS, cells(stream, late))), colours, t, stream.is_first.tolist())
+
+
+def draw_table(rows: dict[str, list[str]], colours: tuple[str, ...], t: int, is_first: list[bool], width: float = 0.42) -> Figure:
+    """Rows of words with their names, a column per step; column t is lit, and a line stands before each first step."""
+    figure = canvas(width * len(is_first) + 1.9, 0.37 * len(rows))
     axes = figure.add_subplot()
     axes.axvspan(t - 0.5, t + 0.5, color="#FFD166")
-    colours = (REALITY, OWN, POSTERIOR, GREY, GREY, GREY, DREAM)
-    for row, (words, colour) in enumerate(zip(table, colours)):
+    for row, (words, colour) in enumerate(zip(rows.values(), colours)):
         for column, word in enumerate(words):
-            axes.text(
-                column,
-                row,
-                word,
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=8,
-                fontweight="bold" if column == t else "normal",
-            )
-    for column in range(1, steps):
-        if stream.is_first[column]:
+            weight = "bold" if column == t else "normal"
+            axes.text(column, row, word, ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
+    for column in range(1, len(is_first)):
+        if is_first[column]:
             axes.axvline(column - 0.5, color="black", linewidth=1.5)
-    axes.set(xlim=(-0.5, steps - 0.5), ylim=(len(ROWS) - 0.5, -0.5), xticks=range(0, steps, 2), xlabel="step")
-    axes.set_yticks(range(len(ROWS)), ROWS, fontsize=8)
+    axes.set(xlim=(-0.5, len(is_first) - 0.5), ylim=(len(rows) - 0.5, -0.5), xticks=range(0, len(is_first), 2), xlabel="step")
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axes.spines[:].set_visible(False)
     return figure
 

@@ -4,6 +4,7 @@ It is drawn with Pillow, since a redraw must cost a few milliseconds, and it loo
 """
 
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 import io
 import math
@@ -17,11 +18,13 @@ from PIL import Image, ImageDraw, ImageFont
 import torch
 
 from ...config import Config, Refused
+from ...envs import Make
 from ...rssm import State
 from ...run.checkpoint import Saved, read
 from ...run.device import fork_rng, use_device
 from ...run.folder import refuse_existing
 from ...run.loop import Training, train
+from ...spaces import Spaces
 from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY
 from .parts import Part, installed
 
@@ -95,13 +98,13 @@ def draw(training: Training, history: list[dict[str, float]], status: str) -> by
         return [(step, row[name]) for step, row in zip(steps, history) if math.isfinite(row.get(name, math.nan))]
 
     evaluations = [(row["env_steps"], row["eval_mean"]) for row in training.log.evaluations]
-    top = max([500.0] + [value for _, value in evaluations])
+    returns = series("return")
     panel(
         pen,
         (15, 46, 375, 232),
         "return: last 10 episodes, and evaluations",
-        [(series("return"), REALITY)],
-        (0, top),
+        [(returns, REALITY)],
+        around([value for _, value in returns + evaluations], training.config.env),
         last,
         evaluations,
     )
@@ -115,11 +118,19 @@ def draw(training: Training, history: list[dict[str, float]], status: str) -> by
         names=LOSSES,
     )
     panel(pen, (405, 46, 750, 232), "KL: surprise in nats; 1 is free", [(series("dyn"), POSTERIOR)], (0, 4), last)
-    panel(pen, (405, 272, 750, 458), "entropy of the policy, nats", [(series("policy_entropy"), OWN)], (0, 0.7), last)
-    if training.config.env.startswith("CartPole-"):
+    panel(
+        pen,
+        (405, 272, 750, 458),
+        "entropy of the policy, nats",
+        [(series("policy_entropy"), OWN)],
+        entropies(training.agent.spaces, training.config),
+        last,
+    )
+    name, _, _ = training.config.env.partition("-")
+    if name in SCENES:
         real, dreamed, ago = beside(training)
-        cart(pen, (780, 46, 1125, 232), "reality", real, REALITY)
-        cart(pen, (780, 272, 1125, 458), f"dream, eyes closed for {ago} steps", dreamed, DREAM)
+        scene(pen, (780, 46, 1125, 232), "reality", SCENES[name], real, REALITY)
+        scene(pen, (780, 272, 1125, 458), f"dream, eyes closed for {ago} steps", SCENES[name], dreamed, DREAM)
     buffer = io.BytesIO()
     image.save(buffer, format="png", compress_level=1)
     return buffer.getvalue()
@@ -154,6 +165,8 @@ def panel(
     pen.line([(left, upper), (left, lower), (right, lower)], fill=GREY, width=2)
     pen.text((left + 6, upper - 20), title, fill=GREY, font=font(15))
     pen.text((left + 5, upper + 1), f"{10**high if names else high:.3g}", fill=GREY, font=font(14))
+    if low < 0 and not names:
+        pen.text((left + 5, lower - 18), f"{low:.4g}", fill=GREY, font=font(14))
     pen.text((right - 6, lower + 3), f"{last:g}", fill=GREY, font=font(14), anchor="ra")
     for points, colour in lines:
         if len(points) > 1:
@@ -183,16 +196,47 @@ def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
     return replay.data["vector"][0, rows[-1]].cpu().numpy(), dreamed.cpu().numpy(), len(rows) - 1
 
 
-def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, obs: np.ndarray, colour: str) -> None:
+def scene(
+    pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, thing: Callable, obs: np.ndarray, colour: str
+) -> None:
+    """A thing as the observation says it is, below its title."""
+    pen.text((box[0] + 6, box[1] - 20), title, fill=colour, font=font(15))
+    thing(pen, box, obs, colour)
+
+
+def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarray, colour: str) -> None:
     """A cart with its pole on a track from -2.4 to 2.4 m."""
     left, upper, right, lower = box
     scale, ground = (right - left) / 5.2, lower - 22
     x, angle = np.clip(obs[0], -2.6, 2.6), obs[2]
     middle = (left + right) / 2 + x * scale
-    pen.text((left + 6, upper - 20), title, fill=colour, font=font(15))
     pen.line([(left + 0.2 * scale, ground), (right - 0.2 * scale, ground)], fill=GREY, width=3)
     pen.rectangle([middle - 24, ground - 26, middle + 24, ground], fill=colour)
     pen.line([(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))], fill="black", width=7)
+
+
+def pendulum(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarray, colour: str) -> None:
+    """A rod that turns about its end; obs: cosine and sine of its angle, which is 0 where it stands, and its speed."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    pen.line([(x, y), (x - 80 * obs[1], y - 80 * obs[0])], fill=colour, width=14)
+    pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill="black")
+
+
+SCENES = {"CartPole": cart, "Pendulum": pendulum}  # what can be drawn of an environment, from its numbers
+
+
+def around(values: list[float], env: str) -> tuple[float, float]:
+    """Limits for an axis of returns: 0 and all of them; CartPole's are known."""
+    low, high = min([0.0, *values]), max([0.0, *values])
+    return (low, 500.0 if env.startswith("CartPole-") else high if high > low else 1.0)
+
+
+def entropies(spaces: Spaces, config: Config) -> tuple[float, float]:
+    """The smallest and the greatest entropy that a policy can have."""
+    if spaces.discrete:
+        return 0.0, sum(math.log(choices) for choices in spaces.choices or (spaces.action_size,))
+    nats = 0.5 + 0.5 * math.log(2 * math.pi)
+    return tuple(spaces.action_size * (nats + math.log(std)) for std in (config.min_std, config.max_std))
 
 
 def run_in(out: Path, config: Config) -> Saved:
@@ -205,11 +249,16 @@ def run_in(out: Path, config: Config) -> Saved:
 
 
 def train_live(
-    config: Config, out: Path | str, parts: list[Part] = (), device: str = "auto", compile: bool = False
+    config: Config,
+    out: Path | str,
+    parts: Sequence[Part] = (),
+    device: str = "auto",
+    compile: bool = False,
+    make_env: Make | None = None,
 ) -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
-    Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
+    make_env: makes the environments, as in `train`. Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
     """
     out, dashboard, seen, device = Path(out), Dashboard(), [], use_device(device)
     try:
@@ -222,7 +271,7 @@ def train_live(
         dashboard(training)
 
     with installed(parts):
-        card = train(config, out, device, resume=saved or False, progress=False, on_step=look, compile=compile)
+        card = train(config, out, device, resume=saved or False, progress=False, on_step=look, compile=compile, make_env=make_env)
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {

@@ -1,0 +1,1 @@
+"""What only this notebook uses: its exercises, and its figures and widgets."""

@@ -1,0 +1,540 @@
+"""Exercises of notebook A3: a torque's log-probability and entropy, bounds, an environment's reset and step, three runs that failed."""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...actor import BoundedNormal
+from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
+from ..worlds import HiddenCatch
+
+
+def torque_terms(policy: BoundedNormal, action: Tensor) -> tuple[Tensor, Tensor]:
+    """ln π of the action, (..., A) → (...), and the policy's entropy, (...)."""
+    return policy.log_prob(action), policy.entropy()
+
+
+def to_bounds(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Actions in the agent's units, where -1 stands for low and 1 for high, in those of the environment: (..., A), (A), (A) → (..., A).
+
+    What lies beyond -1 and 1 counts as -1 and 1. The package: `spaces.native_action`.
+    """
+    return low + (action.clamp(-1, 1) + 1) / 2 * (high - low)
+
+
+finished_reset, finished_step = HiddenCatch.reset, HiddenCatch.step  # these names stay when the reader's versions stand in
+
+
+class Torques(BoundedNormal):
+    """A policy of this mean and this width."""
+
+    def __init__(self, mean: Tensor, std: Tensor):
+        self.mode, self.std = mean, std
+
+
+def torque_cases() -> list[tuple]:
+    cases = [(torch.tensor([[0.2]]), torch.tensor([[0.5]]), torch.tensor([[0.7]]))]
+    for shape in ((3, 1), (4, 2), (2, 5, 3), (3, 3)):
+        cases.append((normal(*shape).clamp(-0.99, 0.99), hundredths(0.1 + 0.9 * uniform(*shape)), normal(*shape)))
+    return [(Torques(mean, std), action) for mean, std, action in cases]
+
+
+def torque_probe(version: Callable, policy: BoundedNormal, action: Tensor) -> dict[str, Any]:
+    out = version(policy, action)
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise Complaint(f"Two things are expected, `return log_prob, entropy`; yours is {kind(out)}.")
+    return {"the log-probability": out[0], "the entropy": out[1]}
+
+
+def terms(
+    policy: BoundedNormal,
+    action: Tensor,
+    *,
+    width: float = 1.0,
+    constant: float = 0.5 * math.log(2 * math.pi),
+    half: float = 0.5,
+    squared: bool = True,
+    nats: float = 0.5 + 0.5 * math.log(2 * math.pi),
+    growth: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """torque_terms with one thing wrong."""
+    gap = action - policy.mode
+    z = (gap / policy.std).square() if squared else gap.square() / policy.std
+    log_prob = (-half * z - width * policy.std.log() - constant).sum(-1)
+    return log_prob, (nats + growth * policy.std.log()).sum(-1)
+
+
+def wrong_terms(**how: Any) -> Callable:
+    return lambda *case: terms(*case, **how)
+
+
+def changed(log_prob: Callable | None = None, entropy: Callable | None = None) -> Callable:
+    """torque_terms with another log-probability or another entropy: functions of policy, action and the right one."""
+
+    def version(policy: BoundedNormal, action: Tensor) -> tuple[Tensor, Tensor]:
+        right = torque_terms(policy, action)
+        return tuple(f(policy, action, part) if f else part for f, part in zip((log_prob, entropy), right))
+
+    return version
+
+
+def bounds_cases() -> list[tuple]:
+    cases = [(torch.tensor([[-1.0], [0.0], [0.5], [3.0]]), torch.tensor([-2.0]), torch.tensor([2.0]))]
+    for shape in ((4, 1), (3, 2), (2, 4, 3)):
+        low = hundredths(torch.randn(shape[-1]) * 3)
+        cases.append((normal(*shape), low, low + hundredths(0.5 + 3 * torch.rand(shape[-1]))))
+    return cases
+
+
+def reset_cases() -> list[tuple]:
+    return [(seed,) for seed in (3, 0, 11, 5)]
+
+
+ONE_THING = "Only the observation comes back. gymnasium wants two things: the observation and a dictionary, which may be empty."
+
+
+NO_INFO = "The second thing must be a dictionary; an empty one, `{}`, will do."
+
+
+def reset_probe(version: Callable, seed: int) -> dict[str, Any]:
+    """Three games on one world: with a seed, with the same one again, and without one, each in the middle of the game before."""
+    world, found = HiddenCatch(), {"the first observation": [], "balls caught so far": [], "the paddle": []}
+    balls = []
+    np.random.seed(seed)
+    gymnasium.Env.reset(world, seed=seed + 100)  # its dice lie somewhere
+    for given in (seed, seed, None, None):
+        out = version(world, seed=given)
+        if isinstance(out, np.ndarray):
+            raise Complaint(ONE_THING)
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise Complaint(f"Two things are expected, `return observation, {{}}`; yours is {kind(out)}.")
+        found["the first observation"].append(as_tensor(out[0], "The observation"))
+        if not isinstance(out[1], dict):
+            raise Complaint(NO_INFO)
+        found["balls caught so far"].append(int(getattr(world, "caught", -1)))
+        found["the paddle"].append(int(world.paddle))
+        balls.append(world.ball)
+        world.caught, world.paddle, world.row = 2, 3, 1
+    found["whether the same seed gives the same ball"] = balls[0] == balls[1]
+    found["whether no seed goes on with other balls"] = len(set(balls)) > 1 or balls[2:] == the_balls(seed)
+    return found | {"the balls": [int(ball) for ball in balls]}
+
+
+def the_balls(seed: int) -> list[int]:
+    """The balls of a second and a third game after one with this seed."""
+    world = HiddenCatch()
+    finished_reset(world, seed=seed)
+    return [int(finished_reset(world) and world.ball) for _ in range(2)]
+
+
+def as_tensor(value: Any, what: str) -> Tensor:
+    """An array as a tensor. Raises Complaint for anything else."""
+    if not isinstance(value, np.ndarray):
+        raise Complaint(f"{what} must be the array that `world.look()` gives; yours is {kind(value)}.")
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def fresh_reset(world: HiddenCatch, seed: int | None = None, *, how: str = "") -> tuple[np.ndarray, dict]:
+    """reset with one thing wrong."""
+    if how == "late":
+        world.drop()
+    if how == "always":
+        seed = seed or 0
+    if how == "numpy":
+        if seed is not None:
+            np.random.seed(seed)
+    elif how != "unseeded":
+        gymnasium.Env.reset(world, seed=seed)
+    if how != "score":
+        world.caught = 0
+    old = world.look() if how == "stale" and hasattr(world, "row") else None
+    if how == "numpy":
+        world.row, world.paddle, world.ball = 6, 0, int(np.random.randint(-3, 4))
+    elif how == "paddle":
+        before = getattr(world, "paddle", 0)
+        world.drop()
+        world.paddle = before
+    elif how == "twice":
+        world.drop()
+        world.drop()
+    elif how != "late":
+        world.drop()
+    return world.look() if old is None else old, {}
+
+
+def wrong_reset(how: str) -> Callable:
+    return lambda world, seed=None, options=None: fresh_reset(world, seed, how=how)
+
+
+class Scripted(HiddenCatch):
+    """Its balls come down in known columns, one after the other."""
+
+    def __init__(self, columns: tuple[int, ...]):
+        self.columns = list(columns)
+
+    def drop(self) -> None:
+        super().drop()
+        self.ball, self.columns = self.columns[0], self.columns[1:] + self.columns[:1]
+
+
+def step_cases() -> list[tuple]:
+    """Columns of the balls, and what is done for each of them in the lower half: a move that is repeated."""
+    caught, missed = ((2, 1, -1), (2, 1, 0)), ((2, 1, -1), (2, 0, 0))
+    edge, all_five = ((-3, 3), (0, 2)), ((3, -3, 0, 2, 1), (2, 0, 1, None, None))
+    return [caught, missed, edge, all_five, ((0,), (2,))]
+
+
+def moves_to(column: int, way: int | None) -> list[int]:
+    """Seven actions: three while the paddle is locked, three while it is free, and one that fetches the next ball."""
+    if way is not None:
+        return [2, 2, 2, way, way, way, 1]
+    side = [1 + int(np.sign(column))] * abs(column)
+    return [0, 0, 0, *side, *[1] * (3 - abs(column)), 1]
+
+
+FOUR_THINGS = "There are four things. gymnasium wants five: observation, reward, terminated, truncated, and a dictionary."
+
+
+def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict[str, Any]:
+    """A game: the observations, the rewards and how it ended, step by step. It goes on until the finished version ends it."""
+    world, twin = Scripted(columns), Scripted(columns)
+    finished_reset(world, seed=0), finished_reset(twin, seed=0)
+    names = ("the observations", "the rewards", "whether terminated", "whether truncated")
+    found: dict[str, Any] = {name: [] for name in names}
+    for action in [action for column, way in zip(columns, ways) for action in moves_to(column, way)]:
+        out = version(world, action)
+        if isinstance(out, tuple) and len(out) == 4:
+            raise Complaint(FOUR_THINGS)
+        if not isinstance(out, tuple) or len(out) != 5:
+            raise Complaint(
+                f"Five things are expected, `return observation, reward, terminated, truncated, {{}}`; yours is {kind(out)}."
+            )
+        for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
+            found[name].append(part)
+        if any(finished_step(twin, action)[2:4]):
+            break
+    found = {name: (torch.stack if name == names[0] else torch.tensor)(found[name]) for name in names}
+    return found | {"the balls caught": int(world.caught)}
+
+
+def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
+    """step with one thing wrong."""
+    if world.row == 0 and how != "no new ball":
+        world.drop()
+        return world.look(), 1.0 if how == "paid twice" else 0.0, False, False, {}
+    before = world.look()
+    if world.row <= 3 or how == "never locked":
+        now = world.paddle + (action if how == "no left" else 1 - action if how == "mirrored" else action - 1)
+    else:
+        now = world.paddle
+    if how != "late paddle":
+        world.paddle = now
+    world.row -= 1
+    landed, below = world.row == 0, world.paddle == world.ball
+    if how == "late paddle":
+        world.paddle = now
+    if how == "near":
+        below = abs(world.paddle - world.ball) <= 1
+    caught = below if how == "always paid" else landed and below
+    world.caught += caught if how != "not counted" else 0
+    reward = {"minus": float(caught) - float(landed and not below), "steps": 1.0}.get(how, float(caught))
+    missed, enough = landed and not below, world.caught == world.balls
+    terminated = {"both": missed or enough, "swapped": enough, "landing": landed, "never": False, "any miss": not below}.get(
+        how, missed
+    )
+    truncated = {"swapped": missed, "both": False, "missed too": enough or missed, "no limit": False}.get(how, enough)
+    return before if how == "stale" else world.look(), reward, terminated, truncated, {}
+
+
+def wrong_step(how: str) -> Callable:
+    return lambda world, action: stepped(world, action, how=how)
+
+
+# Three recorded runs that failed, and what may have been wrong.
+
+CAUSES = {
+    "curious": "the entropy bonus is 10,000 times too large",
+    "forgetful": "the memory is cleared at every step",
+    "sluggish": "the world model's learning rate is 300 times too small",
+    "greedy": "there is no entropy bonus, and the return scale is stuck at 1",
+    "blind": "the observations are 0",
+}
+ANSWERS = {"A": "sluggish", "B": "curious", "C": "forgetful"}
+WHY_NOT = {
+    (
+        "A",
+        "curious",
+    ): "Run A: its policy stays open, but look at the losses: the world model hardly learns. An actor can't make up its mind in a dream that knows nothing.",
+    ("A", "forgetful"): "Run A: a model without memory still learns what it sees. Here even the reconstruction loss stays high.",
+    ("A", "greedy"): "Run A: a greedy actor's entropy falls to 0 at once. Here it stays high.",
+    ("A", "blind"): "Run A: zeros are the easiest thing to reconstruct; the loss would be near 0 at once.",
+    ("B", "sluggish"): "Run B: its reconstruction loss falls as in the healthy run. The world model is fine; look at the policy.",
+    (
+        "B",
+        "forgetful",
+    ): "Run B: without memory the actor still learns to be sure of something. Here the policy's entropy stays at its maximum, ln 3 = 1.10.",
+    ("B", "greedy"): "Run B: a greedy actor's entropy falls to 0. Here it stays at its maximum.",
+    ("B", "blind"): "Run B: with nothing to see, the reconstruction loss would be near 0 at once.",
+    ("C", "sluggish"): "Run C: its reconstruction loss falls, so the world model learns what it sees.",
+    ("C", "curious"): "Run C: the policy's entropy falls, so the bonus doesn't hold it up.",
+    (
+        "C",
+        "greedy",
+    ): "Run C: a policy that is sure too soon does not make the surprise stay high. Compare the KL with the healthy run's.",
+    ("C", "blind"): "Run C: with nothing to see there is nothing to be surprised by. Its KL is the highest of all.",
+}
+
+
+def causes() -> dict[str, str]:
+    """What was wrong with each of the three runs: words of CAUSES."""
+    return dict(ANSWERS)
+
+
+def judge_causes(version: Callable) -> str | None:
+    try:
+        found = version()
+    except TypeError as error:
+        return f"It is called without arguments, and hands back a dictionary: {error}."
+    if not isinstance(found, dict):
+        return f"""A dictionary is expected, such as {{"A": "blind", "B": "greedy", "C": "curious"}}; yours is {kind(found)}."""
+    if set(found) != set(ANSWERS):
+        return f"It should have an answer for A, B and C; yours has {', '.join(map(str, found)) or 'none'}."
+    for run, answer in ANSWERS.items():
+        if found[run] not in CAUSES:
+            return f'Run {run}: "{found[run]}" is none of the causes. They are {", ".join(CAUSES)}.'
+        if found[run] != answer:
+            return WHY_NOT[run, found[run]]
+    return None
+
+
+EXERCISES = (
+    Exercise(
+        "torque_terms",
+        torque_terms,
+        torque_cases,
+        probe=torque_probe,
+        mistakes=(
+            Mistake(
+                wrong_terms(width=0.0),
+                "The width is missing in ln π: a narrow policy puts more probability near its middle. Subtract ln σ.",
+            ),
+            Mistake(
+                wrong_terms(width=-1.0),
+                "The sign of ln σ is wrong in ln π: a wider policy spreads its probability thinner, so ln σ is subtracted.",
+            ),
+            Mistake(
+                wrong_terms(constant=0.0), "The constant ½ ln 2π = 0.919 is missing in ln π. It has no gradient, but it counts."
+            ),
+            Mistake(
+                wrong_terms(constant=math.log(2 * math.pi)), "In ln π the constant is ½ ln 2π, not ln 2π: the half is missing."
+            ),
+            Mistake(wrong_terms(half=1.0), "The factor ½ is missing before the square in ln π."),
+            Mistake(wrong_terms(squared=False), "In ln π the gap is squared, but σ is not: divide by σ first, then square."),
+            Mistake(changed(lambda p, a, x: -x), "ln π has the wrong sign. The minus of a loss comes later, in the loss."),
+            Mistake(changed(lambda p, a, x: x.exp()), "This is the density, not its logarithm."),
+            Mistake(
+                changed(lambda p, a, x: Torques(p.mode, p.std).log_prob(a.clamp(-1, 1))),
+                "The action is clipped before ln π. A sample beyond 1 has a density of its own; it is clipped only for the environment.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: Torques(p.mode.tanh(), p.std).log_prob(a)),
+                "`policy.mode` is the mean, bounded already; there is no second tanh.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: Torques(p.mode, p.std.square()).log_prob(a)),
+                "`policy.std` is σ itself; here its square stands for it.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: x.sum()),
+                "ln π is summed over everything. Sum over the last axis, the parts of one action.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: x / a.shape[-1]),
+                "The sum over the parts of an action has become a mean: independent parts multiply, so their logarithms add up.",
+            ),
+            Mistake(changed(entropy=lambda p, a, x: -x), "The entropy has the wrong sign: a wider policy is more undecided."),
+            Mistake(
+                changed(entropy=lambda p, a, x: -p.log_prob(a)),
+                "This is -ln π of the one action that was taken. The entropy is its mean over all actions, which has a formula of its own.",
+            ),
+            Mistake(wrong_terms(nats=0.5 * math.log(2 * math.pi)), "In the entropy the ½ is missing: it is ½ + ½ ln 2π + ln σ."),
+            Mistake(wrong_terms(nats=0.5), "In the entropy ½ ln 2π is missing: it is ½ + ½ ln 2π + ln σ."),
+            Mistake(wrong_terms(growth=2.0), "In the entropy ln σ counts twice: ½ ln σ² is ln σ."),
+            Mistake(wrong_terms(growth=0.0), "The entropy doesn't know how wide the policy is: ln σ is missing."),
+            Mistake(
+                changed(entropy=lambda p, a, x: x.clamp(min=0)),
+                "The entropy is cut off at 0. That of a density may be negative: a narrow one is above 1.",
+            ),
+            Mistake(
+                changed(entropy=lambda p, a, x: x.sum()), "The entropy is summed over everything. Sum over the last axis only."
+            ),
+            Mistake(lambda p, a: torque_terms(p, a)[::-1], "The two are in the wrong order: first ln π, then the entropy."),
+        ),
+        hints=(
+            "A normal density is highest at its mean, falls with the squared distance in units of σ, and is the higher the narrower it is. Both answers are sums over the last axis.",
+            "ln π = -½ ((a - mean) / σ)² - ln σ - ½ ln 2π, and entropy = ½ + ½ ln 2π + ln σ. `math.log(2 * math.pi)` is a plain number.",
+            "`z = (action - policy.mode) / policy.std`, `log_prob = (-0.5 * z**2 - policy.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)`, `entropy = (0.5 + 0.5 * math.log(2 * math.pi) + policy.std.log()).sum(-1)`, `return log_prob, entropy`",
+        ),
+    ),
+    Exercise(
+        "to_bounds",
+        to_bounds,
+        bounds_cases,
+        mistakes=(
+            Mistake(
+                lambda a, l, h: l + (a + 1) / 2 * (h - l),
+                "Nothing is clipped: an action of 3 would leave the bounds. The policy's samples are not limited to -1 … 1.",
+            ),
+            Mistake(
+                lambda a, l, h: a.clamp(-1, 1) * h,
+                "This is right only where low is -high. The middle of the bounds is (low + high) / 2.",
+            ),
+            Mistake(
+                lambda a, l, h: l + a.clamp(-1, 1) * (h - l),
+                "-1 would land below low: bring the action to 0 … 1 first, (action + 1) / 2.",
+            ),
+            Mistake(lambda a, l, h: l + (a.clamp(-1, 1) + 1) * (h - l), "The half is missing: from -1 to 1 is a distance of 2."),
+            Mistake(
+                lambda a, l, h: l + a.clamp(0, 1) * (h - l),
+                "It is clipped to 0 … 1, but an action runs from -1 to 1: everything below 0 would be low.",
+            ),
+            Mistake(
+                lambda a, l, h: a.clamp(-1, 1) * (h - l) / 2, "The width is right, but the middle is at 0. Add (low + high) / 2."
+            ),
+            Mistake(lambda a, l, h: h + (a.clamp(-1, 1) + 1) / 2 * (l - h), "Low and high are swapped: -1 stands for low."),
+            Mistake(
+                lambda a, l, h: l + (a.tanh() + 1) / 2 * (h - l),
+                "tanh never reaches the bounds, and it changes actions in the middle too. Clip instead.",
+            ),
+            Mistake(
+                lambda a, l, h: l + a.sigmoid() * (h - l),
+                "sigmoid never reaches the bounds: 1 would give 73 % of the way. Clip, then shift and stretch.",
+            ),
+            Mistake(
+                lambda a, l, h: torch.minimum(torch.maximum(a, l), h),
+                "This clips to the bounds but doesn't stretch: an action of 1 should be high.",
+            ),
+            Mistake(
+                lambda a, l, h: (l + (a + 1) / 2 * (h - l)).clamp(-1, 1),
+                "It is clipped in the environment's units, to -1 … 1. Clip the agent's action, or clip to low and high.",
+            ),
+        ),
+        hints=(
+            "Three steps: clip, bring -1 … 1 to 0 … 1, then to low … high.",
+            "`action.clamp(-1, 1)`; add 1 and halve; times the width, plus low.",
+            "`return low + (action.clamp(-1, 1) + 1) / 2 * (high - low)`",
+        ),
+    ),
+    Exercise(
+        "reset",
+        HiddenCatch.reset,
+        reset_cases,
+        probe=reset_probe,
+        given=("seed",),
+        itself="world",
+        mistakes=(
+            Mistake(
+                wrong_reset("unseeded"),
+                "The seed is not used, so no game can be repeated. `gymnasium.Env.reset(world, seed=seed)` sows it.",
+            ),
+            Mistake(
+                wrong_reset("always"),
+                "Without a seed it sows 0 each time, so every game is the same. Hand the seed on as it is; None goes on with the dice as they lie.",
+            ),
+            Mistake(
+                wrong_reset("numpy"),
+                "This sows numpy's global dice, which everyone shares, or throws them. A world has dice of its own, `world.np_random`: `drop` uses them, and `gymnasium.Env.reset` sows them.",
+            ),
+            Mistake(wrong_reset("late"), "The ball drops before the seed is sown, so the first one is not the seed's."),
+            Mistake(
+                wrong_reset("score"), "`world.caught` is not set back to 0: the balls of the last game would count in this one."
+            ),
+            Mistake(
+                wrong_reset("paddle"),
+                "The paddle stays where the last game left it. `world.drop()` sets it back; nothing should move it afterwards.",
+            ),
+            Mistake(wrong_reset("stale"), "It looks before the new ball drops, so the first observation is from the last game."),
+            Mistake(wrong_reset("twice"), "Two balls drop, and the first is never seen."),
+            Mistake(lambda world, seed=None, options=None: finished_reset(world, seed=seed)[0], ONE_THING),
+            Mistake(lambda world, seed=None, options=None: (finished_reset(world, seed=seed)[0], None), NO_INFO),
+        ),
+        hints=(
+            "Four things: sow the seed, count from 0, drop a ball, look.",
+            "`gymnasium.Env.reset(world, seed=seed)` comes first. `world.drop()` and `world.look()` do the rest. Hand back the observation and an empty dictionary.",
+            "`gymnasium.Env.reset(world, seed=seed)`, `world.caught = 0`, `world.drop()`, `return world.look(), {}`",
+        ),
+    ),
+    Exercise(
+        "step",
+        HiddenCatch.step,
+        step_cases,
+        probe=step_probe,
+        given=("the balls' columns", "the moves"),
+        itself="world",
+        mistakes=(
+            Mistake(
+                wrong_step("both"),
+                "After five balls it says terminated. But the rules don't end there, we just stop watching: that is truncated, and the future still has a value.",
+            ),
+            Mistake(
+                wrong_step("swapped"),
+                "Terminated and truncated are swapped: a miss ends the game by its rules, the five balls are our own limit.",
+            ),
+            Mistake(
+                wrong_step("missed too"),
+                "A miss is terminated AND truncated. Then nobody can tell the two apart; a miss is terminated only.",
+            ),
+            Mistake(wrong_step("landing"), "Every landing ends the game. Only a ball that is missed does."),
+            Mistake(wrong_step("never"), "A miss doesn't end the game."),
+            Mistake(
+                wrong_step("any miss"),
+                "The game ends as soon as the paddle is not below the ball, even while the ball is still falling.",
+            ),
+            Mistake(wrong_step("no limit"), "It never stops: after `world.balls` caught balls it should be truncated."),
+            Mistake(wrong_step("not counted"), "`world.caught` is not counted up, so the game never reaches its limit."),
+            Mistake(
+                wrong_step("always paid"), "It pays for every step in which the paddle is below the ball. Only a landing pays."
+            ),
+            Mistake(wrong_step("steps"), "It pays 1 for every step. Only a caught ball pays."),
+            Mistake(wrong_step("minus"), "A miss costs 1 here; in this game it pays 0, and ends."),
+            Mistake(wrong_step("paid twice"), "The step that brings the new ball pays too. A ball is paid once, when it lands."),
+            Mistake(wrong_step("no left"), "The action is 0, 1 or 2, for left, stay and right: the paddle moves by action - 1."),
+            Mistake(wrong_step("mirrored"), "Left and right are swapped: action 0 moves to the left, to smaller numbers."),
+            Mistake(
+                wrong_step("never locked"), "The paddle moves in the upper half, too. It is locked while `world.row` is above 3."
+            ),
+            Mistake(wrong_step("late paddle"), "The ball is compared with the place where the paddle was BEFORE it moved."),
+            Mistake(wrong_step("near"), "A ball beside the paddle counts as caught. It must be the same column."),
+            Mistake(
+                wrong_step("no new ball"),
+                "After a landing no new ball drops, and the row goes on to -1. Ask first whether `world.row` is 0.",
+            ),
+            Mistake(wrong_step("stale"), "The observation is from before the step. Look at the end."),
+            Mistake(lambda world, action: finished_step(world, action)[:3] + ({},), FOUR_THINGS),
+        ),
+        hints=(
+            "First: has the last ball landed? Then this step only brings the next one. Otherwise the paddle moves, the ball falls, and a landing decides.",
+            "`landed = world.row == 0` after the fall. A miss is terminated, `world.caught == world.balls` is truncated.",
+            "`if world.row == 0:\n    world.drop()\n    return world.look(), 0.0, False, False, {}`, `if world.row <= 3:\n    world.paddle += action - 1`, `world.row -= 1`, `landed, below = world.row == 0, world.paddle == world.ball`, `world.caught += landed and below`, `return world.look(), float(landed and below), landed and not below, world.caught == world.balls, {}`",
+        ),
+    ),
+    Exercise(
+        "causes",
+        causes,
+        lambda: [()],
+        judge=judge_causes,
+        mistakes=tuple(
+            Mistake(lambda run=run, wrong=wrong: ANSWERS | {run: wrong}, words) for (run, wrong), words in WHY_NOT.items()
+        ),
+        hints=(
+            "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there surprise that never ends?",
+            "Compare each run's reconstruction loss, surprise and entropy with the healthy run's. One panel differs in A, one in B, one in C.",
+            f"`return {ANSWERS}`",
+        ),
+    ),
+)

@@ -1,0 +1,59 @@
+"""One episode of any agent in any environment, as tensors, and what the agent's world model thought along the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..agent import Dreamer
+from ..latents import kl, unimix
+from ..replay import Experience, Obs
+from ..rssm import State
+from ..run.evaluate import fitting_envs
+
+
+@dataclass(eq=False)
+class Episode:
+    """What was seen and done, tensors of (T, …), each action being the one that LED to its step; and notes of the environment itself."""
+
+    steps: Experience
+    notes: list[Any]
+
+
+@torch.no_grad()
+def play(agent: Dreamer, env: Any = None, seed: int = 0, note: Callable[[Any], Any] = lambda env: None) -> Episode:
+    """Let the agent play one episode of its environment, or of another. `note` is asked about the environment after each step."""
+    envs, rows, notes = fitting_envs(agent, env, 1, seed), [], []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        carry = agent.initial(1)
+        while not rows or not rows[-1].is_last:
+            step = envs.step(carry.action.numpy()).to("cpu")
+            carry = agent.act(step.obs, step.is_first, carry)
+            rows.append(step.map(lambda part: part[0]))
+            notes.append(note(envs.envs[0].unwrapped))
+    envs.close()
+    return Episode(Experience(*map(stack, zip(*rows))), notes)
+
+
+def stack(parts: tuple[Obs, ...]) -> Obs:
+    """Observations, rewards or flags of all steps, one behind the other: T times (…) → (T, …)."""
+    if isinstance(parts[0], dict):
+        return {kind: torch.stack([part[kind] for part in parts]) for kind in parts[0]}
+    return torch.stack(parts)
+
+
+@lru_cache(16)
+@torch.no_grad()
+def thoughts(agent: Dreamer, episode: Episode, forget: bool = False) -> tuple[State, Tensor]:
+    """What the model remembers at each step, a State of (T, …), and its surprise in nats, (T,). forget: as if each step were the first."""
+    model, steps = agent.world_model, episode.steps.map(lambda part: part[None])
+    first = torch.ones_like(steps.is_first) if forget else steps.is_first
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        states, logits = model.observe(steps.obs, steps.action, first, model.rssm.initial(1))
+    expected, seen = unimix(model.rssm.prior(states.h[0]), model.rssm.mix), unimix(logits[0], model.rssm.mix)
+    return State(states.h[0], states.z[0]), kl(seen, expected)
