@@ -174,8 +174,8 @@ class Dream(Trained):
     """
 
     out: FilePath = None  # folder for dream.png and dream.gif (default: the run's folder)
-    steps: int = 60  # steps to dream
-    context: int = 10  # steps to look before the dream begins
+    steps: int = 60  # steps to draw: the last one that is seen, then dreamed ones
+    context: int = 10  # steps to look before that
     seed: int = 0  # seed of the episode
 
     def run(self) -> int:
@@ -192,6 +192,8 @@ class Dream(Trained):
             out.mkdir(parents=True, exist_ok=True)
             draw_filmstrip(pair, out / "dream.png")
             draw_gif(pair, out / "dream.gif")
+        if pair.undrawn:
+            print(f"without the environment's own pictures, which it cannot draw here: {pair.undrawn}")
         print(f"dreamed {len(pair.real) - 1} steps; look at {out / 'dream.png'} and {out / 'dream.gif'}")
         return 0
 

@@ -280,6 +280,19 @@ def test_frames_of_the_environment_are_drawn_above_its_numbers(tmp_path):
     assert len(pair.frames) == len(pair.real) and pair.frames[0].ndim == 3 and pair.names[0] == "x[0]"
 
 
+def test_an_environment_that_fails_to_draw_itself_is_told_and_dreamed_all_the_same(tmp_path, monkeypatch, capsys):
+    assert main([*DEBUG, "--env", "Acrobot-v1", "--steps", "60", "--out", str(tmp_path)]) == 0
+    tried = []
+
+    def fail(env):
+        tried.append(env)
+        raise OSError("no OpenGL here")
+
+    monkeypatch.setattr("gymnasium.envs.classic_control.acrobot.AcrobotEnv.render", fail)
+    assert main(["dream", str(tmp_path), "--steps", "12"]) == 0
+    assert "cannot draw here: no OpenGL here" in capsys.readouterr().out and len(tried) == 1
+
+
 @pytest.mark.parametrize(
     "text, value", [("false", False), ("False", False), ("None", None), ("8x8", "8x8"), ("[1, 2]", [1, 2]), ("1e-3", 0.001)]
 )

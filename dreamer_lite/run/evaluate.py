@@ -14,6 +14,7 @@ from ..envs import Envs, Make, make_envs, maker
 from ..replay import Obs, each
 from ..rssm import State
 from ..spaces import Spaces, number_names
+from .checkpoint import reason
 from .device import fork_rng
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
@@ -97,18 +98,19 @@ class OpenLoop(NamedTuple):
     dreamed_pictures: np.ndarray | None = None  # (T, H, W, C)
     frames: list[np.ndarray] = []  # T pictures (H, W, 3) of reality, as the environment renders them, if it was asked to and can
     names: list[str] = []  # of the numbers
+    undrawn: str = ""  # why there are no frames, where the environment failed to render them
 
 
 @torch.no_grad()
 def open_loop(
     agent: Dreamer, env: str | Make | None = None, steps: int = 60, context: int = 10, seed: int = 0, render: bool = False
 ) -> OpenLoop:
-    """Let the agent play, look for `context` steps, then dream on from its own actions without looking.
+    """Let the agent play, look for `context` steps and once more, then dream on from its own actions without looking: `steps` in all, from the last look on.
 
     Both stop where the real episode ends. render: keep what the environment draws, if it can. Raises Refused if it ends within the context, or as `evaluate` does.
     """
     envs, rssm = fitting_envs(agent, env, 1, seed, render), agent.world_model.rssm
-    real, dreamed, actions, frames = [], [], [], []
+    real, dreamed, actions, frames, undrawn = [], [], [], [], ""
     with fork_rng(agent.device):
         torch.manual_seed(FRESH + seed)
         carry = agent.initial(1)
@@ -125,14 +127,15 @@ def open_loop(
                 dreamed.append(each(lambda part: part[0].cpu().numpy(), agent.world_model.predict_obs(state.feature)))
                 real.append(each(lambda part: part[0], step.obs))
                 actions.append(action[0].cpu().numpy())
-                frames += [frame] if (frame := drawn(envs.envs[0])) is not None else []
+                frame, undrawn = (None, undrawn) if undrawn else drawn(envs.envs[0])
+                frames += [frame] if frame is not None else []
     names = number_names(envs.envs[0].observation_space)
     envs.close()
     if not real:
         raise Refused(f"the episode ended within {context} steps, before the dream began; give another seed or less context")
     (real, real_pictures), (dreamed, dreamed_pictures) = (by_kind(agent.spaces, shown) for shown in (real, dreamed))
     name = env if isinstance(env, str) else agent.config.env
-    return OpenLoop(name, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names)
+    return OpenLoop(name, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names, undrawn)
 
 
 def by_kind(spaces: Spaces, shown: list[Obs]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -142,12 +145,12 @@ def by_kind(spaces: Spaces, shown: list[Obs]) -> tuple[np.ndarray, np.ndarray | 
     return np.stack([obs.get("vector", np.zeros(0)) for obs in shown]), pictures
 
 
-def drawn(env: gymnasium.Env) -> np.ndarray | None:
-    """What the environment draws of itself, (H, W, 3); None if it was not made for that, or lacks what it needs."""
+def drawn(env: gymnasium.Env) -> tuple[np.ndarray | None, str]:
+    """What the environment draws of itself, (H, W, 3), or None if it was not made for that; and why it failed, if it did."""
     if env.render_mode != "rgb_array":
-        return None
+        return None, ""
     try:
         frame = env.render()
-    except gymnasium.error.DependencyNotInstalled:
-        return None
-    return frame if isinstance(frame, np.ndarray) and frame.ndim == 3 else None
+    except Exception as error:  # no pygame, no OpenGL, or a renderer of one's own: the dream needs none of them
+        return None, reason(error)
+    return (frame, "") if isinstance(frame, np.ndarray) and frame.ndim == 3 else (None, "")
