@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from dreamer_lite.config import PRESETS, Config
+from dreamer_lite.course.explore import OWN
 from dreamer_lite.envs import make_envs
 from dreamer_lite.rssm import RSSM, State
 from dreamer_lite.run.bench import SHAPES, growth
@@ -109,6 +110,9 @@ WORLDS: dict[
         env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
     ),  # made to fail, for notebook A3
     "HiddenCatch-sluggish": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),  # this one too
+    "CartPole-size1m": dict(
+        preset="size1m", env="CartPole-v1", steps=10_000, eval_every=1000, eval_episodes=20, seeds=1
+    ),  # the official numbers
     "Catch": dict(preset="pixels", env=f"{OWN}Catch-v0", steps=6000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
@@ -149,9 +153,10 @@ def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
 
 
 def summarise_worlds() -> None:
-    """The README's table, printed, and its figure: a panel for each environment, a line for each seed, dashed what chance gets."""
+    """The README's table, printed, and its figure: a panel for each environment, a line for each seed, dashed what chance gets; violet: without memory."""
     runs = {name: sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json")) for name in WORLDS}
-    runs = {name: paths for name, paths in runs.items() if paths}
+    forgetful = runs.pop("HiddenCatch-forgetful")  # drawn with HiddenCatch
+    runs = {name: paths for name, paths in runs.items() if paths and name not in ("HiddenCatch-curious", "HiddenCatch-sluggish")}
     figure = Figure(figsize=(9, 1.9 * math.ceil(len(runs) / 4)), layout="constrained")
     for panel, (name, paths) in enumerate(runs.items()):
         cards = [json.loads(path.read_text()) for path in paths]
@@ -164,12 +169,12 @@ def summarise_worlds() -> None:
             f"{', '.join(str(round(card['seconds'])) for card in cards)} |"
         )
         axes = figure.add_subplot(math.ceil(len(runs) / 4), 4, panel + 1)
-        for path in paths:
+        for path in paths + forgetful * (name == "HiddenCatch"):
             seen = [row for row in rows(path.with_suffix(".csv")) if row["eval_episodes"] > 0]
             axes.plot(
                 [row["env_steps"] / 1000 for row in seen],
                 [row["eval_mean"] for row in seen],
-                color=REALITY,
+                color=OWN if path in forgetful else REALITY,
                 marker=".",
                 markersize=4,
                 linewidth=1.2,

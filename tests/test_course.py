@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
 from dreamer_lite.course import check, hint, keep, kept, progress, setup, solution
-from dreamer_lite.course.agent_map import LIT, agent_map, boxes
+from dreamer_lite.course.agent_map import LIT, agent_map, alt, boxes
 from dreamer_lite.course.errors import raised, usual_cause
 from dreamer_lite.course.exercise import Complaint, Exercise, Mistake
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
@@ -343,6 +343,64 @@ def dream_losses(agent, dream):
     slow, bins = agent.critic.slow_value(dream.features)[:, :-1], agent.critic.bins
     critic = sum(finished_loss(logits[:, :-1], target, bins) for target in (found["imagined_return"], slow))
     return {"critic": critic * found["weight"], "actor": actor}, found
+
+
+def to_network(image):
+    *front, height, width, channels = image.shape
+    x = image.reshape(-1, height, width, channels)
+    return torch.stack([x[..., c] for c in range(channels)], 1) / 255.0 - 0.5
+
+
+def layer_cost(height, width, inputs, channels, kernel):
+    conv = torch.nn.Conv2d(inputs, channels, kernel)
+    return sum(p.numel() for p in conv.parameters()), conv.weight.numel() * height * width
+
+
+def project(decoder, feature):
+    height, width, channels = decoder.small
+    h, z = feature.split([decoder.deter, feature.shape[-1] - decoder.deter], -1)
+    parts = decoder.from_h(h).chunk(decoder.bspace, -1)
+    painted = torch.cat([part.reshape(len(feature), height, width, -1) for part in parts], -1)
+    return decoder.from_z(z).reshape(painted.shape) + painted
+
+
+def picture_loss(prediction, image):
+    return F.mse_loss(prediction, image.float() / 255, reduction="sum") / (image.shape[0] * image.shape[1])
+
+
+def torque_terms(policy, action):
+    normal = torch.distributions.Normal(policy.mode, policy.std)
+    return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
+
+
+def to_bounds(action, low, high):
+    middle, half = (low + high) / 2, (high - low) / 2
+    return torch.maximum(torch.minimum(middle + action * half, high), low)
+
+
+def reset(world, seed=None, options=None):
+    super(type(world), world).reset(seed=seed)
+    world.drop()
+    world.caught = 0
+    return np.array(world.look()), {"why": "new game"}
+
+
+def step(world, action):
+    if world.row == 0:
+        world.drop()
+        return world.look(), 0, False, False, {}
+    world.paddle = world.paddle + (action - 1 if world.row < 4 else 0)
+    world.row = world.row - 1
+    if world.row > 0:
+        return world.look(), 0.0, False, False, {}
+    caught = bool(world.paddle == world.ball)
+    if caught:
+        world.caught += 1
+    return world.look(), 1.0 * caught, not caught, world.caught >= world.balls, {}
+
+
+def causes():
+    return {"C": "forgetful", "B": "curious", "A": "sluggish"}
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -787,6 +845,25 @@ def test_the_map_of_the_agent_shows_a_mark_in_each_box():
     drawn = agent_map("03", marks)
     assert drawn.count("<circle") == len(boxes()) == 10 and drawn.count("✓") == 1 and "1/4" in drawn and drawn.count("0/4") == 8
     assert drawn.count(LIT) == 1 and "<circle" not in agent_map("03")
+
+
+def test_an_appendix_lights_what_it_touches_and_comes_last():
+    assert agent_map("A2").count(LIT) == 1 and "Today's box, model losses, is lit." in alt("A2")
+    assert agent_map("A3").count(LIT) == 4 and list(NOTEBOOKS)[-2:] == ["A2", "A3"]
+    assert following(Standing(["dream_losses"], [], []))[1] == "A2"
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (lambda: ["sluggish"], "A dictionary is expected"),
+        (lambda: {"A": "sluggish"}, "an answer for A, B and C"),
+        (lambda: {"A": "lazy", "B": "curious", "C": "forgetful"}, '"lazy" is none of the causes'),
+        (lambda run: {}, "called without arguments"),
+    ],
+)
+def test_an_answer_of_another_kind_is_told_what_is_wanted(answer, words):
+    assert words in judge(EXERCISES["causes"], answer).words[0]
 
 
 # What is said about an answer that is no listed mistake

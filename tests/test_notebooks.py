@@ -16,7 +16,7 @@ from dreamer_lite.course.n05_rssm.one_step import ALT, one_step
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
-BOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+BOOKS = sorted(FOLDER.glob("[0-9A]*.ipynb"))  # the appendices, A1 and so on, sort behind 10
 NAMES = [path.stem for path in BOOKS]
 
 
@@ -111,7 +111,7 @@ def test_links_and_pictures(name):
     text = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert (FOLDER / target).exists(), target
-    for words_of_it, number in re.findall(r"!\[([^\]]*)\]\(images/map_(\d\d).svg\)", text):
+    for words_of_it, number in re.findall(r"!\[([^\]]*)\]\(images/map_(\w\w).svg\)", text):
         assert words_of_it == alt(number) and (FOLDER / f"images/map_{number}.svg").read_text() == agent_map(number)
     for words_of_it in re.findall(r"!\[([^\]]*)\]\(images/one_step.svg\)", text):
         assert words_of_it == ALT and (FOLDER / "images/one_step.svg").read_text() == one_step()
@@ -151,7 +151,7 @@ def test_every_stub_takes_the_arguments_of_the_finished_version():
                 assert stub == finished, node.name
 
 
-TRAINS = ("06", "08", "09", "10")  # these take long after their last exercise
+TRAINS = ("06", "08", "09", "10", "A2", "A3")  # these take long after their last exercise
 
 
 def filled(book):
@@ -161,6 +161,8 @@ def filled(book):
         last = max(k for k, cell in enumerate(book.cells) if "= check(" in cell.source)
         book.cells = [cell for cell in book.cells[: last + 2] if "lab.train(" not in cell.source]
     for cell in book.cells:
+        if book.cells[0].source.startswith("# A"):  # these train in the middle; here it is enough that they can
+            cell.source = re.sub(r"^assert .*", "", re.sub(r"steps=\d{3,}", "steps=300", cell.source), flags=re.M)
         if (
             cell.cell_type == "code"
             and (match := re.match(r"def (\w+)\(", cell.source))

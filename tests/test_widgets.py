@@ -1,9 +1,17 @@
 """Every control of every widget, moved to its ends; and the drawings behind them."""
 
+import copy
+import math
+
 import ipywidgets
+import numpy as np
 import pytest
 import torch
 
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config, Refused
+from dreamer_lite.course.a2_pixels import film, picture_lab
+from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
 from dreamer_lite.course.explore import Explorer, canvas, slider
 from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
@@ -21,6 +29,8 @@ from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
 from dreamer_lite.course.player import dream_player
+from dreamer_lite.rssm import State
+from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot_bins
 
@@ -68,6 +78,92 @@ def test_every_control_to_its_ends(make):
             control.value = start
         assert len(pictures) > 1, f"{name} changes nothing"
         assert "can't be drawn" not in explorer.text and explorer.text in explorer.status.value
+
+
+def test_every_control_of_the_appendices_to_its_ends():
+    """On agents that have learned nothing, which is all that a picture needs."""
+    torch.manual_seed(0)
+    swinger = Dreamer(Config.preset("debug", env="Pendulum-v1"), Spaces(3, 1, False))
+    catcher = Dreamer(Config.preset("debug", env="dreamer_lite.course.worlds:HiddenCatch-v0"), Spaces(4, 3, True))
+    for make in (
+        torque.push_explorer,
+        lambda: torque.torque_map(swinger, bent(swinger)),
+        lambda: torque.torque_fan(swinger),
+        lambda: memory.data_xray(memory.game(catcher)),
+        lambda: memory.ball_explorer(catcher),
+        film.dream_film,
+        film.latent_painter,
+    ):
+        test_every_control_to_its_ends(make)
+
+
+def bent(agent):
+    """Another agent of the same kind."""
+    other = copy.deepcopy(agent)
+    for parameter in other.actor.parameters():
+        parameter.data += 1
+    return other
+
+
+def test_a_policy_moves_towards_a_good_torque_and_away_from_a_bad_one():
+    for better, sign in ((1.0, 1), (-1.0, -1)):
+        before, after = torque.pushed(0.2, 0.5, 0.7, better)
+        assert sign * float(after.mode - before.mode) > 0.01
+    near, far = (torque.pushed(0.0, 0.5, action, 1.0) for action in (0.1, 1.2))
+    assert near[1].std < near[0].std - 0.005 and far[1].std > far[0].std + 0.005
+    assert abs(float(torque.pushed(0.0, 0.5, 0.5, 1.0)[1].std) - 0.5) < 1e-4  # at one σ the width stays
+
+
+def test_a_switch_trembles_where_a_torque_rests():
+    (rough, dear), (fine, cheap) = torque.hold(True), torque.hold(False)
+    assert abs(fine[-1]) < 1e-6 and max(abs(rough[-20:])) > 0.3 and dear > 5 * cheap
+
+
+def test_the_angle_is_read_off_a_picture():
+    degrees = [-11.0, -3.0, 0.0, 0.5, 8.0]
+    pictures = film.one_frame([[x, 0, math.radians(angle), 0] for angle, x in zip(degrees, (-1.0, 0.5, 0, 1.5, -0.3))])
+    read = film.angle(torch.tensor(np.stack(pictures)) / 255)
+    assert float((read - torch.tensor(degrees)).abs().max()) < 1.5
+    assert film.angle(torch.ones(64, 64, 1)).isfinite()
+    moving = film.one_frame([[0, v, 0.1, 0] for v in (-2.0, 2.0)])
+    assert (moving[0] == moving[1]).all()  # which is why one frame is not enough
+
+
+def test_the_dream_in_pictures_follows_its_actions():
+    assert min(film.how_long(False, count=4)) > 0 and film.film(0).dreamed.shape[:2] == (5, len(film.film(0).real))
+    looked = film.film(1), film.film(1, True)
+    assert torch.equal(looked[0].dreamed[:, : film.LOOKED], looked[1].dreamed[:, : film.LOOKED])
+    assert not torch.equal(looked[0].dreamed, looked[1].dreamed)
+
+
+def test_the_picture_lab_counts_what_is_lost():
+    seen = picture_lab.episodes()
+    assert seen.obs.shape == (100, 8, 16, 16, 1) and seen.is_first[:, 0].all() and not seen.is_first[:, 1:].any()
+    assert (picture_lab.dimmed(seen, 0.1).obs.amax((2, 3, 4)) <= 128).all() and (seen.obs == 255).any()
+
+    class Perfect:
+        """A model that paints what it sees, without the paddle."""
+
+        rssm = picture_lab.new_model().rssm
+
+        def observe(self, obs, *_):
+            return State(obs, obs), None
+
+        def decoder(self, feature):
+            return torch.where(seen.obs == 128, 0, seen.obs) / 255
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "feature", property(lambda state: state.h))
+        assert picture_lab.share_lost(Perfect()) == {"ball": 0.0, "paddle": 1.0}
+
+
+def test_recorded_runs_are_read_and_their_absence_is_told(monkeypatch, tmp_path):
+    figure, words = memory.draw_patients()
+    assert len(figure.axes) == 4 and all(who in words for who in memory.PATIENTS)
+    assert len(memory.balls("HiddenCatch")) == len(memory.balls("HiddenCatch-forgetful")) == 5
+    monkeypatch.setattr(memory, "RUNS", tmp_path)
+    with pytest.raises(Refused, match="inside a clone"):
+        memory.balls("HiddenCatch")
 
 
 def test_a_drawing_that_fails_is_told_and_the_old_picture_stays():

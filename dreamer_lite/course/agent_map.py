@@ -6,7 +6,7 @@ LIT, PLAIN, LINE, DONE = "#FFD166", "#F4F4F2", "#4A4A4A", "#007A59"
 BOXES = {
     "environment": (20, 150, 120, 60, "environment", ("10", "A3")),
     "replay": (176, 150, 104, 60, "replay\n01", ("01", "A3")),
-    "encoder": (350, 40, 110, 50, "symlog\n02", ("02", "A2")),
+    "encoder": (350, 40, 110, 50, "symlog\n02", ("02",)),
     "rssm": (350, 120, 110, 60, "RSSM\n05", ("05", "A3")),
     "latents": (350, 210, 110, 50, "discrete latents\n04", ("04",)),
     "heads": (490, 40, 110, 50, "two-hot\n03", ("03",)),

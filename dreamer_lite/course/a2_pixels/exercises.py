@@ -77,6 +77,8 @@ def laid_out(
     product: bool = False,
     turned: bool = False,
     mean: bool = False,
+    side_by_side: bool = False,
+    z_first: bool = False,
 ) -> Tensor:
     """project with one thing wrong."""
     height, width, channels = decoder.small
@@ -89,6 +91,10 @@ def laid_out(
         x = flat.view(-1, height, width, channels)
     elif blocks == "ahead of channels":
         x = flat.view(-1, height, width, channels // decoder.bspace, decoder.bspace).transpose(-1, -2).flatten(3)
+    elif blocks == "too wide":
+        x = flat.view(-1, decoder.bspace, height, width, channels)
+    elif blocks == "turned":
+        x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 3, 2, 1, 4).flatten(3)
     elif blocks == "inner":
         x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 2, 3, 4, 1).flatten(3)
     elif blocks == "channels first":
@@ -96,6 +102,10 @@ def laid_out(
     else:
         x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 2, 3, 1, 4).flatten(3)
     other = decoder.from_z(z).view(-1, height, width, channels)
+    if z_first:
+        other = decoder.from_z(z).view(-1, channels, height, width).permute(0, 2, 3, 1)
+    if side_by_side:
+        return torch.cat([x, other], -1)
     x = x * other if product else (x + other) / (2 if mean else 1) if latent and memory else x if memory else other
     return x.transpose(1, 2) if turned else x
 
@@ -114,6 +124,14 @@ EXERCISES = (
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).reshape(-1, x.shape[-1], *x.shape[-3:-1]),
                 "`reshape` or `view` only counts the same numbers off anew, so the picture is scrambled. `permute` moves an axis to another place.",
+            ),
+            Mistake(
+                lambda x: (x.float() / 255 - 0.5).permute(0, 3, 1, 2),
+                "`permute` is asked to order four axes, but there are more: batch and time stand in front. `flatten(0, -4)` makes one axis of them first.",
+            ),
+            Mistake(
+                lambda x: (x.flatten(0, 1).float() / 255 - 0.5).permute(0, 3, 1, 2),
+                "`flatten(0, 1)` joins the first two axes, which is right only if there are two in front of the picture. `flatten(0, -4)` joins as many as there are.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).permute(0, 3, 2, 1),
@@ -192,6 +210,18 @@ EXERCISES = (
                 "The products are those for one pixel. The kernel runs over all height · width of them.",
             ),
             Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c, h * w * k**2 * i),
+                "The products are those of one output channel; there are `channels` of them.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + 1, h * w * k**2 * i * c),
+                "There is one bias for each channel that comes out, not one in all.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c, h * w // 4 * k**2 * i * c),
+                "The products are made before pooling, at every pixel.",
+            ),
+            Mistake(
                 lambda h, w, i, c, k: (h * w * i * c + c, h * w * i * c),
                 "This is a layer with a kernel of 1; the kernel is missing.",
             ),
@@ -241,6 +271,19 @@ EXERCISES = (
                 wrong_project(blocks="channels first"),
                 "The numbers are read as (N, C, h, w). They come as (N, blocks, h, w, channels of a block).",
             ),
+            Mistake(
+                wrong_project(blocks="turned"),
+                "Height and width of each block are swapped: `permute(0, 2, 3, 1, 4)` keeps their order.",
+            ),
+            Mistake(
+                wrong_project(blocks="too wide"),
+                "Each block makes only a part of the channels: the last axis is `channels // decoder.bspace`.",
+            ),
+            Mistake(
+                wrong_project(side_by_side=True),
+                "The two pictures are put side by side. They are added, so the channels stay as many as they are.",
+            ),
+            Mistake(wrong_project(z_first=True), "z's picture is read as (N, C, h, w). It comes as (N, h, w, C)."),
             Mistake(wrong_project(latent=False), "z is not used: what the dice say would never be seen."),
             Mistake(wrong_project(memory=False), "h is not used: the picture would show nothing that is only remembered."),
             Mistake(
@@ -291,6 +334,25 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2, -1)), "There is one number for each picture. Take their mean."
+            ),
+            Mistake(
+                lambda p, x: (p - x / 255).square().sum((-3, -2)).mean(),
+                "Over the channels it is a mean, since `mean()` takes what the sum left over. Sum over height, width AND channels.",
+            ),
+            Mistake(
+                lambda p, x: (p - x / 255).sum((-3, -2, -1)).square().mean(),
+                "First squared, then summed: here errors of both signs cancel before they are squared.",
+            ),
+            Mistake(
+                lambda p, x: (p - x / 255).square().sum() / len(x), "Over time it is a sum. Batch and time both get the mean."
+            ),
+            Mistake(
+                lambda p, x: (
+                    torch.nn.functional.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), x / 255, reduction="none")
+                    .sum((-3, -2, -1))
+                    .mean()
+                ),
+                "This is a cross-entropy. The paper's loss of a picture is the squared error.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2, -1)).sqrt().mean(),

@@ -23,7 +23,7 @@ WIDE, HIGH = 600 / 64, 400 / 64  # what CartPole draws, 600 × 400, for each pix
 
 def angle(picture: Tensor) -> Tensor:
     """The pole's angle in degrees, read off pictures with brightness 0 to 1, (..., 64, 64, 1) → (...): the line through the dark pixels above
-    the cart. A degree is 0.16 pixels from the pole's foot to its tip; shades of grey make that readable."""
+    the cart. A degree moves the tip by a fifth of a pixel; the shades of grey make that readable."""
     dark = 1 - picture[..., ABOVE, :, 0]
     dark = torch.where(dark > 0.08, dark, torch.zeros_like(dark))  # a decoder's white is not quite white
     rows, columns = torch.arange(dark.shape[-2], dtype=dark.dtype)[:, None], torch.arange(dark.shape[-1], dtype=dark.dtype)
@@ -93,12 +93,12 @@ def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
         axes.imshow(picture[..., 0], cmap="PuOr" if place == 3 else "gray", vmin=low, vmax=1)
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, color=colour, fontsize=9)
-    axes = tidy(below.subplots(), xlabel="step", ylabel="angle (°)", ylim=(-15, 15), xlim=(0, LOOKED + AHEAD))
+    axes = tidy(below.subplots(), xlabel="step", ylabel="angle (°)", ylim=(-20, 20), xlim=(0, LOOKED + AHEAD))
     axes.plot(true_angle(episode(seed))[: len(shown.real)], color=REALITY, label="reality")
     axes.plot(angle(dream), color=DREAM, label="read off the dream")
-    axes.axvspan(0, LOOKED - 1, color=GREY, alpha=0.15)
+    axes.axvspan(0, LOOKED - 1, color=GREY, alpha=0.15, label="looked")
     axes.axvline(t, color="black", linewidth=1)
-    axes.legend(fontsize=8, loc="upper left", ncol=2)
+    axes.legend(fontsize=8, loc="upper left", ncol=3)
     words = "looked" if t < LOOKED else f"{t - LOOKED + 1} steps of dream"
     return figure, (
         f"Episode {seed}, step {t} ({words}), actions {actions}: real angle {float(true_angle(episode(seed))[t]):+.1f}°, dreamed "
@@ -135,9 +135,10 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
         axes = figure.add_subplot(1, 3, place + 1)
         limit = max(0.05, float(change.abs().max()))
         low, high, colours = (-limit, limit, "PuOr") if place == 2 else (0, 1, "gray")
-        axes.imshow(picture[..., 0], cmap=colours, vmin=low, vmax=high)
+        shown = axes.imshow(picture[..., 0], cmap=colours, vmin=low, vmax=high)
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.7)
     same = " That is the face it showed already." if face == was else ""
     return figure, (
         f"Step {t}, die {die} turned from face {was} to {face}: the largest change of a pixel is {float(change.abs().max()):.2f}, their "
@@ -148,26 +149,28 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
 def latent_painter() -> Explorer:
     """Turn one die of z, and see which part of the picture it paints."""
     z = thoughts(bundled_pixel_agent(), episode())[0].z
+    die = int(changes(0).amax(1).argmax())
+    faces = changes(0)[die]
     return Explorer(
         draw_painted,
         "A picture as the model paints it, the same with one die turned, and the difference.",
         t=whole("step", 0, min(len(z), LOOKED + AHEAD) - 1, 0),
-        die=whole("die", 0, z.shape[1] - 1, int(dice_that_matter(0).argmax())),
-        face=whole("turn it to face", 0, z.shape[2] - 1, 0),
+        die=whole("die", 0, z.shape[1] - 1, die),
+        face=whole("turn it to face", 0, z.shape[2] - 1, int(faces.argmax())),
     )
 
 
 @torch.no_grad()
-def dice_that_matter(t: int) -> Tensor:
-    """How much of the picture each die of z can change at step t: the largest sum of squares over its faces, (S,)."""
+def changes(t: int) -> Tensor:
+    """How much of the picture each face of each die of z would change at step t: sums of squares, (S, K)."""
     model, (states, _) = bundled_pixel_agent().world_model, thoughts(bundled_pixel_agent(), episode())
     h, z = states.h[[t]], states.z[[t]]
-    before, size = model.decoder(State(h, z).feature), []
+    before, rows = model.decoder(State(h, z).feature), []
     for die in range(z.shape[1]):
         turned = z.repeat(z.shape[2], 1, 1)
         turned[:, die] = torch.eye(z.shape[2])
-        size.append((model.decoder(State(h.expand(z.shape[2], -1), turned).feature) - before).square().sum((1, 2, 3)).max())
-    return torch.stack(size)
+        rows.append((model.decoder(State(h.expand(z.shape[2], -1), turned).feature) - before).square().sum((1, 2, 3)))
+    return torch.stack(rows)
 
 
 def one_frame(states: list[list[float]]) -> list[np.ndarray]:
@@ -243,9 +246,9 @@ def how_long(shuffled: bool, tolerance: float = 3.0, count: int = 20) -> list[fl
 def draw_true(found: dict[str, list[float]]) -> tuple[Figure, str]:
     """For each kind of dream, the median over episodes for every seed of the dice."""
     figure = canvas(6.5, 2)
-    axes = tidy(figure.add_subplot(), xlabel="dreamed steps within the tolerance, median of the episodes", xlim=(0, AHEAD + 1))
+    axes = tidy(figure.add_subplot(), xlabel="dreamed steps within 3°, median of the episodes", xlim=(0, AHEAD + 1))
     for row, (name, values) in enumerate(found.items()):
-        axes.plot(values, [row] * len(values), "o", color=(DREAM, OWN)[row], alpha=0.7)
+        axes.plot(values, row + np.linspace(-0.15, 0.15, len(values)), "o", color=(DREAM, OWN)[row], alpha=0.7)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
     return figure, "; ".join(f"{name}: {min(values):.0f} to {max(values):.0f} steps" for name, values in found.items()) + "."

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from IPython.display import display
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 import torch
 from torch import Tensor
@@ -102,7 +103,7 @@ def draw_dream(model: WorldModel, step: int, episode: int = 0) -> tuple[Figure, 
     ):
         for t in range(8):
             axes = figure.add_subplot(2, 8, 8 * row + t + 1)
-            axes.imshow(pictures[t, ..., 0], cmap="gray", vmin=0, vmax=1)
+            axes.imshow(pictures[t, ..., 0], cmap="gray", norm=PowerNorm(0.5, 0, 1, clip=True))  # dark tones are drawn lighter
             axes.set(xticks=[], yticks=[])
             if t == 0:
                 axes.set_ylabel(name, color=colour)

@@ -69,6 +69,17 @@ def terms(
     return log_prob, (nats + growth * policy.std.log()).sum(-1)
 
 
+HALF_LN_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def each_log_prob(policy: BoundedNormal, action: Tensor) -> Tensor:
+    return -0.5 * ((action - policy.mode) / policy.std).square() - policy.std.log() - HALF_LN_2PI
+
+
+def each_entropy(policy: BoundedNormal, action: Tensor) -> Tensor:
+    return 0.5 + HALF_LN_2PI + policy.std.log()
+
+
 def wrong_terms(**how: Any) -> Callable:
     return lambda *case: terms(*case, **how)
 
@@ -106,7 +117,7 @@ def reset_probe(version: Callable, seed: int) -> dict[str, Any]:
     world, found = HiddenCatch(), {"the first observation": [], "balls caught so far": [], "the paddle": []}
     balls = []
     np.random.seed(seed)
-    gymnasium.Env.reset(world, seed=seed + 100)  # its dice lie somewhere
+    finished_reset(world, seed=seed + 100)  # there was a game before
     for given in (seed, seed, None, None):
         out = version(world, seed=given)
         if isinstance(out, np.ndarray):
@@ -145,6 +156,8 @@ def fresh_reset(world: HiddenCatch, seed: int | None = None, *, how: str = "") -
         world.drop()
     if how == "always":
         seed = seed or 0
+    if how == "fixed":
+        seed = 0
     if how == "numpy":
         if seed is not None:
             np.random.seed(seed)
@@ -219,22 +232,29 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict
         if any(finished_step(twin, action)[2:4]):
             break
     found = {name: (torch.stack if name == names[0] else torch.tensor)(found[name]) for name in names}
-    return found | {"the balls caught": int(world.caught)}
+    parts = ("the paddle", "the ball that is seen", "whether the ball is seen", "the rows left")
+    seen = dict(zip(parts, found.pop("the observations").unbind(1)))
+    return seen | found | {"the balls caught": int(world.caught)}
 
 
 def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
     """step with one thing wrong."""
+    if world.row == 0 and how == "falls at once":
+        world.drop()
     if world.row == 0 and how != "no new ball":
         world.drop()
         return world.look(), 1.0 if how == "paid twice" else 0.0, False, False, {}
     before = world.look()
-    if world.row <= 3 or how == "never locked":
+    if how == "falls first":
+        world.row -= 1
+    if how == "never locked" or (world.row < 3 if how == "locked too long" else world.row <= 3):
         now = world.paddle + (action if how == "no left" else 1 - action if how == "mirrored" else action - 1)
     else:
         now = world.paddle
     if how != "late paddle":
         world.paddle = now
-    world.row -= 1
+    if how != "falls first" and not (how == "falls while locked" and world.row <= 3):
+        world.row -= 1
     landed, below = world.row == 0, world.paddle == world.ball
     if how == "late paddle":
         world.paddle = now
@@ -248,6 +268,8 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
         how, missed
     )
     truncated = {"swapped": missed, "both": False, "missed too": enough or missed, "no limit": False}.get(how, enough)
+    if how == "drops at landing" and landed and not missed:
+        world.drop()
     return before if how == "stale" else world.look(), reward, terminated, truncated, {}
 
 
@@ -319,6 +341,23 @@ EXERCISES = (
         torque_cases,
         probe=torque_probe,
         mistakes=(
+            Mistake(
+                lambda p, a: tuple(part(p, a) for part in (each_log_prob, each_entropy)),
+                "The last axis is still there: an action of several torques has one ln π and one entropy. Sum both over the last axis, -1.",
+            ),
+            Mistake(
+                lambda p, a: (each_log_prob(p, a)[..., 0], each_entropy(p, a)[..., 0]),
+                "Only the first torque counts. Sum over the last axis.",
+            ),
+            Mistake(
+                lambda p, a: ((each_log_prob(p, a) + HALF_LN_2PI).sum(-1) - HALF_LN_2PI, p.entropy()),
+                "In ln π the constant ½ ln 2π is subtracted once in all. Every torque has one: subtract it before the sum.",
+            ),
+            Mistake(wrong_terms(growth=-1.0), "In the entropy ln σ has the wrong sign: the wider, the more undecided."),
+            Mistake(
+                changed(lambda p, a, x: each_log_prob(p, a).exp().sum(-1)),
+                "This is the density, not its logarithm; and densities of independent parts multiply, they don't add up.",
+            ),
             Mistake(
                 wrong_terms(width=0.0),
                 "The width is missing in ln π: a narrow policy puts more probability near its middle. Subtract ln σ.",
@@ -408,6 +447,14 @@ EXERCISES = (
             ),
             Mistake(lambda a, l, h: h + (a.clamp(-1, 1) + 1) / 2 * (l - h), "Low and high are swapped: -1 stands for low."),
             Mistake(
+                lambda a, l, h: (l + h) / 2 + a.clamp(-1, 1) * (h - l),
+                "The width is twice too large: from the middle to each bound it is half of high - low.",
+            ),
+            Mistake(
+                lambda a, l, h: (l + h) / 2 + a * (h - l),
+                "Two things: nothing is clipped, and from the middle to each bound it is only HALF of high - low.",
+            ),
+            Mistake(
                 lambda a, l, h: l + (a.tanh() + 1) / 2 * (h - l),
                 "tanh never reaches the bounds, and it changes actions in the middle too. Clip instead.",
             ),
@@ -446,6 +493,7 @@ EXERCISES = (
                 wrong_reset("always"),
                 "Without a seed it sows 0 each time, so every game is the same. Hand the seed on as it is; None goes on with the dice as they lie.",
             ),
+            Mistake(wrong_reset("fixed"), "It sows 0, whatever seed is asked for. Hand the seed on as it is."),
             Mistake(
                 wrong_reset("numpy"),
                 "This sows numpy's global dice, which everyone shares, or throws them. A world has dice of its own, `world.np_random`: `drop` uses them, and `gymnasium.Env.reset` sows them.",
@@ -507,6 +555,25 @@ EXERCISES = (
             Mistake(wrong_step("mirrored"), "Left and right are swapped: action 0 moves to the left, to smaller numbers."),
             Mistake(
                 wrong_step("never locked"), "The paddle moves in the upper half, too. It is locked while `world.row` is above 3."
+            ),
+            Mistake(
+                wrong_step("locked too long"),
+                "The paddle is locked one row too long: it is free while `world.row` is 3, 2 or 1, so `<= 3`.",
+            ),
+            Mistake(
+                wrong_step("falls first"),
+                "The ball falls before the paddle moves, so the paddle is free one row too early. First the paddle, then the ball.",
+            ),
+            Mistake(
+                wrong_step("falls at once"),
+                "A new ball falls in the very step in which it drops. That step only drops it and looks.",
+            ),
+            Mistake(
+                wrong_step("drops at landing"),
+                "The next ball drops in the step of the landing, so nobody sees the last one land. It drops one step later.",
+            ),
+            Mistake(
+                wrong_step("falls while locked"), "The ball stops falling in the lower half. It falls one row in every step."
             ),
             Mistake(wrong_step("late paddle"), "The ball is compared with the place where the paddle was BEFORE it moved."),
             Mistake(wrong_step("near"), "A ball beside the paddle counts as caught. It must be the same column."),

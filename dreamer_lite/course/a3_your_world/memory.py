@@ -58,10 +58,10 @@ def data_xray(episode: Episode) -> Explorer:
     )
 
 
-@lru_cache(8)
-def game(agent: Dreamer, seed: int = 1) -> Episode:
-    """One game of an agent; the notes are the ball's real columns."""
-    return play(agent, HiddenCatch, seed, lambda world: int(world.ball))
+@lru_cache(32)
+def game(agent: Dreamer, seed: int = 1, world: type = HiddenCatch) -> Episode:
+    """One game of an agent, in this world; the notes are the ball's real columns."""
+    return play(agent, world, seed, lambda world: int(world.ball))
 
 
 @torch.no_grad()
@@ -76,9 +76,9 @@ def expected_columns(agent: Dreamer, episode: Episode, t: int, forget: bool, dre
     return torch.bincount(ball.long() + 3, minlength=7) / dreams
 
 
-def draw_ball(agent: Dreamer, t: int, memory: str) -> tuple[Figure, str]:
+def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) -> tuple[Figure, str]:
     """The board, where 64 dreams expect the ball to land, and the surprise at each step."""
-    episode, forget = game(agent), memory == "cleared at every step"
+    episode, forget = game(agent, world=world), memory == "cleared at every step"
     t = min(t, len(episode.notes) - 1)
     paddle, _, seen, row = episode.steps.obs[t].tolist()
     nats, kept = thoughts(agent, episode, forget)[1], thoughts(agent, episode)[1]
@@ -116,21 +116,21 @@ def draw_ball(agent: Dreamer, t: int, memory: str) -> tuple[Figure, str]:
     )
 
 
-def ball_explorer(agent: Dreamer) -> Explorer:
+def ball_explorer(agent: Dreamer, world: type = HiddenCatch) -> Explorer:
     """Go through a game, and see where a dream expects the hidden ball; with memory, and without."""
     return Explorer(
-        lambda t, memory: draw_ball(agent, t, memory),
+        lambda t, memory: draw_ball(agent, t, memory, world),
         "A board with a ball and a paddle, where dreams expect the ball to land, and surprise over time.",
-        t=whole("step", 0, len(game(agent).notes) - 1, 5),
+        t=whole("step", 0, len(game(agent, world=world).notes) - 1, 5),
         memory=choice("memory", ["kept", "cleared at every step"]),
     )
 
 
-def landings(agent: Dreamer, forget: bool, games: int = 20) -> list[float]:
+def landings(agent: Dreamer, forget: bool, world: type = HiddenCatch, games: int = 20) -> list[float]:
     """The surprise, in nats, whenever a ball comes out of hiding, in some games."""
     found = []
     for seed in range(games):
-        episode = game(agent, seed)
+        episode = game(agent, seed, world)
         found += thoughts(agent, episode, forget)[1][episode.steps.obs[:, 3] == 0].tolist()
     return found
 

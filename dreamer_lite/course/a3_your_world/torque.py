@@ -114,7 +114,7 @@ def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, 
     angle, speed = degrees(seen[SHOWN].obs)[: t + 1].numpy(), seen[SHOWN].obs[: t + 1, 2].numpy()
     gaps = np.where(np.abs(np.diff(angle)) > 180)[0] + 1  # where it turns past ±180
     axes.plot(np.insert(angle, gaps, np.nan), np.insert(speed, gaps, np.nan), color="black", linewidth=1)
-    axes.plot(angle[-1], speed[-1], "o", color=REALITY)
+    axes.plot(angle[-1], speed[-1], "o", color=REALITY, fillstyle="none", markersize=9)
     axes.set(
         xlabel="angle (°), 0 is upright", ylabel="speed (rad/s)", xticks=range(-180, 181, 90), xlim=(-180, 180), ylim=(-8.5, 8.5)
     )
@@ -178,7 +178,7 @@ def draw_torque_fan(agent: Dreamer, t: int, horizon: int, way: str) -> tuple[Fig
     low, high = min(unwrapped.min(), real.min()), max(unwrapped.max(), real.max())
     axes.set_ylim(min(low, -30) - 20, max(high, 30) + 20)
     axes.axvline(t, color=GREY, linewidth=0.8)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8)
     upright = float((np.abs((unwrapped[:, -1] + 180) % 360 - 180) < 20).mean())
     return figure, (
         f"24 dreams from step {t}, torque: {way}. After {horizon} steps {upright:.0%} are within 20° of upright; "
@@ -193,7 +193,7 @@ def torque_fan(agent: Dreamer) -> Explorer:
         "The pendulum's angle over time in reality, and a fan of dreamed futures from one moment.",
         t=whole("moment (step)", 5, 140, 20),
         horizon=whole("horizon (steps)", 5, 50, 30, 5),
-        way=choice("torque", list(WAYS)),
+        way=choice("torque", list(WAYS), "as in reality"),
     )
 
 

@@ -126,7 +126,7 @@ def draw(training: Training, history: list[dict[str, float]], status: str) -> by
         entropies(training.agent.spaces, training.config),
         last,
     )
-    name, _, _ = training.config.env.partition("-")
+    name, _, _ = training.config.env.split(":")[-1].partition("-")
     if name in SCENES:
         real, dreamed, ago = beside(training)
         scene(pen, (780, 46, 1125, 232), "reality", SCENES[name], real, REALITY)
@@ -222,7 +222,19 @@ def pendulum(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.n
     pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill="black")
 
 
-SCENES = {"CartPole": cart, "Pendulum": pendulum}  # what can be drawn of an environment, from its numbers
+def board(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarray, colour: str) -> None:
+    """A paddle, and a ball if it is seen, on seven columns and seven rows; obs: paddle, ball, seen, rows left."""
+    left, upper, right, lower = box
+    step, (paddle, ball, seen, row) = (lower - upper - 20) / 7, obs
+    x, ground = (left + right) / 2, lower - 12
+    pen.line([(x - 3.5 * step, ground), (x + 3.5 * step, ground)], fill=GREY, width=3)
+    pen.rectangle([x + (paddle - 0.4) * step, ground - 8, x + (paddle + 0.4) * step, ground], fill="black")
+    if seen > 0.5:
+        middle, height = x + ball * step, ground - 18 - row * step
+        pen.ellipse([middle - 9, height - 9, middle + 9, height + 9], fill=colour)
+
+
+SCENES = {"CartPole": cart, "Pendulum": pendulum, "HiddenCatch": board}  # what can be drawn of an environment, from its numbers
 
 
 def around(values: list[float], env: str) -> tuple[float, float]:
