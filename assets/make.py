@@ -89,7 +89,7 @@ def record(config: Config, name: str, until: str) -> None:
     print(f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
 
 
-OWN = "dreamer_lite.course.worlds:"
+HERE = "dreamer_lite.course.worlds:"
 WORLDS: dict[
     str, dict[str, Any]
 ] = {  # a name for each, and what is changed of the preset: of `pixels` where there are pictures, else of `small`
@@ -102,18 +102,18 @@ WORLDS: dict[
     "Blackjack": dict(env="Blackjack-v1", steps=2000),
     "CliffWalking": dict(env="CliffWalking-v1", steps=5000),
     "Taxi": dict(env="Taxi-v4", steps=8000),
-    "Dials": dict(env=f"{OWN}Dials-v0", steps=3000),
-    "Recall": dict(env=f"{OWN}Recall-v0", steps=8000),
-    "HiddenCatch": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
-    "HiddenCatch-forgetful": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
+    "Dials": dict(env=f"{HERE}Dials-v0", steps=3000),
+    "Recall": dict(env=f"{HERE}Recall-v0", steps=8000),
+    "HiddenCatch": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
+    "HiddenCatch-forgetful": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
     "HiddenCatch-curious": dict(
-        env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
+        env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
     ),  # made to fail, for notebook A3
-    "HiddenCatch-sluggish": dict(env=f"{OWN}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),  # this one too
+    "HiddenCatch-sluggish": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),  # this one too
     "CartPole-size1m": dict(
         preset="size1m", env="CartPole-v1", steps=10_000, eval_every=1000, eval_episodes=20, seeds=1
     ),  # the official numbers
-    "Catch": dict(preset="pixels", env=f"{OWN}Catch-v0", steps=6000),
+    "Catch": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
 
