@@ -172,7 +172,7 @@ def filled(book):
             source = textwrap.dedent(inspect.getsource(finished))
             module = inspect.getmodule(finished).__name__
             cell.source = (
-                f"from {module} import *\nfrom {module} import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
+                f"from {module} import *\nfrom torch import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
             )
     return book
 
