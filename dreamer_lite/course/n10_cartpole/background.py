@@ -1,6 +1,5 @@
-"""Notebooks 10 and A3: the compiled train step, prepared in another process while the reader reads."""
+"""Notebook 10: the compiled train step, prepared in another process while the reader reads."""
 
-from collections.abc import Sequence
 import subprocess
 import sys
 
@@ -13,10 +12,10 @@ from .parts import Part
 
 
 class Preparation:
-    """`python -m dreamer_lite warm` at work, with these settings. What it compiles is kept for this run and later ones."""
+    """`python -m dreamer_lite warm` at work. What it compiles is kept for this run and later ones."""
 
-    def __init__(self, *settings: str) -> None:
-        words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads()), *settings]
+    def __init__(self) -> None:
+        words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads())]
         self.process = None
         if not torch.cuda.is_available():  # on a GPU the step is recorded instead
             self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -28,7 +27,7 @@ class Preparation:
         except subprocess.TimeoutExpired:
             return False
 
-    def use(self, parts: Sequence[Part] = (), seconds: float = 20) -> bool:
+    def use(self, parts: list[Part], seconds: float = 20) -> bool:
         """Whether a run with these parts shall be compiled; says which and why."""
         if torch.cuda.is_available():
             print("on a GPU: recorded, if the record does what the step does")

@@ -1,0 +1,9 @@
+"""The cells of a notebook that trains, made quick: for tests that only need them to run."""
+
+import re
+
+
+def quick(source):
+    """A cell that trains for a moment only, and expects nothing of it."""
+    source = re.sub(r"lab\.train\(steps=\d+", "lab.train(steps=50", source)
+    return re.sub(r"^assert .*", "", re.sub(r"steps=\d{3,}", "steps=300", source), flags=re.M)
