@@ -22,7 +22,7 @@ from dreamer_lite.actor import Actor, Categorical, MultiCategorical, actor_loss
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Refused
-from dreamer_lite.course.worlds import Catch, Recall
+from dreamer_lite.course.worlds import Catch, HiddenCatch, Recall
 from dreamer_lite.envs import Envs, make_env, read_arg
 from dreamer_lite.learner import Learner
 from dreamer_lite.replay import Experience, Replay, each
@@ -396,10 +396,28 @@ def test_catch_is_caught_by_who_follows_the_ball():
         while not done:
             obs, reward, done, _, _ = env.step(1 + int(np.sign(env.ball - env.paddle)))
         assert reward == (1 if abs(env.ball - env.paddle) == 0 else -1) and obs.shape == (16, 16, 1)
-    blind = Catch(seen=3)
-    blind.reset(seed=0)
-    shown = [int((blind.step(1)[0] == 255).sum()) for _ in range(7)]
-    assert shown == [4, 4, 0, 0, 0, 0, 0]
+
+
+def test_a_hidden_ball_is_caught_by_who_remembers_it_and_by_nobody_else():
+    env, chance = HiddenCatch(), 0.0
+    for seed in range(20):
+        (_, ball, seen, row), _ = env.reset(seed=seed)
+        assert (seen, row) == (1, 6)
+        shown, total, stopped = [], 0.0, False
+        while not stopped:
+            before = env.paddle
+            (paddle, now, seen, row), reward, missed, stopped, _ = env.step(1 + int(np.sign(ball - env.paddle)))
+            assert not missed and (now == 0 or seen)
+            ball, total = (now if row == 6 else ball), total + reward
+            shown.append(int(seen))
+            assert paddle == before or row < 3 or row == 6  # locked while the ball is seen
+        assert total == 5 and shown[:7] == [1, 1, 0, 0, 0, 1, 1]
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            _, reward, ended, _, _ = env.step(1)
+            chance += reward / 20
+    assert chance < 1
 
 
 def test_recall_pays_for_memory_alone():

@@ -24,13 +24,15 @@ class Episode:
 
 
 @torch.no_grad()
-def play(agent: Dreamer, env: Any = None, seed: int = 0, note: Callable[[Any], Any] = lambda env: None) -> Episode:
-    """Let the agent play one episode of its environment, or of another. `note` is asked about the environment after each step."""
+def play(
+    agent: Dreamer, env: Any = None, seed: int = 0, note: Callable[[Any], Any] = lambda env: None, most: int = 100_000
+) -> Episode:
+    """Let the agent play one episode of its environment, or of another, for so many steps at most. `note` is asked about the environment after each step."""
     envs, rows, notes = fitting_envs(agent, env, 1, seed), [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         carry = agent.initial(1)
-        while not rows or not rows[-1].is_last:
+        while not rows or not rows[-1].is_last and len(rows) < most:
             step = envs.step(carry.action.numpy()).to("cpu")
             carry = agent.act(step.obs, step.is_first, carry)
             rows.append(step.map(lambda part: part[0]))

@@ -37,8 +37,8 @@ def angle(picture: Tensor) -> Tensor:
 
 @lru_cache(64)
 def episode(seed: int = 0) -> Episode:
-    """One episode of the agent that sees pictures; the notes are CartPole's four numbers, which it does not see."""
-    return play(bundled_pixel_agent(), None, seed, lambda world: np.array(world.state))
+    """As much of an episode of the agent that sees pictures as a film needs; the notes are CartPole's four numbers, which it does not see."""
+    return play(bundled_pixel_agent(), None, seed, lambda world: np.array(world.state), LOOKED + AHEAD)
 
 
 def true_angle(seen: Episode) -> Tensor:
