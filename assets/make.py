@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from dreamer_lite.config import PRESETS, Config
+from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
 from dreamer_lite.course.explore import OWN
 from dreamer_lite.envs import make_envs
 from dreamer_lite.rssm import RSSM, State
@@ -93,16 +94,17 @@ HERE = "dreamer_lite.course.worlds:"
 WORLDS: dict[
     str, dict[str, Any]
 ] = {  # a name for each, and what is changed of the preset: of `pixels` where there are pictures, else of `small`
-    "Acrobot": dict(env="Acrobot-v1", steps=6000),
+    "Acrobot": dict(env="Acrobot-v1", steps=6000, seeds=5),
     "Pendulum": dict(env="Pendulum-v1", steps=5000),
-    "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000),
+    "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000, seeds=5),
     "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=5000),
-    "FrozenLake": dict(env="FrozenLake-v1", env_args=("is_slippery=false",), steps=6000),
+    "FrozenLake": dict(env="FrozenLake-v1", env_args=("is_slippery=false",), steps=6000, seeds=5),
     "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=5000),
-    "Blackjack": dict(env="Blackjack-v1", steps=2000),
+    "Blackjack": dict(env="Blackjack-v1", steps=2000, seeds=5),
     "CliffWalking": dict(env="CliffWalking-v1", steps=5000),
     "Taxi": dict(env="Taxi-v4", steps=8000),
-    "Dials": dict(env=f"{HERE}Dials-v0", steps=3000),
+    "MinAtar-Breakout": dict(env="minatar_envs:MinAtar/Breakout-v1", steps=8000),
+    "Dials": dict(env=f"{HERE}Dials-v0", steps=3000, seeds=5),
     "Recall": dict(env=f"{HERE}Recall-v0", steps=8000),
     "HiddenCatch": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
     "HiddenCatch-forgetful": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
@@ -256,6 +258,20 @@ def draw_together() -> None:
     figure.savefig(ASSETS / "together.png", dpi=120)
     for name, row in json.loads((ASSETS / "together" / "all_reduce.json").read_text()).items():
         print(f"{name}: {row['weights']:,} weights, {row['megabytes']:.1f} MB, {row['milliseconds']:.2f} ms")
+
+
+PATIENT = dict(env_args=("max_episode_steps=100",), steps=1000, log_every=100, eval_episodes=20)  # short games, so that time limits are met
+
+
+def train_patient(number: int, seed: int) -> Path:
+    """A run with the bug of this number, 0 for none; returns its folder. What is there already is not done again."""
+    folder = WORK / "patients" / f"{number}-seed{seed}"
+    if not (folder / "card.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        with planted(BUGS[number - 1] if number else None):
+            train(Config.preset("small", seed=seed, **PATIENT), folder, use_device("cpu", threads=1), until="steps", progress=False)
+        print(f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True)
+    return folder
 
 
 def make_agent() -> None:
@@ -469,6 +485,10 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
             record_world(name)
+    elif sys.argv[1:2] == ["patients"] and all(word.isdigit() for word in words):
+        for seed in map(int, words or "01234"):
+            for number in range(len(BUGS) + 1):
+                train_patient(number, seed)
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:

@@ -120,12 +120,19 @@ def load(
     env, wrap, env_args: where it shall play, instead of what it was trained with; wrap "" is none. Raises Refused as `read` does, and for weights that
     don't fit the sizes beside them.
     """
-    saved, given = read(path, env, wrap, env_args), {"env": env, "wrap": wrap, "env_args": env_args}
+    return agent_of(read(path, env, wrap, env_args), path, env, wrap, env_args).to(device)
+
+
+def agent_of(
+    saved: Saved, path: Path | str, env: str | None = None, wrap: str | None = None, env_args: Sequence[str] | None = None
+) -> Dreamer:
+    """The agent of what was read; path: where that was, for what is told."""
+    given = {"env": env, "wrap": wrap, "env_args": env_args}
     changed = replace(saved.config, **{name: value for name, value in given.items() if value is not None})
     with refuse_what_does_not_fit_this_version(find(path)):
         agent = Dreamer(changed, saved.spaces)
         agent.load_state_dict(saved.weights)
-    return agent.to(device)
+    return agent
 
 
 @contextmanager

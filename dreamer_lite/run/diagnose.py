@@ -1,0 +1,160 @@
+"""What looks healthy in a run and what doesn't: the looks of `looks.py`, on one page (appendix A1)."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..agent import Dreamer
+from ..config import Refused
+from ..envs import Envs, Make, episode_seed, maker
+from ..replay import Experience, alone
+from ..rssm import State
+from .checkpoint import Saved, agent_of, read
+from .device import fork_rng
+from .looks import LOOKS, Case, Finding
+
+COPIES, STEPS, MEMORY = 8, 200, 600  # environments side by side, steps in each; rows of the replay
+
+
+def diagnose(run: Dreamer | Path | str, make_env: Make | None = None, looks: Sequence[str] = tuple(LOOKS), **trusted: Any) -> list[Finding]:
+    """Look at an agent, or at a run's folder or checkpoint: one finding for each look, in their order.
+
+    The agent plays 8 × 200 steps first. Of a run its replay and its metrics are looked at too. trusted: env, wrap and env_args, as `load`
+    takes them. make_env: what makes the environment, instead of the name in the settings. Raises Refused as `load` does, and for a name
+    of a look that does not exist.
+    """
+    if unknown := [name for name in looks if name not in LOOKS]:
+        raise Refused(f"there is no look called {unknown[0]!r}; choose of {', '.join(LOOKS)}")
+    case = case_of(run, make_env, **trusted)
+    return [look_at(case, name) for name in looks]
+
+
+def look_at(case: Case, name: str) -> Finding:
+    """One look, by its name; the agent and PyTorch's random state are left as they were."""
+    with fork_rng(case.agent.device):
+        torch.manual_seed(0)
+        return LOOKS[name](case)
+
+
+def case_of(run: Dreamer | Path | str, make_env: Make | None = None, **trusted: Any) -> Case:
+    """Everything that the looks need."""
+    if isinstance(run, Dreamer):
+        agent, rest = run, {}
+    else:
+        saved = read(run, **trusted)
+        agent, rest = agent_of(saved, run, **trusted), saved.rest
+    make = make_env or maker(agent.config)
+    played, states = play(agent, make)
+    memory = recall(agent, rest["replay"]) if rest.get("replay") else played.map(lambda part: part[0])
+    return Case(agent, memory, played, states, rest.get("rows", []), cut_short(make))
+
+
+def recall(agent: Dreamer, replay: dict[str, Any]) -> Experience:
+    """The last rows of a replay's first ring, (L, …), the oldest first."""
+    data = {name: ring[0] for name, ring in replay["data"].items()}
+    held = len(data["reward"])
+    order = (torch.arange(held) + replay["added"] % held if replay["added"] > held else torch.arange(held)) % held
+    rows = {name: part[order[-MEMORY:]] for name, part in data.items()}
+    obs = alone({kind: rows[kind] for kind in ("vector", "image") if kind in rows})
+    return Experience(obs, *(rows[name] for name in Experience._fields[1:]))
+
+
+@torch.no_grad()
+def play(agent: Dreamer, make: Make, copies: int = COPIES, steps: int = STEPS) -> tuple[Experience, State]:
+    """What the agent lives through in `copies` environments, across borders of episodes, (E, T, …), and its states meanwhile."""
+    envs = Envs(make, copies, 0, remember=False, seconds=agent.config.env_seconds)
+    if envs.spaces != agent.spaces:
+        envs.close()
+        raise Refused(f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces")
+    rows, states = [], []
+    with fork_rng(agent.device):
+        torch.manual_seed(0)
+        carry = agent.initial(copies)
+        for _ in range(steps):
+            row = envs.step(carry.action.cpu().numpy()).to(agent.device)
+            carry = agent.act(row.obs, row.is_first, carry)
+            rows.append(row)
+            states.append(carry.state)
+    envs.close()
+    return stack(rows), State(*(torch.stack(part, 1) for part in zip(*states)))
+
+
+def stack(rows: list[Experience]) -> Experience:
+    """Rows of (E, …) one after the other, (E, T, …)."""
+    flat = [dict(obs=row.obs) if not isinstance(row.obs, dict) else row.obs for row in rows]
+    together = {kind: torch.stack([obs[kind] for obs in flat], 1) for kind in flat[0]}
+    return Experience(together.get("obs", together), *(torch.stack(part, 1) for part in zip(*(row[1:] for row in rows))))
+
+
+def cut_short(make: Make, episodes: int = 3, steps: int = 3) -> Tensor:
+    """Episodes that a clock cuts off after so many steps: which of those that did not end by themselves are stored as ended, (n,)."""
+    limited = partial(gymnasium.wrappers.TimeLimit, max_episode_steps=steps)
+    envs = Envs(lambda: Witness(limited(make())), 1, episode_seed(0, 0, 0), remember=False)
+    said, action = [], np.zeros((1, envs.spaces.action_size), np.float32)
+    action[0, np.cumsum([0, *envs.spaces.choices[:-1]])] = envs.spaces.discrete
+    while envs.episode[0] < episodes:
+        row = envs.step(action)
+        if row.is_last[0] and not envs.envs[0].terminated:
+            said.append(bool(row.is_terminal[0]))
+    envs.close()
+    return torch.tensor(said)
+
+
+class Witness(gymnasium.Wrapper):
+    """Remembers what the environment itself said of its last step."""
+
+    def step(self, action: Any) -> tuple:
+        out = self.env.step(action)
+        self.terminated = bool(out[2])
+        return out
+
+
+class Verdict(NamedTuple):
+    """How a finding is told."""
+
+    mark: str
+    words: str
+
+
+def verdict(finding: Finding) -> Verdict:
+    if finding.healthy is None:
+        return Verdict("–", "can't be told here")
+    return Verdict("✓", "looks healthy") if finding.healthy else Verdict("!", "does not look healthy")
+
+
+def page(findings: list[Finding], title: str) -> str:
+    """A web page of pictures and words, which needs nothing else."""
+    parts = []
+    for finding in findings:
+        mark, words = verdict(finding)
+        buffer = io.BytesIO()
+        finding.figure.savefig(buffer, dpi=110)
+        numbers = "".join(
+            f"<li>{escape(measure.words)}: {measure.value:.3g} ({escape(measure.range)}){'' if measure.healthy is not False else ' !'}</li>"
+            for measure in finding.measures
+        )
+        parts.append(
+            f"<section><h2>{mark} {escape(finding.title)}: {words}</h2><p>{escape(finding.question)}</p>"
+            f'<img alt="{escape(finding.title)}" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}">'
+            f"<ul>{numbers}</ul><p>{escape(finding.advice) if finding.healthy is False else ''}</p></section>"
+        )
+    return PAGE.format(title=escape(title), body="\n".join(parts))
+
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>body {{ font: 16px/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+img {{ max-width: 100% }} section {{ border-top: 1px solid #ccc; margin-top: 2rem }}</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""

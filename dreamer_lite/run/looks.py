@@ -1,0 +1,542 @@
+"""The looks: each asks one question of an agent, draws the answer, and says what a healthy one is (appendix A1)."""
+
+from collections.abc import Callable
+import copy
+from dataclasses import replace
+import math
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..actor import actor_loss
+from ..agent import Dreamer
+from ..imagination import Dream, imagine
+from ..latents import kl, unimix
+from ..learner import Learner
+from ..replay import Experience, each
+from ..rssm import State
+from ..world_model import kl_losses
+from .draw import DREAM, GREY, REALITY
+
+
+class Case(NamedTuple):
+    """What the looks look at. E environments side by side, T steps in each."""
+
+    agent: Dreamer
+    memory: Experience  # (L, …) rows of the replay, one after the other; without a replay, what one environment gave
+    played: Experience  # (E, T, …) what the agent lived through just now
+    states: State  # (E, T, …) what it thought
+    rows: list[dict[str, float]]  # of metrics.csv
+    cut: Tensor  # (n,) of episodes that a clock cut off: are they stored as ended?
+
+
+class Measure(NamedTuple):
+    """A number and the range in which it is healthy; NaN: it can't be told."""
+
+    words: str
+    value: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def healthy(self) -> bool | None:
+        return None if math.isnan(self.value) else self.low <= self.value <= self.high
+
+    @property
+    def range(self) -> str:
+        if self.low == self.high:
+            return f"healthy: {self.low:g}"
+        if self.high == math.inf:
+            return f"healthy: at least {self.low:g}"
+        return f"healthy: {self.low:g} to {self.high:g}" if self.low > -math.inf else f"healthy: at most {self.high:g}"
+
+
+class Finding(NamedTuple):
+    """What a look found."""
+
+    title: str
+    question: str
+    measures: list[Measure]
+    figure: Figure
+    advice: str  # where to look on, if it is not healthy
+
+    @property
+    def healthy(self) -> bool | None:
+        told = [measure.healthy for measure in self.measures if measure.healthy is not None]
+        return all(told) if told else None
+
+
+def panels(count: int = 1, height: float = 2.8) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, count)))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def alignment(case: Case) -> Finding:
+    """Does the memory keep together what belongs together? A linear fit of the change of the observation, with the action of three rows."""
+    memory, shifts = case.memory, (-1, 0, 1)
+    left = [unexplained(memory, shift) for shift in shifts]
+    firsts = memory.action[memory.is_first]
+    figure, (tape, bars) = panels(2)
+    draw_tape(tape, memory)
+    bars.bar(["the row\nbefore", "the same\nrow", "the row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
+    bars.set(title="which row's action explains the change?", ylabel="unexplained share", ylim=(0, 1.05))
+    told = min(left) < 0.9
+    return Finding(
+        "Alignment X-ray",
+        "Do action, reward and flags of the replay lie beside the observation that they belong to?",
+        [
+            Measure("what the action of the row leaves unexplained, over the least that one of the three leaves", left[1] / min(left) if told else math.nan, high=1.02),
+            Measure("largest action in a row that begins an episode", firsts.abs().max().item() if len(firsts) else math.nan, 0, 0),
+            Measure("episodes that a clock cut off and that are stored as ended", case.cut.float().mean().item() if len(case.cut) else math.nan, 0, 0),
+        ],
+        figure,
+        "Notebook 01, and `run/loop.py: Training.collect`, `envs.py: Envs.step_one`.",
+    )
+
+
+def unexplained(memory: Experience, shift: int) -> float:
+    """Share of the change of the observation that a linear fit on the observation before and on the action of a row leaves, 0 to 1; NaN for pictures."""
+    obs = memory.obs["vector"] if isinstance(memory.obs, dict) and "vector" in memory.obs else memory.obs
+    if isinstance(obs, dict) or obs.dtype == torch.uint8:
+        return math.nan
+    now = torch.arange(2, len(obs) - 2)
+    now = now[~(memory.is_first[now - 1] | memory.is_first[now] | memory.is_first[now + 1])]  # all rows of one episode
+    if len(now) < 50:
+        return math.nan
+    obs = obs.double()
+    change, without = obs[now] - obs[now - 1], torch.cat([obs[now - 1], torch.ones(len(now), 1, dtype=obs.dtype)], 1)
+    inputs = torch.cat([without, memory.action[now + shift].double()], 1)
+    rests = [change - x @ torch.linalg.lstsq(x, change, driver="gelsd").solution for x in (without, inputs)]
+    before, after = (rest.square().mean(0) for rest in rests)
+    moved = before > 1e-9 * obs.var(0).clamp(min=1e-12)
+    return (after[moved] / before[moved]).min().item() if moved.any() else math.nan
+
+
+def draw_tape(axes: Axes, memory: Experience) -> None:
+    """The rows around the last border of episodes: what is stored in each."""
+    ends = memory.is_last.nonzero()[:, 0]
+    ends = ends[(ends >= 6) & (ends < len(memory.reward) - 4)]
+    last = int(ends[-1]) if len(ends) else min(6, len(memory.reward) - 5)
+    rows = torch.arange(last - 6, last + 5)
+    names = ["reward", "first", "last", "terminal", *(f"action {i}" for i in range(memory.action.shape[-1]))][:10]
+    table = torch.stack([memory.reward, memory.is_first, memory.is_last, memory.is_terminal, *memory.action.T][: len(names)])[:, rows].float()
+    axes.imshow(table / table.abs().amax(1, keepdim=True).clamp(min=1), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(table.numpy()):
+        axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(rows)), [f"{int(row) - last:+d}" for row in rows])
+    axes.set(title="rows of the replay, 0 is an episode's last")
+
+
+def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
+    """Where pieces of `horizon` steps after a step lie within one episode: environment and first step, (N,) each."""
+    first = case.played.is_first
+    places = [
+        (e, t)
+        for e in range(len(first))
+        for t in range(4, first.shape[1] - horizon, 5)
+        if not first[e, t + 1 : t + horizon + 1].any()
+    ]
+    pairs = torch.tensor(places, dtype=torch.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+@torch.no_grad()
+def control(case: Case) -> Finding:
+    """Does a dream obey? The error of a dream along an episode, with its actions, with those of another one, and of one that stands still."""
+    agent, played = case.agent, case.played
+    model = agent.world_model
+    horizon = next((h for h in (15, 10, 5, 3) if len(windows(case, h)[0]) >= 8), 0)
+    figure, (axes,) = panels()
+    errors = torch.full((3, max(horizon, 1)), math.nan)
+    if horizon:
+        env, time = windows(case, horizon)
+        start = State(*(part[env, time] for part in case.states))
+        other = torch.randperm(len(env))
+        still = model.decoder(start.feature)
+        for row, order in enumerate((torch.arange(len(env)), other)):
+            state = start
+            for k in range(horizon):
+                state = model.rssm.imagine_step(state, played.action[env[order], time[order] + k + 1])
+                errors[row, k] = model.decoder.loss(model.decoder(state.feature), now(played, env, time + k + 1)).mean()
+        for k in range(horizon):
+            errors[2, k] = model.decoder.loss(still, now(played, env, time + k + 1)).mean()
+    for error, name, colour in zip(errors, ("its own actions", "actions of another moment", "nothing moves"), (REALITY, DREAM, GREY)):
+        axes.plot(range(1, len(error) + 1), error, color=colour, marker=".", label=name)
+    axes.set(xlabel="dreamed steps", ylabel="reconstruction loss", title="dreams along real episodes")
+    axes.legend(frameon=False, fontsize=8)
+    own, shuffled, still = errors.mean(1).tolist()
+    return Finding(
+        "Shuffled actions",
+        "Does the world model use the actions, and does it dream better than a picture that stands still?",
+        [
+            Measure("error with its own actions, over the error with those of another moment", own / shuffled, high=CONTROL),
+            Measure("error, over that of a dream in which nothing moves", own / still, high=STILL),
+        ],
+        figure,
+        "Notebook 07. If alignment is healthy, the world model has not learned enough: more steps, or a higher world_lr.",
+    )
+
+
+def now(played: Experience, env: Tensor, time: Tensor):
+    """The observations there, (N, …)."""
+    return each(lambda part: part[env, time], played.obs)
+
+
+@torch.no_grad()
+def causality(case: Case) -> Finding:
+    """What does a step change? One observation after the other is replaced, in the last steps of an episode and the first ones of another."""
+    agent, half = case.agent, 6
+    played, total = case.played, 12
+    env, time = windows(case, half - 1)
+    if len(env) < 3:
+        env, time = torch.zeros(3, dtype=torch.int64), torch.arange(3)
+    pick = lambda i: each(lambda part: part[env[i], time[i] : time[i] + half], played.obs)  # noqa: E731
+    first, second, other = pick(0), pick(len(env) // 2), pick(-1)
+    join = lambda a, b: {k: torch.cat([a[k], b[k]])[None] for k in a} if isinstance(a, dict) else torch.cat([a, b])[None]  # noqa: E731
+    obs, strange = join(first, second), join(other, other)
+    actions = torch.cat([played.action[env[i], time[i] : time[i] + half] for i in (0, len(env) // 2)])[None]
+    is_first = torch.zeros(1, total, dtype=torch.bool)
+    is_first[0, [0, half]] = True
+    is_first = is_first.to(agent.device)
+    noise = torch.zeros(1, total, agent.config.groups, agent.config.classes, device=agent.device)
+
+    def think(obs) -> Tensor:
+        model = agent.world_model
+        return model.rssm.observe(model.encoder(obs), actions, is_first, agent.initial(1).state, noise)[0].feature[0]
+
+    usual, moved = think(obs), torch.zeros(total, total)
+    for t in range(total):
+        mixed = each(lambda part: part.clone(), obs)
+        for part, new in zip(*(x.values() if isinstance(x, dict) else [x] for x in (mixed, strange))):
+            part[:, t] = new[:, t]
+        moved[:, t] = (think(mixed) - usual).abs().amax(-1)
+    past, across = moved.triu(1).max().item(), moved[half:, :half].max().item()
+    figure, (axes,) = panels(height=3.4)
+    shown = axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2)
+    axes.axhline(half - 0.5, color=DREAM, linewidth=1)
+    axes.axvline(half - 0.5, color=DREAM, linewidth=1)
+    axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves", title="orange: a new episode begins")
+    figure.colorbar(shown, label="0: not at all")
+    return Finding(
+        "Causality triangle",
+        "Which states move when one observation is replaced by another?",
+        [Measure("largest move of an earlier state", past, 0, 0), Measure("largest move beyond the border of episodes", across, 0, 0)],
+        figure,
+        "Notebook 05, and `rssm.py: RSSM.observe`, where the memory is reset.",
+    )
+
+
+@torch.no_grad()
+def surprise(case: Case) -> Finding:
+    """Is it surprised by what can't be? The KL along an episode, and for an observation of another moment."""
+    rssm, h = case.agent.world_model.rssm, case.states.h
+    tokens = case.agent.world_model.encoder(case.played.obs)
+    prior = unimix(rssm.prior(h), rssm.mix)
+    order = torch.randperm(tokens.shape[1])
+    lived, kicked = (kl(unimix(rssm.posterior(h, seen), rssm.mix), prior) for seen in (tokens, tokens[:, order]))
+    figure, (axes,) = panels()
+    steps = torch.arange(min(80, h.shape[1]))
+    axes.plot(steps, lived[0, steps].cpu(), color=REALITY, label="as it was")
+    axes.plot(steps[5::10], kicked[0, steps[5::10]].cpu(), "^", color=DREAM, label="shown another moment instead")
+    for t in case.played.is_first[0, steps].nonzero()[:, 0].tolist():
+        axes.axvline(t, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="step (dotted: an episode begins)", ylabel="KL, nats", title="surprise")
+    axes.legend(frameon=False, fontsize=8)
+    return Finding(
+        "Surprise at a kick",
+        "How many nats is an observation worth that was not expected?",
+        [
+            Measure("KL at an observation of another moment, nats", kicked.mean().item(), low=KICKED),
+            Measure("over the KL as it was", (kicked.mean() / lived.mean().clamp(min=0.05)).item(), low=JUMP),
+        ],
+        figure,
+        "Notebooks 04 and 05. If the KL is near 0 everywhere, the posterior says nothing that the prior did not know.",
+    )
+
+
+FLOW = {  # what learns from each loss, over a single step
+    "reconstruction": {"encoder", "memory", "posterior", "decoder"},
+    "reward": {"encoder", "memory", "posterior", "reward head"},
+    "continue": {"encoder", "memory", "posterior", "continue head"},
+    "dyn": {"memory", "prior"},
+    "rep": {"encoder", "memory", "posterior"},
+    "actor": {"actor"},
+    "critic": {"critic"},
+}
+PARTS = ("encoder", "memory", "posterior", "prior", "decoder", "reward head", "continue head", "actor", "critic")
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter belongs to."""
+    for prefix, part in (
+        ("world_model.encoder", "encoder"),
+        ("world_model.decoder", "decoder"),
+        ("world_model.rssm.prior_net", "prior"),
+        ("world_model.rssm.posterior_net", "posterior"),
+        ("world_model.rssm", "memory"),
+        ("world_model.reward_head", "reward head"),
+        ("world_model.continue_head", "continue head"),
+        ("actor", "actor"),
+    ):
+        if name.startswith(prefix):
+            return part
+    return "critic"
+
+
+def flow(case: Case) -> Finding:
+    """Which part learns from which loss? The norm of each gradient, over single steps, so that nothing comes through time."""
+    agent = thawed(case.agent)
+    batch = case.played.map(lambda part: part[:, 1::4].reshape(-1, 1, *part.shape[2:]))
+    start = State(*(part[:, :-1:4][:, : batch.reward.shape[0] // len(part)].flatten(0, 1) for part in case.states))
+    losses = agent.world_model.loss(batch, start)[0] | agent.dream_losses(dream_of(case, agent))[0]
+    names, parameters = zip(*((name, p) for name, p in agent.named_parameters() if p.requires_grad))
+    table = torch.zeros(len(FLOW), len(PARTS))
+    for row, loss in enumerate(FLOW):
+        mean = losses[loss].mean()
+        gradients = torch.autograd.grad(mean, parameters, retain_graph=True, allow_unused=True)
+        for name, gradient in zip(names, gradients):
+            if gradient is not None:
+                table[row, PARTS.index(part_of(name))] += gradient.square().sum().item()
+    leaks = [(loss, part) for row, loss in enumerate(FLOW) for column, part in enumerate(PARTS) if table[row, column] > 0 and part not in FLOW[loss]]
+    dry = [
+        (loss, part)
+        for row, loss in enumerate(FLOW)
+        for part in FLOW[loss]
+        if loss not in ("dyn", "rep") and table[row, PARTS.index(part)] == 0
+    ]
+    figure, (axes,) = panels(height=3.4)
+    axes.imshow((table > 0).float() * 0.35, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(table.sqrt().numpy()):
+        if value:
+            axes.text(j, i, f"{value:.0e}", ha="center", va="center", fontsize=7)
+    axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(FLOW)), FLOW, fontsize=8)
+    axes.set(title="norm of the gradient: which part learns from which loss, within one step")
+    return Finding(
+        "Gradient-flow map",
+        "Which part learns from which loss?",
+        [
+            Measure("parts that learn from a loss that is not theirs", len(leaks), 0, 0),
+            Measure("parts that do not learn from a loss of theirs", len(dry), 0, 0),
+        ],
+        figure,
+        "Notebook 06. Look for a missing or a superfluous detach: " + ", ".join(f"{part} from {loss}" for loss, part in leaks + dry),
+    )
+
+
+def thawed(agent: Dreamer) -> Dreamer:
+    """A copy of the agent, that may learn and be changed."""
+    agent = copy.deepcopy(agent).requires_grad_(True)
+    agent.critic.slow_net.requires_grad_(False)
+    return agent
+
+
+def dream_of(case: Case, agent: Dreamer) -> Dream:
+    """Dreams from up to 200 of the played steps."""
+    flat = State(*(part.flatten(0, 1) for part in case.states))
+    every = max(1, len(flat.h) // 200)
+    return imagine(agent.world_model, agent.actor, State(*(part[::every] for part in flat)), agent.config.horizon)
+
+
+@torch.no_grad()
+def free_nats(case: Case) -> Finding:
+    """Where does the KL stop to press? The two losses against the KL itself, for priors that are moved towards their posterior."""
+    rssm, free = case.agent.world_model.rssm, case.agent.config.free_nats
+    h, tokens = case.states.h.flatten(0, 1), case.agent.world_model.encoder(case.played.obs).flatten(0, 1)
+    posterior, prior = unimix(rssm.posterior(h, tokens), rssm.mix), unimix(rssm.prior(h), rssm.mix)
+    nearer = torch.rand(len(h), 1, 1, device=h.device)
+    prior = nearer * posterior + (1 - nearer) * prior
+    raw = kl(posterior, prior)
+    expected = raw.clamp(min=free)
+    found = [loss.expand_as(raw) for loss in kl_losses(posterior, prior, free)]
+    figure, axes = panels(2)
+    order = raw.argsort().cpu()
+    for ax, loss, name in zip(axes, found, ("dyn", "rep")):
+        ax.plot(raw.cpu()[order], expected.cpu()[order], color=GREY, linewidth=3, alpha=0.4, label="max(free nats, KL)")
+        ax.plot(raw.cpu(), loss.cpu(), ".", color=REALITY, markersize=2, label="the loss")
+        ax.set(xlabel="KL of a step, nats", ylabel=f"{name} loss", xlim=(0, 4 * free + 1), ylim=(0, 4 * free + 1))
+        ax.legend(frameon=False, fontsize=8)
+    gap = max((loss - expected).abs().max().item() for loss in found)
+    return Finding(
+        "Free nats",
+        "What does a step pay for its surprise?",
+        [Measure("largest difference between a loss and max(free nats, KL), nats", round(gap, 4), high=1e-3)],
+        figure,
+        "Notebook 06, and `world_model.py: kl_losses`.",
+    )
+
+
+@torch.no_grad()
+def returns(case: Case) -> Finding:
+    """Is what the critic promises what comes? Its value of each played state beside the return that followed."""
+    agent, played = case.agent, case.played
+    value = agent.critic.value(agent.critic(case.states.feature))  # (E, T)
+    gamma, real = 1 - 1 / agent.config.discount_horizon, value.clone()
+    for t in reversed(range(value.shape[1] - 1)):
+        then = torch.where(played.is_last[:, t + 1], value[:, t + 1] * ~played.is_terminal[:, t + 1], real[:, t + 1])
+        real[:, t] = torch.where(played.is_last[:, t], math.nan, played.reward[:, t + 1] + gamma * then)
+    told = ~real.isnan()
+    told[:, -1] = False
+    real, value = real[told], value[told]
+    far = real.abs() >= real.abs().quantile(0.5) if len(real) else real.bool()
+    size = real[far].abs().mean().item() if len(real) else 0.0
+    promised = (value[far] * real[far].sign()).mean().item() / size if size > 0.01 else math.nan
+    figure, (axes,) = panels(height=3.4)
+    axes.plot(real.cpu(), value.cpu(), ".", color=REALITY, markersize=2)
+    ends = [min(real.min().item(), 0), max(real.max().item(), 0.01)] if len(real) else [0, 1]
+    axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
+    axes.set(xlabel="return that came, discounted", ylabel="value that the critic gave", title="dashed: as promised")
+    return Finding(
+        "Real against promised return",
+        "Does the critic promise what comes?",
+        [Measure("value over return, where returns are large", promised, *PROMISED)],
+        figure,
+        "Notebooks 03 and 08. Too small: do the bins reach as far as the returns? Too large: does the dream know how an episode ends?",
+    )
+
+
+def by_hand(case: Case) -> Finding:
+    """Is a dream counted rightly? Weights and λ-returns of dreams, beside the same from two loops."""
+    agent, c = thawed(case.agent), case.agent.config
+    with torch.no_grad():
+        dream = dream_of(case, agent)
+        found = agent.dream_losses(dream)[1]
+        values, (weights, got) = found["value"], (found["weight"], found["imagined_return"])
+        goes_on, weight_now, last = torch.ones_like(weights[:, 0]), [], values[:, -1]
+        for t in range(c.horizon):
+            goes_on = goes_on * dream.continues[:, t]
+            weight_now.append(goes_on)
+        counted = []
+        for t in reversed(range(c.horizon)):
+            last = dream.rewards[:, t + 1] + dream.continues[:, t + 1] * ((1 - c.lam) * values[:, t + 1] + c.lam * last)
+            counted.append(last)
+    hand, hand_weights = torch.stack(counted[::-1], 1), torch.stack(weight_now, 1)
+    shown = int(dream.continues[:, 1:-1].min(1).values.argmin())
+    figure, axes = panels(3)
+    for ax, mine, right, name in (
+        (axes[1], weights, hand_weights, "weight of each step"),
+        (axes[2], got, hand, "λ-return"),
+    ):
+        ax.plot(right[shown].cpu(), color=GREY, linewidth=4, alpha=0.5, label="by hand")
+        ax.plot(mine[shown].cpu(), color=DREAM, marker=".", label="the agent's")
+        ax.set(title=name, xlabel="dreamed steps")
+        ax.legend(frameon=False, fontsize=8)
+    axes[0].plot(dream.continues[shown].cpu(), color=DREAM, marker=".", label="continue")
+    axes[0].plot(dream.rewards[shown].cpu(), color=GREY, marker=".", label="reward")
+    axes[0].set(title="a dream", xlabel="dreamed steps")
+    axes[0].legend(frameon=False, fontsize=8)
+    return Finding(
+        "A dream by hand",
+        "Are the weights and the λ-returns of a dream what a loop over its steps gives?",
+        [
+            Measure("largest difference of a weight", round((weights - hand_weights).abs().max().item(), 5), high=1e-3),
+            Measure("largest difference of a return, over the largest return", round(((got - hand).abs().max() / hand.abs().max().clamp(min=1e-3)).item(), 5), high=1e-3),
+        ],
+        figure,
+        "Notebooks 07 and 08, and `agent.py: Dreamer.dream_losses`, `imagination.py: step_weights`.",
+    )
+
+
+def curves(case: Case) -> Finding:
+    """How sure is the policy, and how large is a large return? Entropy and return scale along the run, and what the entropy bonus does now."""
+    agent, c = thawed(case.agent), case.agent.config
+    dream = dream_of(case, agent)
+    low, high = agent.return_scale.range.tolist()
+    scale = max(high - low, c.return_limit)
+    found = agent.dream_losses(dream)[1]
+    levels = torch.quantile(found["imagined_return"], agent.return_scale.levels)
+    spread = max((levels[1] - levels[0]).item(), c.return_limit)
+    policy = agent.actor(dream.features[:, :-1])
+    entropy = policy.entropy()
+    most = sum(map(math.log, agent.spaces.choices or (agent.spaces.action_size,))) if agent.spaces.discrete else math.nan
+    figure, axes = panels(2)
+    steps = [row["env_steps"] for row in case.rows]
+    axes[0].plot(steps, [row.get("policy_entropy", math.nan) for row in case.rows], color=DREAM)
+    axes[0].axhline(most, color=GREY, linestyle="--", linewidth=1)
+    axes[0].set(title="policy entropy (dashed: all actions alike)", xlabel="environment steps")
+    push = pushed(agent, dream, c.entropy)
+    if not math.isnan(push):
+        axes[0].text(0.98, 0.5, f"the bonus pushes {'up' if push > 0 else 'down'}", ha="right", transform=axes[0].transAxes, fontsize=9)
+    axes[1].plot(steps, [row.get("return_scale", math.nan) for row in case.rows], color=DREAM, label="return scale")
+    axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
+    axes[1].set(title="return scale", xlabel="environment steps", ylim=(0, None))
+    axes[1].legend(frameon=False, fontsize=8)
+    return Finding(
+        "Entropy and scale",
+        "Is the policy still curious, and are its advantages of a size that can be compared?",
+        [
+            Measure("return scale over the spread of dreamed returns now", scale / spread, low=SCALE),
+            Measure("share of the largest entropy that is left", entropy.mean().item() / most, *LEFT),
+            Measure("direction in which the entropy bonus pushes the entropy, 1 is up", push, 0.5, 1.001),
+        ],
+        figure,
+        "Notebook 09. Entropy near 0 too soon: more --entropy. Near its largest: less, or the advantages say nothing yet.",
+    )
+
+
+def pushed(agent: Dreamer, dream: Dream, bonus: float) -> float:
+    """Where the advantages are 0: the cosine between a step of the actor's loss and the one that raises the entropy."""
+    policy, actors = agent.actor(dream.features[:, :-1]), list(agent.actor.parameters())
+    entropy, log_probs = policy.entropy(), policy.log_prob(dream.actions[:, :-1])
+    nothing, ones = torch.zeros_like(entropy), torch.ones_like(entropy)
+    loss = actor_loss(log_probs, entropy, nothing, ones, bonus).mean()
+    down, up = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(x, actors, retain_graph=True, materialize_grads=True)])
+        for x in (loss, entropy.mean())
+    )
+    size = (down.norm() * up.norm()).item()
+    return -(down @ up).item() / size if size > 0 else math.nan
+
+
+def overfit(case: Case, steps: int = 100) -> Finding:
+    """Can it learn anything at all? Fresh weights and one small batch, over and over."""
+    c = replace(case.agent.config, world_lr=1e-3, actor_lr=1e-3, critic_lr=1e-3, warmup=1, average=0, imag_last=2)
+    agent = Dreamer(c, case.agent.spaces, case.agent.device)
+    agent.requires_grad_(True)
+    learner = Learner(agent)
+    length = min(8, case.played.reward.shape[1])
+    batch = case.played.map(lambda part: part[:, :length])
+    start, losses = agent.initial(len(batch.reward)).state, []
+    for _ in range(steps):
+        means = learner.train_step(batch, start)[1]
+        losses.append({name: means[name].item() for name in ("reconstruction", "reward", "continue", "dyn")})
+    figure, (axes,) = panels()
+    for name, colour, style in (("reconstruction", REALITY, "-"), ("reward", DREAM, "-"), ("continue", GREY, "-"), ("dyn", GREY, ":")):
+        axes.plot([row[name] for row in losses], color=colour, linestyle=style, label=name)
+    axes.set(xlabel="train steps on the same batch", yscale="log", title="fresh weights, one batch")
+    axes.legend(frameon=False, fontsize=8)
+    ratio = np.mean([row["reconstruction"] for row in losses[-10:]]) / losses[0]["reconstruction"]
+    return Finding(
+        "Overfit one batch",
+        "Can fresh weights learn one small batch by heart?",
+        [Measure("reconstruction loss after 100 train steps, over that of the first", ratio, high=OVERFIT)],
+        figure,
+        "Notebook 06. If it can't, the gradient does not get where it should: look at the gradient-flow map.",
+    )
+
+
+LOOKS: dict[str, Callable[[Case], Finding]] = {
+    "alignment": alignment,
+    "control": control,
+    "causality": causality,
+    "surprise": surprise,
+    "flow": flow,
+    "free_nats": free_nats,
+    "returns": returns,
+    "by_hand": by_hand,
+    "curves": curves,
+    "overfit": overfit,
+}
+
+# Measured on runs that were healthy and on runs that were not, see `assets/patients/`.
+CONTROL, STILL, KICKED, JUMP, OVERFIT = 0.8, 1.0, 2.0, 3.0, 0.2
+PROMISED, LEFT = (0.5, 2.0), (0.02, 0.98)
+SCALE = 0.3
