@@ -3,6 +3,7 @@
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
+`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), or with those named; `verdicts` then measures what each look finds.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
@@ -38,15 +39,18 @@ from torch import Tensor
 
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
+from dreamer_lite.course.a1_break_it.clinic import PATIENTS, patches_of
 from dreamer_lite.course.explore import OWN
 from dreamer_lite.envs import make_envs
 from dreamer_lite.rssm import RSSM, State
 from dreamer_lite.run.bench import SHAPES, growth
-from dreamer_lite.run.checkpoint import load, save
+from dreamer_lite.run.checkpoint import agent_of, load, read, save
 from dreamer_lite.run.device import keep_memory, use_device
+from dreamer_lite.run.diagnose import diagnose
 from dreamer_lite.run.draw import DREAM, GREY, REALITY, draw_filmstrip, draw_growth, draw_learning_curve, save_gif
 from dreamer_lite.run.evaluate import open_loop
 from dreamer_lite.run.export import player_page
+from dreamer_lite.run.looks import LOOKS
 from dreamer_lite.run.loop import train
 
 ASSETS = Path(__file__).parent
@@ -260,18 +264,45 @@ def draw_together() -> None:
         print(f"{name}: {row['weights']:,} weights, {row['megabytes']:.1f} MB, {row['milliseconds']:.2f} ms")
 
 
-PATIENT = dict(env_args=("max_episode_steps=100",), steps=1000, log_every=100, eval_episodes=20)  # short games, so that time limits are met
+PATIENT = dict(
+    env_args=("max_episode_steps=100",), steps=700, log_every=50, eval_every=700, eval_episodes=20
+)  # short games, so that time limits are met
 
 
-def train_patient(number: int, seed: int) -> Path:
-    """A run with the bug of this number, 0 for none; returns its folder. What is there already is not done again."""
+def train_patient(number: int, seed: int) -> None:
+    """A run with the bug of this number, 0 for none. What is there already is not done again."""
     folder = WORK / "patients" / f"{number}-seed{seed}"
-    if not (folder / "card.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        with planted(BUGS[number - 1] if number else None):
-            train(Config.preset("small", seed=seed, **PATIENT), folder, use_device("cpu", threads=1), until="steps", progress=False)
-        print(f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True)
-    return folder
+    if (folder / "card.json").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with planted(*patches_of(number)):
+        train(Config.preset("small", seed=seed, **PATIENT), folder, use_device("cpu", threads=1), until="steps", progress=False)
+    print(f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True)
+
+
+def keep_patients() -> None:
+    """Of the runs with seed 0 what the notebook looks at: weights in half precision, the last rows of the replay, and the metrics."""
+    (ASSETS / "patients").mkdir(exist_ok=True)
+    for letter, number in PATIENTS.items():
+        folder = WORK / "patients" / f"{number}-seed0"
+        saved = read(folder)
+        rings = {name: ring for name, ring in saved.rest["replay"]["data"].items() if name not in ("h", "z")}
+        replay = {"data": rings, "added": saved.rest["replay"]["added"]}
+        save(ASSETS / "patients" / f"{letter}.pt", agent_of(saved, folder).half(), rows=saved.rest["rows"], replay=replay)
+
+
+def judge_patients(seeds: range = range(5)) -> None:
+    """What each look measures in each run, with its bug inside, kept in patients/verdicts.json, and a table of what was found."""
+    use_device("cpu", threads=1)
+    measured: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for number in range(len(BUGS) + 1):
+        for seed in seeds:
+            with planted(*patches_of(number)):
+                findings = zip(LOOKS, diagnose(WORK / "patients" / f"{number}-seed{seed}"))
+            numbers = {look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings}
+            measured.setdefault(str(number), {})[str(seed)] = numbers
+            print(number, seed, [look for look, finding in findings if finding.healthy is False], flush=True)
+    (ASSETS / "patients" / "verdicts.json").write_text(json.dumps(measured) + "\n")
 
 
 def make_agent() -> None:
@@ -489,6 +520,9 @@ if __name__ == "__main__":
         for seed in map(int, words or "01234"):
             for number in range(len(BUGS) + 1):
                 train_patient(number, seed)
+        keep_patients()
+    elif sys.argv[1:] == ["verdicts"]:
+        judge_patients()
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:

@@ -27,6 +27,7 @@ FACE = {
     "Diverged": "run.loop",
     "evaluate": "run.evaluate",
     "open_loop": "run.evaluate",
+    "diagnose": "run.diagnose",
     "save": "run.checkpoint",
     "load": "run.checkpoint",
 }

@@ -1,4 +1,4 @@
-"""The command line: without a command it trains; `evaluate RUN`, `dream RUN` and `export RUN` look at what was learned; `warm`; `bench`.
+"""The command line: without a command it trains; `evaluate`, `dream`, `diagnose` and `export RUN` look at what was learned; `warm`; `bench`.
 
 tyro builds it from the dataclasses below and from `Config`: an option for each field, with its comment as help. PyTorch is imported only
 when a command runs, so that `--help` is quick.
@@ -199,6 +199,35 @@ class Dream(Trained):
 
 
 @dataclass(frozen=True)
+class Diagnose(Trained):
+    """Ten looks at an agent and at its run, to find bugs by what they do: a page of pictures and words.
+
+    The agent plays 8 times 200 steps for it. Looks that don't find what is healthy say where to look on.
+    """
+
+    out: FilePath = None  # the page to write (default: diagnosis.html in the run's folder)
+
+    def run(self) -> int:
+        from .run.checkpoint import find
+        from .run.diagnose import case_of, look_at, page, sentence, verdict
+        from .run.folder import writing
+        from .run.looks import LOOKS
+
+        case, findings = case_of(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
+        for name in LOOKS:
+            finding = look_at(case, name)
+            findings.append(finding)
+            print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
+        out = self.out or find(self.run_).parent / "diagnosis.html"
+        with writing(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
+        sick = sum(finding.healthy is False for finding in findings)
+        print(f"{sick} of {len(findings)} looks find something that is not as in a healthy run; open {out} in a browser")
+        return 0
+
+
+@dataclass(frozen=True)
 class Export(Trained):
     """Write the dream player: one web page in which the agent's world model dreams beside a real CartPole.
 
@@ -271,7 +300,7 @@ class Warm:
         return 0
 
 
-OTHERS = {"evaluate": Evaluate, "dream": Dream, "export": Export, "bench": Bench}
+OTHERS = {"evaluate": Evaluate, "dream": Dream, "diagnose": Diagnose, "export": Export, "bench": Bench}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ kernel restart; only the controls need a kernel.
 
 from base64 import b64encode
 from collections.abc import Callable
+from html import escape
 import io
 import threading
 from typing import Any
@@ -85,7 +86,7 @@ class Explorer:
                 if not hasattr(self, "png"):
                     raise
                 self.text = f"this can't be drawn: {error}"
-            self.status.value = f"<span role='status'>{self.text}</span>"
+            self.status.value = f"<span role='status' style='white-space: pre-wrap'>{escape(self.text, quote=False)}</span>"
             if self.handle is not None:
                 picture = self.picture()
                 self.handle.update(picture["data"], metadata=picture["metadata"], raw=True)

@@ -1,4 +1,4 @@
-"""What looks healthy in a run and what doesn't: the looks of `looks.py`, on one page (appendix A1)."""
+"""What looks healthy in a run and what doesn't: the looks of `looks.py`, one after the other, or on one page (appendix A1)."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,14 +18,16 @@ from ..config import Refused
 from ..envs import Envs, Make, episode_seed, maker
 from ..replay import Experience, alone
 from ..rssm import State
-from .checkpoint import Saved, agent_of, read
+from .checkpoint import agent_of, read
 from .device import fork_rng
 from .looks import LOOKS, Case, Finding
 
 COPIES, STEPS, MEMORY = 8, 200, 600  # environments side by side, steps in each; rows of the replay
 
 
-def diagnose(run: Dreamer | Path | str, make_env: Make | None = None, looks: Sequence[str] = tuple(LOOKS), **trusted: Any) -> list[Finding]:
+def diagnose(
+    run: Dreamer | Path | str, make_env: Make | None = None, looks: Sequence[str] = tuple(LOOKS), **trusted: Any
+) -> list[Finding]:
     """Look at an agent, or at a run's folder or checkpoint: one finding for each look, in their order.
 
     The agent plays 8 × 200 steps first. Of a run its replay and its metrics are looked at too. trusted: env, wrap and env_args, as `load`
@@ -74,7 +76,9 @@ def play(agent: Dreamer, make: Make, copies: int = COPIES, steps: int = STEPS) -
     envs = Envs(make, copies, 0, remember=False, seconds=agent.config.env_seconds)
     if envs.spaces != agent.spaces:
         envs.close()
-        raise Refused(f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces")
+        raise Refused(
+            f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces"
+        )
     rows, states = [], []
     with fork_rng(agent.device):
         torch.manual_seed(0)
@@ -118,43 +122,47 @@ class Witness(gymnasium.Wrapper):
         return out
 
 
-class Verdict(NamedTuple):
-    """How a finding is told."""
-
-    mark: str
-    words: str
-
-
-def verdict(finding: Finding) -> Verdict:
+def verdict(finding: Finding) -> str:
     if finding.healthy is None:
-        return Verdict("–", "can't be told here")
-    return Verdict("✓", "looks healthy") if finding.healthy else Verdict("!", "does not look healthy")
+        return "can't be told here"
+    return "looks healthy" if finding.healthy else "does not look healthy"
+
+
+def sentence(finding: Finding) -> str:
+    """The verdict in one line, with the numbers that it is from: those that are not healthy, if there are any."""
+    told = [measure for measure in finding.measures if measure.healthy is not None]
+    named = [measure for measure in told if not measure.healthy] or told
+    return f"{finding.title}: {verdict(finding)}" + "".join(
+        f"; {measure.words}: {measure.value:.3g} ({measure.range})" for measure in named
+    )
 
 
 def page(findings: list[Finding], title: str) -> str:
     """A web page of pictures and words, which needs nothing else."""
-    parts = []
-    for finding in findings:
-        mark, words = verdict(finding)
-        buffer = io.BytesIO()
-        finding.figure.savefig(buffer, dpi=110)
-        numbers = "".join(
-            f"<li>{escape(measure.words)}: {measure.value:.3g} ({escape(measure.range)}){'' if measure.healthy is not False else ' !'}</li>"
-            for measure in finding.measures
-        )
-        parts.append(
-            f"<section><h2>{mark} {escape(finding.title)}: {words}</h2><p>{escape(finding.question)}</p>"
-            f'<img alt="{escape(finding.title)}" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}">'
-            f"<ul>{numbers}</ul><p>{escape(finding.advice) if finding.healthy is False else ''}</p></section>"
-        )
-    return PAGE.format(title=escape(title), body="\n".join(parts))
+    return PAGE.format(title=escape(title), body="\n".join(map(section, findings)))
+
+
+def section(finding: Finding) -> str:
+    buffer = io.BytesIO()
+    finding.figure.savefig(buffer, dpi=110)
+    picture = b64encode(buffer.getvalue()).decode()
+    numbers = "".join(
+        f"<li>{escape(m.words)}: {m.value:.3g} ({escape(m.range)})</li>" for m in finding.measures if m.healthy is not None
+    )
+    advice = f"<p><b>Where to look:</b> {escape(finding.advice)}</p>" if finding.healthy is False else ""
+    return (
+        f"<section><h2>{escape(finding.title)}: {verdict(finding)}</h2><p>{escape(finding.question)}</p>"
+        f'<img alt="{escape(sentence(finding))}" src="data:image/png;base64,{picture}"><ul>{numbers}</ul>{advice}</section>'
+    )
 
 
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>body {{ font: 16px/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 img {{ max-width: 100% }} section {{ border-top: 1px solid #ccc; margin-top: 2rem }}</style>
 <h1>{title}</h1>
+<p>Each look asks one question. Its healthy range was measured on runs of CartPole, healthy ones and such with a planted bug. What does not look healthy
+may also be an agent that has not learned enough yet, or a task that differs.</p>
 {body}
 </html>
 """

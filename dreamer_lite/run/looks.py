@@ -92,13 +92,35 @@ def alignment(case: Case) -> Finding:
         "Alignment X-ray",
         "Do action, reward and flags of the replay lie beside the observation that they belong to?",
         [
-            Measure("what the action of the row leaves unexplained, over the least that one of the three leaves", left[1] / min(left) if told else math.nan, high=1.02),
-            Measure("largest action in a row that begins an episode", firsts.abs().max().item() if len(firsts) else math.nan, 0, 0),
-            Measure("episodes that a clock cut off and that are stored as ended", case.cut.float().mean().item() if len(case.cut) else math.nan, 0, 0),
+            Measure(
+                "what the action of the row leaves unexplained, over the least that one of the three leaves",
+                left[1] / min(left) if told else math.nan,
+                high=1.02,
+            ),
+            Measure(
+                "largest action in a row that begins an episode", firsts.abs().max().item() if len(firsts) else math.nan, 0, 0
+            ),
+            Measure(
+                "episodes that a clock cut off and that are stored as ended",
+                case.cut.float().mean().item() if len(case.cut) else math.nan,
+                0,
+                0,
+            ),
         ],
         figure,
         "Notebook 01, and `run/loop.py: Training.collect`, `envs.py: Envs.step_one`.",
     )
+
+
+def action_pairs(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What was seen before a row, (N, O), how it changed, (N, O), and the action that row + shift holds, (N, A).
+
+    Of rows (L, …) one after the other, all those whose neighbours on both sides are in the same episode, and whose own three actions mean something:
+    the row before, the row itself and the row after begin no episode.
+    """
+    row = torch.arange(1, len(obs) - 1)
+    row = row[~(is_first[row - 1] | is_first[row] | is_first[row + 1])]
+    return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
 
 
 def unexplained(memory: Experience, shift: int) -> float:
@@ -106,17 +128,15 @@ def unexplained(memory: Experience, shift: int) -> float:
     obs = memory.obs["vector"] if isinstance(memory.obs, dict) and "vector" in memory.obs else memory.obs
     if isinstance(obs, dict) or obs.dtype == torch.uint8:
         return math.nan
-    now = torch.arange(2, len(obs) - 2)
-    now = now[~(memory.is_first[now - 1] | memory.is_first[now] | memory.is_first[now + 1])]  # all rows of one episode
-    if len(now) < 50:
+    before, change, action = action_pairs(obs.double(), memory.action.double(), memory.is_first, shift)
+    if len(before) < 50:
         return math.nan
-    obs = obs.double()
-    change, without = obs[now] - obs[now - 1], torch.cat([obs[now - 1], torch.ones(len(now), 1, dtype=obs.dtype)], 1)
-    inputs = torch.cat([without, memory.action[now + shift].double()], 1)
+    without = torch.cat([before, torch.ones_like(before[:, :1])], 1)
+    inputs = torch.cat([without, action], 1)
     rests = [change - x @ torch.linalg.lstsq(x, change, driver="gelsd").solution for x in (without, inputs)]
-    before, after = (rest.square().mean(0) for rest in rests)
-    moved = before > 1e-9 * obs.var(0).clamp(min=1e-12)
-    return (after[moved] / before[moved]).min().item() if moved.any() else math.nan
+    alone, with_it = (rest.square().mean(0) for rest in rests)
+    moved = alone > 1e-9 * obs.double().var(0).clamp(min=1e-12)
+    return (with_it[moved] / alone[moved]).min().item() if moved.any() else math.nan
 
 
 def draw_tape(axes: Axes, memory: Experience) -> None:
@@ -126,7 +146,9 @@ def draw_tape(axes: Axes, memory: Experience) -> None:
     last = int(ends[-1]) if len(ends) else min(6, len(memory.reward) - 5)
     rows = torch.arange(last - 6, last + 5)
     names = ["reward", "first", "last", "terminal", *(f"action {i}" for i in range(memory.action.shape[-1]))][:10]
-    table = torch.stack([memory.reward, memory.is_first, memory.is_last, memory.is_terminal, *memory.action.T][: len(names)])[:, rows].float()
+    table = torch.stack([memory.reward, memory.is_first, memory.is_last, memory.is_terminal, *memory.action.T][: len(names)])[
+        :, rows
+    ].float()
     axes.imshow(table / table.abs().amax(1, keepdim=True).clamp(min=1), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(table.numpy()):
         axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black")
@@ -168,7 +190,9 @@ def control(case: Case) -> Finding:
                 errors[row, k] = model.decoder.loss(model.decoder(state.feature), now(played, env, time + k + 1)).mean()
         for k in range(horizon):
             errors[2, k] = model.decoder.loss(still, now(played, env, time + k + 1)).mean()
-    for error, name, colour in zip(errors, ("its own actions", "actions of another moment", "nothing moves"), (REALITY, DREAM, GREY)):
+    for error, name, colour in zip(
+        errors, ("its own actions", "actions of another moment", "nothing moves"), (REALITY, DREAM, GREY)
+    ):
         axes.plot(range(1, len(error) + 1), error, color=colour, marker=".", label=name)
     axes.set(xlabel="dreamed steps", ylabel="reconstruction loss", title="dreams along real episodes")
     axes.legend(frameon=False, fontsize=8)
@@ -198,9 +222,9 @@ def causality(case: Case) -> Finding:
     env, time = windows(case, half - 1)
     if len(env) < 3:
         env, time = torch.zeros(3, dtype=torch.int64), torch.arange(3)
-    pick = lambda i: each(lambda part: part[env[i], time[i] : time[i] + half], played.obs)  # noqa: E731
+    pick = lambda i: each(lambda part: part[env[i], time[i] : time[i] + half], played.obs)
     first, second, other = pick(0), pick(len(env) // 2), pick(-1)
-    join = lambda a, b: {k: torch.cat([a[k], b[k]])[None] for k in a} if isinstance(a, dict) else torch.cat([a, b])[None]  # noqa: E731
+    join = lambda a, b: {k: torch.cat([a[k], b[k]])[None] for k in a} if isinstance(a, dict) else torch.cat([a, b])[None]
     obs, strange = join(first, second), join(other, other)
     actions = torch.cat([played.action[env[i], time[i] : time[i] + half] for i in (0, len(env) // 2)])[None]
     is_first = torch.zeros(1, total, dtype=torch.bool)
@@ -223,12 +247,19 @@ def causality(case: Case) -> Finding:
     shown = axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2)
     axes.axhline(half - 0.5, color=DREAM, linewidth=1)
     axes.axvline(half - 0.5, color=DREAM, linewidth=1)
-    axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves", title="orange: a new episode begins")
+    axes.set(
+        xlabel="the observation of this step is replaced",
+        ylabel="the state of this step moves",
+        title="orange: a new episode begins",
+    )
     figure.colorbar(shown, label="0: not at all")
     return Finding(
         "Causality triangle",
         "Which states move when one observation is replaced by another?",
-        [Measure("largest move of an earlier state", past, 0, 0), Measure("largest move beyond the border of episodes", across, 0, 0)],
+        [
+            Measure("largest move of an earlier state", past, 0, 0),
+            Measure("largest move beyond the border of episodes", across, 0, 0),
+        ],
         figure,
         "Notebook 05, and `rssm.py: RSSM.observe`, where the memory is reset.",
     )
@@ -294,6 +325,9 @@ def part_of(name: str) -> str:
 def flow(case: Case) -> Finding:
     """Which part learns from which loss? The norm of each gradient, over single steps, so that nothing comes through time."""
     agent = thawed(case.agent)
+    with torch.no_grad():
+        for parameter in agent.parameters():  # heads that begin with zeros hand nothing back, which is no leak
+            parameter += 1e-4 * torch.randn_like(parameter)
     batch = case.played.map(lambda part: part[:, 1::4].reshape(-1, 1, *part.shape[2:]))
     start = State(*(part[:, :-1:4][:, : batch.reward.shape[0] // len(part)].flatten(0, 1) for part in case.states))
     losses = agent.world_model.loss(batch, start)[0] | agent.dream_losses(dream_of(case, agent))[0]
@@ -305,7 +339,12 @@ def flow(case: Case) -> Finding:
         for name, gradient in zip(names, gradients):
             if gradient is not None:
                 table[row, PARTS.index(part_of(name))] += gradient.square().sum().item()
-    leaks = [(loss, part) for row, loss in enumerate(FLOW) for column, part in enumerate(PARTS) if table[row, column] > 0 and part not in FLOW[loss]]
+    leaks = [
+        (loss, part)
+        for row, loss in enumerate(FLOW)
+        for column, part in enumerate(PARTS)
+        if table[row, column] > 0 and part not in FLOW[loss]
+    ]
     dry = [
         (loss, part)
         for row, loss in enumerate(FLOW)
@@ -328,7 +367,8 @@ def flow(case: Case) -> Finding:
             Measure("parts that do not learn from a loss of theirs", len(dry), 0, 0),
         ],
         figure,
-        "Notebook 06. Look for a missing or a superfluous detach: " + ", ".join(f"{part} from {loss}" for loss, part in leaks + dry),
+        "Notebook 06. Look for a missing or a superfluous detach: "
+        + ", ".join(f"{part} from {loss}" for loss, part in leaks + dry),
     )
 
 
@@ -374,18 +414,29 @@ def free_nats(case: Case) -> Finding:
     )
 
 
+def real_returns(rewards: Tensor, values: Tensor, is_last: Tensor, is_terminal: Tensor, gamma: float) -> Tensor:
+    """The discounted return that came after each step but the last, (E, T) each → (E, T-1).
+
+        R_t = r_{t+1} + γ R_{t+1},   with v_{t+1} in place of R_{t+1} where the recording or a time limit ends, and 0 where the world does
+
+    After a last row nothing comes: NaN.
+    """
+    returns, then = [], values[:, -1]
+    for t in reversed(range(rewards.shape[1] - 1)):
+        then = torch.where(is_last[:, t + 1], values[:, t + 1], then)
+        then = rewards[:, t + 1] + gamma * torch.where(is_terminal[:, t + 1], 0.0, then)
+        returns.append(torch.where(is_last[:, t], math.nan, then))
+    return torch.stack(returns[::-1], 1)
+
+
 @torch.no_grad()
 def returns(case: Case) -> Finding:
     """Is what the critic promises what comes? Its value of each played state beside the return that followed."""
     agent, played = case.agent, case.played
-    value = agent.critic.value(agent.critic(case.states.feature))  # (E, T)
-    gamma, real = 1 - 1 / agent.config.discount_horizon, value.clone()
-    for t in reversed(range(value.shape[1] - 1)):
-        then = torch.where(played.is_last[:, t + 1], value[:, t + 1] * ~played.is_terminal[:, t + 1], real[:, t + 1])
-        real[:, t] = torch.where(played.is_last[:, t], math.nan, played.reward[:, t + 1] + gamma * then)
+    value, gamma = agent.critic.value(agent.critic(case.states.feature)), 1 - 1 / agent.config.discount_horizon  # (E, T)
+    real = real_returns(played.reward, value, played.is_last, played.is_terminal, gamma)  # (E, T-1)
     told = ~real.isnan()
-    told[:, -1] = False
-    real, value = real[told], value[told]
+    real, value = real[told], value[:, :-1][told]
     far = real.abs() >= real.abs().quantile(0.5) if len(real) else real.bool()
     size = real[far].abs().mean().item() if len(real) else 0.0
     promised = (value[far] * real[far].sign()).mean().item() / size if size > 0.01 else math.nan
@@ -421,10 +472,7 @@ def by_hand(case: Case) -> Finding:
     hand, hand_weights = torch.stack(counted[::-1], 1), torch.stack(weight_now, 1)
     shown = int(dream.continues[:, 1:-1].min(1).values.argmin())
     figure, axes = panels(3)
-    for ax, mine, right, name in (
-        (axes[1], weights, hand_weights, "weight of each step"),
-        (axes[2], got, hand, "λ-return"),
-    ):
+    for ax, mine, right, name in ((axes[1], weights, hand_weights, "weight of each step"), (axes[2], got, hand, "λ-return")):
         ax.plot(right[shown].cpu(), color=GREY, linewidth=4, alpha=0.5, label="by hand")
         ax.plot(mine[shown].cpu(), color=DREAM, marker=".", label="the agent's")
         ax.set(title=name, xlabel="dreamed steps")
@@ -438,7 +486,11 @@ def by_hand(case: Case) -> Finding:
         "Are the weights and the λ-returns of a dream what a loop over its steps gives?",
         [
             Measure("largest difference of a weight", round((weights - hand_weights).abs().max().item(), 5), high=1e-3),
-            Measure("largest difference of a return, over the largest return", round(((got - hand).abs().max() / hand.abs().max().clamp(min=1e-3)).item(), 5), high=1e-3),
+            Measure(
+                "largest difference of a return, over the largest return",
+                round(((got - hand).abs().max() / hand.abs().max().clamp(min=1e-3)).item(), 5),
+                high=1e-3,
+            ),
         ],
         figure,
         "Notebooks 07 and 08, and `agent.py: Dreamer.dream_losses`, `imagination.py: step_weights`.",
@@ -464,7 +516,9 @@ def curves(case: Case) -> Finding:
     axes[0].set(title="policy entropy (dashed: all actions alike)", xlabel="environment steps")
     push = pushed(agent, dream, c.entropy)
     if not math.isnan(push):
-        axes[0].text(0.98, 0.5, f"the bonus pushes {'up' if push > 0 else 'down'}", ha="right", transform=axes[0].transAxes, fontsize=9)
+        axes[0].text(
+            0.98, 0.5, f"the bonus pushes {'up' if push > 0 else 'down'}", ha="right", transform=axes[0].transAxes, fontsize=9
+        )
     axes[1].plot(steps, [row.get("return_scale", math.nan) for row in case.rows], color=DREAM, label="return scale")
     axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
     axes[1].set(title="return scale", xlabel="environment steps", ylim=(0, None))
@@ -509,7 +563,12 @@ def overfit(case: Case, steps: int = 100) -> Finding:
         means = learner.train_step(batch, start)[1]
         losses.append({name: means[name].item() for name in ("reconstruction", "reward", "continue", "dyn")})
     figure, (axes,) = panels()
-    for name, colour, style in (("reconstruction", REALITY, "-"), ("reward", DREAM, "-"), ("continue", GREY, "-"), ("dyn", GREY, ":")):
+    for name, colour, style in (
+        ("reconstruction", REALITY, "-"),
+        ("reward", DREAM, "-"),
+        ("continue", GREY, "-"),
+        ("dyn", GREY, ":"),
+    ):
         axes.plot([row[name] for row in losses], color=colour, linestyle=style, label=name)
     axes.set(xlabel="train steps on the same batch", yscale="log", title="fresh weights, one batch")
     axes.legend(frameon=False, fontsize=8)
