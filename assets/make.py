@@ -4,6 +4,8 @@
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), or with those named; `verdicts` then measures what each look finds.
+`ledger` trains with one part removed or changed, all that is missing of some 400 runs (three minutes each, as many at a time as there are cores);
+`ledger-table` writes its table and draws it.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
@@ -21,6 +23,7 @@ from base64 import b64decode
 from contextlib import nullcontext
 import csv
 from dataclasses import replace
+from itertools import product
 import json
 import math
 import os
@@ -101,13 +104,13 @@ WORLDS: dict[
     "Acrobot": dict(env="Acrobot-v1", steps=6000, seeds=5),
     "Pendulum": dict(env="Pendulum-v1", steps=5000),
     "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000, seeds=5),
-    "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=5000),
+    "MountainCarContinuous": dict(env="MountainCarContinuous-v0", steps=3000),
     "FrozenLake": dict(env="FrozenLake-v1", env_args=("is_slippery=false",), steps=6000, seeds=5),
     "FrozenLake-slippery": dict(env="FrozenLake-v1", steps=5000),
     "Blackjack": dict(env="Blackjack-v1", steps=2000, seeds=5),
-    "CliffWalking": dict(env="CliffWalking-v1", steps=5000),
-    "Taxi": dict(env="Taxi-v4", steps=8000),
-    "MinAtar-Breakout": dict(env="minatar_envs:MinAtar/Breakout-v1", steps=8000),
+    "CliffWalking": dict(env="CliffWalking-v1", env_args=("max_episode_steps=200",), steps=3000),
+    "Taxi": dict(env="Taxi-v4", steps=6000),
+    "MinAtar-Breakout": dict(env="minatar_envs:MinAtar/Breakout-v1", steps=4000),
     "Dials": dict(env=f"{HERE}Dials-v0", steps=3000, seeds=5),
     "Recall": dict(env=f"{HERE}Recall-v0", steps=8000),
     "HiddenCatch": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
@@ -292,17 +295,20 @@ def keep_patients() -> None:
 
 
 def judge_patients(seeds: range = range(5)) -> None:
-    """What each look measures in each run, with its bug inside, kept in patients/verdicts.json, and a table of what was found."""
+    """What each look measures in each run, with its bug inside, and each run's score: kept in patients/verdicts.json."""
     use_device("cpu", threads=1)
-    measured: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for number in range(len(BUGS) + 1):
-        for seed in seeds:
-            with planted(*patches_of(number)):
-                findings = zip(LOOKS, diagnose(WORK / "patients" / f"{number}-seed{seed}"))
-            numbers = {look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings}
-            measured.setdefault(str(number), {})[str(seed)] = numbers
-            print(number, seed, [look for look, finding in findings if finding.healthy is False], flush=True)
-    (ASSETS / "patients" / "verdicts.json").write_text(json.dumps(measured) + "\n")
+    ranges: dict[str, list] = {}
+    values: dict[str, dict] = {str(number): {} for number in range(len(BUGS) + 1)}
+    scores: dict[str, dict] = {number: {} for number in values}
+    for number, seed in product(values, map(str, seeds)):
+        folder = WORK / "patients" / f"{number}-seed{seed}"
+        with planted(*patches_of(int(number))):
+            findings = dict(zip(LOOKS, diagnose(folder)))
+        ranges = {look: [(m.low, m.high) for m in finding.measures] for look, finding in findings.items()}
+        values[number][seed] = {look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings.items()}
+        scores[number][seed] = rows(folder / "metrics.csv")[-1]["eval_mean"]
+        print(number, seed, [look for look, finding in findings.items() if finding.healthy is False], flush=True)
+    (ASSETS / "patients" / "verdicts.json").write_text(json.dumps({"ranges": ranges, "values": values, "scores": scores}) + "\n")
 
 
 def make_agent() -> None:
@@ -523,6 +529,14 @@ if __name__ == "__main__":
         keep_patients()
     elif sys.argv[1:] == ["verdicts"]:
         judge_patients()
+    elif sys.argv[1:2] == ["ledger"] and len(words) in (0, 3):
+        import ledger
+
+        ledger.run_one(words[0], words[1], int(words[2])) if words else ledger.work()
+    elif sys.argv[1:] == ["ledger-table"]:
+        import ledger
+
+        ledger.summarise()
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:

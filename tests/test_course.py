@@ -373,6 +373,40 @@ def torque_terms(policy, action):
     return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
 
 
+def action_pairs(obs, action, is_first, shift):
+    good = [t for t in range(1, len(obs) - 1) if not any(is_first[t - 1 : t + 2].tolist())]
+    return obs[[t - 1 for t in good]], torch.diff(obs, dim=0)[[t - 1 for t in good]], action[[t + shift for t in good]]
+
+
+def real_returns(rewards, values, is_last, is_terminal, gamma):
+    found = torch.zeros(len(rewards), rewards.shape[1] - 1)
+    for i in range(len(rewards)):
+        for t in range(found.shape[1]):
+            if is_last[i, t]:
+                continue
+            total, discount, s = 0.0, 1.0, t
+            while True:
+                s += 1
+                total += discount * rewards[i, s].item()
+                discount *= gamma
+                if is_terminal[i, s]:
+                    break
+                if is_last[i, s] or s == rewards.shape[1] - 1:
+                    total += discount * values[i, s].item()
+                    break
+            found[i, t] = total
+    return found
+
+
+def tally(healthy, sick, low, high):
+    alarms = [[not low <= x <= high and x == x for x in group.tolist()] for group in (sick, healthy)]
+    return sum(alarms[0]), alarms[0].count(False), sum(alarms[1])
+
+
+def diagnoses():
+    return {"B": 9, "C": 4, "D": 0, "E": 6, "F": 3, "G": 10, "H": 8}
+
+
 def to_bounds(action, low, high):
     middle, half = (low + high) / 2, (high - low) / 2
     return torch.maximum(torch.minimum(middle + action * half, high), low)
@@ -721,7 +755,7 @@ def test_a_mistake_must_be_wrong():
     """The bank can't hold a right version: the checker would have to reject it."""
     exercise = EXERCISES["symlog"]
     assert judge(exercise, Mistake(finished_symlog, "").wrong).state == "right"
-    assert list(NOTEBOOKS) == [*(f"{number:02d}" for number in range(11)), "A2", "A3"]
+    assert list(NOTEBOOKS) == [*(f"{number:02d}" for number in range(11)), "A1", "A2", "A3"]
 
 
 def test_code_that_writes_into_its_inputs_does_no_harm_and_is_told():
@@ -849,8 +883,9 @@ def test_the_map_of_the_agent_shows_a_mark_in_each_box():
 
 def test_an_appendix_lights_what_it_touches_and_comes_last():
     assert agent_map("A2").count(LIT) == 1 and "Today's box, model losses, is lit." in alt("A2")
-    assert agent_map("A3").count(LIT) == 4 and list(NOTEBOOKS)[-2:] == ["A2", "A3"]
-    assert following(Standing(["dream_losses"], [], []))[1] == "A2"
+    assert agent_map("A3").count(LIT) == 4 and list(NOTEBOOKS)[-3:] == ["A1", "A2", "A3"]
+    assert "All boxes are lit." in alt("A1") and agent_map("A1").count(LIT) == agent_map("10").count(LIT) == 10
+    assert following(Standing(["dream_losses"], [], []))[1] == "A1"
 
 
 @pytest.mark.parametrize(
@@ -864,6 +899,21 @@ def test_an_appendix_lights_what_it_touches_and_comes_last():
 )
 def test_an_answer_of_another_kind_is_told_what_is_wanted(answer, words):
     assert words in judge(EXERCISES["causes"], answer).words[0]
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (lambda: [3], "A dictionary is expected"),
+        (lambda: {"L": 3}, "no patient 'L'"),
+        (lambda: {"B": 11}, "no number of the list"),
+        (lambda: {"B": "9"}, "no number of the list"),
+        (lambda: {"B": 9, "C": 4}, "2 of 10 are named, and all of these are right"),
+        (lambda: {"B": 9, "C": 5}, "Not 5 for C"),
+    ],
+)
+def test_a_diagnosis_of_another_kind_is_told_what_is_wanted(answer, words):
+    assert words in judge(EXERCISES["diagnoses"], answer).words[0]
 
 
 # What is said about an answer that is no listed mistake

@@ -25,9 +25,9 @@ ARROWS = [
 
 
 def agent_map(notebook: str, marks: dict[str, tuple[int, int]] | None = None) -> str:
-    """The map as SVG. `notebook` is its number; "00" and "10" light everything, since there all parts meet. marks: for each notebook
+    """The map as SVG. `notebook` is its number; "00", "10" and "A1" light everything, since there all parts meet. marks: for each notebook
     how many of its exercises are right, and how many it has; then only the boxes of `notebook` are lit."""
-    everything = notebook in ("00", "10") and marks is None
+    everything = notebook in ("00", "10", "A1") and marks is None
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 330" role="img" font-family="sans-serif" font-size="13">',
         f"<title>{alt(notebook)}</title>",

@@ -86,22 +86,25 @@ def alignment(case: Case) -> Finding:
     figure, (tape, bars) = panels(2)
     draw_tape(tape, memory)
     bars.bar(["the row\nbefore", "the same\nrow", "the row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
-    bars.set(title="which row's action explains the change?", ylabel="unexplained share", ylim=(0, 1.05))
+    bars.set(ylabel="share that the action leaves unexplained", ylim=(0, 1.05))
+    bars.set_title("whose action explains the change?", fontsize=10)
+    cut = case.cut.tolist()
+    tape.set_xlabel(f"of {len(cut)} games cut off by a clock, {sum(cut)} are stored as ended", fontsize=9)
     told = min(left) < 0.9
     return Finding(
         "Alignment X-ray",
         "Do action, reward and flags of the replay lie beside the observation that they belong to?",
         [
             Measure(
-                "what the action of the row leaves unexplained, over the least that one of the three leaves",
-                left[1] / min(left) if told else math.nan,
-                high=1.02,
+                "what the row's own action leaves unexplained, beyond what the best of three rows leaves",
+                left[1] - min(left) if told else math.nan,
+                high=0.02,
             ),
             Measure(
                 "largest action in a row that begins an episode", firsts.abs().max().item() if len(firsts) else math.nan, 0, 0
             ),
             Measure(
-                "episodes that a clock cut off and that are stored as ended",
+                "share of the episodes cut off by a clock that are stored as ended",
                 case.cut.float().mean().item() if len(case.cut) else math.nan,
                 0,
                 0,
@@ -154,7 +157,7 @@ def draw_tape(axes: Axes, memory: Experience) -> None:
         axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black")
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(rows)), [f"{int(row) - last:+d}" for row in rows])
-    axes.set(title="rows of the replay, 0 is an episode's last")
+    axes.set_title("rows of the replay, 0 is an episode's last", fontsize=10)
 
 
 def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
@@ -419,13 +422,13 @@ def real_returns(rewards: Tensor, values: Tensor, is_last: Tensor, is_terminal: 
 
         R_t = r_{t+1} + γ R_{t+1},   with v_{t+1} in place of R_{t+1} where the recording or a time limit ends, and 0 where the world does
 
-    After a last row nothing comes: NaN.
+    After a last row nothing comes: 0.
     """
     returns, then = [], values[:, -1]
     for t in reversed(range(rewards.shape[1] - 1)):
         then = torch.where(is_last[:, t + 1], values[:, t + 1], then)
         then = rewards[:, t + 1] + gamma * torch.where(is_terminal[:, t + 1], 0.0, then)
-        returns.append(torch.where(is_last[:, t], math.nan, then))
+        returns.append(torch.where(is_last[:, t], 0.0, then))
     return torch.stack(returns[::-1], 1)
 
 
@@ -435,7 +438,7 @@ def returns(case: Case) -> Finding:
     agent, played = case.agent, case.played
     value, gamma = agent.critic.value(agent.critic(case.states.feature)), 1 - 1 / agent.config.discount_horizon  # (E, T)
     real = real_returns(played.reward, value, played.is_last, played.is_terminal, gamma)  # (E, T-1)
-    told = ~real.isnan()
+    told = ~played.is_last[:, :-1]
     real, value = real[told], value[:, :-1][told]
     far = real.abs() >= real.abs().quantile(0.5) if len(real) else real.bool()
     size = real[far].abs().mean().item() if len(real) else 0.0

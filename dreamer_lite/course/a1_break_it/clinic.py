@@ -1,11 +1,16 @@
 """Notebook A1: ten sick runs and a healthy one, looks at them, and a bug to be named."""
 
 from functools import lru_cache
+import json
+import textwrap
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 import numpy as np
+import torch
+from torch import Tensor
 
+from ...config import Refused
 from ...run.diagnose import case_of, look_at, sentence
 from ...run.looks import LOOKS, Case, Finding
 from ..bundled import ASSETS
@@ -35,6 +40,27 @@ def finding(letter: str, look: str) -> Finding:
     patient = case(letter)
     with planted(*patches_of(PATIENTS[letter])):
         return look_at(patient, look)
+
+
+def scores() -> dict[str, float]:
+    """Each patient's mean return in its last test, 20 fresh games of at most 100 steps."""
+    return {letter: case(letter).rows[-1]["eval_mean"] for letter in PATIENTS}
+
+
+def draw_scores() -> tuple[Figure, str]:
+    """All patients' scores, and the losses that are watched as a rule."""
+    figure, found = canvas(7.5, 2.8), scores()
+    left, right = figure.subplots(1, 2)
+    tidy(left, title="test: steps until it falls, at most 100", xlabel="patient", ylim=(0, 105)).bar(
+        list(found), list(found.values()), color=REALITY
+    )
+    tidy(right, title="reconstruction loss", xlabel="environment steps").set_yscale("log")
+    for letter in PATIENTS:
+        rows = [row for row in case(letter).rows if row["train_steps"] > 1]
+        right.plot([row["env_steps"] for row in rows], [row["reconstruction"] for row in rows], color=REALITY, linewidth=1)
+    return figure, (
+        f"Scores of the eleven agents: from {min(found.values()):.0f} to {max(found.values()):.0f} of 100. Their reconstruction losses all fall in the same way."
+    )
 
 
 HEALTHY = next(letter for letter, number in PATIENTS.items() if not number)
@@ -81,6 +107,80 @@ def reveal(number: int) -> str:
         return "It is healthy: every line is as it should be."
     bug = BUGS[number - 1]
     return f"{bug.patch.where}\n  - {bug.patch.line}\n  + {bug.patch.instead}\nSeen in {bug.seen}.\n{bug.words}"
+
+
+@lru_cache
+def verdicts() -> dict:
+    """What was measured in all recorded runs: `ranges` of each look, `values` by bug, seed and look, `scores` by bug and seed."""
+    file = ASSETS / "patients" / "verdicts.json"
+    if not file.exists():
+        raise Refused("the recorded verdicts are not there; start Jupyter inside a clone of the repository")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def alarm(look: str, values: list[float]) -> bool:
+    """Whether one of the measures of a look lies outside its range."""
+    return any(value < low or value > high for value, (low, high) in zip(values, verdicts()["ranges"][look]))
+
+
+def alarms() -> dict[str, dict[str, int]]:
+    """In how many runs each look raised an alarm, by the number of the bug, "0" for the healthy ones, and by look."""
+    return {
+        number: {look: sum(alarm(look, run[look]) for run in runs.values()) for look in LOOKS}
+        for number, runs in verdicts()["values"].items()
+    }
+
+
+def draw_verdicts() -> tuple[Figure, str]:
+    """How many of the runs of each bug each look found."""
+    found, names = alarms(), {str(k): name for k, name in enumerate(NAMES)}
+    table = np.array([[found[number][look] for look in LOOKS] for number in names])
+    runs = len(verdicts()["values"]["0"])
+    figure = canvas(9, 4.6)
+    axes = figure.subplots()
+    axes.imshow(table, cmap="Blues", vmin=0, vmax=1.5 * runs, aspect="auto")
+    for (row, column), count in np.ndenumerate(table):
+        if count:
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=10)
+    axes.set_xticks(range(len(LOOKS)), LOOKS, rotation=30, ha="right", fontsize=9)
+    axes.set_yticks(
+        range(len(names)),
+        [f"{number}. {textwrap.shorten(name, 62, placeholder=' …')}" for number, name in names.items()],
+        fontsize=8,
+    )
+    axes.set_title(f"alarms in {runs} runs each", fontsize=10)
+    words = [
+        f"{number}: " + (", ".join(f"{look} {count}" for look, count in found[number].items() if count) or "none")
+        for number in names
+    ]
+    return figure, f"Alarms of each look in {runs} runs, by the number of the bug. " + "; ".join(words) + "."
+
+
+def found_by_looks() -> tuple[int, int, int]:
+    """Found, missed and false alarms, if a run is called sick as soon as one of the looks raises an alarm."""
+    looked = {
+        number: [float(any(alarm(look, run[look]) for look in LOOKS)) for run in runs.values()]
+        for number, runs in verdicts()["values"].items()
+    }
+    return split_tally(looked, 0, 0.5)
+
+
+def found_by_score() -> tuple[int, int, int]:
+    """The same, if a run is called sick when its score lies outside those of the healthy ones."""
+    found = {number: list(runs.values()) for number, runs in verdicts()["scores"].items()}
+    return split_tally(found, min(found["0"]), max(found["0"]))
+
+
+def split_tally(by_bug: dict[str, list[float]], low: float, high: float) -> tuple[int, int, int]:
+    sick = [value for number, values in by_bug.items() if number != "0" for value in values]
+    return tally(torch.tensor(by_bug["0"]), torch.tensor(sick), low, high)
+
+
+def tally(healthy: Tensor, sick: Tensor, low: float, high: float) -> tuple[int, int, int]:
+    """What a healthy range from low to high is worth, edges included: how many sick runs lie outside (found), how many don't (missed), and how
+    many healthy ones do (false alarms). A value that is NaN can't be told, so it raises no alarm."""
+    found = int(((sick < low) | (sick > high)).sum())
+    return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())
 
 
 class Clinic:

@@ -1,0 +1,283 @@
+"""What each part is worth: the same training with one part removed or changed. `python assets/make.py ledger` works through it.
+
+Each run is one line of `LEDGER`: a task, a change, a seed. What was evaluated is kept in ledger/runs.csv; what is there is not run again, so
+the work can be stopped at any time and goes on where it was.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+import csv
+from dataclasses import dataclass, field
+from functools import partial
+import math
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+
+import gymnasium
+from matplotlib.figure import Figure
+import numpy as np
+
+from dreamer_lite import codecs, latents, optim, rssm, symlog, two_hot
+from dreamer_lite.config import Config
+from dreamer_lite.course.a1_break_it.bugs import Patch, planted
+from dreamer_lite.run import loop
+from dreamer_lite.run.device import keep_memory, use_device
+from dreamer_lite.run.draw import DREAM, GREY, REALITY
+
+FOLDER = Path(__file__).parent / "ledger"
+SEEDS = range(5)
+
+
+def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
+    return gymnasium.wrappers.TransformReward(env, lambda reward: factor * reward)
+
+
+small_rewards, large_rewards = partial(rescaled, factor=0.01), partial(rescaled, factor=100)
+
+EVERY = dict(eval_every=250, eval_episodes=20, log_every=250)
+TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return from which on it counts as solved
+    "CartPole": (dict(env="CartPole-v1", steps=2500), 475),
+    "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards", steps=2500), 4.75),
+    "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards", steps=2500), 47_500),
+    "Pendulum": (dict(env="Pendulum-v1", steps=2000), -250),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Settings and lines that differ from the `small` preset."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    patches: tuple[Patch, ...] = ()
+
+
+CHANGES = {
+    "nothing": Change(),
+    "no symlog of what is seen": Change(
+        patches=(
+            Patch(symlog, "symlog", "return torch.sign(x) * torch.log1p(x.abs())", "return x"),
+            Patch(codecs, "VectorDecoder.read", "return symexp(prediction)", "return prediction"),
+        )
+    ),
+    "squared error of symlog, no two-hot": Change(
+        patches=(
+            Patch(
+                two_hot,
+                "two_hot_loss",
+                "below, share_above = neighbours(x, bins)",
+                "return (logits[..., 0] - x.sign() * x.abs().log1p()).square()",
+            ),
+            Patch(two_hot, "two_hot_mean", "probs = logits.softmax(-1)", "return symexp(logits[..., 0])"),
+        )
+    ),
+    "no unimix": Change(dict(unimix=0.0)),
+    "no straight-through gradient": Change(
+        patches=(
+            Patch(
+                latents,
+                "sample",
+                "return one_hot + (probs - probs.detach()) if probs.requires_grad else one_hot",
+                "return one_hot",
+            ),
+        )
+    ),
+    "no free bits": Change(dict(free_nats=0.0)),
+    "dyn and rep alike, 0.55 each": Change(dict(scale_dyn=0.55, scale_rep=0.55)),
+    "no slow critic": Change(dict(slow_rate=1.0)),
+    "no replay value loss": Change(dict(scale_replay_critic=0.0)),
+    "no return scale": Change(dict(return_rate=1e-9)),  # it stays below its limit, which is 1
+    "no entropy bonus": Change(dict(entropy=0.0)),
+    "horizon 5": Change(dict(horizon=5)),
+    "horizon 30": Change(dict(horizon=30)),
+    "replay ratio 256": Change(dict(train_ratio=256)),
+    "replay ratio 512": Change(dict(train_ratio=512)),
+    "zeros for stored latents": Change(
+        patches=(
+            Patch(
+                loop,
+                "Training.step",
+                "states, means = self.learner.train_step(batch, State(*start))",
+                "states, means = self.learner.train_step(batch, State(*(0 * part for part in start)))",
+            ),
+        )
+    ),
+    "Adam for LaProp": Change(
+        patches=(
+            Patch(
+                optim,
+                "LaProp.step",
+                "self.mean.lerp_(self.gradients / rms, 1 - beta1)\n    self.weights.sub_(self.mean * self.rates",
+                "self.mean.lerp_(self.gradients, 1 - beta1)\n    self.weights.sub_(self.mean / rms * self.rates",
+            ),
+        )
+    ),
+    "no gradient clipping": Change(dict(clip=1e9)),
+    "no -1 in the GRU": Change(patches=(Patch(rssm, "gru", "torch.sigmoid(update - 1)", "torch.sigmoid(update)"),)),
+    "heads see h only": Change(
+        patches=(
+            Patch(
+                rssm,
+                "State.feature",
+                "torch.cat([self.h, self.z.flatten(-2)], -1)",
+                "torch.cat([self.h, 0 * self.z.flatten(-2)], -1)",
+            ),
+        )
+    ),
+    "heads see z only": Change(
+        patches=(
+            Patch(
+                rssm,
+                "State.feature",
+                "torch.cat([self.h, self.z.flatten(-2)], -1)",
+                "torch.cat([0 * self.h, self.z.flatten(-2)], -1)",
+            ),
+        )
+    ),
+}
+COLUMNS = ("task", "change", "seed", "env_steps", "eval_mean", "note")
+
+
+def run_one(task: str, change: str, seed: int) -> None:
+    """Train once, compiled, on one thread, and print its evaluations as lines of the CSV. A run that diverges has a last line that says so."""
+    keep_memory()
+    out, write = csv.writer(sys.stdout), lambda step, mean, note="": out.writerow([task, change, seed, step, mean, note])
+    changed = CHANGES[change]
+    with tempfile.TemporaryDirectory() as folder, planted(*changed.patches):
+        config = Config(**TASKS[task][0] | EVERY | changed.settings, seed=seed)
+        try:
+            loop.train(config, Path(folder) / "run", use_device("cpu", threads=1), until="steps", progress=False, compile=True)
+        except loop.Diverged as error:
+            write(int(str(error).split("environment step ")[1].split(")")[0]), math.nan, "diverged")
+        with open(Path(folder) / "run" / "metrics.csv", encoding="utf-8") as rows:
+            for row in csv.DictReader(rows):
+                if row["eval_mean"] not in ("", "nan"):
+                    write(int(float(row["env_steps"])), float(row["eval_mean"]))
+
+
+def recorded() -> dict[tuple[str, str, int], list[tuple[int, float, str]]]:
+    """What was run: the evaluations of each task, change and seed."""
+    runs: dict[tuple[str, str, int], list[tuple[int, float, str]]] = {}
+    file = FOLDER / "runs.csv"
+    if file.exists():
+        with file.open(encoding="utf-8") as rows:
+            for row in csv.DictReader(rows):
+                key = row["task"], row["change"], int(row["seed"])
+                runs.setdefault(key, []).append((int(row["env_steps"]), float(row["eval_mean"]), row["note"]))
+    return runs
+
+
+def work(cores: int | None = None) -> None:
+    """Run what is missing, the first seed of everything first, as many at a time as there are cores."""
+    FOLDER.mkdir(exist_ok=True)
+    file, lock, done = FOLDER / "runs.csv", threading.Lock(), recorded()
+    if not file.exists():
+        file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    missing = [(task, change, seed) for seed in SEEDS for task in TASKS for change in CHANGES if (task, change, seed) not in done]
+
+    def run(key: tuple[str, str, int]) -> None:
+        words = [sys.executable, str(Path(__file__).parent / "make.py"), "ledger", *map(str, key)]
+        result = subprocess.run(words, capture_output=True, text=True)
+        lines = [line for line in result.stdout.splitlines() if line.startswith((key[0], f'"{key[0]}'))]
+        if result.returncode or not lines:
+            print(f"{key}: failed\n{result.stderr[-2000:]}", file=sys.stderr, flush=True)
+            return
+        with lock, file.open("a", encoding="utf-8") as rows:
+            rows.write("\n".join(lines) + "\n")
+        print(key, flush=True)
+
+    with ThreadPoolExecutor(cores or os.cpu_count()) as pool:
+        list(pool.map(run, missing))
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of the seeds of one task and one change."""
+
+    solved: list[float]  # environment steps until the first evaluation at the threshold, by seed; inf: not within the run
+    worst: float  # the worst evaluation after that, of all seeds; NaN: there is none
+    final: list[float]  # the last evaluation of each seed
+    diverged: int
+
+
+def line(task: str, change: str, runs: dict) -> Line | None:
+    """None: not run."""
+    found = [runs[key] for seed in SEEDS if (key := (task, change, seed)) in runs]
+    if not found:
+        return None
+    threshold, solved, later = TASKS[task][1], [], []
+    for seen in found:
+        seen = sorted((step, mean) for step, mean, note in seen if not note)
+        at = next((step for step, mean in seen if mean >= threshold), math.inf)
+        solved.append(at)
+        later += [mean for step, mean in seen if step > at]
+    finals = [
+        max((step, mean) for step, mean, note in seen if not note)[1] if any(not note for *_, note in seen) else math.nan
+        for seen in found
+    ]
+    return Line(solved, min(later, default=math.nan), finals, sum(any(note for *_, note in seen) for seen in found))
+
+
+def words(task: str, found: Line | None) -> str:
+    """A cell of the table."""
+    if found is None:
+        return "not run"
+    steps = ", ".join("–" if math.isinf(step) else f"{step:,.0f}" for step in found.solved)
+    worst = "" if math.isnan(found.worst) else f"; worst later {found.worst:.3g}"
+    return f"{steps}{worst}; end {min(found.final):.3g} to {max(found.final):.3g}" + f"; {found.diverged} diverged" * bool(
+        found.diverged
+    )
+
+
+def table() -> str:
+    """The whole ledger in Markdown. –: not solved within the run."""
+    runs = recorded()
+    head = ["what is changed", *TASKS]
+    body = [[change, *(words(task, line(task, change, runs)) for task in TASKS)] for change in CHANGES]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body]) + "\n"
+
+
+def draw(path: Path) -> None:
+    """For each task a column, for each change a row: a dot for each seed at the steps it took, open where it was not solved in time."""
+    runs, tasks = recorded(), [task for task in TASKS if any(key[0] == task for key in recorded())]
+    figure = Figure(figsize=(2.6 + 2.4 * len(tasks), 0.27 * len(CHANGES) + 1.2), layout="constrained")
+    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks), sharey=True)), tasks):
+        last = TASKS[task][0]["steps"]
+        for row, change in enumerate(CHANGES):
+            found = line(task, change, runs)
+            if found is None:
+                axes.text(last / 2, row, "not run", color=GREY, fontsize=7, ha="center", va="center")
+                continue
+            good = [step for step in found.solved if math.isfinite(step)]
+            axes.plot(good, [row] * len(good), "o", color=REALITY, alpha=0.7)
+            axes.plot([1.05 * last] * (len(found.solved) - len(good)), [row] * (len(found.solved) - len(good)), "x", color=DREAM)
+        axes.set(xlim=(0, 1.12 * last), xlabel="environment steps until solved")
+        axes.set_title(task, fontsize=9)
+        axes.set_yticks(range(len(CHANGES)), list(CHANGES), fontsize=8)
+        axes.invert_yaxis()
+        axes.grid(axis="y", linewidth=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def summarise() -> None:
+    """ledger/README.md, with the table, and ledger/ledger.png."""
+    ran, all_of_them = len(recorded()), len(TASKS) * len(CHANGES) * len(SEEDS)
+    draw(FOLDER / "ledger.png")
+    (FOLDER / "README.md").write_text(ABOUT.format(ran=ran, all_of_them=all_of_them, table=table()), encoding="utf-8")
+
+
+ABOUT = """# What each part is worth
+
+One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
+`python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
+
+![Environment steps until solved, a dot for each seed and a cross where it was not solved in time: a row for each change, a column for each task](ledger.png)
+
+Each cell: environment steps until the first evaluation (20 episodes, every 250 steps) at the threshold, for each seed, – where none reached it; the worst
+evaluation after that; the band of the last evaluations. Runs end after 2,500 steps (Pendulum 2,000).
+
+{table}"""

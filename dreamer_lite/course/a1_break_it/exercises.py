@@ -1,0 +1,318 @@
+"""Exercises of notebook A1: which row an action belongs to, what really came, what a range is worth, and the bugs of the clinic."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...run.looks import action_pairs, real_returns
+from ..exercise import Exercise, Mistake, hundredths, kind, normal, uniform
+from .clinic import NAMES, PATIENTS, tally
+
+
+def pair_cases() -> list[tuple]:
+    cases = []
+    for k, (L, O, A) in enumerate(((8, 2, 2), (14, 3, 2), (20, 4, 3), (12, 2, 3), (9, 1, 2))):
+        is_first = torch.zeros(L, dtype=torch.bool)
+        is_first[[0, L // 2]] = True
+        obs = torch.tensor([[float(t), 10.0 * t * t] for t in range(L)]) if k == 0 else normal(L, O, size=2)
+        cases.append(
+            (obs, torch.eye(A)[torch.randint(A, (L,))] * torch.arange(1, L + 1)[:, None], is_first, (0, 1, -1, 0, -1)[k])
+        )
+    return cases
+
+
+def pairs_as(version: Callable, obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> dict:
+    found = version(obs, action, is_first, shift)
+    names = ("what was seen before", "the change", "the action")
+    if not isinstance(found, tuple) or len(found) != 3:
+        return {"the result": found}
+    return dict(zip(names, found))
+
+
+def pairs_with(
+    before: int = -1, after: int = 0, sign: int = 1, kept: tuple[int, ...] = (-1, 0, 1), take: str = "good"
+) -> Callable:
+    """A version with another row in one place."""
+
+    def version(obs, action, is_first, shift):
+        row = torch.arange(1, len(obs) - 1)
+        border = torch.stack([is_first[row + k] for k in kept]).any(0) if kept else torch.zeros_like(row, dtype=torch.bool)
+        row = row[~border if take == "good" else border]
+        return (
+            obs[row + before],
+            obs[row + after] - obs[row + before] if sign > 0 else obs[row + before] - obs[row + after],
+            action[row + shift],
+        )
+
+    return version
+
+
+def return_cases() -> list[tuple]:
+    no, yes = False, True
+    by_hand = (
+        torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0, 1.0]]),
+        torch.tensor([[5.0, 6.0, 7.0, 8.0, 4.0, 2.0]]),
+        torch.tensor([[no, no, no, yes, no, no]]),
+        torch.tensor([[no, no, no, yes, no, no]]),
+        0.5,
+    )
+    cases = [by_hand]
+    for E, T in ((1, 6), (2, 9), (3, 7), (4, 5), (2, 12)):
+        is_last = torch.rand(E, T) < 0.25
+        is_last[0, T // 2], is_last[-1, T - 2] = True, True
+        is_terminal = is_last & (torch.rand(E, T) < 0.5)
+        is_terminal[0, T // 2], is_terminal[-1, T - 2] = True, False
+        cases.append((normal(E, T), normal(E, T, size=5), is_last, is_terminal, 0.9))
+    return cases
+
+
+def came(r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1):
+    """real_returns, with another choice in one place."""
+    then, out = (v[:, -1] if tail == "value" else torch.zeros_like(v[:, -1])), []
+    for t in reversed(range(r.shape[1] - 1)):
+        if cut == "value":
+            then = torch.where(last[:, t + 1], v[:, t + time], then)
+        elif cut == "zero":
+            then = torch.where(last[:, t + 1], 0.0, then)
+        ahead = torch.where(terminal[:, t + 1], 0.0, then) if stop else then
+        then = r[:, t + reward] + gamma * ahead
+        out.append(torch.where(last[:, t], after, then) if after is not None else then)
+    return torch.stack(out[::-1], 1)
+
+
+def tally_cases() -> list[tuple]:
+    healthy, sick = torch.tensor([0.9, 1.0, 1.1, 2.0]), torch.tensor([0.2, 0.5, 3.0, float("nan")])
+    cases = [(healthy, sick, 0.5, 1.5)]
+    for n, m in ((5, 3), (4, 8), (10, 10)):
+        a, b = hundredths(uniform(n) * 2), hundredths(uniform(m) * 4 - 1)
+        a[0], b[0], a[1], b[1], b[2] = 0.5, 1.5, float("nan"), 1.75, 0.25
+        cases.append((a, b, 0.5, 1.5))
+    return cases
+
+
+def counts(version: Callable, *case) -> dict:
+    found = version(*case)
+    if not isinstance(found, tuple) or len(found) != 3:
+        return {"the result": found}
+    return {name: torch.as_tensor(float(part)) for name, part in zip(("found", "missed", "false alarms"), found)}
+
+
+def outside(values: Tensor, low: float, high: float) -> Tensor:
+    return (values < low) | (values > high)
+
+
+def total(flags: Tensor) -> int:
+    return int(flags.sum())
+
+
+CLUES = {
+    "B": "B: the model is fine, and so are the returns. Where the advantages have nothing to say, which way is the policy pushed? (curves)",
+    "C": "C: every loss is as it should be. Count one of its dreams by hand. (by_hand)",
+    "D": "D: go through all ten looks once more. What do they find?",
+    "E": "E: what does each step pay for its surprise? (free_nats)",
+    "F": "F: its games were cut off by a clock. What was stored of that? (alignment)",
+    "G": "G: count one of its dreams by hand. What do its steps weigh? (by_hand)",
+    "H": "H: what did the critic promise, and what came? (returns)",
+    "I": "I: replace an observation before the border of two games. Which states move? (causality)",
+    "J": "J: how far apart are the returns, and how large is the scale? (curves)",
+    "K": "K: who learns from dyn? (flow)",
+}
+ENOUGH = 7
+
+
+def diagnoses() -> dict[str, int]:
+    """The number of each patient's bug, B to K."""
+    return {letter: PATIENTS[letter] for letter in CLUES}
+
+
+def judge_diagnoses(version: Callable) -> str | None:
+    try:
+        found = version()
+    except TypeError as error:
+        return f"It is called without arguments, and hands back a dictionary: {error}."
+    if not isinstance(found, dict):
+        return f'A dictionary is expected, such as {{"B": 3, "C": 0}}; yours is {kind(found)}.'
+    if strange := [letter for letter in found if letter not in CLUES]:
+        return f"There is no patient {strange[0]!r} to be named; they are B to K."
+    for letter, number in found.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
+            return f"Patient {letter}: {number!r} is no number of the list. They go from 0, healthy, to {len(NAMES) - 1}."
+    for letter in CLUES:
+        if letter in found and found[letter] != PATIENTS[letter]:
+            return f"Not {found[letter]} for {CLUES[letter]}"
+    if len(found) < ENOUGH:
+        return f"{len(found)} of {len(CLUES)} are named, and all of these are right. Go on: {ENOUGH} are enough."
+    return None
+
+
+EXERCISES = (
+    Exercise(
+        "action_pairs",
+        action_pairs,
+        pair_cases,
+        probe=pairs_as,
+        given=("obs", "action", "is_first", "shift"),
+        mistakes=(
+            Mistake(
+                pairs_with(kept=()),
+                "Rows beside a border are in it. There the change is the jump to a new game, which no action explains.",
+            ),
+            Mistake(
+                pairs_with(kept=(0,)),
+                "Only the row itself is asked about. The row before and the row after may begin an episode, too.",
+            ),
+            Mistake(
+                pairs_with(kept=(0, 1)),
+                "The row BEFORE may begin an episode: its action is none, and with shift = -1 it would be used.",
+            ),
+            Mistake(pairs_with(kept=(-1, 0)), "The row AFTER may begin an episode: with shift = 1 its action would be used."),
+            Mistake(pairs_with(take="bad"), "The mask is reversed: this keeps the rows beside a border. `~` turns it round."),
+            Mistake(
+                pairs_with(before=0, after=1), "One row too late: the change of a row is from the row BEFORE to the row itself."
+            ),
+            Mistake(pairs_with(after=1), "This is the change over two rows. Take obs[row] - obs[row - 1]."),
+            Mistake(
+                pairs_with(before=0, after=-1),
+                "The first result should be what was seen BEFORE the row, and the change leads from there to the row.",
+            ),
+            Mistake(pairs_with(sign=-1), "The change has the wrong sign: the row minus the row before."),
+            Mistake(
+                lambda o, a, f, s: pairs_with()(o, a, f, -s),
+                "It looks for the action on the wrong side: shift = 1 is the row AFTER, action[row + shift].",
+            ),
+            Mistake(
+                lambda o, a, f, s: pairs_with()(o, a, f, 0), "`shift` is not used: the action is always that of the row itself."
+            ),
+            Mistake(
+                lambda o, a, f, s: (lambda b, c, x: (b, b + c, x))(*pairs_with()(o, a, f, s)),
+                "The second result is what was seen in the row itself. Its CHANGE is asked for: subtract what was seen before.",
+            ),
+        ),
+        hints=(
+            "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an episode.",
+            "`row = torch.arange(1, len(obs) - 1)`, then keep those where is_first is False at row - 1, row and row + 1. A tensor of whole numbers indexes.",
+            "`row = torch.arange(1, len(obs) - 1)`, `row = row[~(is_first[row - 1] | is_first[row] | is_first[row + 1])]`, `return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]`",
+        ),
+    ),
+    Exercise(
+        "real_returns",
+        real_returns,
+        return_cases,
+        letters="ET",
+        mistakes=(
+            Mistake(
+                lambda *x: came(*x, reward=0),
+                "The reward of the step itself is counted. What comes AFTER step t begins with rewards[:, t + 1].",
+            ),
+            Mistake(
+                lambda *x: came(*x, stop=False),
+                "The world's end is not looked at: there the value is added. Behind a terminal row nothing comes, so γ times 0.",
+            ),
+            Mistake(
+                lambda *x: came(*x, cut="none"),
+                "A time limit is passed over: behind a last row another game begins. Its value stands for what would have come.",
+            ),
+            Mistake(
+                lambda *x: came(*x, cut="zero"),
+                "A time limit counts as the world's end. It would have gone on: take the value of that row.",
+            ),
+            Mistake(
+                lambda *x: came(*x, after=None),
+                "After a last row the game is over, so its own return should be 0. Yours reaches into the next game.",
+            ),
+            Mistake(lambda *x: came(*x, tail="zero"), "Where the recording ends the game goes on: begin with values[:, -1]."),
+            Mistake(lambda *x: came(*x, time=0), "The value of step t is used where that of t + 1 belongs."),
+            Mistake(lambda r, v, l, d, g: came(r, v, l, d, 1.0), "γ is not used."),
+            Mistake(lambda r, v, l, d, g: came(r, v, l, d, g * g), "γ counts twice in each step."),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, d, l, g),
+                "is_last and is_terminal are swapped: terminal is where the world ends.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: g * came(r, v, l, d, g),
+                "The reward right after the step is discounted, too. γ comes before what follows it.",
+            ),
+        ),
+        hints=(
+            "Go backwards, as with the λ-return. Ask at each row t + 1: does the world end there, does only the recording or a clock end there, or does it go on?",
+            "Three cases for what follows row t + 1: 0 if terminal, values[:, t + 1] if only last, else the return computed just before. Where row t is a last one, the answer is 0.",
+            "`returns, then = [], values[:, -1]`, `for t in reversed(range(rewards.shape[1] - 1)):\n    then = torch.where(is_last[:, t + 1], values[:, t + 1], then)\n    then = rewards[:, t + 1] + gamma * torch.where(is_terminal[:, t + 1], 0.0, then)\n    returns.append(torch.where(is_last[:, t], 0.0, then))`, `return torch.stack(returns[::-1], 1)`",
+        ),
+    ),
+    Exercise(
+        "tally",
+        tally,
+        tally_cases,
+        probe=counts,
+        given=("healthy", "sick", "low", "high"),
+        mistakes=(
+            Mistake(
+                lambda h, s, a, b: (total((s <= a) | (s >= b)), len(s) - total((s <= a) | (s >= b)), total((h <= a) | (h >= b))),
+                "A value that lies exactly on the edge counts as outside. The range includes its edges.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (len(s) - total(outside(s, a, b)), total(outside(s, a, b)), total(outside(h, a, b))),
+                "Found and missed are swapped: found is a sick run OUTSIDE the healthy range.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(s, a, b)), len(s) - total(outside(s, a, b)), len(h) - total(outside(h, a, b))),
+                "A false alarm is a healthy run OUTSIDE the range. Yours counts those inside.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(~((h >= a) & (h <= b)))),
+                "A NaN counts as outside: with `not (low <= x <= high)` it does. It can't be told, so it is no alarm.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(s, a, b)), total((s >= a) & (s <= b)), total(outside(h, a, b))),
+                "A sick run with NaN is neither found nor missed. It was not found, so it is missed.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(s > b), len(s) - total(s > b), total(h > b)),
+                "Only values above the range are seen; below `low` is outside, too.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(s < a), len(s) - total(s < a), total(h < a)),
+                "Only values below the range are seen; above `high` is outside, too.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(h, a, b)), len(h) - total(outside(h, a, b)), total(outside(s, a, b))),
+                "Healthy and sick are swapped.",
+            ),
+            Mistake(
+                lambda h, s, a, b: tuple(
+                    x / len(y)
+                    for x, y in (
+                        (total(outside(s, a, b)), s),
+                        (len(s) - total(outside(s, a, b)), s),
+                        (total(outside(h, a, b)), h),
+                    )
+                ),
+                "These are shares. Counts are asked for.",
+            ),
+        ),
+        hints=(
+            "A value raises an alarm if it is below low or above high. Then count.",
+            "`(x < low) | (x > high)` is False for NaN, as wanted. Missed is all sick ones minus those found.",
+            "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())`",
+        ),
+    ),
+    Exercise(
+        "diagnoses",
+        diagnoses,
+        lambda: [()],
+        judge=judge_diagnoses,
+        mistakes=tuple(
+            Mistake(
+                lambda letter=letter: diagnoses() | {letter: (PATIENTS[letter] + 1) % len(NAMES)},
+                f"Not {(PATIENTS[letter] + 1) % len(NAMES)} for {clue}",
+            )
+            for letter, clue in CLUES.items()
+        ),
+        hints=(
+            "Look before you guess. Each bug of the list shows in one look, some in two; the table of looks says what each one asks.",
+            "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
+            "`return {}`".replace("{}", str({letter: PATIENTS[letter] for letter in CLUES})),
+        ),
+    ),
+)
