@@ -52,7 +52,7 @@ WIDGETS = [
 
 
 def ends(control):
-    if isinstance(control, ipywidgets.ToggleButtons):
+    if isinstance(control, (ipywidgets.ToggleButtons, ipywidgets.Dropdown)):
         return list(control.options)
     if isinstance(control, ipywidgets.Checkbox):
         return [True, False]

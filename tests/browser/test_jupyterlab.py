@@ -26,6 +26,7 @@ WIDGETS = {  # by notebook, the calls that show one
     "07_imagination": ["dream_fan()"],
     "08_critic": ["return_mixer()"],
     "09_actor": ["scale_toy()", "policy_map(schooling)"],
+    "A1_break_it": ["clinic.clinic()"],
     "A2_pixels": ["dream_film()", "latent_painter()"],
     "A3_your_world": [
         "push_explorer(torque_terms)",

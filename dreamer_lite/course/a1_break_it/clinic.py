@@ -14,7 +14,7 @@ from ...config import Refused
 from ...run.diagnose import case_of, look_at, sentence
 from ...run.looks import LOOKS, Case, Finding
 from ..bundled import ASSETS
-from ..explore import DREAM, GREY, REALITY, Explorer, button, canvas, choice, tidy
+from ..explore import DREAM, GREY, OWN, REALITY, Explorer, button, canvas, choice, tidy
 from .bugs import BUGS, Patch, planted
 
 PATIENTS = dict(zip("ABCDEFGHIJK", (1, 9, 4, 0, 6, 3, 10, 8, 2, 7, 5)))  # which bug each has, counted from 1; 0: none
@@ -220,10 +220,13 @@ class Clinic:
     def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
         """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
         figure, words = self.look(patient, look)
+        said = f"you suspect: {textwrap.shorten(suspect, 60, placeholder=' …')}"
         if name > self.clicks:
             self.clicks = name
-            words += "\n" + self.name(patient, suspect)
-        return figure, words + "\n" + self.score
+            told = self.name(patient, suspect)
+            words, said = f"{words}\n{told}", said + (" · right" if patient in self.named else " · not that one")
+        figure.suptitle(f"patient {patient} · {said}", fontsize=9, color=OWN)
+        return figure, f"{words}\n{self.score}"
 
 
 def clinic(patients: str = "".join(PATIENTS)) -> Explorer:

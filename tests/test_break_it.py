@@ -1,0 +1,343 @@
+"""Appendix A1 and `diagnose`: the planted bugs, the looks that find them, the clinic, and the ledger's changes."""
+
+import csv
+import inspect
+import math
+from pathlib import Path
+import sys
+
+import gymnasium
+from gymnasium.spaces import Box, Discrete
+import numpy as np
+from odd_envs import register
+import pytest
+import torch
+
+from dreamer_lite import imagination
+from dreamer_lite.__main__ import main
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config, Refused
+from dreamer_lite.course.a1_break_it import clinic
+from dreamer_lite.course.a1_break_it.bugs import BUGS, Patch, planted
+from dreamer_lite.course.bundled import bundled_agent
+from dreamer_lite.envs import make_envs
+from dreamer_lite.imagination import step_weights  # taken before anything is planted
+from dreamer_lite.rssm import State
+from dreamer_lite.run import looks
+from dreamer_lite.run.checkpoint import load, save
+from dreamer_lite.run.diagnose import case_of, diagnose, look_at, page, sentence, verdict
+from dreamer_lite.run.loop import train
+
+ASSETS = Path(__file__).parent.parent / "assets"
+sys.path.append(str(ASSETS))
+import ledger  # noqa: E402
+
+NUMBERS = range(1, len(BUGS) + 1)
+FOUND_BY = {
+    1: "alignment",
+    2: "causality",
+    3: "alignment",
+    4: "by_hand",
+    5: "flow",
+    6: "free_nats",
+    7: "curves",
+    8: "returns",
+    9: "curves",
+    10: "by_hand",
+}
+
+
+# Planting
+
+
+def test_a_planted_line_is_there_for_everyone_and_gone_afterwards():
+    continues = torch.full((1, 3), 0.5)
+    patch = BUGS[9].patch
+    with pytest.raises(KeyError), planted(patch):
+        assert torch.equal(step_weights(continues), continues[:, :-1])
+        raise KeyError
+    assert torch.allclose(step_weights(continues), torch.tensor([[0.5, 0.25]]))
+
+
+def test_a_property_and_two_patches_at_once():
+    h = Patch(ledger.rssm, "State.feature", "torch.cat([self.h, self.z.flatten(-2)], -1)", "self.h")
+    with planted(h, BUGS[9].patch):
+        assert State(torch.ones(1, 2), torch.ones(1, 2, 2)).feature.shape == (1, 2)
+        assert step_weights(torch.full((1, 3), 0.5))[0, 1] == 0.5
+    assert State(torch.ones(1, 2), torch.ones(1, 2, 2)).feature.shape == (1, 6)
+
+
+def test_a_patch_that_no_longer_applies_is_told():
+    with (
+        pytest.raises(ValueError, match=r"imagination.py: step_weights no longer applies.*there 0 times"),
+        planted(Patch(imagination, "step_weights", "return nothing", "pass")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.patch.function)
+def test_each_bug_is_one_line_with_a_source_and_words(bug):
+    assert "\n" not in bug.patch.line + bug.patch.instead and "#" in bug.seen and len(bug.words) > 60
+    function = inspect.unwrap(getattr(sys.modules[bug.patch.module.__name__], bug.patch.function.split(".")[0]))
+    assert inspect.getsource(function).count(bug.patch.line) == 1
+    with planted(bug.patch):
+        pass
+
+
+# What the looks find
+
+
+def test_recorded_verdicts_find_each_bug_in_four_of_five_seeds_and_leave_the_healthy_alone():
+    """The measurements of all runs, made by `python assets/make.py verdicts`."""
+    found = clinic.alarms()
+    assert {len(runs) for runs in clinic.verdicts()["values"].values()} == {5}
+    assert not any(found["0"].values()), found["0"]
+    for number, look in FOUND_BY.items():
+        assert found[str(number)][look] >= 4, (number, found[str(number)])
+
+
+def test_the_score_alone_finds_far_fewer():
+    by_looks, by_score = clinic.found_by_looks(), clinic.found_by_score()
+    assert sum(by_looks[:2]) == sum(by_score[:2]) == 5 * len(BUGS)
+    assert by_looks[0] > 2 * by_score[0]
+
+
+@pytest.mark.parametrize("letter", clinic.PATIENTS)
+def test_each_patient_shows_its_symptom_now(letter):
+    """Live, on the runs that come with the repository: its look finds the bug; the healthy one is healthy in all ten."""
+    number = clinic.PATIENTS[letter]
+    if number:
+        assert clinic.finding(letter, FOUND_BY[number]).healthy is False
+    else:
+        findings = {look: clinic.finding(letter, look) for look in looks.LOOKS}
+        assert all(finding.healthy for finding in findings.values()), {
+            k: sentence(f) for k, f in findings.items() if not f.healthy
+        }
+        ranges = {look: [[m.low, m.high] for m in finding.measures] for look, finding in findings.items()}
+        assert ranges == clinic.verdicts()["ranges"], "measured with other ranges: python assets/make.py verdicts"
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 9, 10])
+def test_looks_at_code_at_work_find_the_bug_in_any_agent_and_only_with_it(number):
+    case = case_of(bundled_agent())
+    assert look_at(case, FOUND_BY[number]).healthy
+    with planted(BUGS[number - 1].patch):
+        assert look_at(case, FOUND_BY[number]).healthy is False
+
+
+def test_a_fresh_agent_has_not_learned_and_is_told_so():
+    torch.manual_seed(0)
+    fresh = Dreamer(Config(), bundled_agent().spaces)
+    found = {name: look_at(case_of(fresh), name) for name in ("control", "surprise", "returns", "flow", "by_hand")}
+    assert [found[name].healthy for name in found] == [False, False, False, True, True]
+
+
+def test_looking_changes_nothing():
+    agent = bundled_agent()
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = diagnose(agent, looks=["curves", "overfit", "flow"])
+    assert torch.equal(torch.rand(2), expected)
+    assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
+    again = diagnose(agent, looks=["curves", "overfit", "flow"])
+    assert [f.measures for f in first] == [f.measures for f in again]
+
+
+ODD = [
+    "Pendulum-v1",
+    "Blackjack-v1",
+    "dreamer_lite.course.worlds:Catch-v0",
+    "dreamer_lite.course.worlds:Dials-v0",
+    "odd_envs:Mixed-v0",
+]
+
+
+@pytest.mark.parametrize("env", ODD)
+def test_any_kind_of_agent_can_be_looked_at(env):
+    """What can't be told of a world is said to be so, and nothing fails."""
+    register()
+    config = Config.preset("debug", env=env, depth=2)
+    envs = make_envs(config)
+    envs.close()
+    findings = diagnose(Dreamer(config, envs.spaces))
+    assert len(findings) == len(looks.LOOKS)
+    for finding in findings:
+        assert verdict(finding) in ("looks healthy", "does not look healthy", "can't be told here") and "nan" not in sentence(
+            finding
+        )
+    assert page(findings, "a test").count("<section>") == len(looks.LOOKS)
+    assert findings[2].healthy and findings[7].healthy  # causality, by hand
+
+
+def test_alignment_is_by_rows_and_tells_which():
+    """Where each action moves the observation, the row's own action explains it, and a shifted one does not."""
+    torch.manual_seed(0)
+    action = torch.eye(2)[torch.randint(2, (200,))]
+    obs = (action @ torch.tensor([[1.0], [-1.0]])).cumsum(0)
+    is_first = torch.arange(200) % 50 == 0
+    memory = looks.Experience(obs, action, torch.ones(200), is_first, is_first.roll(-1), is_first.roll(-1))
+    assert looks.unexplained(memory, 0) < 0.01 and looks.unexplained(memory, 1) > 0.9 < looks.unexplained(memory, -1)
+    late = memory._replace(action=action.roll(1, 0))
+    assert looks.unexplained(late, 1) < 0.01 and looks.unexplained(late, 0) > 0.9
+
+
+def test_a_range_tells_of_itself():
+    assert looks.Measure("x", 1.0, 1, 1).healthy and looks.Measure("x", 1.0, 1, 1).range == "healthy: 1"
+    assert looks.Measure("x", 3.0, high=2).healthy is False and looks.Measure("x", 3.0, high=2).range == "healthy: at most 2"
+    assert looks.Measure("x", math.nan, high=2).healthy is None and looks.Measure("x", 1, low=2).range == "healthy: at least 2"
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "mine"
+    train(Config.preset("debug", steps=300, learn_start=40), out, progress=False)
+    return out
+
+
+def test_diagnose_writes_a_page_and_says_what_it_found(short_run, capsys):
+    assert main(["diagnose", str(short_run)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == len(looks.LOOKS) + 1 and "of 10 looks find" in out[-1] and "diagnosis.html" in out[-1]
+    assert any("does not look healthy; " in line and "(healthy: " in line for line in out)
+    html = (short_run / "diagnosis.html").read_text()
+    assert html.count("<img alt=") == 10 and "Where to look" in html and "http" not in html.replace("<!doctype", "")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["diagnose", "nowhere"], "there is no checkpoint at nowhere"),
+        (["diagnose", "RUN", "--env", "Pendulum-v1"], "give one with the same spaces"),
+        (["diagnose", "RUN", "--env", "Nothing-v0"], "Nothing"),
+        (["diagnose", "RUN", "--out", "/proc/nothing/page.html"], "cannot be written"),
+    ],
+)
+def test_diagnose_refuses_in_one_line(short_run, capsys, words, told):
+    assert main([str(short_run) if word == "RUN" else word for word in words]) == 2
+    err = capsys.readouterr().err
+    assert told in err and err.count("\n") == 1
+
+
+def test_a_look_that_does_not_exist_is_told():
+    with pytest.raises(Refused, match="no look called 'xray'; choose of alignment"):
+        diagnose(bundled_agent(), looks=["xray"])
+
+
+def test_a_function_may_make_the_environment(short_run):
+    class Own(gymnasium.Env):
+        observation_space, action_space = Box(-5, 5, (4,), np.float32), Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(4, np.float32), {}
+
+        def step(self, action):
+            return np.ones(4, np.float32), 1.0, False, False, {}
+
+    assert diagnose(load(short_run), Own, looks=["returns"])[0].title == "Real against promised return"
+
+
+def test_half_precision_is_read_as_it_was_written(tmp_path, short_run):
+    save(tmp_path / "half.pt", load(short_run).half())
+    agent = load(tmp_path / "half.pt")
+    assert next(agent.parameters()).dtype == torch.float32
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(agent.parameters(), load(short_run).parameters()))
+
+
+# The clinic
+
+
+def test_the_score_counts_looks_and_tries_but_not_the_chart():
+    room = clinic.Clinic("AB")
+    room.draw("A", "chart", clinic.NAMES[0], 0)
+    assert "none of 2 named" in room.score
+    room.draw("A", "alignment", clinic.NAMES[0], 0)
+    room.draw("A", "alignment", clinic.NAMES[0], 0)  # seen already
+    _, words = room.draw("A", "alignment", clinic.NAMES[2], 1)
+    assert "Not that one" in words and "loop.py" not in words
+    _, words = room.draw("A", "alignment", clinic.NAMES[1], 2)
+    assert "Right. run/loop.py: Training.collect" in words and BUGS[0].patch.instead in words
+    assert room.score == "Score: 1 of 2 named, with 1 looks and 2 names tried."
+    assert "Not that one" not in room.draw("B", "chart", clinic.NAMES[1], 2)[1]  # no new click
+
+
+def test_another_patient_costs_no_look():
+    explorer = clinic.clinic("AB")
+    explorer.controls["look"].value = "alignment"
+    explorer.controls["patient"].value = "B"
+    assert explorer.controls["look"].value == "chart"
+    room = explorer.draw.__self__
+    assert room.looked == {"A": {"alignment"}, "B": set()}
+
+
+def test_absent_records_are_told(monkeypatch, tmp_path):
+    clinic.verdicts.cache_clear()
+    monkeypatch.setattr(clinic, "ASSETS", tmp_path)
+    with pytest.raises(Refused, match="inside a clone"):
+        clinic.verdicts()
+
+
+# The ledger
+
+
+@pytest.mark.parametrize("name", [name for name in ledger.CHANGES if name != "nothing"])
+def test_each_change_of_the_ledger_applies_and_changes_what_is_learned(name, tmp_path):
+    """With the same dice, a few train steps end with other weights."""
+    change = ledger.CHANGES[name]
+    quick = {"train_ratio": 2, "horizon": 4}  # the debug preset dreams three steps, and has a batch of 16
+    settings = change.settings | {key: value for key, value in quick.items() if key in change.settings}
+    ends = []
+    for extra, patches in ((settings, change.patches), ({}, ())):
+        base = dict(
+            steps=64, learn_start=32, eval_every=0, train_ratio=4, warmup=0, free_nats=0.1, slow_rate=0.5, return_limit=1e-7
+        )
+        with planted(*patches):
+            train(Config.preset("debug", **(base | extra)), tmp_path / str(len(ends)), progress=False, until="steps")
+        ends.append(torch.cat([p.flatten() for p in load(tmp_path / str(len(ends))).parameters()]))
+    assert not torch.equal(*ends)
+
+
+def test_a_line_of_the_ledger_is_counted_from_its_evaluations():
+    runs = {
+        ("CartPole", "nothing", 0): [(250, 100.0, ""), (500, 480.0, ""), (750, 300.0, ""), (1000, 500.0, "")],
+        ("CartPole", "nothing", 1): [(250, 100.0, ""), (310, math.nan, "diverged")],
+    }
+    found = ledger.line("CartPole", "nothing", runs)
+    assert found.solved == [500, math.inf] and found.worst == 300 and found.final == [500, 100] and found.diverged == 1
+    assert ledger.words("CartPole", found) == "500, –; worst later 300; end 100 to 500; 1 diverged"
+    assert ledger.line("CartPole", "horizon 5", runs) is None and ledger.words("CartPole", None) == "not run"
+
+
+def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "FOLDER", tmp_path)
+    monkeypatch.setattr(ledger, "SEEDS", range(1))
+    monkeypatch.setattr(ledger, "TASKS", {"CartPole": ledger.TASKS["CartPole"]})
+    asked = []
+
+    def run(words, **_):
+        asked.append(words[3:])
+        text = "a warning\n" + f"{words[3]},{words[4]},{words[5]},250,30.5,\n"
+        return type("Result", (), {"returncode": int(words[4] == "horizon 30"), "stdout": text, "stderr": "it failed"})
+
+    monkeypatch.setattr(ledger.subprocess, "run", run)
+    monkeypatch.setattr(ledger, "CHANGES", {name: ledger.CHANGES[name] for name in ("nothing", "horizon 5", "horizon 30")})
+    ledger.work(1)
+    assert len(asked) == 3 and set(ledger.recorded()) == {("CartPole", "nothing", 0), ("CartPole", "horizon 5", 0)}
+    asked.clear()
+    ledger.work(1)
+    assert asked == [["CartPole", "horizon 30", "0"]]  # it failed, so it is tried again
+    ledger.summarise()
+    text = (tmp_path / "README.md").read_text()
+    assert (
+        "2 of 3 runs are done" in text and "| horizon 30 | not run |" in text and (tmp_path / "ledger.png").stat().st_size > 5000
+    )
+
+
+def test_what_was_recorded_is_named_in_the_ledger():
+    with (ASSETS / "ledger" / "runs.csv").open() as rows:
+        for row in csv.DictReader(rows):
+            assert row["task"] in ledger.TASKS and row["change"] in ledger.CHANGES and int(row["seed"]) in ledger.SEEDS
