@@ -136,6 +136,8 @@ from dreamer_lite.course.bundled import ASSETS, bundled_agent
 from dreamer_lite.course.n10_cartpole.run_view import recorded
 from dreamer_lite.course.index import EXERCISES
 from dreamer_lite.run.export import player_page
+from dreamer_lite.course.a1_break_it.clinic import PATIENTS, scores, verdicts
+assert len(scores()) == len(PATIENTS) == len(verdicts()["values"])
 assert "installed" in str(ASSETS) and len(recorded()) == 10 and len(EXERCISES) > 30 and len(player_page(bundled_agent())) > 100_000
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}

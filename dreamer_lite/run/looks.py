@@ -17,7 +17,7 @@ from ..agent import Dreamer
 from ..imagination import Dream, imagine
 from ..latents import kl, unimix
 from ..learner import Learner
-from ..replay import Experience, each
+from ..replay import Experience, Obs, each
 from ..rssm import State
 from ..world_model import kl_losses
 from .draw import DREAM, GREY, REALITY
@@ -174,25 +174,27 @@ def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+def dream_errors(case: Case, horizon: int) -> Tensor:
+    """Mean reconstruction losses along played pieces, (3, horizon): of a dream with the actions taken, with those of another piece, and of
+    a dream in which nothing moves."""
+    model, played = case.agent.world_model, case.played
+    env, time = windows(case, horizon)
+    start, other = State(*(part[env, time] for part in case.states)), torch.randperm(len(env))
+    own = shuffled = start
+    errors = []
+    for k in range(1, horizon + 1):
+        own = model.rssm.imagine_step(own, played.action[env, time + k])
+        shuffled = model.rssm.imagine_step(shuffled, played.action[env[other], time[other] + k])
+        seen = each(lambda part: part[env, time + k], played.obs)
+        errors.append([model.decoder.loss(model.decoder(state.feature), seen).mean() for state in (own, shuffled, start)])
+    return torch.tensor(errors).T
+
+
 def control(case: Case) -> Finding:
-    """Does a dream obey? The error of a dream along an episode, with its actions, with those of another one, and of one that stands still."""
-    agent, played = case.agent, case.played
-    model = agent.world_model
+    """Does a dream obey? Its error along an episode with the actions taken, beside two that must be worse."""
     horizon = next((h for h in (15, 10, 5, 3) if len(windows(case, h)[0]) >= 8), 0)
+    errors = dream_errors(case, horizon) if horizon else torch.full((3, 1), math.nan)
     figure, (axes,) = panels()
-    errors = torch.full((3, max(horizon, 1)), math.nan)
-    if horizon:
-        env, time = windows(case, horizon)
-        start = State(*(part[env, time] for part in case.states))
-        other = torch.randperm(len(env))
-        still = model.decoder(start.feature)
-        for row, order in enumerate((torch.arange(len(env)), other)):
-            state = start
-            for k in range(horizon):
-                state = model.rssm.imagine_step(state, played.action[env[order], time[order] + k + 1])
-                errors[row, k] = model.decoder.loss(model.decoder(state.feature), now(played, env, time + k + 1)).mean()
-        for k in range(horizon):
-            errors[2, k] = model.decoder.loss(still, now(played, env, time + k + 1)).mean()
     for error, name, colour in zip(
         errors, ("its own actions", "actions of another moment", "nothing moves"), (REALITY, DREAM, GREY)
     ):
@@ -212,49 +214,53 @@ def control(case: Case) -> Finding:
     )
 
 
-def now(played: Experience, env: Tensor, time: Tensor):
-    """The observations there, (N, …)."""
-    return each(lambda part: part[env, time], played.obs)
+HALF = 6  # steps of each of two episodes
 
 
 @torch.no_grad()
-def causality(case: Case) -> Finding:
-    """What does a step change? One observation after the other is replaced, in the last steps of an episode and the first ones of another."""
-    agent, half = case.agent, 6
-    played, total = case.played, 12
-    env, time = windows(case, half - 1)
-    if len(env) < 3:
+def moved_states(case: Case) -> Tensor:
+    """How far each state moves, by row, when one observation, by column, is replaced: (12, 12), the last six steps of an episode and then the
+    first six of another. Without dice, so that the same goes in twice."""
+    agent, played, model = case.agent, case.played, case.agent.world_model
+    env, time = windows(case, HALF - 1)
+    if len(env) < 3:  # episodes are shorter: whatever is there
         env, time = torch.zeros(3, dtype=torch.int64), torch.arange(3)
-    pick = lambda i: each(lambda part: part[env[i], time[i] : time[i] + half], played.obs)
-    first, second, other = pick(0), pick(len(env) // 2), pick(-1)
-    join = lambda a, b: {k: torch.cat([a[k], b[k]])[None] for k in a} if isinstance(a, dict) else torch.cat([a, b])[None]
-    obs, strange = join(first, second), join(other, other)
-    actions = torch.cat([played.action[env[i], time[i] : time[i] + half] for i in (0, len(env) // 2)])[None]
-    is_first = torch.zeros(1, total, dtype=torch.bool)
-    is_first[0, [0, half]] = True
-    is_first = is_first.to(agent.device)
-    noise = torch.zeros(1, total, agent.config.groups, agent.config.classes, device=agent.device)
 
-    def think(obs) -> Tensor:
-        model = agent.world_model
+    def piece(i: int, part: Tensor) -> Tensor:
+        return part[env[i], time[i] : time[i] + HALF]
+
+    def joined(i: int, k: int, part: Tensor) -> Tensor:
+        return torch.cat([piece(i, part), piece(k, part)])[None]
+
+    middle, last = len(env) // 2, len(env) - 1
+    obs, strange = (each(lambda part: joined(i, k, part), played.obs) for i, k in ((0, middle), (last, last)))
+    actions = joined(0, middle, played.action)
+    is_first = (torch.arange(2 * HALF, device=agent.device) % HALF == 0)[None]
+    noise = torch.zeros(1, 2 * HALF, agent.config.groups, agent.config.classes, device=agent.device)
+
+    def think(obs: Obs) -> Tensor:
         return model.rssm.observe(model.encoder(obs), actions, is_first, agent.initial(1).state, noise)[0].feature[0]
 
-    usual, moved = think(obs), torch.zeros(total, total)
-    for t in range(total):
+    usual, moved = think(obs), torch.zeros(2 * HALF, 2 * HALF)
+    for t in range(2 * HALF):
         mixed = each(lambda part: part.clone(), obs)
-        for part, new in zip(*(x.values() if isinstance(x, dict) else [x] for x in (mixed, strange))):
+        pairs = [(mixed[kind], strange[kind]) for kind in mixed] if isinstance(mixed, dict) else [(mixed, strange)]
+        for part, new in pairs:
             part[:, t] = new[:, t]
         moved[:, t] = (think(mixed) - usual).abs().amax(-1)
-    past, across = moved.triu(1).max().item(), moved[half:, :half].max().item()
+    return moved
+
+
+def causality(case: Case) -> Finding:
+    """What does an observation change? Only its own state and later ones of the same episode."""
+    moved = moved_states(case)
+    past, across = moved.triu(1).max().item(), moved[HALF:, :HALF].max().item()
     figure, (axes,) = panels(height=3.4)
     shown = axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2)
-    axes.axhline(half - 0.5, color=DREAM, linewidth=1)
-    axes.axvline(half - 0.5, color=DREAM, linewidth=1)
-    axes.set(
-        xlabel="the observation of this step is replaced",
-        ylabel="the state of this step moves",
-        title="orange: a new episode begins",
-    )
+    axes.axhline(HALF - 0.5, color=DREAM, linewidth=1)
+    axes.axvline(HALF - 0.5, color=DREAM, linewidth=1)
+    axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves")
+    axes.set_title("orange: a new episode begins", fontsize=10)
     figure.colorbar(shown, label="0: not at all")
     return Finding(
         "Causality triangle",
@@ -325,43 +331,42 @@ def part_of(name: str) -> str:
     return "critic"
 
 
-def flow(case: Case) -> Finding:
-    """Which part learns from which loss? The norm of each gradient, over single steps, so that nothing comes through time."""
+def gradient_norms(case: Case) -> Tensor:
+    """Norm of the gradient of each loss at each part, by FLOW and PARTS, over single steps, so that nothing comes through time."""
     agent = thawed(case.agent)
     with torch.no_grad():
         for parameter in agent.parameters():  # heads that begin with zeros hand nothing back, which is no leak
             parameter += 1e-4 * torch.randn_like(parameter)
     batch = case.played.map(lambda part: part[:, 1::4].reshape(-1, 1, *part.shape[2:]))
-    start = State(*(part[:, :-1:4][:, : batch.reward.shape[0] // len(part)].flatten(0, 1) for part in case.states))
+    start = State(*(part[:, :-1:4].flatten(0, 1) for part in case.states))
     losses = agent.world_model.loss(batch, start)[0] | agent.dream_losses(dream_of(case, agent))[0]
     names, parameters = zip(*((name, p) for name, p in agent.named_parameters() if p.requires_grad))
-    table = torch.zeros(len(FLOW), len(PARTS))
+    squares = torch.zeros(len(FLOW), len(PARTS))
     for row, loss in enumerate(FLOW):
-        mean = losses[loss].mean()
-        gradients = torch.autograd.grad(mean, parameters, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(losses[loss].mean(), parameters, retain_graph=True, allow_unused=True)
         for name, gradient in zip(names, gradients):
             if gradient is not None:
-                table[row, PARTS.index(part_of(name))] += gradient.square().sum().item()
-    leaks = [
-        (loss, part)
-        for row, loss in enumerate(FLOW)
-        for column, part in enumerate(PARTS)
-        if table[row, column] > 0 and part not in FLOW[loss]
-    ]
+                squares[row, PARTS.index(part_of(name))] += gradient.square().sum().item()
+    return squares.sqrt()
+
+
+def flow(case: Case) -> Finding:
+    """Which part learns from which loss?"""
+    norms = gradient_norms(case)
+    pairs = [(loss, part, norms[i, k] > 0) for i, loss in enumerate(FLOW) for k, part in enumerate(PARTS)]
+    leaks = [f"{part} from {loss}" for loss, part, learns in pairs if learns and part not in FLOW[loss]]
+    # Where the KL of all steps is below the free nats, dyn and rep rightly teach nobody.
     dry = [
-        (loss, part)
-        for row, loss in enumerate(FLOW)
-        for part in FLOW[loss]
-        if loss not in ("dyn", "rep") and table[row, PARTS.index(part)] == 0
+        f"{part} from {loss}" for loss, part, learns in pairs if not learns and part in FLOW[loss] and loss not in ("dyn", "rep")
     ]
     figure, (axes,) = panels(height=3.4)
-    axes.imshow((table > 0).float() * 0.35, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(table.sqrt().numpy()):
+    axes.imshow((norms > 0).float() * 0.35, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, k), value in np.ndenumerate(norms.numpy()):
         if value:
-            axes.text(j, i, f"{value:.0e}", ha="center", va="center", fontsize=7)
+            axes.text(k, i, f"{value:.0e}", ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(FLOW)), FLOW, fontsize=8)
-    axes.set(title="norm of the gradient: which part learns from which loss, within one step")
+    axes.set_title("norm of the gradient: which part learns from which loss, within one step", fontsize=10)
     return Finding(
         "Gradient-flow map",
         "Which part learns from which loss?",
@@ -370,8 +375,7 @@ def flow(case: Case) -> Finding:
             Measure("parts that do not learn from a loss of theirs", len(dry), 0, 0),
         ],
         figure,
-        "Notebook 06. Look for a missing or a superfluous detach: "
-        + ", ".join(f"{part} from {loss}" for loss, part in leaks + dry),
+        "Notebook 06. Look for a missing or a superfluous detach: " + ", ".join(leaks + dry),
     )
 
 
@@ -457,43 +461,46 @@ def returns(case: Case) -> Finding:
     )
 
 
+def counted(dream: Dream, values: Tensor, lam: float) -> tuple[Tensor, Tensor]:
+    """Weights and λ-returns of a dream, (N, H) each, from two plain loops."""
+    weights, returns, goes_on, last = [], [], torch.ones_like(values[:, 0]), values[:, -1]
+    for t in range(values.shape[1] - 1):
+        goes_on = goes_on * dream.continues[:, t]
+        weights.append(goes_on)
+    for t in reversed(range(values.shape[1] - 1)):
+        mixed = (1 - lam) * values[:, t + 1] + lam * last
+        last = dream.rewards[:, t + 1] + dream.continues[:, t + 1] * mixed
+        returns.append(last)
+    return torch.stack(weights, 1), torch.stack(returns[::-1], 1)
+
+
+@torch.no_grad()
 def by_hand(case: Case) -> Finding:
-    """Is a dream counted rightly? Weights and λ-returns of dreams, beside the same from two loops."""
-    agent, c = thawed(case.agent), case.agent.config
-    with torch.no_grad():
-        dream = dream_of(case, agent)
-        found = agent.dream_losses(dream)[1]
-        values, (weights, got) = found["value"], (found["weight"], found["imagined_return"])
-        goes_on, weight_now, last = torch.ones_like(weights[:, 0]), [], values[:, -1]
-        for t in range(c.horizon):
-            goes_on = goes_on * dream.continues[:, t]
-            weight_now.append(goes_on)
-        counted = []
-        for t in reversed(range(c.horizon)):
-            last = dream.rewards[:, t + 1] + dream.continues[:, t + 1] * ((1 - c.lam) * values[:, t + 1] + c.lam * last)
-            counted.append(last)
-    hand, hand_weights = torch.stack(counted[::-1], 1), torch.stack(weight_now, 1)
-    shown = int(dream.continues[:, 1:-1].min(1).values.argmin())
+    """Is a dream counted rightly? The agent's weights and λ-returns beside those of two loops."""
+    agent = thawed(case.agent)
+    dream = dream_of(case, agent)
+    found = agent.dream_losses(dream)[1]
+    pairs = list(zip((found["weight"], found["imagined_return"]), counted(dream, found["value"], agent.config.lam)))
+    apart = [(mine - right).abs().max().item() for mine, right in pairs]
+    largest = pairs[1][1].abs().max().clamp(min=1e-3).item()
+    shown = int(dream.continues[:, 1:-1].min(1).values.argmin()) if agent.config.horizon > 1 else 0
     figure, axes = panels(3)
-    for ax, mine, right, name in ((axes[1], weights, hand_weights, "weight of each step"), (axes[2], got, hand, "λ-return")):
-        ax.plot(right[shown].cpu(), color=GREY, linewidth=4, alpha=0.5, label="by hand")
-        ax.plot(mine[shown].cpu(), color=DREAM, marker=".", label="the agent's")
-        ax.set(title=name, xlabel="dreamed steps")
-        ax.legend(frameon=False, fontsize=8)
     axes[0].plot(dream.continues[shown].cpu(), color=DREAM, marker=".", label="continue")
     axes[0].plot(dream.rewards[shown].cpu(), color=GREY, marker=".", label="reward")
-    axes[0].set(title="a dream", xlabel="dreamed steps")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].set_title("a dream", fontsize=10)
+    for ax, (mine, right), name in zip(axes[1:], pairs, ("weight of each step", "λ-return")):
+        ax.plot(right[shown].cpu(), color=GREY, linewidth=4, alpha=0.5, label="by hand")
+        ax.plot(mine[shown].cpu(), color=DREAM, marker=".", label="the agent's")
+        ax.set_title(name, fontsize=10)
+    for ax in axes:
+        ax.set_xlabel("dreamed steps")
+        ax.legend(frameon=False, fontsize=8)
     return Finding(
         "A dream by hand",
         "Are the weights and the λ-returns of a dream what a loop over its steps gives?",
         [
-            Measure("largest difference of a weight", round((weights - hand_weights).abs().max().item(), 5), high=1e-3),
-            Measure(
-                "largest difference of a return, over the largest return",
-                round(((got - hand).abs().max() / hand.abs().max().clamp(min=1e-3)).item(), 5),
-                high=1e-3,
-            ),
+            Measure("largest difference of a weight", round(apart[0], 5), high=1e-3),
+            Measure("largest difference of a return, over the largest return", round(apart[1] / largest, 5), high=1e-3),
         ],
         figure,
         "Notebooks 07 and 08, and `agent.py: Dreamer.dream_losses`, `imagination.py: step_weights`.",
@@ -501,42 +508,45 @@ def by_hand(case: Case) -> Finding:
 
 
 def curves(case: Case) -> Finding:
-    """How sure is the policy, and how large is a large return? Entropy and return scale along the run, and what the entropy bonus does now."""
+    """How sure is the policy, and how large is a large return? Both along the run and now, and what the entropy bonus does now."""
     agent, c = thawed(case.agent), case.agent.config
     dream = dream_of(case, agent)
-    low, high = agent.return_scale.range.tolist()
-    scale = max(high - low, c.return_limit)
-    found = agent.dream_losses(dream)[1]
-    levels = torch.quantile(found["imagined_return"], agent.return_scale.levels)
-    spread = max((levels[1] - levels[0]).item(), c.return_limit)
-    policy = agent.actor(dream.features[:, :-1])
-    entropy = policy.entropy()
+    ranges = [agent.return_scale.range.clone()]  # before the losses move it
+    ranges.append(torch.quantile(agent.dream_losses(dream)[1]["imagined_return"], agent.return_scale.levels))
+    scale, spread = (max((high - low).item(), c.return_limit) for low, high in ranges)
+    entropy = agent.actor(dream.features[:, :-1]).entropy().mean().item()
     most = sum(map(math.log, agent.spaces.choices or (agent.spaces.action_size,))) if agent.spaces.discrete else math.nan
-    figure, axes = panels(2)
-    steps = [row["env_steps"] for row in case.rows]
-    axes[0].plot(steps, [row.get("policy_entropy", math.nan) for row in case.rows], color=DREAM)
-    axes[0].axhline(most, color=GREY, linestyle="--", linewidth=1)
-    axes[0].set(title="policy entropy (dashed: all actions alike)", xlabel="environment steps")
     push = pushed(agent, dream, c.entropy)
-    if not math.isnan(push):
-        axes[0].text(
-            0.98, 0.5, f"the bonus pushes {'up' if push > 0 else 'down'}", ha="right", transform=axes[0].transAxes, fontsize=9
-        )
-    axes[1].plot(steps, [row.get("return_scale", math.nan) for row in case.rows], color=DREAM, label="return scale")
-    axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
-    axes[1].set(title="return scale", xlabel="environment steps", ylim=(0, None))
-    axes[1].legend(frameon=False, fontsize=8)
     return Finding(
         "Entropy and scale",
         "Is the policy still curious, and are its advantages of a size that can be compared?",
         [
             Measure("return scale over the spread of dreamed returns now", scale / spread, low=SCALE),
-            Measure("share of the largest entropy that is left", entropy.mean().item() / most, *LEFT),
+            Measure("share of the largest entropy that is left", entropy / most, *LEFT),
             Measure("direction in which the entropy bonus pushes the entropy, 1 is up", push, 0.5, 1.001),
         ],
-        figure,
+        draw_curves(case.rows, most, spread, push),
         "Notebook 09. Entropy near 0 too soon: more --entropy. Near its largest: less, or the advantages say nothing yet.",
     )
+
+
+def draw_curves(rows: list[dict[str, float]], most: float, spread: float, push: float) -> Figure:
+    figure, axes = panels(2)
+    steps = [row["env_steps"] for row in rows]
+    axes[0].plot(steps, [row.get("policy_entropy", math.nan) for row in rows], color=DREAM)
+    axes[0].axhline(most, color=GREY, linestyle="--", linewidth=1)
+    axes[0].set_title("policy entropy (dashed: all actions alike)", fontsize=10)
+    if not math.isnan(push):
+        way = "up" if push > 0 else "down"
+        axes[0].text(0.98, 0.5, f"the bonus pushes {way}", ha="right", transform=axes[0].transAxes, fontsize=9)
+    axes[1].plot(steps, [row.get("return_scale", math.nan) for row in rows], color=DREAM, label="return scale")
+    axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
+    axes[1].set_title("return scale", fontsize=10)
+    axes[1].set_ylim(0, 1.35 * max(spread, *(row.get("return_scale", 0) or 0 for row in rows), 1))
+    axes[1].legend(frameon=False, fontsize=8)
+    for ax in axes:
+        ax.set_xlabel("environment steps")
+    return figure
 
 
 def pushed(agent: Dreamer, dream: Dream, bonus: float) -> float:
