@@ -42,7 +42,7 @@ from torch import Tensor
 
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
-from dreamer_lite.course.a1_break_it.clinic import PATIENTS, patches_of
+from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
 from dreamer_lite.course.explore import OWN
 from dreamer_lite.envs import make_envs
 from dreamer_lite.rssm import RSSM, State
@@ -284,10 +284,10 @@ def train_patient(number: int, seed: int) -> None:
 
 
 def keep_patients() -> None:
-    """Of the runs with seed 0 what the notebook looks at: weights in half precision, the last rows of the replay, and the metrics."""
+    """Of the runs with seed 0, and of a healthy twin with seed 1, what the notebook looks at: weights in half precision, the rows of the replay, and the metrics."""
     (ASSETS / "patients").mkdir(exist_ok=True)
-    for letter, number in PATIENTS.items():
-        folder = WORK / "patients" / f"{number}-seed0"
+    for letter, number, seed in [*((letter, number, 0) for letter, number in PATIENTS.items()), (TWIN, 0, 1)]:
+        folder = WORK / "patients" / f"{number}-seed{seed}"
         saved = read(folder)
         rings = {name: ring for name, ring in saved.rest["replay"]["data"].items() if name not in ("h", "z")}
         replay = {"data": rings, "added": saved.rest["replay"]["added"]}

@@ -1,12 +1,13 @@
 """The looks: each asks one question of an agent, draws the answer, and says what a healthy one is (appendix A1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import copy
 from dataclasses import replace
 import math
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 import numpy as np
 import torch
@@ -70,9 +71,9 @@ class Finding(NamedTuple):
         return all(told) if told else None
 
 
-def panels(count: int = 1, height: float = 2.8) -> tuple[Figure, list[Axes]]:
+def panels(count: int = 1, height: float = 2.8, widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(1, count)))
+    axes = list(np.atleast_1d(figure.subplots(1, count, width_ratios=widths)))
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -83,13 +84,18 @@ def alignment(case: Case) -> Finding:
     memory, shifts = case.memory, (-1, 0, 1)
     left = [unexplained(memory, shift) for shift in shifts]
     firsts = memory.action[memory.is_first]
-    figure, (tape, bars) = panels(2)
+    figure, (tape, bars, clock) = panels(3, widths=(2.2, 1.3, 1))
     draw_tape(tape, memory)
-    bars.bar(["the row\nbefore", "the same\nrow", "the row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
-    bars.set(ylabel="share that the action leaves unexplained", ylim=(0, 1.05))
-    bars.set_title("whose action explains the change?", fontsize=10)
+    shown = bars.bar(["row\nbefore", "row\nitself", "row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
+    bars.bar_label(shown, [f"{share:.2f}" for share in left], fontsize=8)
+    bars.set_ylim(0, 1.15)
+    bars.set_title("unexplained share\nof the change", fontsize=9)
     cut = case.cut.tolist()
-    tape.set_xlabel(f"of {len(cut)} games cut off by a clock, {sum(cut)} are stored as ended", fontsize=9)
+    clock.bar(["cut off\nby a clock", "of these\nstored\nas ended"], [len(cut), sum(cut)], color=[GREY, DREAM])
+    clock.set_title("a test: episodes", fontsize=9)
+    clock.set_ylim(0, max(len(cut), 1) + 0.5)
+    for ax in (bars, clock):
+        ax.tick_params(axis="x", labelsize=7)
     told = min(left) < 0.9
     return Finding(
         "Alignment X-ray",
@@ -157,7 +163,8 @@ def draw_tape(axes: Axes, memory: Experience) -> None:
         axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black")
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(rows)), [f"{int(row) - last:+d}" for row in rows])
-    axes.set_title("rows of the replay, 0 is an episode's last", fontsize=10)
+    axes.set_title("rows of the replay;\n+0 is an episode's last", fontsize=9)
+    axes.tick_params(labelsize=7)
 
 
 def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
@@ -256,12 +263,11 @@ def causality(case: Case) -> Finding:
     moved = moved_states(case)
     past, across = moved.triu(1).max().item(), moved[HALF:, :HALF].max().item()
     figure, (axes,) = panels(height=3.4)
-    shown = axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2)
+    axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2, aspect="auto")
     axes.axhline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.axvline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves")
-    axes.set_title("orange: a new episode begins", fontsize=10)
-    figure.colorbar(shown, label="0: not at all")
+    axes.set_title("blue: it moves; white: not at all; orange: a new episode begins", fontsize=10)
     return Finding(
         "Causality triangle",
         "Which states move when one observation is replaced by another?",
@@ -360,13 +366,17 @@ def flow(case: Case) -> Finding:
         f"{part} from {loss}" for loss, part, learns in pairs if not learns and part in FLOW[loss] and loss not in ("dyn", "rep")
     ]
     figure, (axes,) = panels(height=3.4)
-    axes.imshow((norms > 0).float() * 0.35, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    colours = [
+        [(DREAM if f"{part} from {loss}" in leaks else "#BBD7EA") if norms[i, k] else "white" for k, part in enumerate(PARTS)]
+        for i, loss in enumerate(FLOW)
+    ]
+    axes.imshow([[to_rgb(colour) for colour in row] for row in colours], aspect="auto")
     for (i, k), value in np.ndenumerate(norms.numpy()):
         if value:
             axes.text(k, i, f"{value:.0e}", ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(FLOW)), FLOW, fontsize=8)
-    axes.set_title("norm of the gradient: which part learns from which loss, within one step", fontsize=10)
+    axes.set_title("norm of the gradient within one step; orange: this part should not learn from that loss", fontsize=10)
     return Finding(
         "Gradient-flow map",
         "Which part learns from which loss?",
@@ -451,7 +461,8 @@ def returns(case: Case) -> Finding:
     axes.plot(real.cpu(), value.cpu(), ".", color=REALITY, markersize=2)
     ends = [min(real.min().item(), 0), max(real.max().item(), 0.01)] if len(real) else [0, 1]
     axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
-    axes.set(xlabel="return that came, discounted", ylabel="value that the critic gave", title="dashed: as promised")
+    axes.set(xlabel="return that came, discounted", ylabel="value that the critic gave")
+    axes.set_title("a dot for each step; on the dashed line the promise was kept", fontsize=10)
     return Finding(
         "Real against promised return",
         "Does the critic promise what comes?",
@@ -537,13 +548,17 @@ def draw_curves(rows: list[dict[str, float]], most: float, spread: float, push: 
     axes[0].axhline(most, color=GREY, linestyle="--", linewidth=1)
     axes[0].set_title("policy entropy (dashed: all actions alike)", fontsize=10)
     if not math.isnan(push):
-        way = "up" if push > 0 else "down"
-        axes[0].text(0.98, 0.5, f"the bonus pushes {way}", ha="right", transform=axes[0].transAxes, fontsize=9)
+        inside = dict(xycoords="axes fraction", textcoords="axes fraction", ha="center", va="center", fontsize=9)
+        ends = (0.8, 0.85), (0.8, 0.45)
+        tip, tail = ends if push > 0 else ends[::-1]
+        axes[0].annotate(
+            "what the\nbonus does", tip, tail, arrowprops=dict(arrowstyle="-|>", color=REALITY, linewidth=3), **inside
+        )
     axes[1].plot(steps, [row.get("return_scale", math.nan) for row in rows], color=DREAM, label="return scale")
     axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
     axes[1].set_title("return scale", fontsize=10)
-    axes[1].set_ylim(0, 1.35 * max(spread, *(row.get("return_scale", 0) or 0 for row in rows), 1))
-    axes[1].legend(frameon=False, fontsize=8)
+    axes[1].set_ylim(0, 1.6 * max(spread, *(row.get("return_scale", 0) or 0 for row in rows), 1))
+    axes[1].legend(frameon=False, fontsize=8, loc="upper left")
     for ax in axes:
         ax.set_xlabel("environment steps")
     return figure

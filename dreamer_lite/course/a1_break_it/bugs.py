@@ -80,7 +80,7 @@ BUGS = [
             "returns = lambda_return(dream.rewards[:, :-1], dream.continues[:, :-1], values[:, 1:], values[:, -1], c.lam)  # (N, H)",
         ),
         "kc-ml2/SimpleDreamer#6, NM512/dreamerv3-torch#16, Eclectic-Sheep/sheeprl#67",
-        "What an action brings is counted for the next one. On CartPole all rewards are 1, so only the step before a fall is wrong.",
+        "What an action brings is counted for the one after it. On CartPole every reward is 1, so only the danger of a fall shows up one step too late.",
     ),
     Bug(
         "the KL that teaches the prior pulls at the posterior too",
@@ -102,7 +102,7 @@ BUGS = [
             "dyn = kl(posterior.detach(), prior).mean().clamp(min=free_nats)",
         ),
         "weipu-zhang/STORM#12",
-        "A few surprising steps lift the mean, and then the steps that were predicted well are pressed too. A few dull ones lower it, and nothing is.",
+        "A few surprising steps lift the mean, and then the steps that were predicted well are pressed too. If the mean is below 1, no step is pressed at all.",
     ),
     Bug(
         "the return scale is never updated",
@@ -134,7 +134,7 @@ BUGS = [
             "return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)",
             "return -weights.detach() * (advantages.detach() * log_probs - entropy_scale * entropies)",
         ),
-        "a sign of this equation was wrong in the paper itself: danijar/dreamerv3#69",
+        "danijar/dreamerv3#69, where another sign of this equation was wrong in the paper itself",
         "Where the advantages have nothing to say, the policy is made sure of itself instead of curious.",
     ),
     Bug(

@@ -19,6 +19,8 @@ from .bugs import BUGS, Patch, planted
 
 PATIENTS = dict(zip("ABCDEFGHIJK", (1, 9, 4, 0, 6, 3, 10, 8, 2, 7, 5)))  # which bug each has, counted from 1; 0: none
 NAMES = ["none: it is healthy", *(bug.name for bug in BUGS)]
+HUNTED = "BCDEFGHIJK"  # A is solved in the notebook
+TWIN = "twin"  # a healthy run with another seed, to compare with
 CHART = "chart"  # what hangs on every bed, and costs no look
 
 
@@ -30,7 +32,7 @@ def patches_of(number: int) -> list[Patch]:
 @lru_cache
 def case(letter: str) -> Case:
     """The patient, with its bug inside while it plays."""
-    with planted(*patches_of(PATIENTS[letter])):
+    with planted(*patches_of(PATIENTS.get(letter, 0))):
         return case_of(ASSETS / "patients" / f"{letter}.pt")
 
 
@@ -38,7 +40,7 @@ def case(letter: str) -> Case:
 def finding(letter: str, look: str) -> Finding:
     """What a look finds, with the bug inside."""
     patient = case(letter)
-    with planted(*patches_of(PATIENTS[letter])):
+    with planted(*patches_of(PATIENTS.get(letter, 0))):
         return look_at(patient, look)
 
 
@@ -63,9 +65,8 @@ def draw_scores() -> tuple[Figure, str]:
     )
 
 
-HEALTHY = next(letter for letter, number in PATIENTS.items() if not number)
 CURVES = {
-    "return": "return of an episode",
+    "return": "return, last ten games",
     "reconstruction": "reconstruction loss",
     "dyn": "surprise (KL, nats)",
     "policy_entropy": "entropy of the policy",
@@ -77,7 +78,7 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
     figure = canvas(8, 4.2)
     axes = figure.subplots(2, 3).flatten()
     for panel, (key, label) in zip(axes, CURVES.items()):
-        for who, colour, style in ((HEALTHY, GREY, "-"), (letter, REALITY, "--")):
+        for who, colour, style in ((TWIN, GREY, "-"), (letter, REALITY, "--")):
             rows = [row for row in case(who).rows if np.isfinite(row.get(key, np.nan))]
             tidy(panel, title=label).plot([row["env_steps"] for row in rows], [row[key] for row in rows], style, color=colour)
     axes[1].set_yscale("log")
@@ -88,8 +89,8 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
             panel.axvline(t, color=DREAM, linewidth=0.8, linestyle=":")
     last = case(letter).rows[-1]
     return figure, (
-        f"Patient {letter}, dashed, and a healthy twin, grey; orange: an episode begins. At the end, return {last['return']:.0f} of 100, "
-        f"reconstruction {last['reconstruction']:.1g}, dyn {last['dyn']:.2g}, policy entropy {last['policy_entropy']:.2g}."
+        f"Patient {letter}, dashed, and a healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
+        f"reconstruction {last['reconstruction']:.1g}, surprise {last['dyn']:.2g}, policy entropy {last['policy_entropy']:.2g}."
     )
 
 
@@ -98,7 +99,7 @@ def draw_look(letter: str, look: str) -> tuple[Figure, str]:
     if look == CHART:
         return draw_chart(letter)
     found = finding(letter, look)
-    return found.figure, f"Patient {letter}. {sentence(found)}."
+    return found.figure, f"{'The healthy twin' if letter == TWIN else f'Patient {letter}'}. {sentence(found)}."
 
 
 def reveal(number: int) -> str:
@@ -186,7 +187,7 @@ def tally(healthy: Tensor, sick: Tensor, low: float, high: float) -> tuple[int, 
 class Clinic:
     """Who was looked at, and how; who was named, and after how many tries. The score counts looks, never seconds."""
 
-    def __init__(self, patients: str = "".join(PATIENTS)):
+    def __init__(self, patients: str = HUNTED):
         self.patients = patients
         self.looked: dict[str, set[str]] = {letter: set() for letter in patients}
         self.tries: dict[str, int] = dict.fromkeys(patients, 0)
@@ -209,13 +210,8 @@ class Clinic:
 
     @property
     def score(self) -> str:
-        looks, tries = (
-            sum(part)
-            for part in ((len(self.looked[letter]) for letter in self.named), (self.tries[letter] for letter in self.named))
-        )
-        if not self.named:
-            return f"Score: none of {len(self.patients)} named yet."
-        return f"Score: {len(self.named)} of {len(self.patients)} named, with {looks} looks and {tries} names tried."
+        looks, tries = sum(map(len, self.looked.values())), sum(self.tries.values())
+        return f"Score: {len(self.named)} of {len(self.patients)} named; {looks} looks, {tries} names tried."
 
     def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
         """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
@@ -229,7 +225,7 @@ class Clinic:
         return figure, f"{words}\n{self.score}"
 
 
-def clinic(patients: str = "".join(PATIENTS)) -> Explorer:
+def clinic(patients: str = HUNTED) -> Explorer:
     """Choose a patient, then a look; when you think that you know, choose a bug and name it."""
     who, look = choice("patient", list(patients)), choice("look", [CHART, *LOOKS])
     who.observe(lambda _: setattr(look, "value", CHART), "value")  # first, so that another patient costs no look

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...run.looks import action_pairs, real_returns
-from ..exercise import Exercise, Mistake, hundredths, kind, normal, uniform
+from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
 from .clinic import NAMES, PATIENTS, tally
 
 
@@ -14,7 +14,7 @@ def pair_cases() -> list[tuple]:
     cases = []
     for k, (L, O, A) in enumerate(((8, 2, 2), (14, 3, 2), (20, 4, 3), (12, 2, 3), (9, 1, 2))):
         is_first = torch.zeros(L, dtype=torch.bool)
-        is_first[[0, L // 2]] = True
+        is_first[[0, L // 2]] = torch.tensor([k < 3, True])  # a recording may begin in the middle of a game
         obs = torch.tensor([[float(t), 10.0 * t * t] for t in range(L)]) if k == 0 else normal(L, O, size=2)
         cases.append(
             (obs, torch.eye(A)[torch.randint(A, (L,))] * torch.arange(1, L + 1)[:, None], is_first, (0, 1, -1, 0, -1)[k])
@@ -23,11 +23,15 @@ def pair_cases() -> list[tuple]:
 
 
 def pairs_as(version: Callable, obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> dict:
-    found = version(obs, action, is_first, shift)
-    names = ("what was seen before", "the change", "the action")
-    if not isinstance(found, tuple) or len(found) != 3:
-        return {"the result": found}
-    return dict(zip(names, found))
+    found = three(version(obs, action, is_first, shift), "what was seen before, the change, the action")
+    return dict(zip(("what was seen before", "the change", "the action"), found))
+
+
+def three(found: object, what: str) -> tuple:
+    """The found values, if they are three."""
+    if not isinstance(found, (tuple, list)) or len(found) != 3:
+        raise Complaint(f"Three things are wanted, as `return a, b, c`: {what}. Yours is {kind(found)}.")
+    return tuple(found)
 
 
 def pairs_with(
@@ -46,6 +50,34 @@ def pairs_with(
         )
 
     return version
+
+
+def dropped_first(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The first rows are taken out before the differences are made."""
+    seen, taken = obs[~is_first], action[~is_first]
+    row = torch.arange(1, len(seen) - 1)
+    return seen[row - 1], seen[row] - seen[row - 1], taken[row + shift]
+
+
+def until_the_end(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The last row is taken, too."""
+    row = torch.arange(1, len(obs))
+    row = row[~(is_first[row - 1] | is_first[row] | is_first[(row + 1).clamp(max=len(obs) - 1)])]
+    return obs[row - 1], obs[row] - obs[row - 1], action[(row + shift).clamp(max=len(obs) - 1)]
+
+
+def blanked(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows beside a border are set to zero instead of left out."""
+    row = torch.arange(1, len(obs) - 1)
+    good = ~(is_first[row - 1] | is_first[row] | is_first[row + 1])[:, None]
+    return obs[row - 1] * good, (obs[row] - obs[row - 1]) * good, action[row + shift] * good
+
+
+def one_and_shifted(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Only the row itself and the row of the action are asked about."""
+    row = torch.arange(1, len(obs) - 1)
+    row = row[~(is_first[row] | is_first[row + shift])]
+    return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
 
 
 def return_cases() -> list[tuple]:
@@ -67,17 +99,17 @@ def return_cases() -> list[tuple]:
     return cases
 
 
-def came(r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1):
+def came(r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1, flag=1, only=None):
     """real_returns, with another choice in one place."""
     then, out = (v[:, -1] if tail == "value" else torch.zeros_like(v[:, -1])), []
     for t in reversed(range(r.shape[1] - 1)):
         if cut == "value":
-            then = torch.where(last[:, t + 1], v[:, t + time], then)
+            then = torch.where(last[:, t + flag], v[:, t + time], then)
         elif cut == "zero":
             then = torch.where(last[:, t + 1], 0.0, then)
-        ahead = torch.where(terminal[:, t + 1], 0.0, then) if stop else then
+        ahead = torch.where(terminal[:, t + flag], 0.0, then) if stop else then
         then = r[:, t + reward] + gamma * ahead
-        out.append(torch.where(last[:, t], after, then) if after is not None else then)
+        out.append(torch.where((last if only is None else only)[:, t], after, then) if after is not None else then)
     return torch.stack(out[::-1], 1)
 
 
@@ -92,9 +124,7 @@ def tally_cases() -> list[tuple]:
 
 
 def counts(version: Callable, *case) -> dict:
-    found = version(*case)
-    if not isinstance(found, tuple) or len(found) != 3:
-        return {"the result": found}
+    found = three(version(*case), "found, missed, false alarms")
     return {name: torch.as_tensor(float(part)) for name, part in zip(("found", "missed", "false alarms"), found)}
 
 
@@ -109,7 +139,7 @@ def total(flags: Tensor) -> int:
 CLUES = {
     "B": "B: the model is fine, and so are the returns. Where the advantages have nothing to say, which way is the policy pushed? (curves)",
     "C": "C: every loss is as it should be. Count one of its dreams by hand. (by_hand)",
-    "D": "D: go through all ten looks once more. What do they find?",
+    "D": "D: none of the ten looks finds anything in it.",
     "E": "E: what does each step pay for its surprise? (free_nats)",
     "F": "F: its games were cut off by a clock. What was stored of that? (alignment)",
     "G": "G: count one of its dreams by hand. What do its steps weigh? (by_hand)",
@@ -137,10 +167,11 @@ def judge_diagnoses(version: Callable) -> str | None:
         return f"There is no patient {strange[0]!r} to be named; they are B to K."
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
-            return f"Patient {letter}: {number!r} is no number of the list. They go from 0, healthy, to {len(NAMES) - 1}."
-    for letter in CLUES:
-        if letter in found and found[letter] != PATIENTS[letter]:
-            return f"Not {found[letter]} for {CLUES[letter]}"
+            return f"Patient {letter}: {number!r} is no number of the list. They go from 0, healthy, to {len(NAMES) - 1}, without quotation marks."
+    wrong = [letter for letter in CLUES if letter in found and found[letter] != PATIENTS[letter]]
+    if wrong:
+        more = f" {len(wrong) - 1} more of yours {'is' if len(wrong) == 2 else 'are'} not right." * (len(wrong) > 1)
+        return f"Not {found[wrong[0]]} for {CLUES[wrong[0]]}{more}"
     if len(found) < ENOUGH:
         return f"{len(found)} of {len(CLUES)} are named, and all of these are right. Go on: {ENOUGH} are enough."
     return None
@@ -185,6 +216,28 @@ EXERCISES = (
                 lambda o, a, f, s: pairs_with()(o, a, f, 0), "`shift` is not used: the action is always that of the row itself."
             ),
             Mistake(
+                lambda o, a, f, s: pairs_with()(o, a.roll(1, 0), f, s),
+                "The shift is counted from the row BEFORE. It is counted from the row itself: action[row + shift].",
+            ),
+            Mistake(
+                lambda o, a, f, s: (lambda b, c, x: (b + c, c, x))(*pairs_with()(o, a, f, s)),
+                "The first result is what was seen in the row itself. What was seen BEFORE it is asked for: obs[row - 1].",
+            ),
+            Mistake(
+                lambda o, a, f, s: (lambda b, c, x: (b, x, c))(*pairs_with()(o, a, f, s)),
+                "The order is another one: what was seen before, the change, the action.",
+            ),
+            Mistake(
+                dropped_first,
+                "The first rows are taken out before the difference is made. Then two rows of different games are neighbours, and their difference is a jump. Choose rows, don't remove them.",
+            ),
+            Mistake(until_the_end, "The last row of the recording is in it. It has no row after, so it can't be asked about."),
+            Mistake(blanked, "Rows beside a border are set to zero. Zeros would count in a fit: leave these rows out."),
+            Mistake(
+                one_and_shifted,
+                "Only the row itself and the row of the action are asked about. Then each shift has other rows, and shares can't be compared. Ask both neighbours, always.",
+            ),
+            Mistake(
                 lambda o, a, f, s: (lambda b, c, x: (b, b + c, x))(*pairs_with()(o, a, f, s)),
                 "The second result is what was seen in the row itself. Its CHANGE is asked for: subtract what was seen before.",
             ),
@@ -223,6 +276,22 @@ EXERCISES = (
             ),
             Mistake(lambda *x: came(*x, tail="zero"), "Where the recording ends the game goes on: begin with values[:, -1]."),
             Mistake(lambda *x: came(*x, time=0), "The value of step t is used where that of t + 1 belongs."),
+            Mistake(
+                lambda *x: came(*x, flag=0),
+                "The flags of row t are asked, where those of row t + 1 belong: does anything come AFTER the reward that arrives with t + 1?",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, l, d, g, only=d),
+                "Only after terminal rows it is 0. After a row where a clock ended the game nothing comes either, so ask is_last.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: r[:, 1:] + g * torch.where(d[:, 1:], 0.0, v[:, 1:]),
+                "That is one reward and then the critic's value. What really came goes on, reward by reward, to the end.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, l[:1].expand_as(l), d[:1].expand_as(d), g),
+                "The flags of the first game are used for all of them. Each row of the batch has its own.",
+            ),
             Mistake(lambda r, v, l, d, g: came(r, v, l, d, 1.0), "γ is not used."),
             Mistake(lambda r, v, l, d, g: came(r, v, l, d, g * g), "γ counts twice in each step."),
             Mistake(
@@ -289,6 +358,18 @@ EXERCISES = (
                     )
                 ),
                 "These are shares. Counts are asked for.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(s, a, b)), total(outside(h, a, b)), len(s) - total(outside(s, a, b))),
+                "The order is another one: found, missed, false alarms.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total((s < a) & (s > b)), len(s) - total((s < a) & (s > b)), total((h < a) & (h > b))),
+                "No number is below low AND above high. One of the two is enough: `|`.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(s, a, b)), len(h) - total(outside(h, a, b)), total(outside(h, a, b))),
+                "Missed counts healthy runs. It is the SICK ones that were not found.",
             ),
         ),
         hints=(
