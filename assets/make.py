@@ -458,6 +458,7 @@ def draw_widgets() -> None:
     (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)
     for name, notebook, call in (
         ("dashboard", "10_cartpole", "train_live(config"),
+        ("clinic", "A1_break_it", 'draw_look("A", "alignment")'),
         ("growing_dream", "A2_pixels", "lab.Growing()"),
         ("dream_film", "A2_pixels", "dream_film()"),
         ("latent_painter", "A2_pixels", "latent_painter()"),

@@ -213,14 +213,16 @@ class Diagnose(Trained):
         from .run.folder import writing
         from .run.looks import LOOKS
 
+        out = self.out or find(self.run_).parent / "diagnosis.html"
         case, findings = case_of(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
+        with writing(out.parent):  # found out before, not after the looks
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.touch()
         for name in LOOKS:
             finding = look_at(case, name)
             findings.append(finding)
             print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
-        out = self.out or find(self.run_).parent / "diagnosis.html"
         with writing(out.parent):
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
         sick = sum(finding.healthy is False for finding in findings)
         print(f"{sick} of {len(findings)} looks find something that is not as in a healthy run; open {out} in a browser")

@@ -578,7 +578,7 @@ def pushed(agent: Dreamer, dream: Dream, bonus: float) -> float:
     return -(down @ up).item() / size if size > 0 else math.nan
 
 
-def overfit(case: Case, steps: int = 100) -> Finding:
+def overfit(case: Case, steps: int = 60) -> Finding:
     """Can it learn anything at all? Fresh weights and one small batch, over and over."""
     c = replace(case.agent.config, world_lr=1e-3, actor_lr=1e-3, critic_lr=1e-3, warmup=1, average=0, imag_last=2)
     agent = Dreamer(c, case.agent.spaces, case.agent.device)
@@ -604,7 +604,7 @@ def overfit(case: Case, steps: int = 100) -> Finding:
     return Finding(
         "Overfit one batch",
         "Can fresh weights learn one small batch by heart?",
-        [Measure("reconstruction loss after 100 train steps, over that of the first", ratio, high=OVERFIT)],
+        [Measure(f"reconstruction loss after {steps} train steps, over that of the first", ratio, high=OVERFIT)],
         figure,
         "Notebook 06. If it can't, the gradient does not get where it should: look at the gradient-flow map.",
     )

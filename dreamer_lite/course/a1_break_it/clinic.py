@@ -211,7 +211,8 @@ class Clinic:
     @property
     def score(self) -> str:
         looks, tries = sum(map(len, self.looked.values())), sum(self.tries.values())
-        return f"Score: {len(self.named)} of {len(self.patients)} named; {looks} looks, {tries} names tried."
+        counts = f"{looks} look{'s' * (looks != 1)}, {tries} name{'s' * (tries != 1)} tried"
+        return f"Score: {len(self.named)} of {len(self.patients)} named; {counts}."
 
     def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
         """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
