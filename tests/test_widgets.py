@@ -10,6 +10,7 @@ import torch
 
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Refused
+from dreamer_lite.course.a1_break_it import clinic
 from dreamer_lite.course.a2_pixels import film, picture_lab
 from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
@@ -53,7 +54,7 @@ WIDGETS = [
 
 def ends(control):
     if isinstance(control, (ipywidgets.ToggleButtons, ipywidgets.Dropdown)):
-        return list(control.options)
+        return [option[1] if isinstance(option, tuple) else option for option in control.options]
     if isinstance(control, ipywidgets.Checkbox):
         return [True, False]
     return [control.min, control.max]
@@ -93,6 +94,7 @@ def test_every_control_of_the_appendices_to_its_ends():
         lambda: memory.ball_explorer(catcher),
         film.dream_film,
         film.latent_painter,
+        lambda: clinic.clinic("BC"),
     ):
         test_every_control_to_its_ends(make)
 

@@ -82,6 +82,7 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
             rows = [row for row in case(who).rows if np.isfinite(row.get(key, np.nan))]
             tidy(panel, title=label).plot([row["env_steps"] for row in rows], [row[key] for row in rows], style, color=colour)
     axes[1].set_yscale("log")
+    axes[3].set_xlabel("environment steps")
     played, steps = case(letter).played, slice(0, 120)
     for panel, column, label in ((axes[4], 2, "the pole's angle, radians"), (axes[5], 0, "the cart's place, metres")):
         tidy(panel, title=label, xlabel="step").plot(played.obs[0, steps, column], color=REALITY)
@@ -236,7 +237,10 @@ def clinic(patients: str = HUNTED) -> Explorer:
         patient=who,
         look=look,
         suspect=widgets.Dropdown(
-            options=NAMES, description="the bug is", style={"description_width": "initial"}, layout={"width": "38em"}
+            options=[(f"{k}. {name}", name) for k, name in enumerate(NAMES)],
+            description="the bug is",
+            style={"description_width": "initial"},
+            layout={"width": "38em"},
         ),
         name=button("Name it"),
     )
