@@ -42,7 +42,7 @@ def diagnose(
 
 def look_at(case: Case, name: str) -> Finding:
     """One look, by its name; the agent and PyTorch's random state are left as they were."""
-    with fork_rng(case.agent.device):
+    with fork_rng(case.agent.device), torch.enable_grad():  # a widget looks without gradients
         torch.manual_seed(0)
         return LOOKS[name](case)
 
