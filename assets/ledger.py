@@ -4,6 +4,7 @@ Each run is one line of `LEDGER`: a task, a change, a seed. What was evaluated i
 the work can be stopped at any time and goes on where it was.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import csv
 from dataclasses import dataclass, field
@@ -170,13 +171,15 @@ def recorded() -> dict[tuple[str, str, int], list[tuple[int, float, str]]]:
     return runs
 
 
-def work(cores: int | None = None) -> None:
-    """Run what is missing, the first seed of everything first, as many at a time as there are cores."""
+def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
+    """Run what is missing, of all tasks or of those named, as many at a time as there are cores: first all seeds without a change, to compare
+    with, then the first seed of each change, and so on."""
     FOLDER.mkdir(exist_ok=True)
     file, lock, done = FOLDER / "runs.csv", threading.Lock(), recorded()
     if not file.exists():
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    missing = [(task, change, seed) for seed in SEEDS for task in TASKS for change in CHANGES if (task, change, seed) not in done]
+    everything = [(task, change, seed) for seed in SEEDS for task in tasks or TASKS for change in CHANGES]
+    missing = sorted((key for key in everything if key not in done), key=lambda key: key[1] != "nothing")  # else in this order
 
     def run(key: tuple[str, str, int]) -> None:
         words = [sys.executable, str(Path(__file__).parent / "make.py"), "ledger", *map(str, key)]

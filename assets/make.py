@@ -4,7 +4,7 @@
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), or with those named; `verdicts` then measures what each look finds.
-`ledger` trains with one part removed or changed, all that is missing of some 400 runs (three minutes each, as many at a time as there are cores);
+`ledger` trains with one part removed or changed, all that is missing of 420 runs, of all tasks or of those named (three minutes each, as many at a time as there are cores);
 `ledger-table` writes its table and draws it.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
@@ -530,10 +530,15 @@ if __name__ == "__main__":
         keep_patients()
     elif sys.argv[1:] == ["verdicts"]:
         judge_patients()
-    elif sys.argv[1:2] == ["ledger"] and len(words) in (0, 3):
+    elif sys.argv[1:2] == ["ledger"]:
         import ledger
 
-        ledger.run_one(words[0], words[1], int(words[2])) if words else ledger.work()
+        if len(words) == 3 and words[1] in ledger.CHANGES:
+            ledger.run_one(words[0], words[1], int(words[2]))
+        elif set(words) <= set(ledger.TASKS):
+            ledger.work(words)
+        else:
+            sys.exit(f"the tasks are: {', '.join(ledger.TASKS)}")
     elif sys.argv[1:] == ["ledger-table"]:
         import ledger
 

@@ -325,10 +325,10 @@ def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ledger.subprocess, "run", run)
     monkeypatch.setattr(ledger, "CHANGES", {name: ledger.CHANGES[name] for name in ("nothing", "horizon 5", "horizon 30")})
-    ledger.work(1)
+    ledger.work(cores=1)
     assert len(asked) == 3 and set(ledger.recorded()) == {("CartPole", "nothing", 0), ("CartPole", "horizon 5", 0)}
     asked.clear()
-    ledger.work(1)
+    ledger.work(cores=1)
     assert asked == [["CartPole", "horizon 30", "0"]]  # it failed, so it is tried again
     ledger.summarise()
     text = (tmp_path / "README.md").read_text()
