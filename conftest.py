@@ -16,11 +16,13 @@ os.environ["DREAMER_HOME"] = folder.name
 
 LONGEST = [
     "tests/browser/test_jupyterlab",
+    "notebooks/A3",
     "notebooks/10",
     "notebooks/06",
     "tests/test_course",
     "tests/test_notebooks",
     "notebooks/09",
+    "notebooks/A2",
     "tests/test_runs",
 ]
 LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "tests/test_speed", "tests/test_command_line"]
