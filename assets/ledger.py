@@ -245,9 +245,9 @@ def table() -> str:
 
 def draw(path: Path) -> None:
     """For each task a column, for each change a row: a dot for each seed at the steps it took, open where it was not solved in time."""
-    runs, tasks = recorded(), [task for task in TASKS if any(key[0] == task for key in recorded())]
-    figure = Figure(figsize=(2.6 + 2.4 * len(tasks), 0.27 * len(CHANGES) + 1.2), layout="constrained")
-    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks), sharey=True)), tasks):
+    runs = recorded()
+    figure = Figure(figsize=(2.6 + 2.4 * len(TASKS), 0.27 * len(CHANGES) + 1.2), layout="constrained")
+    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(TASKS), sharey=True)), TASKS):
         last = TASKS[task][0]["steps"]
         for row, change in enumerate(CHANGES):
             found = line(task, change, runs)

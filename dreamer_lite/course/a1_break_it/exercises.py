@@ -310,6 +310,24 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        "diagnoses",
+        diagnoses,
+        lambda: [()],
+        judge=judge_diagnoses,
+        mistakes=tuple(
+            Mistake(
+                lambda letter=letter: diagnoses() | {letter: (PATIENTS[letter] + 1) % len(NAMES)},
+                f"Not {(PATIENTS[letter] + 1) % len(NAMES)} for {clue}",
+            )
+            for letter, clue in CLUES.items()
+        ),
+        hints=(
+            "Look before you guess. Each bug of the list shows in one look, some in two; the table of looks says what each one asks.",
+            "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
+            "`return {}`".replace("{}", str({letter: PATIENTS[letter] for letter in CLUES})),
+        ),
+    ),
+    Exercise(
         "tally",
         tally,
         tally_cases,
@@ -376,24 +394,6 @@ EXERCISES = (
             "A value raises an alarm if it is below low or above high. Then count.",
             "`(x < low) | (x > high)` is False for NaN, as wanted. Missed is all sick ones minus those found.",
             "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())`",
-        ),
-    ),
-    Exercise(
-        "diagnoses",
-        diagnoses,
-        lambda: [()],
-        judge=judge_diagnoses,
-        mistakes=tuple(
-            Mistake(
-                lambda letter=letter: diagnoses() | {letter: (PATIENTS[letter] + 1) % len(NAMES)},
-                f"Not {(PATIENTS[letter] + 1) % len(NAMES)} for {clue}",
-            )
-            for letter, clue in CLUES.items()
-        ),
-        hints=(
-            "Look before you guess. Each bug of the list shows in one look, some in two; the table of looks says what each one asks.",
-            "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
-            "`return {}`".replace("{}", str({letter: PATIENTS[letter] for letter in CLUES})),
         ),
     ),
 )
