@@ -223,6 +223,11 @@ def test_diagnose_refuses_in_one_line(short_run, capsys, words, told):
     assert told in err and err.count("\n") == 1
 
 
+def test_a_run_that_was_stopped_at_once_can_be_looked_at(tmp_path, capsys):
+    train(Config.preset("debug", steps=4, eval_every=0), tmp_path / "run", progress=False, until="steps")
+    assert main(["diagnose", str(tmp_path / "run")]) == 0 and "of 10 looks" in capsys.readouterr().out
+
+
 def test_a_look_that_does_not_exist_is_told():
     with pytest.raises(Refused, match="no look called 'xray'; choose of alignment"):
         diagnose(bundled_agent(), looks=["xray"])

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
+import copy
 from functools import partial
 from html import escape
 import io
@@ -22,7 +23,8 @@ from .checkpoint import agent_of, read
 from .device import fork_rng
 from .looks import LOOKS, Case, Finding
 
-COPIES, STEPS, MEMORY = 8, 200, 600  # environments side by side, steps in each; rows of the replay
+COPIES, STEPS = 8, 200  # environments side by side, and steps in each
+FEW, MEMORY = 20, 600  # rows of a replay: with fewer what is played now is looked at instead; at most so many, the newest
 
 
 def diagnose(
@@ -48,19 +50,20 @@ def look_at(case: Case, name: str) -> Finding:
 
 
 def case_of(run: Dreamer | Path | str, make_env: Make | None = None, **trusted: Any) -> Case:
-    """Everything that the looks need."""
+    """Everything that the looks need, on the CPU."""
     if isinstance(run, Dreamer):
-        agent, rest = run, {}
+        agent, rest = (run if run.device.type == "cpu" else copy.deepcopy(run).cpu()), {}
     else:
         saved = read(run, **trusted)
         agent, rest = agent_of(saved, run, **trusted), saved.rest
     make = make_env or maker(agent.config)
     played, states = play(agent, make)
-    memory = recall(agent, rest["replay"]) if rest.get("replay") else played.map(lambda part: part[0])
+    held = rest.get("replay", {}).get("added", 0)
+    memory = recall(rest["replay"]) if held >= FEW else played.map(lambda part: part[0])
     return Case(agent, memory, played, states, rest.get("rows", []), cut_short(make))
 
 
-def recall(agent: Dreamer, replay: dict[str, Any]) -> Experience:
+def recall(replay: dict[str, Any]) -> Experience:
     """The last rows of a replay's first ring, (L, …), the oldest first."""
     data = {name: ring[0] for name, ring in replay["data"].items()}
     held = len(data["reward"])
