@@ -1,4 +1,4 @@
-"""What each part is worth: the same training with one part removed or changed. `python assets/make.py ledger` works through it.
+"""Is each part needed? The same training with one part removed or changed. `python assets/make.py ledger` works through it.
 
 Each run is one line of `LEDGER`: a task, a change, a seed. What was evaluated is kept in ledger/runs.csv; what is there is not run again, so
 the work can be stopped at any time and goes on where it was.
@@ -150,9 +150,13 @@ def run_one(task: str, change: str, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, planted(*changed.patches):
         config = Config(**TASKS[task][0] | EVERY | changed.settings, seed=seed)
         try:
-            loop.train(config, Path(folder) / "run", use_device("cpu", threads=1), until="steps", progress=False, compile=True)
-        except loop.Diverged as error:
-            write(int(str(error).split("environment step ")[1].split(")")[0]), math.nan, "diverged")
+            card = loop.train(
+                config, Path(folder) / "run", use_device("cpu", threads=1), until="steps", progress=False, compile=True
+            )
+            if not card["finished"]:
+                sys.exit("stopped on the way: it is not recorded, and will be run again")
+        except loop.Diverged:
+            write(-1, math.nan, "diverged")
         with open(Path(folder) / "run" / "metrics.csv", encoding="utf-8") as rows:
             for row in csv.DictReader(rows):
                 if row["eval_mean"] not in ("", "nan"):
@@ -217,10 +221,8 @@ def line(task: str, change: str, runs: dict) -> Line | None:
         at = next((step for step, mean in seen if mean >= threshold), math.inf)
         solved.append(at)
         later += [mean for step, mean in seen if step > at]
-    finals = [
-        max((step, mean) for step, mean, note in seen if not note)[1] if any(not note for *_, note in seen) else math.nan
-        for seen in found
-    ]
+    evaluated = [[(step, mean) for step, mean, note in seen if not note] for seen in found]
+    finals = [max(seen)[1] for seen in evaluated if seen]
     return Line(solved, min(later, default=math.nan), finals, sum(any(note for *_, note in seen) for seen in found))
 
 
@@ -230,9 +232,8 @@ def words(task: str, found: Line | None) -> str:
         return "not run"
     steps = ", ".join("–" if math.isinf(step) else f"{step:,.0f}" for step in found.solved)
     worst = "" if math.isnan(found.worst) else f"; worst later {found.worst:.3g}"
-    return f"{steps}{worst}; end {min(found.final):.3g} to {max(found.final):.3g}" + f"; {found.diverged} diverged" * bool(
-        found.diverged
-    )
+    end = f"; end {min(found.final):.3g} to {max(found.final):.3g}" if found.final else ""
+    return f"{steps}{worst}{end}" + f"; {found.diverged} diverged" * bool(found.diverged)
 
 
 def table() -> str:
@@ -258,9 +259,9 @@ def draw(path: Path) -> None:
             axes.plot(good, [row] * len(good), "o", color=REALITY, alpha=0.7)
             axes.plot([1.05 * last] * (len(found.solved) - len(good)), [row] * (len(found.solved) - len(good)), "x", color=DREAM)
         axes.set(xlim=(0, 1.12 * last), xlabel="environment steps until solved")
+        axes.set_ylim(len(CHANGES) - 0.5, -0.5)
         axes.set_title(task, fontsize=9)
         axes.set_yticks(range(len(CHANGES)), list(CHANGES), fontsize=8)
-        axes.invert_yaxis()
         axes.grid(axis="y", linewidth=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
@@ -273,7 +274,7 @@ def summarise() -> None:
     (FOLDER / "README.md").write_text(ABOUT.format(ran=ran, all_of_them=all_of_them, table=table()), encoding="utf-8")
 
 
-ABOUT = """# What each part is worth
+ABOUT = """# Is each part needed?
 
 One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
 `python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).

@@ -3,7 +3,7 @@
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
-`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), or with those named; `verdicts` then measures what each look finds.
+`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps what the notebook needs; or only trains those of the seeds named; `verdicts` then measures what each look finds.
 `ledger` trains with one part removed or changed, all that is missing of 420 runs, of all tasks or of those named (three minutes each, as many at a time as there are cores);
 `ledger-table` writes its table and draws it.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
@@ -527,7 +527,8 @@ if __name__ == "__main__":
         for seed in map(int, words or "01234"):
             for number in range(len(BUGS) + 1):
                 train_patient(number, seed)
-        keep_patients()
+        if not words:
+            keep_patients()
     elif sys.argv[1:] == ["verdicts"]:
         judge_patients()
     elif sys.argv[1:2] == ["ledger"]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tyro
@@ -214,10 +215,13 @@ class Diagnose(Trained):
         from .run.looks import LOOKS
 
         out = self.out or find(self.run_).parent / "diagnosis.html"
-        case, findings = case_of(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
+        if out.is_dir():
+            raise Refused(f"--out takes a file for the page, got the folder {out}; give for instance {out / 'diagnosis.html'}")
         with writing(out.parent):  # found out before, not after the looks
             out.parent.mkdir(parents=True, exist_ok=True)
-            out.touch()
+            with tempfile.TemporaryFile(dir=out.parent):
+                pass
+        case, findings = case_of(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
         for name in LOOKS:
             finding = look_at(case, name)
             findings.append(finding)

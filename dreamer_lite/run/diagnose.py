@@ -32,9 +32,10 @@ def diagnose(
 ) -> list[Finding]:
     """Look at an agent, or at a run's folder or checkpoint: one finding for each look, in their order.
 
-    The agent plays 8 × 200 steps first. Of a run its replay and its metrics are looked at too. trusted: env, wrap and env_args, as `load`
-    takes them. make_env: what makes the environment, instead of the name in the settings. Raises Refused as `load` does, and for a name
-    of a look that does not exist.
+    The agent plays 8 × 200 steps first. Of a run its metrics are looked at too, and its replay: the first environment's, of the first process.
+    Some looks ask what was stored and learned; others, such as `by_hand` and `flow`, ask the code that runs now. make_env: what makes the
+    environment, instead of the name in the settings; or, for a run, env, wrap and env_args as `load` takes them. Raises Refused as `load`
+    does, and for a name of a look that does not exist.
     """
     if unknown := [name for name in looks if name not in LOOKS]:
         raise Refused(f"there is no look called {unknown[0]!r}; choose of {', '.join(LOOKS)}")
@@ -44,22 +45,24 @@ def diagnose(
 
 def look_at(case: Case, name: str) -> Finding:
     """One look, by its name; the agent and PyTorch's random state are left as they were."""
-    with fork_rng(case.agent.device), torch.enable_grad():  # a widget looks without gradients
-        torch.manual_seed(0)
+    with fork_rng("cpu"), torch.enable_grad():  # a widget looks without gradients
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would reach the dice of a GPU, too
         return LOOKS[name](case)
 
 
 def case_of(run: Dreamer | Path | str, make_env: Make | None = None, **trusted: Any) -> Case:
     """Everything that the looks need, on the CPU."""
     if isinstance(run, Dreamer):
+        if trusted:
+            raise Refused(f"{', '.join(trusted)}: an agent plays where its settings say; for another environment give make_env")
         agent, rest = (run if run.device.type == "cpu" else copy.deepcopy(run).cpu()), {}
     else:
         saved = read(run, **trusted)
         agent, rest = agent_of(saved, run, **trusted), saved.rest
     make = make_env or maker(agent.config)
     played, states = play(agent, make)
-    held = rest.get("replay", {}).get("added", 0)
-    memory = recall(rest["replay"]) if held >= FEW else played.map(lambda part: part[0])
+    replay = rest.get("replay", {"added": 0})
+    memory = recall(replay) if replay["added"] >= FEW else played.map(lambda part: part[0])
     return Case(agent, memory, played, states, rest.get("rows", []), cut_short(make))
 
 
@@ -67,7 +70,7 @@ def recall(replay: dict[str, Any]) -> Experience:
     """The last rows of a replay's first ring, (L, …), the oldest first."""
     data = {name: ring[0] for name, ring in replay["data"].items()}
     held = len(data["reward"])
-    order = (torch.arange(held) + replay["added"] % held if replay["added"] > held else torch.arange(held)) % held
+    order = (torch.arange(held) + replay["added"]) % held
     rows = {name: part[order[-MEMORY:]] for name, part in data.items()}
     obs = alone({kind: rows[kind] for kind in ("vector", "image") if kind in rows})
     return Experience(obs, *(rows[name] for name in Experience._fields[1:]))
@@ -83,8 +86,8 @@ def play(agent: Dreamer, make: Make, copies: int = COPIES, steps: int = STEPS) -
             f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces"
         )
     rows, states = [], []
-    with fork_rng(agent.device):
-        torch.manual_seed(0)
+    with fork_rng("cpu"):
+        torch.default_generator.manual_seed(0)
         carry = agent.initial(copies)
         for _ in range(steps):
             row = envs.step(carry.action.cpu().numpy()).to(agent.device)
@@ -164,8 +167,9 @@ PAGE = """<!doctype html>
 <style>body {{ font: 16px/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 img {{ max-width: 100% }} section {{ border-top: 1px solid #ccc; margin-top: 2rem }}</style>
 <h1>{title}</h1>
-<p>Each look asks one question. Its healthy range was measured on runs of CartPole, healthy ones and such with a planted bug. What does not look healthy
-may also be an agent that has not learned enough yet, or a task that differs.</p>
+<p>Each look asks one question. Causality, flow, free nats, the dream by hand, the clock and the bonus ask the code that ran just now; the others
+what was stored and learned. The healthy ranges were chosen on runs of CartPole. What does not look healthy may also be an agent that has not learned
+enough yet, or a task that differs.</p>
 {body}
 </html>
 """

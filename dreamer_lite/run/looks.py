@@ -79,73 +79,76 @@ def panels(count: int = 1, height: float = 2.8, widths: Sequence[float] | None =
     return figure, axes
 
 
+SHIFTS = (-1, 0, 1)  # the row before, the row itself, the row after
+
+
 def alignment(case: Case) -> Finding:
     """Does the memory keep together what belongs together? A linear fit of the change of the observation, with the action of three rows."""
-    memory, shifts = case.memory, (-1, 0, 1)
-    left = [unexplained(memory, shift) for shift in shifts]
+    left, memory = unexplained(case.memory), case.memory
     firsts = memory.action[memory.is_first]
+    beyond = left[1] - min(left) if min(left) < 0.9 else math.nan  # else no action explains anything
+    first = firsts.abs().max().item() if len(firsts) else math.nan
+    ended = case.cut.float().mean().item() if len(case.cut) else math.nan
+    return Finding(
+        "Alignment X-ray",
+        "Do action, reward and flags of the replay lie beside the observation that they belong to?",
+        [
+            Measure("what the row's own action leaves unexplained, beyond what the best of three rows leaves", beyond, high=0.02),
+            Measure("largest action in a row that begins an episode", first, 0, 0),
+            Measure("share of the episodes cut off by a clock that are stored as ended", ended, 0, 0),
+        ],
+        draw_alignment(memory, left, case.cut.tolist()),
+        "Notebook 01, and `run/loop.py: Training.collect`, `envs.py: Envs.step_one`.",
+    )
+
+
+def draw_alignment(memory: Experience, left: list[float], cut: list[bool]) -> Figure:
     figure, (tape, bars, clock) = panels(3, widths=(2.2, 1.3, 1))
     draw_tape(tape, memory)
     shown = bars.bar(["row\nbefore", "row\nitself", "row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
-    bars.bar_label(shown, [f"{share:.2f}" for share in left], fontsize=8)
+    bars.bar_label(shown, ["not told" if math.isnan(share) else f"{share:.2f}" for share in left], fontsize=8)
     bars.set_ylim(0, 1.15)
     bars.set_title("unexplained share\nof the change", fontsize=9)
-    cut = case.cut.tolist()
     clock.bar(["cut off\nby a clock", "of these\nstored\nas ended"], [len(cut), sum(cut)], color=[GREY, DREAM])
     clock.set_title("a test: episodes", fontsize=9)
     clock.set_ylim(0, max(len(cut), 1) + 0.5)
     for ax in (bars, clock):
         ax.tick_params(axis="x", labelsize=7)
-    told = min(left) < 0.9
-    return Finding(
-        "Alignment X-ray",
-        "Do action, reward and flags of the replay lie beside the observation that they belong to?",
-        [
-            Measure(
-                "what the row's own action leaves unexplained, beyond what the best of three rows leaves",
-                left[1] - min(left) if told else math.nan,
-                high=0.02,
-            ),
-            Measure(
-                "largest action in a row that begins an episode", firsts.abs().max().item() if len(firsts) else math.nan, 0, 0
-            ),
-            Measure(
-                "share of the episodes cut off by a clock that are stored as ended",
-                case.cut.float().mean().item() if len(case.cut) else math.nan,
-                0,
-                0,
-            ),
-        ],
-        figure,
-        "Notebook 01, and `run/loop.py: Training.collect`, `envs.py: Envs.step_one`.",
-    )
+    return figure
 
 
 def action_pairs(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
     """What was seen before a row, (N, O), how it changed, (N, O), and the action that row + shift holds, (N, A).
 
-    Of rows (L, …) one after the other, all those whose neighbours on both sides are in the same episode, and whose own three actions mean something:
-    the row before, the row itself and the row after begin no episode.
+    Of rows (L, …) one after the other, all those that have a neighbour on both sides, and where none of the three begins an episode.
     """
     row = torch.arange(1, len(obs) - 1)
     row = row[~(is_first[row - 1] | is_first[row] | is_first[row + 1])]
     return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
 
 
-def unexplained(memory: Experience, shift: int) -> float:
-    """Share of the change of the observation that a linear fit on the observation before and on the action of a row leaves, 0 to 1; NaN for pictures."""
+def unexplained(memory: Experience) -> list[float]:
+    """For the row before, the row itself and the row after: the share of the change of an observation that its action leaves unexplained.
+
+    0 to 1, by linear fits on the observation before, with that action and without, for that number of the observation which one of the
+    three explains best. NaN for pictures, and where there are too few rows.
+    """
     obs = memory.obs["vector"] if isinstance(memory.obs, dict) and "vector" in memory.obs else memory.obs
     if isinstance(obs, dict) or obs.dtype == torch.uint8:
-        return math.nan
-    before, change, action = action_pairs(obs.double(), memory.action.double(), memory.is_first, shift)
-    if len(before) < 50:
-        return math.nan
-    without = torch.cat([before, torch.ones_like(before[:, :1])], 1)
-    inputs = torch.cat([without, action], 1)
-    rests = [change - x @ torch.linalg.lstsq(x, change, driver="gelsd").solution for x in (without, inputs)]
-    alone, with_it = (rest.square().mean(0) for rest in rests)
-    moved = alone > 1e-9 * obs.double().var(0).clamp(min=1e-12)
-    return (with_it[moved] / alone[moved]).min().item() if moved.any() else math.nan
+        return [math.nan] * len(SHIFTS)
+    shares = []
+    for shift in SHIFTS:
+        before, change, action = action_pairs(obs.double(), memory.action.double(), memory.is_first, shift)
+        if len(before) < max(50, 5 * (before.shape[1] + action.shape[1])):
+            return [math.nan] * len(SHIFTS)
+        without = torch.cat([before, torch.ones_like(before[:, :1])], 1)
+        fits = without, torch.cat([without, action], 1)
+        rests = [change - x @ torch.linalg.lstsq(x, change, driver="gelsd").solution for x in fits]
+        alone, with_it = (rest.square().mean(0) for rest in rests)
+        moved = alone > 1e-9 * obs.double().var(0).clamp(min=1e-12)
+        shares.append(torch.where(moved, with_it / alone, 1.0))
+    table = torch.stack(shares)  # (3, O)
+    return table[:, table.min(0).values.argmin()].tolist()
 
 
 def draw_tape(axes: Axes, memory: Experience) -> None:
@@ -197,6 +200,11 @@ def dream_errors(case: Case, horizon: int) -> Tensor:
     return torch.tensor(errors).T
 
 
+def ratio(a: float, b: float) -> float:
+    """a / b, NaN where b is 0."""
+    return a / b if b else math.nan
+
+
 def control(case: Case) -> Finding:
     """Does a dream obey? Its error along an episode with the actions taken, beside two that must be worse."""
     horizon = next((h for h in (15, 10, 5, 3) if len(windows(case, h)[0]) >= 8), 0)
@@ -213,8 +221,10 @@ def control(case: Case) -> Finding:
         "Shuffled actions",
         "Does the world model use the actions, and does it dream better than a picture that stands still?",
         [
-            Measure("error with its own actions, over the error with those of another moment", own / shuffled, high=CONTROL),
-            Measure("error, over that of a dream in which nothing moves", own / still, high=STILL),
+            Measure(
+                "error with its own actions, over the error with those of another moment", ratio(own, shuffled), high=CONTROL
+            ),
+            Measure("error, over that of a dream in which nothing moves", ratio(own, still), high=STILL),
         ],
         figure,
         "Notebook 07. If alignment is healthy, the world model has not learned enough: more steps, or a higher world_lr.",
@@ -226,7 +236,7 @@ HALF = 6  # steps of each of two episodes
 
 @torch.no_grad()
 def moved_states(case: Case) -> Tensor:
-    """How far each state moves, by row, when one observation, by column, is replaced: (12, 12), the last six steps of an episode and then the
+    """How far each state, with the odds of its dice, moves, by row, when one observation, by column, is replaced: (12, 12), the last six steps of an episode and then the
     first six of another. Without dice, so that the same goes in twice."""
     agent, played, model = case.agent, case.played, case.agent.world_model
     env, time = windows(case, HALF - 1)
@@ -246,7 +256,8 @@ def moved_states(case: Case) -> Tensor:
     noise = torch.zeros(1, 2 * HALF, agent.config.groups, agent.config.classes, device=agent.device)
 
     def think(obs: Obs) -> Tensor:
-        return model.rssm.observe(model.encoder(obs), actions, is_first, agent.initial(1).state, noise)[0].feature[0]
+        states, logits = model.rssm.observe(model.encoder(obs), actions, is_first, agent.initial(1).state, noise)
+        return torch.cat([states.feature[0], logits[0].flatten(1)], 1)  # the die's odds, too: they move before it falls otherwise
 
     usual, moved = think(obs), torch.zeros(2 * HALF, 2 * HALF)
     for t in range(2 * HALF):
@@ -274,6 +285,7 @@ def causality(case: Case) -> Finding:
         [
             Measure("largest move of an earlier state", past, 0, 0),
             Measure("largest move beyond the border of episodes", across, 0, 0),
+            Measure("largest move of the step's own state", moved.diagonal().max().item(), low=1e-6),
         ],
         figure,
         "Notebook 05, and `rssm.py: RSSM.observe`, where the memory is reset.",
@@ -308,7 +320,7 @@ def surprise(case: Case) -> Finding:
     )
 
 
-FLOW = {  # what learns from each loss, over a single step
+FLOW = {  # what learns from each loss, over a single step; replay_critic is not asked, since it needs sequences
     "reconstruction": {"encoder", "memory", "posterior", "decoder"},
     "reward": {"encoder", "memory", "posterior", "reward head"},
     "continue": {"encoder", "memory", "posterior", "continue head"},
@@ -340,6 +352,7 @@ def part_of(name: str) -> str:
 def gradient_norms(case: Case) -> Tensor:
     """Norm of the gradient of each loss at each part, by FLOW and PARTS, over single steps, so that nothing comes through time."""
     agent = thawed(case.agent)
+    agent.world_model.free_nats = 0.0  # else a step that costs nothing teaches nobody, whatever the code does
     with torch.no_grad():
         for parameter in agent.parameters():  # heads that begin with zeros hand nothing back, which is no leak
             parameter += 1e-4 * torch.randn_like(parameter)
@@ -361,10 +374,7 @@ def flow(case: Case) -> Finding:
     norms = gradient_norms(case)
     pairs = [(loss, part, norms[i, k] > 0) for i, loss in enumerate(FLOW) for k, part in enumerate(PARTS)]
     leaks = [f"{part} from {loss}" for loss, part, learns in pairs if learns and part not in FLOW[loss]]
-    # Where the KL of all steps is below the free nats, dyn and rep rightly teach nobody.
-    dry = [
-        f"{part} from {loss}" for loss, part, learns in pairs if not learns and part in FLOW[loss] and loss not in ("dyn", "rep")
-    ]
+    dry = [f"{part} from {loss}" for loss, part, learns in pairs if not learns and part in FLOW[loss]]
     figure, (axes,) = panels(height=3.4)
     colours = [
         [(DREAM if f"{part} from {loss}" in leaks else "#BBD7EA") if norms[i, k] else "white" for k, part in enumerate(PARTS)]
@@ -448,17 +458,22 @@ def real_returns(rewards: Tensor, values: Tensor, is_last: Tensor, is_terminal: 
 
 @torch.no_grad()
 def returns(case: Case) -> Finding:
-    """Is what the critic promises what comes? Its value of each played state beside the return that followed."""
+    """Is what the critic promises what comes? Its value of each played state beside the return that followed.
+
+    Where the recording or a clock ends, the critic's own value stands in for the rest. Steps at which that is more than half are left out.
+    """
     agent, played = case.agent, case.played
     value, gamma = agent.critic.value(agent.critic(case.states.feature)), 1 - 1 / agent.config.discount_horizon  # (E, T)
-    real = real_returns(played.reward, value, played.is_last, played.is_terminal, gamma)  # (E, T-1)
-    told = ~played.is_last[:, :-1]
+    flags = played.is_last, played.is_terminal, gamma
+    real = real_returns(played.reward, value, *flags)  # (E, T-1)
+    own = real_returns(torch.zeros_like(value), torch.ones_like(value), *flags)  # the weight of the critic's own value in it
+    told = ~played.is_last[:, :-1] & (own <= 0.5)
     real, value = real[told], value[:, :-1][told]
     far = real.abs() >= real.abs().quantile(0.5) if len(real) else real.bool()
     size = real[far].abs().mean().item() if len(real) else 0.0
     promised = (value[far] * real[far].sign()).mean().item() / size if size > 0.01 else math.nan
     figure, (axes,) = panels(height=3.4)
-    axes.plot(real.cpu(), value.cpu(), ".", color=REALITY, markersize=2)
+    axes.plot(real, value, ".", color=REALITY, markersize=2)
     ends = [min(real.min().item(), 0), max(real.max().item(), 0.01)] if len(real) else [0, 1]
     axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="return that came, discounted", ylabel="value that the critic gave")
@@ -532,8 +547,8 @@ def curves(case: Case) -> Finding:
         "Entropy and scale",
         "Is the policy still curious, and are its advantages of a size that can be compared?",
         [
-            Measure("return scale over the spread of dreamed returns now", scale / spread, low=SCALE),
-            Measure("share of the largest entropy that is left", entropy / most, *LEFT),
+            Measure("return scale over the spread of dreamed returns now", ratio(scale, spread), low=SCALE),
+            Measure("share of the largest entropy that is left", ratio(entropy, most), *LEFT),
             Measure("direction in which the entropy bonus pushes the entropy, 1 is up", push, 0.5, 1.001),
         ],
         draw_curves(case.rows, most, spread, push),
@@ -557,7 +572,7 @@ def draw_curves(rows: list[dict[str, float]], most: float, spread: float, push: 
     axes[1].plot(steps, [row.get("return_scale", math.nan) for row in rows], color=DREAM, label="return scale")
     axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
     axes[1].set_title("return scale", fontsize=10)
-    axes[1].set_ylim(0, 1.6 * max(spread, *(row.get("return_scale", 0) or 0 for row in rows), 1))
+    axes[1].set_ylim(0, 1.6 * max(spread, *(row.get("return_scale", 0) for row in rows), 1))
     axes[1].legend(frameon=False, fontsize=8, loc="upper left")
     for ax in axes:
         ax.set_xlabel("environment steps")
@@ -582,7 +597,6 @@ def overfit(case: Case, steps: int = 60) -> Finding:
     """Can it learn anything at all? Fresh weights and one small batch, over and over."""
     c = replace(case.agent.config, world_lr=1e-3, actor_lr=1e-3, critic_lr=1e-3, warmup=1, average=0, imag_last=2)
     agent = Dreamer(c, case.agent.spaces, case.agent.device)
-    agent.requires_grad_(True)
     learner = Learner(agent)
     length = min(8, case.played.reward.shape[1])
     batch = case.played.map(lambda part: part[:, :length])
@@ -623,7 +637,7 @@ LOOKS: dict[str, Callable[[Case], Finding]] = {
     "overfit": overfit,
 }
 
-# Measured on runs that were healthy and on runs that were not, see `assets/patients/`.
+# Chosen between what healthy and sick runs gave; `assets/patients/verdicts.json` counts the same runs.
 CONTROL, STILL, KICKED, JUMP, OVERFIT = 0.8, 1.0, 2.0, 3.0, 0.2
 PROMISED, LEFT = (0.5, 2.0), (0.02, 0.98)
 SCALE = 0.3

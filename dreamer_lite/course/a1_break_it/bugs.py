@@ -1,4 +1,4 @@
-"""Ten bugs that real Dreamers had, each as one changed line of this package (appendix A1); and how any line is changed."""
+"""Ten bugs as one changed line of this package each (appendix A1): seven that published Dreamers had, three relatives; and how any line is changed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ BUGS = [
             "self.replay.add(seen, self.carry.state)",
             "self.replay.add(seen._replace(action=self.carry.action), self.carry.state)",
         ),
-        "epignatelli/navix#152",
+        "Seen in epignatelli/navix#152",
         "The model learns which action follows a state, and is then asked what an action leads to. The losses look fine, "
         "since an observation says almost all about the next one.",
     ),
@@ -57,7 +57,7 @@ BUGS = [
             "keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)",
             "keep = torch.ones_like(is_first, dtype=tokens.dtype)[..., None]  # (B, T, 1)",
         ),
-        "epignatelli/navix#152",
+        "Seen in epignatelli/navix#152",
         "What was remembered of one episode leaks into the next. One observation of CartPole says nearly all, so the model learns to forget by itself.",
     ),
     Bug(
@@ -68,7 +68,7 @@ BUGS = [
             "return Experience(self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated))",
             "return Experience(self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(self.done[i]))",
         ),
-        "lucidrains/dreamer4#22",
+        "Seen in lucidrains/dreamer4#22",
         "The continue head learns that good play ends for no reason that can be seen. The better the agent, the more often it is told so.",
     ),
     Bug(
@@ -79,7 +79,7 @@ BUGS = [
             "returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1], c.lam)  # (N, H)",
             "returns = lambda_return(dream.rewards[:, :-1], dream.continues[:, :-1], values[:, 1:], values[:, -1], c.lam)  # (N, H)",
         ),
-        "kc-ml2/SimpleDreamer#6, NM512/dreamerv3-torch#16, Eclectic-Sheep/sheeprl#67",
+        "Seen in kc-ml2/SimpleDreamer#6, NM512/dreamerv3-torch#16, Eclectic-Sheep/sheeprl#67",
         "What an action brings is counted for the one after it. On CartPole every reward is 1, so only the danger of a fall shows up one step too late.",
     ),
     Bug(
@@ -90,7 +90,7 @@ BUGS = [
             "dyn = kl(posterior.detach(), prior).clamp(min=free_nats)",
             "dyn = kl(posterior, prior).clamp(min=free_nats)",
         ),
-        "pytorch/rl#4073",
+        "A relative of pytorch/rl#4073, where the two terms had other gradients than the original",
         "The posterior is pulled to what can be predicted eleven times as hard as it should be. The loss itself has the same value as before.",
     ),
     Bug(
@@ -101,7 +101,7 @@ BUGS = [
             "dyn = kl(posterior.detach(), prior).clamp(min=free_nats)",
             "dyn = kl(posterior.detach(), prior).mean().clamp(min=free_nats)",
         ),
-        "weipu-zhang/STORM#12",
+        "Seen in weipu-zhang/STORM#12",
         "A few surprising steps lift the mean, and then the steps that were predicted well are pressed too. If the mean is below 1, no step is pressed at all.",
     ),
     Bug(
@@ -112,7 +112,7 @@ BUGS = [
             "self.range.lerp_(torch.quantile(returns.flatten(), self.levels), self.rate)",
             "self.range.lerp(torch.quantile(returns.flatten(), self.levels), self.rate)",
         ),
-        "pytorch/rl#4125",
+        "Seen in pytorch/rl#4125",
         "One letter: the new range is computed and thrown away. Advantages stay as large as returns are, and the entropy bonus means nothing beside them.",
     ),
     Bug(
@@ -123,7 +123,7 @@ BUGS = [
             "return torch.cat([negative, middle, -negative.flip(0)])",
             "return torch.linspace(-limit, limit, count)",
         ),
-        "pytorch/rl#4065",
+        "A relative of pytorch/rl#4065, where the bins were evenly spaced, too",
         "No value can be above the last bin. Rewards of 1 are fitted as well as before, so only the critic knows.",
     ),
     Bug(
@@ -134,13 +134,13 @@ BUGS = [
             "return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)",
             "return -weights.detach() * (advantages.detach() * log_probs - entropy_scale * entropies)",
         ),
-        "danijar/dreamerv3#69, where another sign of this equation was wrong in the paper itself",
+        "A relative of danijar/dreamerv3#69: another sign of this equation was wrong in the paper itself",
         "Where the advantages have nothing to say, the policy is made sure of itself instead of curious.",
     ),
     Bug(
         "the weights of imagined steps are the continues, not their product",
         Patch(imagination, "step_weights", "return continues.cumprod(1)[:, :-1]", "return continues[:, :-1]"),
-        "epignatelli/navix#152",
+        "Seen in epignatelli/navix#152",
         "Steps after an imagined end count as if nothing had happened, though the model was never told what comes after an end.",
     ),
 ]

@@ -19,7 +19,7 @@ from .bugs import BUGS, Patch, planted
 
 PATIENTS = dict(zip("ABCDEFGHIJK", (1, 9, 4, 0, 6, 3, 10, 8, 2, 7, 5)))  # which bug each has, counted from 1; 0: none
 NAMES = ["none: it is healthy", *(bug.name for bug in BUGS)]
-HUNTED = "BCDEFGHIJK"  # A is solved in the notebook
+HUNTED = "".join(PATIENTS)[1:]  # A is solved in the notebook
 TWIN = "twin"  # a healthy run with another seed, to compare with
 CHART = "chart"  # what hangs on every bed, and costs no look
 
@@ -100,6 +100,7 @@ def draw_look(letter: str, look: str) -> tuple[Figure, str]:
     if look == CHART:
         return draw_chart(letter)
     found = finding(letter, look)
+    found.figure.suptitle("")  # a clinic may have written on it
     return found.figure, f"{'The healthy twin' if letter == TWIN else f'Patient {letter}'}. {sentence(found)}."
 
 
@@ -108,7 +109,7 @@ def reveal(number: int) -> str:
     if not number:
         return "It is healthy: every line is as it should be."
     bug = BUGS[number - 1]
-    return f"{bug.patch.where}\n  - {bug.patch.line}\n  + {bug.patch.instead}\nSeen in {bug.seen}.\n{bug.words}"
+    return f"{bug.patch.where}\n  - {bug.patch.line}\n  + {bug.patch.instead}\n{bug.seen}.\n{bug.words}"
 
 
 @lru_cache
