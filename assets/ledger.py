@@ -255,9 +255,9 @@ def draw(path: Path) -> None:
             if found is None:
                 axes.text(last / 2, row, "not run", color=GREY, fontsize=7, ha="center", va="center")
                 continue
-            good = [step for step in found.solved if math.isfinite(step)]
-            axes.plot(good, [row] * len(good), "o", color=REALITY, alpha=0.7)
-            axes.plot([1.05 * last] * (len(found.solved) - len(good)), [row] * (len(found.solved) - len(good)), "x", color=DREAM)
+            for k, step in enumerate(found.solved):  # one above the other, so that equal ones are seen
+                mark, colour = ("o", REALITY) if math.isfinite(step) else ("x", DREAM)
+                axes.plot(min(step, 1.05 * last), row + 0.13 * (k - 2), mark, color=colour, markersize=4)
         axes.set(xlim=(0, 1.12 * last), xlabel="environment steps until solved")
         axes.set_ylim(len(CHANGES) - 0.5, -0.5)
         axes.set_title(task, fontsize=9)
