@@ -216,13 +216,12 @@ def line(task: str, change: str, runs: dict) -> Line | None:
     if not found:
         return None
     threshold, solved, later = TASKS[task][1], [], []
-    for seen in found:
-        seen = sorted((step, mean) for step, mean, note in seen if not note)
+    evaluated = [sorted((step, mean) for step, mean, note in seen if not note) for seen in found]
+    for seen in evaluated:
         at = next((step for step, mean in seen if mean >= threshold), math.inf)
         solved.append(at)
         later += [mean for step, mean in seen if step > at]
-    evaluated = [[(step, mean) for step, mean, note in seen if not note] for seen in found]
-    finals = [max(seen)[1] for seen in evaluated if seen]
+    finals = [seen[-1][1] for seen in evaluated if seen]
     return Line(solved, min(later, default=math.nan), finals, sum(any(note for *_, note in seen) for seen in found))
 
 
@@ -245,7 +244,7 @@ def table() -> str:
 
 
 def draw(path: Path) -> None:
-    """For each task a column, for each change a row: a dot for each seed at the steps it took, open where it was not solved in time."""
+    """For each task a column, for each change a row: a dot for each seed at the steps it took, a cross where it was not solved in time."""
     runs = recorded()
     figure = Figure(figsize=(2.6 + 2.4 * len(TASKS), 0.27 * len(CHANGES) + 1.2), layout="constrained")
     for axes, task in zip(np.atleast_1d(figure.subplots(1, len(TASKS), sharey=True)), TASKS):

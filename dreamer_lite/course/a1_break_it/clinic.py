@@ -193,7 +193,7 @@ class Clinic:
         self.patients = patients
         self.looked: dict[str, set[str]] = {letter: set() for letter in patients}
         self.tries: dict[str, int] = dict.fromkeys(patients, 0)
-        self.named: dict[str, bool] = {}  # those that are settled
+        self.named: set[str] = set()  # those that are settled
         self.clicks = 0
 
     def look(self, letter: str, look: str) -> tuple[Figure, str]:
@@ -207,7 +207,7 @@ class Clinic:
         self.tries[letter] += 1
         if NAMES.index(suspect) != PATIENTS[letter]:
             return f"Not that one: {letter} has something else. Look again, or in another way."
-        self.named[letter] = True
+        self.named.add(letter)
         return f"Right. {reveal(PATIENTS[letter])}"
 
     @property

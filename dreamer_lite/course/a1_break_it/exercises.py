@@ -324,7 +324,7 @@ EXERCISES = (
         hints=(
             "Look before you guess. Each bug of the list shows in one look, some in two; the table of looks says what each one asks.",
             "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
-            "`return {}`".replace("{}", str({letter: PATIENTS[letter] for letter in CLUES})),
+            f"`return {diagnoses()}`",
         ),
     ),
     Exercise(
