@@ -30,7 +30,8 @@ from dreamer_lite.run.device import keep_memory, use_device
 from dreamer_lite.run.draw import DREAM, GREY, REALITY
 
 FOLDER = Path(__file__).parent / "ledger"
-SEEDS = range(5)
+SEEDS, UNCHANGED_SEEDS = range(3), range(5)  # everything is compared with the runs without a change
+LATE = 1000  # environment steps from which on evaluations are averaged
 
 
 def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
@@ -41,9 +42,9 @@ small_rewards, large_rewards = partial(rescaled, factor=0.01), partial(rescaled,
 
 EVERY = dict(eval_every=250, eval_episodes=20, log_every=250)
 TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return from which on it counts as solved
-    "CartPole": (dict(env="CartPole-v1", steps=2500), 475),
-    "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards", steps=2500), 4.75),
-    "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards", steps=2500), 47_500),
+    "CartPole": (dict(env="CartPole-v1", steps=2000), 475),
+    "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards", steps=2000), 4.75),
+    "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards", steps=2000), 47_500),
     "Pendulum": (dict(env="Pendulum-v1", steps=2000), -250),
 }
 
@@ -175,15 +176,19 @@ def recorded() -> dict[tuple[str, str, int], list[tuple[int, float, str]]]:
     return runs
 
 
+def planned(task: str) -> list[tuple[str, str, int]]:
+    unchanged = [(task, "nothing", seed) for seed in UNCHANGED_SEEDS]
+    return unchanged + [(task, change, seed) for seed in SEEDS for change in CHANGES if change != "nothing"]
+
+
 def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
-    """Run what is missing, of all tasks or of those named, as many at a time as there are cores: first all seeds without a change, to compare
-    with, then the first seed of each change, and so on."""
+    """Run what is missing, of all tasks or of those named, as many at a time as there are cores. In each task: first all seeds without a
+    change, to compare with, then the first seed of each change, and so on."""
     FOLDER.mkdir(exist_ok=True)
     file, lock, done = FOLDER / "runs.csv", threading.Lock(), recorded()
     if not file.exists():
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    everything = [(task, change, seed) for seed in SEEDS for task in tasks or TASKS for change in CHANGES]
-    missing = sorted((key for key in everything if key not in done), key=lambda key: key[1] != "nothing")  # else in this order
+    missing = [key for task in tasks or TASKS for key in planned(task) if key not in done]
 
     def run(key: tuple[str, str, int]) -> None:
         words = [sys.executable, str(Path(__file__).parent / "make.py"), "ledger", *map(str, key)]
@@ -206,13 +211,13 @@ class Line:
 
     solved: list[float]  # environment steps until the first evaluation at the threshold, by seed; inf: not within the run
     worst: float  # the worst evaluation after that, of all seeds; NaN: there is none
-    final: list[float]  # the last evaluation of each seed
+    means: list[float]  # of the evaluations from LATE on, by seed; NaN: it did not come so far
     diverged: int
 
 
 def line(task: str, change: str, runs: dict) -> Line | None:
     """None: not run."""
-    found = [runs[key] for seed in SEEDS if (key := (task, change, seed)) in runs]
+    found = [runs[key] for key in planned(task) if key[1] == change and key in runs]
     if not found:
         return None
     threshold, solved, later = TASKS[task][1], [], []
@@ -221,8 +226,9 @@ def line(task: str, change: str, runs: dict) -> Line | None:
         at = next((step for step, mean in seen if mean >= threshold), math.inf)
         solved.append(at)
         later += [mean for step, mean in seen if step > at]
-    finals = [seen[-1][1] for seen in evaluated if seen]
-    return Line(solved, min(later, default=math.nan), finals, sum(any(note for *_, note in seen) for seen in found))
+    late = [[mean for step, mean in seen if step >= LATE] for seen in evaluated]
+    means = [sum(seen) / len(seen) if seen else math.nan for seen in late]
+    return Line(solved, min(later, default=math.nan), means, sum(any(note for *_, note in seen) for seen in found))
 
 
 def words(task: str, found: Line | None) -> str:
@@ -231,8 +237,9 @@ def words(task: str, found: Line | None) -> str:
         return "not run"
     steps = ", ".join("–" if math.isinf(step) else f"{step:,.0f}" for step in found.solved)
     worst = "" if math.isnan(found.worst) else f"; worst later {found.worst:.3g}"
-    end = f"; end {min(found.final):.3g} to {max(found.final):.3g}" if found.final else ""
-    return f"{steps}{worst}{end}" + f"; {found.diverged} diverged" * bool(found.diverged)
+    reached = [mean for mean in found.means if not math.isnan(mean)]
+    means = f"; mean {min(reached):.3g} to {max(reached):.3g}" if reached else ""
+    return f"{steps}{worst}{means}" + f"; {found.diverged} diverged" * bool(found.diverged)
 
 
 def table() -> str:
@@ -244,20 +251,25 @@ def table() -> str:
 
 
 def draw(path: Path) -> None:
-    """For each task a column, for each change a row: a dot for each seed at the steps it took, a cross where it was not solved in time."""
+    """For each task a column, for each change a row: for each seed the mean of its later evaluations, a cross where none of all was at the
+    threshold. Grey: where the seeds without a change lie."""
     runs = recorded()
     figure = Figure(figsize=(2.6 + 2.4 * len(TASKS), 0.27 * len(CHANGES) + 1.2), layout="constrained")
     for axes, task in zip(np.atleast_1d(figure.subplots(1, len(TASKS), sharey=True)), TASKS):
-        last = TASKS[task][0]["steps"]
+        unchanged = line(task, "nothing", runs)
+        if unchanged:
+            axes.axvspan(np.nanmin(unchanged.means), np.nanmax(unchanged.means), color=GREY, alpha=0.2, linewidth=0)
         for row, change in enumerate(CHANGES):
             found = line(task, change, runs)
             if found is None:
-                axes.text(last / 2, row, "not run", color=GREY, fontsize=7, ha="center", va="center")
+                axes.text(
+                    0.5, row, "not run", color=GREY, fontsize=7, ha="center", va="center", transform=axes.get_yaxis_transform()
+                )
                 continue
-            for k, step in enumerate(found.solved):  # one above the other, so that equal ones are seen
+            for k, (step, mean) in enumerate(zip(found.solved, found.means)):  # one above the other, so that equal ones are seen
                 mark, colour = ("o", REALITY) if math.isfinite(step) else ("x", DREAM)
-                axes.plot(min(step, 1.05 * last), row + 0.13 * (k - 2), mark, color=colour, markersize=4)
-        axes.set(xlim=(0, 1.12 * last), xlabel="environment steps until solved")
+                axes.plot(mean, row + 0.13 * (k - (len(found.solved) - 1) / 2), mark, color=colour, markersize=4)
+        axes.set_xlabel(f"mean return from step {LATE:,} on")
         axes.set_ylim(len(CHANGES) - 0.5, -0.5)
         axes.set_title(task, fontsize=9)
         axes.set_yticks(range(len(CHANGES)), list(CHANGES), fontsize=8)
@@ -268,9 +280,14 @@ def draw(path: Path) -> None:
 
 def summarise() -> None:
     """ledger/README.md, with the table, and ledger/ledger.png."""
-    ran, all_of_them = len(recorded()), len(TASKS) * len(CHANGES) * len(SEEDS)
+    ran, all_of_them = len(recorded()), sum(len(planned(task)) for task in TASKS)
     draw(FOLDER / "ledger.png")
-    (FOLDER / "README.md").write_text(ABOUT.format(ran=ran, all_of_them=all_of_them, table=table()), encoding="utf-8")
+    (FOLDER / "README.md").write_text(
+        ABOUT.format(
+            ran=ran, all_of_them=all_of_them, late=LATE, seeds=len(SEEDS), unchanged=len(UNCHANGED_SEEDS), table=table()
+        ),
+        encoding="utf-8",
+    )
 
 
 ABOUT = """# Is each part needed?
@@ -278,9 +295,10 @@ ABOUT = """# Is each part needed?
 One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
 `python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
 
-![Environment steps until solved, a dot for each seed and a cross where it was not solved in time: a row for each change, a column for each task](ledger.png)
+![Mean return from step 1,000 on, a row for each change, a column for each task: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
 
 Each cell: environment steps until the first evaluation (20 episodes, every 250 steps) at the threshold, for each seed, – where none reached it; the worst
-evaluation after that; the band of the last evaluations. Runs end after 2,500 steps (Pendulum 2,000).
+evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after 2,000 steps. A change has
+{seeds} seeds, no change {unchanged}.
 
 {table}"""

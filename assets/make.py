@@ -4,7 +4,7 @@
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps what the notebook needs; or only trains those of the seeds named; `verdicts` then measures what each look finds.
-`ledger` trains with one part removed or changed, all that is missing of 420 runs, of all tasks or of those named (three minutes each, as many at a time as there are cores);
+`ledger` trains with one part removed or changed, all that is missing of 260 runs, of all tasks or of those named (two to four minutes each, as many at a time as there are cores);
 `ledger-table` writes its table and draws it.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
 `together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).

@@ -345,10 +345,16 @@ def test_a_line_of_the_ledger_is_counted_from_its_evaluations():
     runs = {
         ("CartPole", "nothing", 0): [(250, 100.0, ""), (500, 480.0, ""), (750, 300.0, ""), (1000, 500.0, "")],
         ("CartPole", "nothing", 1): [(250, 100.0, ""), (310, math.nan, "diverged")],
+        ("CartPole", "nothing", 4): [(1000, 480.0, ""), (1250, 420.0, "")],
     }
     found = ledger.line("CartPole", "nothing", runs)
-    assert found.solved == [500, math.inf] and found.worst == 300 and found.final == [500, 100] and found.diverged == 1
-    assert ledger.words("CartPole", found) == "500, –; worst later 300; end 100 to 500; 1 diverged"
+    assert (
+        found.solved == [500, math.inf, 1000]
+        and found.worst == 300
+        and found.means == pytest.approx([500, math.nan, 450], nan_ok=True)
+        and found.diverged == 1
+    )
+    assert ledger.words("CartPole", found) == "500, –, 1,000; worst later 300; mean 450 to 500; 1 diverged"
     assert ledger.line("CartPole", "horizon 5", runs) is None and ledger.words("CartPole", None) == "not run"
 
 
@@ -362,12 +368,13 @@ def test_a_run_of_the_ledger_that_was_stopped_is_not_recorded(monkeypatch, capsy
 def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "FOLDER", tmp_path)
     monkeypatch.setattr(ledger, "SEEDS", range(1))
+    monkeypatch.setattr(ledger, "UNCHANGED_SEEDS", range(1))
     monkeypatch.setattr(ledger, "TASKS", {"CartPole": ledger.TASKS["CartPole"]})
     asked = []
 
     def run(words, **_):
         asked.append(words[3:])
-        text = "a warning\n" + f"{words[3]},{words[4]},{words[5]},250,30.5,\n"
+        text = "a warning\n" + f"{words[3]},{words[4]},{words[5]},1000,30.5,\n"
         return type("Result", (), {"returncode": int(words[4] == "horizon 30"), "stdout": text, "stderr": "it failed"})
 
     monkeypatch.setattr(ledger.subprocess, "run", run)
@@ -387,4 +394,4 @@ def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_what_was_recorded_is_named_in_the_ledger():
     with (ASSETS / "ledger" / "runs.csv").open() as rows:
         for row in csv.DictReader(rows):
-            assert row["task"] in ledger.TASKS and row["change"] in ledger.CHANGES and int(row["seed"]) in ledger.SEEDS
+            assert row["task"] in ledger.TASKS and (row["task"], row["change"], int(row["seed"])) in ledger.planned(row["task"])
