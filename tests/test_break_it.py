@@ -302,7 +302,26 @@ def test_the_score_counts_looks_and_tries_but_not_the_chart():
     _, words = room.draw("A", "alignment", clinic.NAMES[1], 2)
     assert "Right. run/loop.py: Training.collect" in words and BUGS[0].patch.instead in words
     assert room.score == "Score: 1 of 2 named; 1 look, 2 names tried."
+    assert "A is named already. run/loop.py" in room.draw("A", "returns", clinic.NAMES[1], 3)[1]
+    assert room.score == "Score: 1 of 2 named; 1 look, 2 names tried."
+    room.clicks = 2
     assert "Not that one" not in room.draw("B", "chart", clinic.NAMES[1], 2)[1]  # no new click
+
+
+def test_a_verdict_is_told_only_of_who_is_named():
+    room = clinic.Clinic("F")
+    _, words = room.draw("F", "alignment", clinic.NAMES[2], 0)
+    assert "stored as ended: 1" in words and "healthy" not in words
+    assert "healthy" not in room.draw("F", "alignment", clinic.NAMES[2], 1)[1].splitlines()[0]
+    assert "does not look healthy" in room.draw("F", "alignment", clinic.NAMES[3], 2)[1].splitlines()[0]
+
+
+def test_the_twin_may_be_looked_at_and_is_not_named():
+    room = clinic.Clinic("AB")
+    figure, words = room.draw(clinic.TWIN, "curves", clinic.NAMES[0], 0)
+    assert "The healthy twin. Entropy and scale: looks healthy" in words and "patient" not in figure.get_suptitle()
+    assert "Choose a patient" in room.draw(clinic.TWIN, "chart", clinic.NAMES[0], 1)[1]
+    assert room.score == "Score: 0 of 2 named; 0 looks, 0 names tried."
 
 
 def test_another_patient_costs_no_look():

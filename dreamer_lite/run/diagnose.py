@@ -143,6 +143,13 @@ def sentence(finding: Finding) -> str:
     )
 
 
+def numbers(finding: Finding) -> str:
+    """What was measured in one line, without a verdict."""
+    return f"{finding.title}" + "".join(
+        f"; {measure.words}: {measure.value:.3g}" for measure in finding.measures if measure.healthy is not None
+    )
+
+
 def page(findings: list[Finding], title: str) -> str:
     """A web page of pictures and words, which needs nothing else."""
     return PAGE.format(title=escape(title), body="\n".join(map(section, findings)))

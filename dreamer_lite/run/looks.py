@@ -278,7 +278,7 @@ def causality(case: Case) -> Finding:
     axes.axhline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.axvline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves")
-    axes.set_title("blue: it moves; white: not at all; orange: a new episode begins", fontsize=10)
+    axes.set_title("blue: it moves, the darker the further; white: not at all; orange: a new episode begins", fontsize=10)
     return Finding(
         "Causality triangle",
         "Which states move when one observation is replaced by another?",
@@ -306,6 +306,7 @@ def surprise(case: Case) -> Finding:
     axes.plot(steps[5::10], kicked[0, steps[5::10]].cpu(), "^", color=DREAM, label="shown another moment instead")
     for t in case.played.is_first[0, steps].nonzero()[:, 0].tolist():
         axes.axvline(t, color=GREY, linewidth=0.8, linestyle=":")
+    axes.axhline(KICKED, color=DREAM, linewidth=0.8, linestyle="--", label="their mean should lie above")
     axes.set(xlabel="step (dotted: an episode begins)", ylabel="KL, nats", title="surprise")
     axes.legend(frameon=False, fontsize=8)
     return Finding(
@@ -571,6 +572,7 @@ def draw_curves(rows: list[dict[str, float]], most: float, spread: float, push: 
         )
     axes[1].plot(steps, [row.get("return_scale", math.nan) for row in rows], color=DREAM, label="return scale")
     axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
+    axes[1].axhline(SCALE * spread, color=REALITY, linewidth=0.8, linestyle="--", label="the scale should lie above")
     axes[1].set_title("return scale", fontsize=10)
     axes[1].set_ylim(0, 1.6 * max(spread, *(row.get("return_scale", 0) for row in rows), 1))
     axes[1].legend(frameon=False, fontsize=8, loc="upper left")
@@ -612,6 +614,13 @@ def overfit(case: Case, steps: int = 60) -> Finding:
         ("dyn", GREY, ":"),
     ):
         axes.plot([row[name] for row in losses], color=colour, linestyle=style, label=name)
+    axes.axhline(
+        OVERFIT * losses[0]["reconstruction"],
+        color=REALITY,
+        linewidth=0.8,
+        linestyle="--",
+        label="reconstruction should come below",
+    )
     axes.set(xlabel="train steps on the same batch", yscale="log", title="fresh weights, one batch")
     axes.legend(frameon=False, fontsize=8)
     ratio = np.mean([row["reconstruction"] for row in losses[-10:]]) / losses[0]["reconstruction"]

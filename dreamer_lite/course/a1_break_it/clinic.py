@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...config import Refused
-from ...run.diagnose import case_of, look_at, sentence
+from ...run.diagnose import case_of, look_at, numbers, sentence
 from ...run.looks import LOOKS, Case, Finding
 from ..bundled import ASSETS
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, button, canvas, choice, tidy
@@ -90,22 +90,24 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
             panel.axvline(t, color=DREAM, linewidth=0.8, linestyle=":")
     last = case(letter).rows[-1]
     return figure, (
-        f"Patient {letter}, dashed, and a healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
+        f"{'The healthy twin itself' if letter == TWIN else f'Patient {letter}'}, dashed, and a healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
         f"reconstruction {last['reconstruction']:.1g}, surprise {last['dyn']:.2g}, policy entropy {last['policy_entropy']:.2g}."
     )
 
 
-def draw_look(letter: str, look: str) -> tuple[Figure, str]:
-    """The chart, or what a look finds, in a picture and one sentence."""
+def draw_look(letter: str, look: str, told: bool = True) -> tuple[Figure, str]:
+    """The chart, or what a look finds, in a picture and one sentence: with its verdict if that may be told, else only the numbers."""
     if look == CHART:
         return draw_chart(letter)
     found = finding(letter, look)
     found.figure.suptitle("")  # a clinic may have written on it
-    return found.figure, f"{'The healthy twin' if letter == TWIN else f'Patient {letter}'}. {sentence(found)}."
+    words = sentence(found) if told else numbers(found)
+    return found.figure, f"{'The healthy twin' if letter == TWIN else f'Patient {letter}'}. {words}."
 
 
-def reveal(number: int) -> str:
-    """What was changed: where, the line and what stands there instead, who had it, what it does."""
+def reveal(letter: str) -> str:
+    """What was changed in this patient: where, the line and what stands there instead, who had it, what it does."""
+    number = PATIENTS.get(letter, 0)
     if not number:
         return "It is healthy: every line is as it should be."
     bug = BUGS[number - 1]
@@ -197,18 +199,25 @@ class Clinic:
         self.clicks = 0
 
     def look(self, letter: str, look: str) -> tuple[Figure, str]:
-        """See a patient's chart, which is free, or look at it in another way, which counts once."""
-        if look != CHART and letter not in self.named:
+        """See a patient's chart, which is free, or look at it in another way, which counts once. The twin may always be looked at.
+
+        Whether it looks healthy is told when the patient is named: before, that is what the reader is to see."""
+        settled = letter == TWIN or letter in self.named
+        if look != CHART and not settled:
             self.looked[letter].add(look)
-        return draw_look(letter, look)
+        return draw_look(letter, look, told=settled)
 
     def name(self, letter: str, suspect: str) -> str:
-        """Say which bug it is; returns the verdict, and the line if it is right."""
+        """Say which bug it is; returns the verdict, and the line if it is right. Who is named already is not tried again."""
+        if letter == TWIN:
+            return "The twin is known to be healthy. Choose a patient to name."
+        if letter in self.named:
+            return f"{letter} is named already. {reveal(letter)}"
         self.tries[letter] += 1
         if NAMES.index(suspect) != PATIENTS[letter]:
             return f"Not that one: {letter} has something else. Look again, or in another way."
         self.named.add(letter)
-        return f"Right. {reveal(PATIENTS[letter])}"
+        return f"Right. {reveal(letter)}"
 
     @property
     def score(self) -> str:
@@ -223,14 +232,19 @@ class Clinic:
         if name > self.clicks:
             self.clicks = name
             told = self.name(patient, suspect)
-            words, said = f"{words}\n{told}", said + (" · right" if patient in self.named else " · not that one")
-        figure.suptitle(f"patient {patient} · {said}", fontsize=9, color=OWN)
+            if patient in self.named:  # now its verdict may be told, too
+                words = self.look(patient, look)[1]
+            words, said = (
+                f"{words}\n{told}",
+                said + (" · right" if patient in self.named else " · not that one") * (patient != TWIN),
+            )
+        figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'} · {said}", fontsize=9, color=OWN)
         return figure, f"{words}\n{self.score}"
 
 
 def clinic(patients: str = HUNTED) -> Explorer:
-    """Choose a patient, then a look; when you think that you know, choose a bug and name it."""
-    who, look = choice("patient", list(patients)), choice("look", [CHART, *LOOKS])
+    """Choose a patient, or the twin to compare with, then a look; when you think that you know, choose a bug and name it."""
+    who, look = choice("patient", [*patients, TWIN]), choice("look", [CHART, *LOOKS])
     who.observe(lambda _: setattr(look, "value", CHART), "value")  # first, so that another patient costs no look
     return Explorer(
         Clinic(patients).draw,

@@ -138,11 +138,11 @@ def total(flags: Tensor) -> int:
 
 CLUES = {
     "B": "B: the model is fine, and so are the returns. Where the advantages have nothing to say, which way is the policy pushed? (curves)",
-    "C": "C: every loss is as it should be. Count one of its dreams by hand. (by_hand)",
+    "C": "C: count one of its dreams by hand. The weights agree; do the λ-returns? (by_hand)",
     "D": "D: none of the ten looks finds anything in it.",
     "E": "E: what does each step pay for its surprise? (free_nats)",
     "F": "F: its games were cut off by a clock. What was stored of that? (alignment)",
-    "G": "G: count one of its dreams by hand. What do its steps weigh? (by_hand)",
+    "G": "G: count one of its dreams by hand. The λ-returns agree; do the weights? (by_hand)",
     "H": "H: what did the critic promise, and what came? (returns)",
     "I": "I: replace an observation before the border of two games. Which states move? (causality)",
     "J": "J: how far apart are the returns, and how large is the scale? (curves)",
@@ -322,7 +322,7 @@ EXERCISES = (
             for letter, clue in CLUES.items()
         ),
         hints=(
-            "Look before you guess. Each bug of the list shows in one look, some in two; the table of looks says what each one asks.",
+            "Look before you guess, and at the twin, too. Each bug that is left shows in one look; the table of looks says what each one asks.",
             "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
             f"`return {diagnoses()}`",
         ),
