@@ -48,9 +48,10 @@ def moment(k: int, copies: int) -> State:
 def real_lives(k: int, carts: int = 100) -> float:
     """Steps that real carts survive on average, put into the place of one of the 48 moments and pushed by the toss of a coin."""
     env, coins, lives = gym.make("CartPole-v1", max_episode_steps=1000), np.random.default_rng(0), []
+    place = random_stream(900).obs[k * APART].double().numpy()
     for _ in range(carts):
         env.reset(seed=0)
-        env.unwrapped.state = random_stream(900).obs[k * APART].double().numpy()
+        env.unwrapped.state = place
         steps, over = 0, False
         while not over:
             _, _, terminated, truncated, _ = env.step(int(coins.integers(2)))
