@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -61,12 +62,14 @@ def train(
     return model.requires_grad_(False)
 
 
+@lru_cache(1)
 def unseen() -> tuple[Tensor, Tensor]:
     """Random episodes that no model was trained on and that last long enough: obs (N, 35, 4), actions (N, 35, 2)."""
     stream, length = random_stream(20_000, 99), CONTEXT + AHEAD
     starts = [*stream.is_first.nonzero()[:, 0].tolist(), len(stream.obs)]
     long = [a for a, b in zip(starts, starts[1:]) if b - a >= length]
-    return (torch.stack([part[a : a + length] for a in long]) for part in (stream.obs, stream.action))
+    obs, actions = (torch.stack([part[a : a + length] for a in long]) for part in (stream.obs, stream.action))
+    return obs, actions
 
 
 def look(model: WorldModel, obs: Tensor, actions: Tensor) -> State:
@@ -82,7 +85,7 @@ def errors(model: WorldModel, along: Callable = dream_along) -> dict[str, Tensor
     dream: "copy" repeats the last observation, "looking" sees each one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        obs, actions = unseen()
+        obs, actions = (part.clone() for part in unseen())  # a reader's function may write on them
         states = look(model, obs, actions)
         start = State(states.h[:, CONTEXT - 1], states.z[:, CONTEXT - 1])
         real, ahead = obs[:, CONTEXT:], actions[:, CONTEXT:]
