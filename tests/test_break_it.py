@@ -343,21 +343,30 @@ def test_absent_records_are_told(monkeypatch, tmp_path):
 # The ledger
 
 
+def weights_after_a_few_steps(folder, settings=None, patches=()):
+    """With what the ledger's changes are about made large, so that they show at once."""
+    base = dict(steps=64, learn_start=32, eval_every=0, train_ratio=4, warmup=0, free_nats=0.1, slow_rate=0.5, return_limit=1e-7)
+    with planted(*patches):
+        train(Config.preset("debug", **(base | (settings or {}))), folder, progress=False, until="steps")
+    return torch.cat([p.flatten() for p in load(folder).parameters()])
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory):
+    return weights_after_a_few_steps(tmp_path_factory.mktemp("unchanged"))
+
+
 @pytest.mark.parametrize("name", [name for name in ledger.CHANGES if name != "nothing"])
-def test_each_change_of_the_ledger_applies_and_changes_what_is_learned(name, tmp_path):
+def test_each_change_of_the_ledger_applies_and_changes_what_is_learned(name, unchanged, tmp_path):
     """With the same dice, a few train steps end with other weights."""
     change = ledger.CHANGES[name]
     quick = {"train_ratio": 2, "horizon": 4}  # the debug preset dreams three steps, and has a batch of 16
     settings = change.settings | {key: value for key, value in quick.items() if key in change.settings}
-    ends = []
-    for extra, patches in ((settings, change.patches), ({}, ())):
-        base = dict(
-            steps=64, learn_start=32, eval_every=0, train_ratio=4, warmup=0, free_nats=0.1, slow_rate=0.5, return_limit=1e-7
-        )
-        with planted(*patches):
-            train(Config.preset("debug", **(base | extra)), tmp_path / str(len(ends)), progress=False, until="steps")
-        ends.append(torch.cat([p.flatten() for p in load(tmp_path / str(len(ends))).parameters()]))
-    assert not torch.equal(*ends)
+    assert not torch.equal(weights_after_a_few_steps(tmp_path / "run", settings, change.patches), unchanged)
+
+
+def test_without_a_change_the_weights_are_the_same(unchanged, tmp_path):
+    assert torch.equal(weights_after_a_few_steps(tmp_path / "run"), unchanged)
 
 
 def test_a_line_of_the_ledger_is_counted_from_its_evaluations():
