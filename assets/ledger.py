@@ -251,11 +251,12 @@ def table() -> str:
 
 
 def draw(path: Path) -> None:
-    """For each task a column, for each change a row: for each seed the mean of its later evaluations, a cross where none of all was at the
-    threshold. Grey: where the seeds without a change lie."""
+    """For each task that was begun a column, for each change a row: for each seed the mean of its later evaluations, a cross where none of all
+    was at the threshold. Grey: where the seeds without a change lie."""
     runs = recorded()
-    figure = Figure(figsize=(2.6 + 2.4 * len(TASKS), 0.27 * len(CHANGES) + 1.2), layout="constrained")
-    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(TASKS), sharey=True)), TASKS):
+    tasks = [task for task in TASKS if any(key[0] == task for key in runs)]
+    figure = Figure(figsize=(3.2 + 3 * len(tasks), 0.27 * len(CHANGES) + 1.2), layout="constrained")
+    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks), sharey=True)), tasks):
         unchanged = line(task, "nothing", runs)
         if unchanged:
             axes.axvspan(np.nanmin(unchanged.means), np.nanmax(unchanged.means), color=GREY, alpha=0.2, linewidth=0)
@@ -295,7 +296,7 @@ ABOUT = """# Is each part needed?
 One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
 `python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
 
-![Mean return from step 1,000 on, a row for each change, a column for each task: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
+![Mean return from step 1,000 on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
 
 Each cell: environment steps until the first evaluation (20 episodes, every 250 steps) at the threshold, for each seed, – where none reached it; the worst
 evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after 2,000 steps. A change has
