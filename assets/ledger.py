@@ -1,6 +1,6 @@
 """Is each part needed? The same training with one part removed or changed. `python assets/make.py ledger` works through it.
 
-Each run is one line of `LEDGER`: a task, a change, a seed. What was evaluated is kept in ledger/runs.csv; what is there is not run again, so
+Each run is a task, a change and a seed. What was evaluated is kept in ledger/runs.csv; what is there is not run again, so
 the work can be stopped at any time and goes on where it was.
 """
 
@@ -40,12 +40,12 @@ def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
 
 small_rewards, large_rewards = partial(rescaled, factor=0.01), partial(rescaled, factor=100)
 
-EVERY = dict(eval_every=250, eval_episodes=20, log_every=250)
+EVERY = dict(steps=2000, eval_every=250, eval_episodes=20, log_every=250)
 TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return from which on it counts as solved
-    "CartPole": (dict(env="CartPole-v1", steps=2000), 475),
-    "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards", steps=2000), 4.75),
-    "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards", steps=2000), 47_500),
-    "Pendulum": (dict(env="Pendulum-v1", steps=2000), -250),
+    "CartPole": (dict(env="CartPole-v1"), 475),
+    "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards"), 4.75),
+    "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards"), 47_500),
+    "Pendulum": (dict(env="Pendulum-v1"), -250),
 }
 
 
@@ -285,7 +285,7 @@ def summarise() -> None:
     draw(FOLDER / "ledger.png")
     (FOLDER / "README.md").write_text(
         ABOUT.format(
-            ran=ran, all_of_them=all_of_them, late=LATE, seeds=len(SEEDS), unchanged=len(UNCHANGED_SEEDS), table=table()
+            ran=ran, all_of_them=all_of_them, late=LATE, seeds=len(SEEDS), unchanged=len(UNCHANGED_SEEDS), table=table(), **EVERY
         ),
         encoding="utf-8",
     )
@@ -296,10 +296,10 @@ ABOUT = """# Is each part needed?
 One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
 `python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
 
-![Mean return from step 1,000 on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
+![Mean return from step {late:,} on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
 
-Each cell: environment steps until the first evaluation (20 episodes, every 250 steps) at the threshold, for each seed, – where none reached it; the worst
-evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after 2,000 steps. A change has
+Each cell: environment steps until the first evaluation ({eval_episodes} episodes, every {eval_every} steps) at the threshold, for each seed, – where none reached it; the worst
+evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. A change has
 {seeds} seeds, no change {unchanged}.
 
 {table}"""

@@ -145,7 +145,7 @@ def sentence(finding: Finding) -> str:
 
 def numbers(finding: Finding) -> str:
     """What was measured in one line, without a verdict."""
-    return f"{finding.title}" + "".join(
+    return finding.title + "".join(
         f"; {measure.words}: {measure.value:.3g}" for measure in finding.measures if measure.healthy is not None
     )
 

@@ -623,11 +623,11 @@ def overfit(case: Case, steps: int = 60) -> Finding:
     )
     axes.set(xlabel="train steps on the same batch", yscale="log", title="fresh weights, one batch")
     axes.legend(frameon=False, fontsize=8)
-    ratio = np.mean([row["reconstruction"] for row in losses[-10:]]) / losses[0]["reconstruction"]
+    left = np.mean([row["reconstruction"] for row in losses[-10:]]) / losses[0]["reconstruction"]
     return Finding(
         "Overfit one batch",
         "Can fresh weights learn one small batch by heart?",
-        [Measure(f"reconstruction loss after {steps} train steps, over that of the first", ratio, high=OVERFIT)],
+        [Measure(f"reconstruction loss after {steps} train steps, over that of the first", left, high=OVERFIT)],
         figure,
         "Notebook 06. If it can't, the gradient does not get where it should: look at the gradient-flow map.",
     )

@@ -227,19 +227,13 @@ class Clinic:
 
     def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
         """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
+        said, told = f"you suspect: {textwrap.shorten(suspect, 60, placeholder=' …')}", []
+        if name > self.clicks:  # first, so that the verdict comes with the name
+            self.clicks, told = name, [self.name(patient, suspect)]
+            said += (" · right" if patient in self.named else " · not that one") * (patient != TWIN)
         figure, words = self.look(patient, look)
-        said = f"you suspect: {textwrap.shorten(suspect, 60, placeholder=' …')}"
-        if name > self.clicks:
-            self.clicks = name
-            told = self.name(patient, suspect)
-            if patient in self.named:  # now its verdict may be told, too
-                words = self.look(patient, look)[1]
-            words, said = (
-                f"{words}\n{told}",
-                said + (" · right" if patient in self.named else " · not that one") * (patient != TWIN),
-            )
         figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'} · {said}", fontsize=9, color=OWN)
-        return figure, f"{words}\n{self.score}"
+        return figure, "\n".join([words, *told, self.score])
 
 
 def clinic(patients: str = HUNTED) -> Explorer:
