@@ -182,13 +182,13 @@ def planned(task: str) -> list[tuple[str, str, int]]:
 
 
 def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
-    """Run what is missing, of all tasks or of those named, as many at a time as there are cores. In each task: first all seeds without a
-    change, to compare with, then the first seed of each change, and so on."""
+    """Run what is missing, of all tasks or of those named, as many at a time as there are cores: first all seeds without a change, to compare
+    with, then the first seed of each change, and so on, in all tasks side by side, so that a stop on the way leaves none behind."""
     FOLDER.mkdir(exist_ok=True)
     file, lock, done = FOLDER / "runs.csv", threading.Lock(), recorded()
     if not file.exists():
         file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    missing = [key for task in tasks or TASKS for key in planned(task) if key not in done]
+    missing = [key for keys in zip(*(planned(task) for task in tasks or TASKS)) for key in keys if key not in done]
 
     def run(key: tuple[str, str, int]) -> None:
         words = [sys.executable, str(Path(__file__).parent / "make.py"), "ledger", *map(str, key)]
