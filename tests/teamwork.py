@@ -47,7 +47,7 @@ def joined_batch(team: parallel.Team) -> None:
 
 def different_weights(team: parallel.Team) -> None:
     """A process whose weights went their own way is found, by all, and nothing is saved."""
-    training, out = Training(CONFIG, team=team), Path(sys.argv[2])
+    training, out = Training(CONFIG, team=team), Path(sys.argv[1])
     assert team.same(training.learner.optimizer.weights)
     training.learner.optimizer.weights[3] += team.rank * 1e-6
     try:
@@ -75,5 +75,6 @@ def own_experience(team: parallel.Team) -> None:
 if __name__ == "__main__":
     with parallel.team("cpu") as team:
         assert team.size == 2
-        globals()[sys.argv[1]](team)
+        for what in (joined_batch, different_weights, own_experience):
+            what(team)
         print(f"process {team.rank} agrees", flush=True)

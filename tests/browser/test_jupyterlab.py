@@ -129,8 +129,7 @@ def begin(page, lab):
 
 
 def shut_down(page):
-    page.evaluate("void jupyterapp.commands.execute('kernelmenu:shutdown')")
-    page.wait_for_timeout(1000)  # until the kernel has heard it
+    page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
 
 
 def wait_for(condition, seconds=60):
