@@ -17,7 +17,7 @@ from dreamer_lite import imagination
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Refused
-from dreamer_lite.course.a1_break_it import clinic
+from dreamer_lite.course.a1_break_it import clinic, exercises
 from dreamer_lite.course.a1_break_it.bugs import BUGS, Patch, planted
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.envs import make_envs
@@ -301,9 +301,9 @@ def test_the_score_counts_looks_and_tries_but_not_the_chart():
     assert "Not that one" in words and "loop.py" not in words
     _, words = room.draw("A", "alignment", clinic.NAMES[1], 2)
     assert "Right. run/loop.py: Training.collect" in words and BUGS[0].patch.instead in words
-    assert room.score == "Score: 1 of 2 named; 1 look, 2 names tried."
+    assert room.score == "Score: 1 of 2 named (A); 1 look, 2 names tried."
     assert "A is named already. run/loop.py" in room.draw("A", "returns", clinic.NAMES[1], 3)[1]
-    assert room.score == "Score: 1 of 2 named; 1 look, 2 names tried."
+    assert room.score == "Score: 1 of 2 named (A); 1 look, 2 names tried."
     assert "Not that one" not in room.draw("B", "chart", clinic.NAMES[1], 3)[1]  # no new click
 
 
@@ -330,6 +330,26 @@ def test_another_patient_costs_no_look():
     assert explorer.controls["look"].value == "chart"
     room = explorer.draw.__self__
     assert room.looked == {"A": {"alignment"}, "B": set()}
+
+
+def test_a_suspicion_belongs_to_one_patient_and_to_name_one_must_have_one():
+    explorer = clinic.clinic("AB")
+    explorer.controls["suspect"].value = clinic.NAMES[2]
+    explorer.controls["patient"].value = "B"
+    assert explorer.controls["suspect"].value == ""
+    explorer.controls["name"].click()
+    assert "Choose a bug first." in explorer.text and "0 names tried" in explorer.text
+
+
+@pytest.mark.parametrize("number", range(len(clinic.NAMES)))
+def test_a_wrong_name_is_answered_by_what_it_would_show_not_by_what_is_right(number):
+    """The words are the same for all patients that have something else."""
+    told = {
+        exercises.judge_diagnoses(lambda: {letter: number}).replace(f" for {letter}.", "")
+        for letter in clinic.HUNTED
+        if clinic.PATIENTS[letter] != number
+    }
+    assert len(told) == 1 and told.pop().startswith(f"Not {number} ")
 
 
 def test_absent_records_are_told(monkeypatch, tmp_path):
@@ -390,6 +410,18 @@ def test_a_run_of_the_ledger_that_was_stopped_is_not_recorded(monkeypatch, capsy
     with pytest.raises(SystemExit, match="not recorded"):
         ledger.run_one("CartPole", "nothing", 0)
     assert not capsys.readouterr().out
+
+
+def test_the_ledger_takes_all_tasks_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "FOLDER", tmp_path)
+    monkeypatch.setattr(ledger, "TASKS", {name: ledger.TASKS[name] for name in ("CartPole", "Pendulum")})
+    monkeypatch.setattr(ledger, "CHANGES", {name: ledger.CHANGES[name] for name in ("nothing", "horizon 5")})
+    asked = []
+    failed = type("Result", (), {"returncode": 1, "stdout": "", "stderr": ""})
+    monkeypatch.setattr(ledger.subprocess, "run", lambda words, **_: asked.append(tuple(words[3:])) or failed)
+    ledger.work(cores=1)
+    assert asked[:3] == [("CartPole", "nothing", "0"), ("Pendulum", "nothing", "0"), ("CartPole", "nothing", "1")]
+    assert asked[10:12] == [("CartPole", "horizon 5", "0"), ("Pendulum", "horizon 5", "0")] and len(asked) == 2 * 8
 
 
 def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):

@@ -135,11 +135,10 @@ def verdict(finding: Finding) -> str:
 
 
 def sentence(finding: Finding) -> str:
-    """The verdict in one line, with the numbers that it is from: those that are not healthy, if there are any."""
+    """The verdict in one line, with the numbers that it is from."""
     told = [measure for measure in finding.measures if measure.healthy is not None]
-    named = [measure for measure in told if not measure.healthy] or told
     return f"{finding.title}: {verdict(finding)}" + "".join(
-        f"; {measure.words}: {measure.value:.3g} ({measure.range})" for measure in named
+        f"; {measure.words}: {measure.value:.3g} ({measure.range})" for measure in told
     )
 
 

@@ -116,7 +116,7 @@ BUGS = [
         "One letter: the new range is computed and thrown away. Advantages stay as large as returns are, and the entropy bonus means nothing beside them.",
     ),
     Bug(
-        "the bins are evenly spaced, and end at the limit itself",
+        "the bins are evenly spaced, from -10 to 10",
         Patch(
             two_hot,
             "two_hot_bins",

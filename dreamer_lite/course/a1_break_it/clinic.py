@@ -81,6 +81,7 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
         for who, colour, style in ((TWIN, GREY, "-"), (letter, REALITY, "--")):
             rows = [row for row in case(who).rows if np.isfinite(row.get(key, np.nan))]
             tidy(panel, title=label).plot([row["env_steps"] for row in rows], [row[key] for row in rows], style, color=colour)
+    axes[0].legend(["the twin", "as above" if letter == TWIN else f"patient {letter}"], frameon=False, fontsize=7)
     axes[1].set_yscale("log")
     axes[3].set_xlabel("environment steps")
     played, steps = case(letter).played, slice(0, 120)
@@ -150,8 +151,8 @@ def draw_verdicts() -> tuple[Figure, str]:
     axes.set_xticks(range(len(LOOKS)), LOOKS, rotation=30, ha="right", fontsize=9)
     axes.set_yticks(
         range(len(names)),
-        [f"{number}. {textwrap.shorten(name, 62, placeholder=' …')}" for number, name in names.items()],
-        fontsize=8,
+        [textwrap.fill(f"{number}. {name}", 46) for number, name in names.items()],
+        fontsize=7.5,
     )
     axes.set_title(f"alarms in {runs} runs each", fontsize=10)
     words = [
@@ -211,6 +212,8 @@ class Clinic:
         """Say which bug it is; returns the verdict, and the line if it is right. Who is named already is not tried again."""
         if letter == TWIN:
             return "The twin is known to be healthy. Choose a patient to name."
+        if not suspect:
+            return "Choose a bug first."
         if letter in self.named:
             return f"{letter} is named already. {reveal(letter)}"
         self.tries[letter] += 1
@@ -223,33 +226,39 @@ class Clinic:
     def score(self) -> str:
         looks, tries = sum(map(len, self.looked.values())), sum(self.tries.values())
         counts = f"{looks} look{'s' * (looks != 1)}, {tries} name{'s' * (tries != 1)} tried"
-        return f"Score: {len(self.named)} of {len(self.patients)} named; {counts}."
+        who = f" ({', '.join(sorted(self.named))})" * bool(self.named)
+        return f"Score: {len(self.named)} of {len(self.patients)} named{who}; {counts}."
 
     def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
         """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
-        said, told = f"you suspect: {textwrap.shorten(suspect, 60, placeholder=' …')}", []
+        said, told = f" · you suspect: {suspect}" * bool(suspect), []
         if name > self.clicks:  # first, so that the verdict comes with the name
             self.clicks, told = name, [self.name(patient, suspect)]
-            said += (" · right" if patient in self.named else " · not that one") * (patient != TWIN)
+            said += (" · right" if patient in self.named else " · not that one") * (patient != TWIN and bool(suspect))
         figure, words = self.look(patient, look)
-        figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'} · {said}", fontsize=9, color=OWN)
+        figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'}{said}", fontsize=9, color=OWN)
         return figure, "\n".join([words, *told, self.score])
 
 
 def clinic(patients: str = HUNTED) -> Explorer:
     """Choose a patient, or the twin to compare with, then a look; when you think that you know, choose a bug and name it."""
     who, look = choice("patient", [*patients, TWIN]), choice("look", [CHART, *LOOKS])
-    who.observe(lambda _: setattr(look, "value", CHART), "value")  # first, so that another patient costs no look
+    suspect = widgets.Dropdown(
+        options=[("choose …", ""), *((f"{k}. {name}", name) for k, name in enumerate(NAMES))],
+        description="the bug is",
+        style={"description_width": "initial"},
+        layout={"width": "38em"},
+    )
+
+    def begin(_: dict) -> None:
+        look.value, suspect.value = CHART, ""
+
+    who.observe(begin, "value")  # first, so that another patient costs no look
     return Explorer(
         Clinic(patients).draw,
         "A look at a patient of the clinic.",
         patient=who,
         look=look,
-        suspect=widgets.Dropdown(
-            options=[(f"{k}. {name}", name) for k, name in enumerate(NAMES)],
-            description="the bug is",
-            style={"description_width": "initial"},
-            layout={"width": "38em"},
-        ),
+        suspect=suspect,
         name=button("Name it"),
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...run.looks import action_pairs, real_returns
 from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
-from .clinic import NAMES, PATIENTS, tally
+from .clinic import HUNTED, NAMES, PATIENTS, tally
 
 
 def pair_cases() -> list[tuple]:
@@ -136,24 +136,29 @@ def total(flags: Tensor) -> int:
     return int(flags.sum())
 
 
-CLUES = {
-    "B": "B: the model is fine, and so are the returns. Where the advantages have nothing to say, which way is the policy pushed? (curves)",
-    "C": "C: count one of its dreams by hand. The weights agree; do the λ-returns? (by_hand)",
-    "D": "D: none of the ten looks finds anything in it.",
-    "E": "E: what does each step pay for its surprise? (free_nats)",
-    "F": "F: its games were cut off by a clock. What was stored of that? (alignment)",
-    "G": "G: count one of its dreams by hand. The λ-returns agree; do the weights? (by_hand)",
-    "H": "H: what did the critic promise, and what came? (returns)",
-    "I": "I: replace an observation before the border of two games. Which states move? (causality)",
-    "J": "J: how far apart are the returns, and how large is the scale? (curves)",
-    "K": "K: who learns from dyn? (flow)",
-}
+SIGNS = (  # what is seen in a patient who has the bug of this number
+    "Who is healthy is like the twin in all ten looks.",
+    "With bug 1 it is the action of the row before that explains the changes (alignment).",
+    "With bug 2 an observation moves states beyond the border of two games (causality).",
+    "With bug 3 games that a clock cut off are stored as ended (alignment).",
+    "With bug 4 the λ-returns of a dream are not those counted by hand, and the weights are (by_hand).",
+    "With bug 5 dyn teaches more than the prior and the memory (flow).",
+    "With bug 6 dyn does not rise with the KL of a step (free_nats).",
+    "With bug 7 the return scale stays where it began (curves).",
+    "With bug 8 the critic never promises more than 10, whatever comes (returns).",
+    "With bug 9 the arrow of the bonus points down (curves).",
+    "With bug 10 the weights of a dream are not those counted by hand (by_hand).",
+)
 ENOUGH = 7
 
 
 def diagnoses() -> dict[str, int]:
     """The number of each patient's bug, B to K."""
-    return {letter: PATIENTS[letter] for letter in CLUES}
+    return {letter: PATIENTS[letter] for letter in HUNTED}
+
+
+def refuted(letter: str, number: int) -> str:
+    return f"Not {number} for {letter}. {SIGNS[number]} Is that what you saw?"
 
 
 def judge_diagnoses(version: Callable) -> str | None:
@@ -163,17 +168,17 @@ def judge_diagnoses(version: Callable) -> str | None:
         return f"It is called without arguments, and hands back a dictionary: {error}."
     if not isinstance(found, dict):
         return f'A dictionary is expected, such as {{"B": 3, "C": 0}}; yours is {kind(found)}.'
-    if strange := [letter for letter in found if letter not in CLUES]:
+    if strange := [letter for letter in found if letter not in [*HUNTED]]:
         return f"There is no patient {strange[0]!r} to be named; they are B to K."
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
             return f"Patient {letter}: {number!r} is no number of the list. They go from 0, healthy, to {len(NAMES) - 1}, without quotation marks."
-    wrong = [letter for letter in CLUES if letter in found and found[letter] != PATIENTS[letter]]
+    wrong = [letter for letter in HUNTED if letter in found and found[letter] != PATIENTS[letter]]
     if wrong:
         more = f" {len(wrong) - 1} more of yours {'is' if len(wrong) == 2 else 'are'} not right." * (len(wrong) > 1)
-        return f"Not {found[wrong[0]]} for {CLUES[wrong[0]]}{more}"
+        return f"{refuted(wrong[0], found[wrong[0]])}{more}"
     if len(found) < ENOUGH:
-        return f"{len(found)} of {len(CLUES)} are named, and all of these are right. Go on: {ENOUGH} are enough."
+        return f"{len(found)} of {len(HUNTED)} are named, and all of these are right. Go on: {ENOUGH} are enough."
     return None
 
 
@@ -317,9 +322,9 @@ EXERCISES = (
         mistakes=tuple(
             Mistake(
                 lambda letter=letter: diagnoses() | {letter: (PATIENTS[letter] + 1) % len(NAMES)},
-                f"Not {(PATIENTS[letter] + 1) % len(NAMES)} for {clue}",
+                refuted(letter, (PATIENTS[letter] + 1) % len(NAMES)),
             )
-            for letter, clue in CLUES.items()
+            for letter in HUNTED
         ),
         hints=(
             "Look before you guess, and at the twin, too. Each bug that is left shows in one look; the table of looks says what each one asks.",
@@ -349,6 +354,10 @@ EXERCISES = (
             Mistake(
                 lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(~((h >= a) & (h <= b)))),
                 "A NaN counts as outside: with `not (low <= x <= high)` it does. It can't be told, so it is no alarm.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(outside(h, a, b))),
+                "A sick run with NaN counts as found. It can't be told, so it raised no alarm: it is missed.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(outside(s, a, b)), total((s >= a) & (s <= b)), total(outside(h, a, b))),
