@@ -149,11 +149,7 @@ def draw_verdicts() -> tuple[Figure, str]:
         if count:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=10)
     axes.set_xticks(range(len(LOOKS)), LOOKS, rotation=30, ha="right", fontsize=9)
-    axes.set_yticks(
-        range(len(names)),
-        [textwrap.fill(f"{number}. {name}", 46) for number, name in names.items()],
-        fontsize=7.5,
-    )
+    axes.set_yticks(range(len(names)), [textwrap.fill(f"{number}. {name}", 46) for number, name in names.items()], fontsize=7.5)
     axes.set_title(f"alarms in {runs} runs each", fontsize=10)
     words = [
         f"{number}: " + (", ".join(f"{look} {count}" for look, count in found[number].items() if count) or "none")
