@@ -153,6 +153,12 @@ def test_an_evaluation_leaves_the_training_as_it_was():
     assert scores.shape == (5,) and (scores > 5).all()
 
 
+def test_an_evaluation_on_the_cpu_leaves_the_dice_of_a_gpu_alone(monkeypatch):
+    """Where a copy on the CPU plays for an agent that trains on a GPU."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a GPU's dice were thrown anew"))
+    evaluate(Dreamer(Config.preset("debug"), CARTPOLE), "CartPole-v1", 1)
+
+
 def test_the_dream_starts_from_reality_and_follows_the_same_actions():
     agent = Dreamer(Config.preset("debug"), CARTPOLE)
     pair = open_loop(agent, "CartPole-v1", steps=3, context=4)

@@ -52,6 +52,18 @@ def fork_rng(device: torch.device | str):
     return torch.random.fork_rng([device] if torch.device(device).type == "cuda" else [])
 
 
+@contextmanager
+def seeded(device: torch.device | str, seed: int) -> Iterator[None]:
+    """Inside, PyTorch's dice on the CPU and on this device begin with the seed; afterwards they go on where they were, and those of other
+    devices were never touched, as they would be by torch.manual_seed."""
+    with fork_rng(device):
+        torch.default_generator.manual_seed(seed)
+        if torch.device(device).type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 kept = False  # whether `keep_memory` changed this process
 
 

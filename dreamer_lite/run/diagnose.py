@@ -20,7 +20,7 @@ from ..envs import Envs, Make, episode_seed, maker
 from ..replay import Experience, alone
 from ..rssm import State
 from .checkpoint import agent_of, read
-from .device import fork_rng
+from .device import seeded
 from .looks import LOOKS, Case, Finding
 
 COPIES, STEPS = 8, 200  # environments side by side, and steps in each
@@ -45,8 +45,7 @@ def diagnose(
 
 def look_at(case: Case, name: str) -> Finding:
     """One look, by its name; the agent and PyTorch's random state are left as they were."""
-    with fork_rng("cpu"), torch.enable_grad():  # a widget looks without gradients
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would reach the dice of a GPU, too
+    with seeded("cpu", 0), torch.enable_grad():  # a widget looks without gradients
         return LOOKS[name](case)
 
 
@@ -86,8 +85,7 @@ def play(agent: Dreamer, make: Make, copies: int = COPIES, steps: int = STEPS) -
             f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces"
         )
     rows, states = [], []
-    with fork_rng("cpu"):
-        torch.default_generator.manual_seed(0)
+    with seeded("cpu", 0):
         carry = agent.initial(copies)
         for _ in range(steps):
             row = envs.step(carry.action.cpu().numpy()).to(agent.device)

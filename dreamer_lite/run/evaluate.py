@@ -15,7 +15,7 @@ from ..replay import Obs, each
 from ..rssm import State
 from ..spaces import Spaces, number_names
 from .checkpoint import reason
-from .device import fork_rng
+from .device import seeded
 
 FRESH = 1_000_003  # evaluation seeds start here, far from those of training
 LONGEST = 10_000  # steps after which an episode is taken as it is, for environments that never end one
@@ -50,8 +50,7 @@ def play_episodes(agent: Dreamer, env: str | Make | None, episodes: int, seed: i
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0
     # Copy i plays episodes i, i + count, … one after the other: whoever is done early takes no other's turn, which would favour short ones.
     episode = np.arange(count)
-    with fork_rng(agent.device):
-        torch.manual_seed(FRESH + seed)
+    with seeded(agent.device, FRESH + seed):
         carry = agent.initial(count)
         while len(episode):
             step = envs.step(carry.action.cpu().numpy(), episode % count)
@@ -111,8 +110,7 @@ def open_loop(
     """
     envs, rssm = fitting_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
-    with fork_rng(agent.device):
-        torch.manual_seed(FRESH + seed)
+    with seeded(agent.device, FRESH + seed):
         carry = agent.initial(1)
         state = carry.state
         for t in range(context + steps):
