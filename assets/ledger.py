@@ -231,14 +231,19 @@ def line(task: str, change: str, runs: dict) -> Line | None:
     return Line(solved, min(later, default=math.nan), means, sum(any(note for *_, note in seen) for seen in found))
 
 
+def short(value: float) -> str:
+    """Three digits, or whole numbers."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def words(task: str, found: Line | None) -> str:
     """A cell of the table."""
     if found is None:
         return "not run"
     steps = ", ".join("–" if math.isinf(step) else f"{step:,.0f}" for step in found.solved)
-    worst = "" if math.isnan(found.worst) else f"; worst later {found.worst:.3g}"
-    reached = [mean for mean in found.means if not math.isnan(mean)]
-    means = f"; mean {min(reached):.3g} to {max(reached):.3g}" if reached else ""
+    worst = "" if math.isnan(found.worst) else f"; worst later {short(found.worst)}"
+    reached = sorted(mean for mean in found.means if not math.isnan(mean))
+    means = f"; mean {' to '.join(map(short, reached[:: max(1, len(reached) - 1)]))}" if reached else ""
     return f"{steps}{worst}{means}" + f"; {found.diverged} diverged" * bool(found.diverged)
 
 
@@ -299,7 +304,7 @@ One part is removed or changed, everything else is the `small` preset. {ran} of 
 ![Mean return from step {late:,} on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
 
 Each cell: environment steps until the first evaluation ({eval_episodes} episodes, every {eval_every} steps) at the threshold, for each seed, – where none reached it; the worst
-evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. A change has
-{seeds} seeds, no change {unchanged}.
+evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. No change has
+{unchanged} seeds, a change has {seeds} when all is run; how many it has now is seen by the steps.
 
 {table}"""

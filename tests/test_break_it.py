@@ -402,6 +402,7 @@ def test_a_line_of_the_ledger_is_counted_from_its_evaluations():
         and found.diverged == 1
     )
     assert ledger.words("CartPole", found) == "500, –, 1,000; worst later 300; mean 450 to 500; 1 diverged"
+    assert ledger.words("CartPole", ledger.Line([math.inf], math.nan, [22_898.0], 0)) == "–; mean 22,898"
     assert ledger.line("CartPole", "horizon 5", runs) is None and ledger.words("CartPole", None) == "not run"
 
 

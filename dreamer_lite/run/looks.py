@@ -306,7 +306,7 @@ def surprise(case: Case) -> Finding:
     axes.plot(steps[5::10], kicked[0, steps[5::10]].cpu(), "^", color=DREAM, label="shown another moment instead")
     for t in case.played.is_first[0, steps].nonzero()[:, 0].tolist():
         axes.axvline(t, color=GREY, linewidth=0.8, linestyle=":")
-    axes.axhline(KICKED, color=DREAM, linewidth=0.8, linestyle="--", label="the mean of such, over all games, should lie above")
+    axes.axhline(KICKED, color=DREAM, linewidth=0.8, linestyle="--", label="limit of their mean over all games")
     axes.set(xlabel="step (dotted: an episode begins)", ylabel="KL, nats", title="surprise")
     axes.legend(frameon=False, fontsize=8)
     return Finding(

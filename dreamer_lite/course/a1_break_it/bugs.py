@@ -94,7 +94,7 @@ BUGS = [
         "The posterior is pulled to what can be predicted eleven times as hard as it should be. The loss itself has the same value as before.",
     ),
     Bug(
-        "the free nats clip the mean of the batch, not each step",
+        "the free nats of dyn clip the mean of the batch, not each step",
         Patch(
             world_model,
             "kl_losses",

@@ -77,11 +77,13 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
     """Four curves of the run, beside those of a healthy twin, and the pole in one stretch of play."""
     figure = canvas(8, 4.2)
     axes = figure.subplots(2, 3).flatten()
+    drawn = {TWIN: (GREY, "-")} | ({letter: (REALITY, "--")} if letter != TWIN else {})
     for panel, (key, label) in zip(axes, CURVES.items()):
-        for who, colour, style in ((TWIN, GREY, "-"), (letter, REALITY, "--")):
+        for who, (colour, style) in drawn.items():
             rows = [row for row in case(who).rows if np.isfinite(row.get(key, np.nan))]
-            tidy(panel, title=label).plot([row["env_steps"] for row in rows], [row[key] for row in rows], style, color=colour)
-    axes[0].legend(["the twin", "as above" if letter == TWIN else f"patient {letter}"], frameon=False, fontsize=7)
+            steps, values = [row["env_steps"] for row in rows], [row[key] for row in rows]
+            tidy(panel, title=label).plot(steps, values, style, color=colour, label=who)
+    axes[0].legend(frameon=False, fontsize=7)
     axes[1].set_yscale("log")
     axes[3].set_xlabel("environment steps")
     played, steps = case(letter).played, slice(0, 120)
@@ -91,7 +93,7 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
             panel.axvline(t, color=DREAM, linewidth=0.8, linestyle=":")
     last = case(letter).rows[-1]
     return figure, (
-        f"{'The healthy twin itself' if letter == TWIN else f'Patient {letter}'}, dashed, and a healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
+        f"{'The' if letter == TWIN else f'Patient {letter}, dashed, and a'} healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
         f"reconstruction {last['reconstruction']:.1g}, surprise {last['dyn']:.2g}, policy entropy {last['policy_entropy']:.2g}."
     )
 
@@ -214,7 +216,7 @@ class Clinic:
             return f"{letter} is named already. {reveal(letter)}"
         self.tries[letter] += 1
         if NAMES.index(suspect) != PATIENTS[letter]:
-            return f"Not that one: {letter} has something else. Look again, or in another way."
+            return f"Not that one for {letter}. Look again, or in another way."
         self.named.add(letter)
         return f"Right. {reveal(letter)}"
 
