@@ -232,7 +232,10 @@ class Clinic:
         said, told = f" · you suspect: {suspect}" * bool(suspect), []
         if name > self.clicks:  # first, so that the verdict comes with the name
             self.clicks, told = name, [self.name(patient, suspect)]
-            said += (" · right" if patient in self.named else " · not that one") * (patient != TWIN and bool(suspect))
+            if not suspect:
+                said = " · no bug is chosen"
+            elif patient != TWIN:
+                said += " · right" if patient in self.named else " · not that one"
         figure, words = self.look(patient, look)
         figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'}{said}", fontsize=9, color=OWN)
         return figure, "\n".join([words, *told, self.score])
