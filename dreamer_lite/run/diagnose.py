@@ -134,17 +134,12 @@ def verdict(finding: Finding) -> str:
 
 def sentence(finding: Finding) -> str:
     """The verdict in one line, with the numbers that it is from."""
-    told = [measure for measure in finding.measures if measure.healthy is not None]
-    return f"{finding.title}: {verdict(finding)}" + "".join(
-        f"; {measure.words}: {measure.value:.3g} ({measure.range})" for measure in told
-    )
+    return f"{finding.title}: {verdict(finding)}" + "".join(f"; {m.words}: {m.value:.3g} ({m.range})" for m in finding.told)
 
 
 def numbers(finding: Finding) -> str:
     """What was measured in one line, without a verdict."""
-    return finding.title + "".join(
-        f"; {measure.words}: {measure.value:.3g}" for measure in finding.measures if measure.healthy is not None
-    )
+    return finding.title + "".join(f"; {m.words}: {m.value:.3g}" for m in finding.told)
 
 
 def page(findings: list[Finding], title: str) -> str:
@@ -156,9 +151,7 @@ def section(finding: Finding) -> str:
     buffer = io.BytesIO()
     finding.figure.savefig(buffer, dpi=110)
     picture = b64encode(buffer.getvalue()).decode()
-    numbers = "".join(
-        f"<li>{escape(m.words)}: {m.value:.3g} ({escape(m.range)})</li>" for m in finding.measures if m.healthy is not None
-    )
+    numbers = "".join(f"<li>{escape(m.words)}: {m.value:.3g} ({escape(m.range)})</li>" for m in finding.told)
     advice = f"<p><b>Where to look:</b> {escape(finding.advice)}</p>" if finding.healthy is False else ""
     return (
         f"<section><h2>{escape(finding.title)}: {verdict(finding)}</h2><p>{escape(finding.question)}</p>"

@@ -66,9 +66,13 @@ class Finding(NamedTuple):
     advice: str  # where to look on, if it is not healthy
 
     @property
+    def told(self) -> list[Measure]:
+        """The measures that can be told."""
+        return [measure for measure in self.measures if measure.healthy is not None]
+
+    @property
     def healthy(self) -> bool | None:
-        told = [measure.healthy for measure in self.measures if measure.healthy is not None]
-        return all(told) if told else None
+        return all(measure.healthy for measure in self.told) if self.told else None
 
 
 def panels(count: int = 1, height: float = 2.8, widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:

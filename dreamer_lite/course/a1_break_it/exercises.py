@@ -176,7 +176,7 @@ def judge_diagnoses(version: Callable) -> str | None:
     wrong = [letter for letter in HUNTED if letter in found and found[letter] != PATIENTS[letter]]
     if wrong:
         more = f" {len(wrong) - 1} more of yours {'is' if len(wrong) == 2 else 'are'} not right." * (len(wrong) > 1)
-        return f"{refuted(wrong[0], found[wrong[0]])}{more}"
+        return refuted(wrong[0], found[wrong[0]]) + more
     if len(found) < ENOUGH:
         return f"{len(found)} of {len(HUNTED)} are named, and all of these are right. Go on: {ENOUGH} are enough."
     return None
