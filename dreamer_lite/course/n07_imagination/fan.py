@@ -121,7 +121,8 @@ def linear_step() -> Tensor:
     stream = random_stream(2000)
     inside = ~stream.is_first[1:]
     inputs = torch.cat([stream.obs[:-1], stream.action[1:], torch.ones(len(stream.obs) - 1, 1)], 1)
-    return torch.linalg.lstsq(inputs[inside].double(), stream.obs[1:][inside].double()).solution.float()
+    # The default driver reads stale memory where columns depend on each other: https://github.com/pytorch/pytorch/issues/187411
+    return torch.linalg.lstsq(inputs[inside].double(), stream.obs[1:][inside].double(), driver="gelsd").solution.float()
 
 
 def linear_along(seen: Tensor, actions: Tensor) -> Tensor:
