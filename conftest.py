@@ -1,6 +1,6 @@
 """For all tests: workers, notebook kernels and trainings share the cores, so one thread each is fastest, and memory that was freed is kept
 by the processes they start, as the command line does it. What the notebooks write, kept parts and runs, goes to a folder of its own, so
-that tests start from nothing and touch nobody's work."""
+that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them."""
 
 import os
 import tempfile
@@ -13,11 +13,14 @@ os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
 folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
+os.environ.setdefault(
+    "TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled"
+)  # workers take over that of the process that started them
 
 LONGEST = [
+    "notebooks/10",  # compiles beside it, for tests/test_speed.py too
     "tests/browser/test_jupyterlab",
     "notebooks/A3",
-    "notebooks/10",
     "notebooks/06",
     "tests/test_course",
     "tests/test_notebooks",

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from dreamer_lite.command_line import main
 from dreamer_lite.config import Refused
 from dreamer_lite.run import checkpoint, parallel
 from dreamer_lite.run.device import use_device
@@ -131,15 +132,16 @@ def test_each_process_takes_a_gpu_of_its_own(name, monkeypatch):
         use_device(name)
 
 
-def test_what_cannot_work_is_refused(tmp_path):
-    said = launch(*RUN, "--compile", "--out", tmp_path / "a", code=2)
-    assert "a compiled train step is for one process, and torchrun started 2" in said
-    said = launch(*RUN, options=["--max-restarts", "1"], code=2)
-    assert "with --max-restarts give the run's folder by --out" in said
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    said = launch(*RUN, "--out", tmp_path / "full", code=2)
-    assert said.count("is not empty") == 1  # the first process tells, the others go quietly
+def test_a_folder_that_is_not_empty_is_refused_once(tmp_path):
+    """The first process tells, the others go quietly."""
+    (tmp_path / "file").touch()
+    assert launch(*RUN, "--out", tmp_path, code=2).count("is not empty") == 1
+
+
+def test_a_run_that_may_be_started_again_needs_a_folder(monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    assert main(RUN[2:]) == 2
+    assert "with --max-restarts give the run's folder by --out" in capsys.readouterr().err
 
 
 def test_a_run_that_was_there_before_is_not_taken_for_one_to_go_on_with(tmp_path):

@@ -24,9 +24,9 @@ from dreamer_lite.spaces import Spaces
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 
-def run(device, prepare, env="CartPole-v1", steps=120):
+def run(device, prepare, env="CartPole-v1", steps=120, preset="debug", train_ratio=16):
     """A short training, prepared by `prepare`; half-way it is evaluated, and loaded from what it would save. With all metrics."""
-    config = Config.preset("debug", env=env, train_ratio=16, average=0.9, replay_size=80, learn_start=20)
+    config = Config.preset(preset, env=env, train_ratio=train_ratio, average=0.9, replay_size=80, learn_start=20)
     training = Training(config, device)
     prepare(training)
     seen = []
@@ -291,28 +291,22 @@ def test_the_time_of_an_action_is_measured_and_leaves_no_trace():
     assert torch.equal(dice, torch.get_rng_state())
 
 
-@pytest.fixture
-def kept(tmp_path_factory, monkeypatch):
-    """One folder for what all these tests compile, so that the same step is compiled once; and the C++ compiler need not optimise it."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "compiled"))
-    monkeypatch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")
-
-
 def compiled(training):
     assert compile_learner(training.learner) > 0
 
 
-def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(kept, capsys):
-    """From the same dice, until rounding turns one; and training goes on with weights that were loaded on the way."""
-    assert main(["warm", "--preset", "debug"]) == 0 and "begins quickly now" in capsys.readouterr().out
+def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys):
+    """From the same dice, until rounding turns one; and training goes on with weights that were loaded on the way. It is the program
+    that notebook 10 prepares: where that was here before, nothing is compiled anew."""
+    assert main(["warm"]) == 0 and "begins quickly now" in capsys.readouterr().out
     found = torch._dynamo.utils.counters["aot_autograd"]
     hits = found["autograd_cache_hit"]
-    _, numbers = run("cpu", plain, steps=80)
-    training, others = run("cpu", compiled, steps=80)
+    _, numbers = run("cpu", plain, steps=80, preset="small", train_ratio=512)
+    training, others = run("cpu", compiled, steps=80, preset="small", train_ratio=512)
     assert found["autograd_cache_hit"] == hits + 1
     assert training.learner.objective.__name__ == "run" and len(numbers) == len(others) > 50
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
-    assert main(["warm", "--preset", "debug", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err
+    assert main(["warm", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err
 
 
 class Sum(NamedTuple):
@@ -320,7 +314,7 @@ class Sum(NamedTuple):
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.25])
-def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(kept, rate):
+def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(rate):
     """PyTorch itself does not keep programs with a loop; that the key tells two loops apart must be seen."""
 
     def totals(start, xs):
@@ -342,9 +336,9 @@ def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(kept, rate)
 SHORT = dict(average=0.9, replay_size=80, learn_start=20, save_every=10)
 
 
-def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(kept, tmp_path):
+def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     """It is compiled again, without being asked for it."""
-    few, more = (Config.preset("debug", steps=steps, **SHORT) for steps in (60, 100))
+    few, more = (Config.preset("small", steps=steps, train_ratio=512, **SHORT) for steps in (60, 100))
     train(few, tmp_path / "broken", until="steps", progress=False, compile=True)
     card = train(more, tmp_path / "broken", until="steps", progress=False, resume=True)
     assert card["compiled"] and card["compile_seconds"] > 0
@@ -383,7 +377,7 @@ def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
     assert "--compile cannot be changed while resuming" in capsys.readouterr().err
 
 
-def test_each_learner_has_a_program_of_its_own(kept):
+def test_each_learner_has_a_program_of_its_own():
     """In one process, where no guard tells them apart. Their objectives are short, so that they are compiled quickly."""
     for rate in (0.5, 0.25):
         learner = with_short_objective(Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True))), rate)
@@ -409,12 +403,13 @@ class Two(Team):
     "how, why",
     [
         (dict(capture="on"), "on a CPU there is nothing to record"),
-        (dict(capture="on", device="cuda", team=Two()), "for one process, and torchrun started 2"),
+        (dict(capture="on", device="cuda", team=Two()), "a captured train step is for one process, and torchrun started 2"),
+        (dict(compile=True, team=Two()), "a compiled train step is for one process, and torchrun started 2"),
         (dict(capture="on", device="cuda", host=True), "waits for a replay in the computer's memory"),
         (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
     ],
 )
-def test_a_record_that_cannot_be_is_refused_before_anything_begins(how, why, tmp_path):
+def test_what_cannot_be_fast_is_refused_before_anything_begins(how, why, tmp_path):
     config = Config.preset("debug", replay_on_host=how.pop("host", False))
     with pytest.raises(Refused, match=why):
         train(config, tmp_path / "run", progress=False, **how)
