@@ -18,9 +18,10 @@ os.environ.setdefault(
 )  # workers take over that of the process that started them
 
 LONGEST = [
-    "notebooks/10",  # compiles beside it, for tests/test_speed.py too
+    "tests/test_speed",  # compiles what notebook 10 finds
     "tests/browser/test_jupyterlab",
     "notebooks/A3",
+    "notebooks/10",
     "notebooks/06",
     "tests/test_course",
     "tests/test_notebooks",
@@ -28,7 +29,7 @@ LONGEST = [
     "notebooks/A2",
     "tests/test_runs",
 ]
-LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "tests/test_speed", "tests/test_command_line"]
+LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "tests/test_command_line"]
 
 
 @pytest.hookimpl(trylast=True)
