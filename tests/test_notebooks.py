@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 import textwrap
 
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 import nbformat
 import pytest
@@ -179,11 +180,32 @@ def filled(book):
     return book
 
 
+AFRESH = """
+import os
+from dreamer_lite.course import plug
+
+for finished in list(plug.plugged):
+    plug.plug(finished, finished)
+os.environ["DREAMER_HOME"] = {folder!r}
+os.chdir({folder!r})
+get_ipython().reset()
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """One for all notebooks, which takes seconds to start; nbval gives each its own."""
+    manager = KernelManager(kernel_name="python3")
+    yield manager
+    if manager.is_alive():
+        manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_filled_in_it_runs_and_every_verdict_is_right(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("DREAMER_HOME", str(tmp_path))
+def test_filled_in_it_runs_and_every_verdict_is_right(kernel, name, tmp_path):
     book = filled(read(name))
-    NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, timeout=1200).execute()
+    book.cells.insert(0, nbformat.v4.new_code_cell(AFRESH.format(folder=str(tmp_path))))
+    NotebookClient(book, km=kernel, resources={"metadata": {"path": str(tmp_path)}}, timeout=1200).execute()
     texts = [
         "".join(out.data.get("text/plain", ""))
         for cell in book.cells

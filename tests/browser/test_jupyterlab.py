@@ -95,6 +95,7 @@ def lab(tmp_path_factory):
                 "--allow-root",
                 "--expose-app-in-browser",
                 f"--ServerApp.root_dir={work}",
+                "--KernelManager.shutdown_wait_time=0.2",  # they have nothing to save
             ],
             env=environment,
             stdout=log,
