@@ -6,22 +6,28 @@ the reader's version, and pointed back afterwards.
 
 from collections.abc import Callable, Iterator
 import contextlib
+from functools import lru_cache
 import sys
 from typing import Any
 
 plugged: dict[Callable, Callable] = {}  # finished version: the reader's, which stands in for it now
 
 
-def homes(function: Callable) -> list[tuple[Any, str]]:
-    """Every name in the package, of a module or of a class in it, that stands for this function. The exercises keep their own: they
+@lru_cache(1)
+def owners(loaded: int) -> list[Any]:
+    """All modules of the package, and the classes in them, while so many modules are loaded. The exercises keep their own names: they
     tell right from wrong by them."""
     modules = [
         module
         for name, module in list(sys.modules.items())
         if name.startswith("dreamer_lite.") and not name.endswith(".exercises")
     ]
-    classes = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
-    return [(owner, name) for owner in [*modules, *classes] for name, thing in list(vars(owner).items()) if thing is function]
+    return [*modules, *{thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}]
+
+
+def homes(function: Callable) -> list[tuple[Any, str]]:
+    """Every name in the package, of a module or of a class in it, that stands for this function."""
+    return [(owner, name) for owner in owners(len(sys.modules)) for name, thing in list(vars(owner).items()) if thing is function]
 
 
 def point(here: Callable, there: Callable) -> None:
