@@ -13,6 +13,7 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.command_line import main
 from dreamer_lite.config import Config, Refused
 from dreamer_lite.learner import Learner
+from dreamer_lite.replay import Experience
 from dreamer_lite.run import capture, player
 from dreamer_lite.run.capture import Captured
 from dreamer_lite.run.compiled import OPTIONS, Objective, blank_batch, compile_learner
@@ -307,6 +308,36 @@ def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys)
     assert training.learner.objective.__name__ == "run" and len(numbers) == len(others) > 50
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
     assert main(["warm", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err
+
+
+def test_a_compiled_step_with_pictures_numbers_and_torques_gives_what_the_step_gives(monkeypatch):
+    """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in test_golden.py."""
+    monkeypatch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # the C++ compiler need not optimise it
+    config, spaces = (
+        Config.preset("debug", depth=2, mults=(2,), core_layers=1, prior_layers=1, warmup=0),
+        Spaces(3, 2, False, (8, 8, 2)),
+    )
+    torch.manual_seed(0)
+    shape = config.batch_size, config.seq_len
+    obs = {"vector": torch.randn(*shape, 3), "image": torch.randint(256, (*shape, 8, 8, 2), dtype=torch.uint8)}
+    first, last, terminal = torch.zeros(3, *shape, dtype=torch.bool)
+    first[:, 0] = last[0, -1] = terminal[0, -1] = True
+    batch = Experience(obs, torch.rand(*shape, 2) * 2 - 1, torch.randn(shape), first, last, terminal)
+
+    def steps(fast):
+        torch.manual_seed(1)
+        learner = Learner(Dreamer(config, spaces))
+        if fast:
+            compile_learner(learner)
+        torch.manual_seed(2)
+        state = learner.agent.initial(config.batch_size).state
+        means = [torch.stack(list(learner.train_step(batch, state)[1].values())) for _ in range(4)]
+        return torch.stack(means), learner.optimizer.weights
+
+    (means, weights), (others, other_weights) = steps(fast=False), steps(fast=True)
+    assert (means[0] - means[3]).abs().max() > 0.01  # it learns
+    torch.testing.assert_close(others, means, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(other_weights, weights, rtol=1e-3, atol=1e-4)
 
 
 class Sum(NamedTuple):
