@@ -276,6 +276,7 @@ def draw(path: Path) -> None:
                 mark, colour = ("o", REALITY) if math.isfinite(step) else ("x", DREAM)
                 axes.plot(mean, row + 0.13 * (k - (len(found.solved) - 1) / 2), mark, color=colour, markersize=4)
         axes.set_xlabel(f"mean return from step {LATE:,} on")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(len(CHANGES) - 0.5, -0.5)
         axes.set_title(task, fontsize=9)
         axes.set_yticks(range(len(CHANGES)), list(CHANGES), fontsize=8)
