@@ -13,9 +13,8 @@ os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
 folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
-os.environ.setdefault(
-    "TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled"
-)  # workers take over that of the process that started them
+# Workers take over that of the process that started them.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled")
 
 LONGEST = [
     "tests/test_speed",  # compiles what notebook 10 finds

@@ -242,8 +242,8 @@ def words(task: str, found: Line | None) -> str:
         return "not run"
     steps = ", ".join("–" if math.isinf(step) else f"{step:,.0f}" for step in found.solved)
     worst = "" if math.isnan(found.worst) else f"; worst later {short(found.worst)}"
-    reached = sorted(mean for mean in found.means if not math.isnan(mean))
-    means = f"; mean {' to '.join(map(short, reached[:: max(1, len(reached) - 1)]))}" if reached else ""
+    reached = [mean for mean in found.means if not math.isnan(mean)]
+    means = f"; mean {short(min(reached))}" + f" to {short(max(reached))}" * (len(reached) > 1) if reached else ""
     return f"{steps}{worst}{means}" + f"; {found.diverged} diverged" * bool(found.diverged)
 
 

@@ -313,10 +313,8 @@ def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys)
 def test_a_compiled_step_with_pictures_numbers_and_torques_gives_what_the_step_gives(monkeypatch):
     """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in test_golden.py."""
     monkeypatch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # the C++ compiler need not optimise it
-    config, spaces = (
-        Config.preset("debug", depth=2, mults=(2,), core_layers=1, prior_layers=1, warmup=0),
-        Spaces(3, 2, False, (8, 8, 2)),
-    )
+    config = Config.preset("debug", depth=2, mults=(2,), prior_layers=1, warmup=0)
+    spaces = Spaces(3, 2, False, (8, 8, 2))
     torch.manual_seed(0)
     shape = config.batch_size, config.seq_len
     obs = {"vector": torch.randn(*shape, 3), "image": torch.randint(256, (*shape, 8, 8, 2), dtype=torch.uint8)}
