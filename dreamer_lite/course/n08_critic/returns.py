@@ -78,17 +78,18 @@ def critics(seed: int = 0, loss: Callable = critic_loss) -> dict[str, Critic]:
         torch.manual_seed(seed)
         critic = Critic(feature_size=model.feature_size, hidden=64, slow_rate=0.1)
         optimizer = LaProp([(critic.net, 1e-3)], warmup=20)
-        for update in range(max(TRAINED.values()) + 1):
+        pick = torch.randint(len(start.h), (32 * (max(TRAINED.values()) + 1),))
+        dream = imagine(model, coin, State(start.h[pick], start.z[pick]), 15)  # for all updates, since a coin does not learn
+        batches = zip(*(part.split(32) for part in (dream.features, dream.rewards, dream.continues)))
+        for update, (features, rewards, continues) in enumerate(batches):
             for name in (name for name, updates in TRAINED.items() if updates == update):
                 found[name] = Critic(feature_size=model.feature_size, hidden=64)
                 found[name].load_state_dict(critic.state_dict())
-            pick = torch.randint(len(start.h), (32,))
-            dream = imagine(model, coin, State(start.h[pick], start.z[pick]), 15)
-            logits = critic(dream.features)
+            logits = critic(features)
             values = critic.value(logits)
-            returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1])
+            returns = lambda_return(rewards[:, 1:], continues[:, 1:], values[:, 1:], values[:, -1])
             optimizer.zero_grad()
-            loss(logits, returns, critic.slow_value(dream.features), critic.bins, step_weights(dream.continues)).mean().backward()
+            loss(logits, returns, critic.slow_value(features), critic.bins, step_weights(continues)).mean().backward()
             optimizer.step()
             critic.update_slow()
     return found
