@@ -13,7 +13,9 @@ from typing import Any
 
 from IPython.display import display
 import ipywidgets as widgets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+import numpy as np
 from PIL import Image
 import torch
 
@@ -25,9 +27,12 @@ POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind sa
 def png(figure: Figure, dpi: int = 90) -> bytes:
     """The figure as PNG bytes. Drawn without pyplot, so callbacks on other threads are safe. With at most 256 colours, which
     nobody sees, and which makes notebooks less than half as large."""
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    figure.set_dpi(dpi)
+    drawn, small = FigureCanvasAgg(figure), io.BytesIO()
+    drawn.draw()  # savefig would lay it out twice
+    Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
