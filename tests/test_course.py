@@ -552,6 +552,46 @@ def test_a_check_leaves_random_states_and_modes_as_they_were():
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
+def test_what_a_try_spoils_the_next_one_does_not_find():
+    """A module is not copied for each try; and a reader may change PyTorch's default type between two."""
+    exercise = EXERCISES["observe"]
+
+    def spoils(rssm, *case):
+        for parameter in rssm.parameters():
+            parameter.data.zero_()
+        return exercise.finished(rssm, *case)
+
+    assert judge(exercise, spoils).state == "not yet"
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert judge(exercise, exercise.finished).state == "right"
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_known_mistakes_are_tried_once_and_not_at_every_try():
+    tried = []
+    wrong = Mistake(lambda x: (tried.append(1), 3 * x)[1], "three")
+    exercise = Exercise("twice", lambda x: 2 * x, lambda: [(torch.ones(3),), (torch.rand(2),)], (wrong,), ("", "", ""))
+    for _ in range(3):
+        assert judge(exercise, lambda x: x + x + x).words[0] == "three"
+        assert len(tried) == 2  # once for each case
+
+
+def test_the_clock_of_a_check_does_not_run_while_the_answer_is_found(monkeypatch):
+    """The first call of an optimizer, for one, loads a part of PyTorch that takes seconds."""
+    monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.3)
+
+    def slow_at_first(x, begun=[]):  # noqa: B006
+        time.sleep(0 if begun else 0.6)
+        begun.append(1)
+        return 2 * x
+
+    exercise = Exercise("twice", slow_at_first, lambda: [(torch.ones(3),)], (), ("", "", ""))
+    assert judge(exercise, lambda x: 2 * x).state == "right"
+
+
 def test_swapped_axes_are_told_in_letters():
     exercise = Exercise("twice", lambda x: 2 * x, lambda: [(torch.ones(3, 5),)], (), ("", "", ""), letters="BT")
     verdict = judge(exercise, lambda x: 2 * x.T)

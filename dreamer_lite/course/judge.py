@@ -5,6 +5,7 @@ from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, field
 import dis
+from functools import lru_cache
 import inspect
 import io
 import re
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .errors import cap, raised, short
-from .exercise import Complaint, Exercise, kind
+from .exercise import Complaint, Exercise, Mistake, kind
 from .relations import relation
 from .sandbox import SECONDS, TookTooLong, deadline, untouched
 from .suspects import suspects
@@ -58,6 +59,9 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
                 f"Write `{exercise.name} = check({exercise.name})`, without calling it."
             ],
         )
+    with untouched():  # before the clock runs: the first time, PyTorch loads what it needs
+        for k in range(len(unspoiled_cases(exercise))):
+            answer(exercise, exercise.finished, k)
     printed = io.StringIO()
     try:
         with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
@@ -77,10 +81,9 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
     if exercise.judge:
         words = exercise.judge(version)
         return Verdict("right") if words is None else Verdict("not yet", [words])
-    torch.manual_seed(0)  # the same cases at the next try
-    cases = exercise.cases()
+    cases = fresh_cases(exercise)
     for k, case in enumerate(cases):
-        expected = exercise.run(exercise.finished, case)
+        expected = answer(exercise, exercise.finished, k)
         try:
             found = exercise.run(version, case)
         except Complaint as complaint:
@@ -96,6 +99,30 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
             return Verdict("not yet", [*([named] if named else []), words + inputs(exercise, case)])
     words = default_problem(version, exercise)
     return Verdict("not yet", [words]) if words else Verdict("right")
+
+
+def fresh_cases(exercise: Exercise) -> list[tuple]:
+    """The same ones at each try, made anew, since a reader's code may spoil what is in them."""
+    torch.manual_seed(0)
+    return exercise.cases()
+
+
+@lru_cache
+def unspoiled_cases(exercise: Exercise) -> list[tuple]:
+    with torch.random.fork_rng():
+        return fresh_cases(exercise)
+
+
+@lru_cache
+def invited(exercise: Exercise) -> tuple[Mistake, ...]:
+    """The mistakes that every function invites, for this one."""
+    return () if exercise.given else tuple(suspects(exercise, unspoiled_cases(exercise)))
+
+
+@lru_cache(None)
+def answer(exercise: Exercise, version: Callable, k: int) -> dict[str, Any] | None:
+    """What the finished version, or a mistake, makes of case k. Kept, since each try asks for it again."""
+    return outcome(exercise, version, unspoiled_cases(exercise)[k])
 
 
 def default_problem(version: Callable, exercise: Exercise) -> str | None:
@@ -117,17 +144,16 @@ def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int)
     First those that the exercise lists, then those that every function invites.
     """
     yours = [outcome(exercise, version, case) for case in cases]
-    right = outcome(exercise, exercise.finished, cases[first])
-    if yours[first] is not None and alike(yours[first], right, exercise):
+    if yours[first] is not None and alike(yours[first], answer(exercise, exercise.finished, first), exercise):
         return "It gives another result each time for the same input."
-    for likely in (exercise.mistakes, () if exercise.given else suspects(exercise, cases)):
+    for likely in (exercise.mistakes, invited(exercise)):
         best, words = 0.6, None
         for mistake in likely:
-            if not alike(yours[first], outcome(exercise, mistake.wrong, cases[first]), exercise):
+            if not alike(yours[first], answer(exercise, mistake.wrong, first), exercise):
                 continue
             if mistake.unused is not None and not unused(exercise, version, cases, mistake.unused):
                 continue
-            theirs = [outcome(exercise, mistake.wrong, case) for case in cases]
+            theirs = [answer(exercise, mistake.wrong, k) for k in range(len(cases))]
             share = sum(alike(a, b, exercise) or a is b is None for a, b in zip(yours, theirs)) / len(cases)
             if share > best:
                 best, words = share, mistake.words
@@ -151,8 +177,8 @@ def everywhere(exercise: Exercise, version: Callable, cases: list[tuple], name: 
     if words is None:
         return None
     told, shapes = [], False
-    for case in cases:
-        found, expected = outcome(exercise, version, case), exercise.run(exercise.finished, case)
+    for k, case in enumerate(cases):
+        found, expected = outcome(exercise, version, case), answer(exercise, exercise.finished, k)
         if not alike(found, expected, exercise):
             told.append(found is not None and relation(name, found[name], expected[name]) or "")
             shapes = shapes or found is not None and getattr(found[name], "shape", 0) != getattr(expected[name], "shape", 0)
@@ -165,10 +191,7 @@ def everywhere(exercise: Exercise, version: Callable, cases: list[tuple], name: 
 def same_error(exercise: Exercise, version: Callable, cases: list[tuple], k: int, error: Exception) -> str | None:
     """The words of the listed mistake that fails in the same case for the same reason, and is right in those before."""
     for mistake in exercise.mistakes:
-        if any(
-            not alike(outcome(exercise, mistake.wrong, case), outcome(exercise, exercise.finished, case), exercise)
-            for case in cases[:k]
-        ):
+        if any(not alike(answer(exercise, mistake.wrong, j), answer(exercise, exercise.finished, j), exercise) for j in range(k)):
             continue
         try:
             exercise.run(mistake.wrong, cases[k])

@@ -45,12 +45,13 @@ def unchanged(given: Any, before: Any) -> bool:
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Random states, gradient mode and default type are the same afterwards, whatever the code inside does."""
+    """Gradients are on and the default type is that of PyTorch; afterwards both, and all random states, are what they were before."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     grad, dtype, limit = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
     with torch.random.fork_rng():
         try:
             torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)  # of which the cases are made
             yield
         finally:
             np.random.set_state(numpy_state)
