@@ -176,7 +176,9 @@ def further(weights, replay):
     weights.add_(weights - before, alpha=0.1)
 
 
-WRONG = Config.preset("small", learn_start=20, train_ratio=16, steps=40, eval_every=0, eval_episodes=1, batch_size=16, seq_len=8)
+WRONG = Config.preset(
+    "small", learn_start=20, train_ratio=16, steps=40, eval_every=0, eval_episodes=1, batch_size=32, seq_len=4, horizon=5
+)
 
 
 @pytest.fixture(scope="module")
