@@ -231,6 +231,17 @@ def line(task: str, change: str, runs: dict) -> Line | None:
     return Line(solved, min(later, default=math.nan), means, sum(any(note for *_, note in seen) for seen in found))
 
 
+def below(change: str, runs: dict) -> tuple[int, int]:
+    """How many runs with this change lie below all without one on the same task, by the mean of their later evaluations; and of how many.
+    Where a change does nothing, luck alone puts one in six there, with five to compare with."""
+    lower = []
+    for task in TASKS:
+        found, unchanged = line(task, change, runs), line(task, "nothing", runs)
+        if found and unchanged:
+            lower += [not mean >= np.nanmin(unchanged.means) for mean in found.means]  # also where it did not come so far
+    return sum(lower), len(lower)
+
+
 def short(value: float) -> str:
     """Three digits, or whole numbers."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -250,8 +261,11 @@ def words(task: str, found: Line | None) -> str:
 def table() -> str:
     """The whole ledger in Markdown. –: not solved within the run."""
     runs = recorded()
-    head = ["what is changed", *TASKS]
-    body = [[change, *(words(task, line(task, change, runs)) for task in TASKS)] for change in CHANGES]
+    head = ["what is changed", "below", *TASKS]
+    body = [
+        [change, "{} of {}".format(*below(change, runs)), *(words(task, line(task, change, runs)) for task in TASKS)]
+        for change in CHANGES
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body]) + "\n"
 
 
@@ -291,7 +305,14 @@ def summarise() -> None:
     draw(FOLDER / "ledger.png")
     (FOLDER / "README.md").write_text(
         ABOUT.format(
-            ran=ran, all_of_them=all_of_them, late=LATE, seeds=len(SEEDS), unchanged=len(UNCHANGED_SEEDS), table=table(), **EVERY
+            ran=ran,
+            all_of_them=all_of_them,
+            late=LATE,
+            seeds=len(SEEDS),
+            unchanged=len(UNCHANGED_SEEDS),
+            six=len(UNCHANGED_SEEDS) + 1,
+            table=table(),
+            **EVERY,
         ),
         encoding="utf-8",
     )
@@ -299,13 +320,14 @@ def summarise() -> None:
 
 ABOUT = """# Is each part needed?
 
-One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` goes on with the rest,
+One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` makes those that are missing,
 `python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
 
 ![Mean return from step {late:,} on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
 
 Each cell: environment steps until the first evaluation ({eval_episodes} episodes, every {eval_every} steps) at the threshold, for each seed, – where none reached it; the worst
 evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. No change has
-{unchanged} seeds, a change has {seeds} when all is run; how many it has now is seen by the steps.
+{unchanged} seeds, a change has {seeds} when all is run; how many it has now is seen by the steps. *Below* counts the runs whose mean is lower than that of
+every run without a change on the same task. A change that does nothing has one in {six} there, by luck.
 
 {table}"""

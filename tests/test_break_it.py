@@ -406,6 +406,36 @@ def test_a_line_of_the_ledger_is_counted_from_its_evaluations():
     assert ledger.line("CartPole", "horizon 5", runs) is None and ledger.words("CartPole", None) == "not run"
 
 
+def test_runs_below_all_unchanged_ones_are_counted_over_the_tasks():
+    def run(mean):
+        return [(1000, mean, "")]
+
+    runs = {(task, "nothing", seed): run(400.0 + seed) for task in ("CartPole", "Pendulum") for seed in range(5)}
+    runs |= {("CartPole", "horizon 5", 0): run(399.0), ("CartPole", "horizon 5", 1): run(400.0)}
+    runs |= {("Pendulum", "horizon 5", 0): run(500.0), ("Pendulum", "horizon 5", 1): [(-1, math.nan, "diverged")]}
+    runs |= {("CartPole, rewards × 100", "horizon 5", 0): run(1.0)}  # nothing to compare with
+    assert ledger.below("horizon 5", runs) == (2, 4) and ledger.below("nothing", runs) == (0, 10)
+
+
+def test_the_readme_counts_what_the_ledger_has():
+    """And nothing is missing there."""
+    runs, readme = ledger.recorded(), (ASSETS.parent / "README.md").read_text()
+    assert set(runs) == {key for task in ledger.TASKS for key in ledger.planned(task)}
+    told = {
+        "Needed everywhere": "no straight-through gradient",
+        "Train steps enough": "replay ratio 256",
+        "Stored latents, against zeros": "zeros for stored latents",
+        "h for the heads": "heads see z only",
+        "Looking ahead": "horizon 5",
+        "Symlog of what is seen": "no symlog of what is seen",
+    }
+    for words, change in told.items():
+        assert "- **{}, {} of {}:**".format(words, *ledger.below(change, runs)) in readme, words
+    rest = [ledger.below(name, runs) for name in ledger.CHANGES if name not in {"nothing", "replay ratio 512", *told.values()}]
+    assert "the other thirteen" in readme and len(rest) == 13
+    assert "Of their {1} runs {0} lie below".format(*map(sum, zip(*rest))) in readme
+
+
 def test_a_run_of_the_ledger_that_was_stopped_is_not_recorded(monkeypatch, capsys):
     monkeypatch.setattr(ledger.loop, "train", lambda *_, **__: {"finished": False})
     with pytest.raises(SystemExit, match="not recorded"):
@@ -447,7 +477,9 @@ def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
     ledger.summarise()
     text = (tmp_path / "README.md").read_text()
     assert (
-        "2 of 3 runs are done" in text and "| horizon 30 | not run |" in text and (tmp_path / "ledger.png").stat().st_size > 5000
+        "2 of 3 runs are done" in text
+        and "| horizon 30 | 0 of 0 | not run |" in text
+        and (tmp_path / "ledger.png").stat().st_size > 5000
     )
 
 
