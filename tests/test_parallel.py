@@ -99,11 +99,11 @@ def test_one_is_killed(tmp_path):
     assert checkpoint.read(out).rest["env_steps"] >= 200
 
     again = tmp_path / "again"
-    process = start(*RUN, "--steps", 3000, "--out", again, options=["--max-restarts", "1"])
+    process = start(*RUN, "--steps", 1500, "--out", again, options=["--max-restarts", "1"])
     wait_for(process, again, 400)
     kill_second(process)
     finish(process)
-    assert checkpoint.read(again).rest["env_steps"] == 3000
+    assert checkpoint.read(again).rest["env_steps"] == 1500
 
 
 def test_ctrl_c_stops_and_saves_all(tmp_path):
