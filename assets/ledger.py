@@ -263,7 +263,11 @@ def table() -> str:
     runs = recorded()
     head = ["what is changed", "below", *TASKS]
     body = [
-        [change, "{} of {}".format(*below(change, runs)), *(words(task, line(task, change, runs)) for task in TASKS)]
+        [
+            change,
+            "–" if change == "nothing" else "{} of {}".format(*below(change, runs)),
+            *(words(task, line(task, change, runs)) for task in TASKS),
+        ]
         for change in CHANGES
     ]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body]) + "\n"

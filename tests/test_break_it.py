@@ -434,6 +434,20 @@ def test_the_readme_counts_what_the_ledger_has():
     rest = [ledger.below(name, runs) for name in ledger.CHANGES if name not in {"nothing", "replay ratio 512", *told.values()}]
     assert "the other thirteen" in readme and len(rest) == 13
     assert "Of their {1} runs {0} lie below".format(*map(sum, zip(*rest))) in readme
+    asides = {
+        "With half of them it is {}.": "replay ratio 512",
+        "With h alone it is {} of 12.": "heads see h only",
+        "With a horizon of 30 it is {} of 12.": "horizon 30",
+        "the return scale could nearly go, {} of 12.": "no return scale",
+        "these tasks need no bonus either ({} of 12).": "no entropy bonus",
+    }
+    for words, change in asides.items():
+        assert words.format(ledger.below(change, runs)[0]) in readme, words
+    notebook = (ASSETS.parent / "notebooks" / "A1_break_it.ipynb").read_text()
+    three = ("no straight-through gradient", "replay ratio 256", "squared error of symlog, no two-hot")
+    all_of_them, most, few = (ledger.below(change, runs)[0] for change in three)
+    assert f"Without the straight-through gradient it is all {all_of_them}:" in notebook
+    assert f"With a quarter of the train steps, {most}. Without two-hot (squared error), {few}," in notebook
 
 
 def test_a_run_of_the_ledger_that_was_stopped_is_not_recorded(monkeypatch, capsys):

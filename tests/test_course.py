@@ -570,6 +570,34 @@ def test_what_a_try_spoils_the_next_one_does_not_find():
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("tamper", [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.float64)])
+def test_what_is_kept_of_a_mistake_is_not_what_a_reader_left_behind(tamper):
+    def three(x):
+        return 3 * x
+
+    def probe(version, x):
+        x = x.requires_grad_()
+        result = version(x)
+        return {
+            "the slope": torch.autograd.grad(result.sum(), x)[0] if result.requires_grad else 0 * x,
+            "of": torch.ones(()).dtype,
+        }
+
+    exercise = Exercise(
+        "twice", lambda x: 2 * x, lambda: [(torch.rand(3),)], (Mistake(three, "three"),), ("", "", ""), probe=probe
+    )
+    assert judge(exercise, lambda x: (tamper(), 4 * x)[1]).state == "not yet"
+    assert judge(exercise, lambda x: x + x + x).words[0] == "three"
+
+
+def test_interrupted_while_the_answer_is_found():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    exercise = Exercise("twice", interrupted, lambda: [(torch.rand(3),)], (), ("", "", ""))
+    assert "interrupted" in judge(exercise, lambda x: 2 * x).words[0]
+
+
 def test_known_mistakes_are_tried_once_and_not_at_every_try():
     tried = []
     wrong = Mistake(lambda x: (tried.append(1), 3 * x)[1], "three")

@@ -101,8 +101,12 @@ def test_one_is_killed(tmp_path):
     again = tmp_path / "again"
     process = start(*RUN, "--steps", 1500, "--out", again, options=["--max-restarts", "1"])
     wait_for(process, again, 400)
+    before = (again / "metrics.csv").read_text().splitlines()
     kill_second(process)
+    assert len(before) < 1500 // 200, "it was killed too late"
     finish(process)
+    after = (again / "metrics.csv").read_text().splitlines()
+    assert after[:2] == before[:2] and len(after) == 1 + 1500 // 200  # with its seconds: it did not begin anew
     assert checkpoint.read(again).rest["env_steps"] == 1500
 
 

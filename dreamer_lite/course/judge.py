@@ -59,11 +59,10 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
                 f"Write `{exercise.name} = check({exercise.name})`, without calling it."
             ],
         )
-    with untouched():  # before the clock runs: the first time, PyTorch loads what it needs
-        for k in range(len(unspoiled_cases(exercise))):
-            answer(exercise, exercise.finished, k)
     printed = io.StringIO()
     try:
+        for k in range(len(unspoiled_cases(exercise))):  # before the clock runs: the first time, PyTorch loads what it needs
+            answer(exercise, exercise.finished, k)
         with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
             verdict = compare(exercise, version)
     except TookTooLong:
@@ -107,13 +106,13 @@ def fresh_cases(exercise: Exercise) -> list[tuple]:
     return exercise.cases()
 
 
-@lru_cache
+@lru_cache(None)
 def unspoiled_cases(exercise: Exercise) -> list[tuple]:
-    with torch.random.fork_rng():
+    with untouched():
         return fresh_cases(exercise)
 
 
-@lru_cache
+@lru_cache(None)
 def invited(exercise: Exercise) -> tuple[Mistake, ...]:
     """The mistakes that every function invites, for this one."""
     return () if exercise.given else tuple(suspects(exercise, unspoiled_cases(exercise)))
@@ -121,8 +120,23 @@ def invited(exercise: Exercise) -> tuple[Mistake, ...]:
 
 @lru_cache(None)
 def answer(exercise: Exercise, version: Callable, k: int) -> dict[str, Any] | None:
-    """What the finished version, or a mistake, makes of case k. Kept, since each try asks for it again."""
-    return outcome(exercise, version, unspoiled_cases(exercise)[k])
+    """What the finished version, or a mistake, makes of case k; None if a mistake fails. Kept, since each try asks for it again, so nothing
+    that a reader's code has left behind may take part."""
+    case = unspoiled_cases(exercise)[k]
+    with untouched():
+        torch.manual_seed(0)
+        found = exercise.run(version, case) if version is exercise.finished else outcome(exercise, version, case)
+    return found and {name: detached(value) for name, value in found.items()}
+
+
+def detached(value: Any) -> Any:
+    """The same without the graphs that lead to it."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, (tuple, list)):
+        parts = [detached(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return {name: detached(part) for name, part in value.items()} if isinstance(value, dict) else value
 
 
 def default_problem(version: Callable, exercise: Exercise) -> str | None:

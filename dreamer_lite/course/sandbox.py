@@ -45,7 +45,8 @@ def unchanged(given: Any, before: Any) -> bool:
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Gradients are on and the default type is that of PyTorch; afterwards both, and all random states, are what they were before."""
+    """Inside, gradients are on and the default type is PyTorch's; afterwards both are as before, and so are random states and the recursion
+    limit, whatever the code inside does."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     grad, dtype, limit = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
     with torch.random.fork_rng():

@@ -133,9 +133,11 @@ def page(opened, lab, request):
     """The page, without open notebooks. A test that failed leaves nothing behind: the page is loaded anew after it."""
     failures = request.session.testsfailed
     yield opened
-    shut_down(opened)
-    if request.session.testsfailed > failures:
-        begin(opened, lab)
+    try:
+        shut_down(opened)
+    finally:
+        if request.session.testsfailed > failures:
+            begin(opened, lab)
 
 
 def begin(page, lab):
