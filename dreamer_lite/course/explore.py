@@ -13,13 +13,11 @@ from typing import Any
 
 from IPython.display import display
 import ipywidgets as widgets
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-import numpy as np
 from PIL import Image
 import torch
 
-from ..run.draw import DREAM, GREY, REALITY  # noqa: F401  (every drawing takes its colours from here)
+from ..run.draw import DREAM, GREY, REALITY, pixels  # noqa: F401  (every drawing takes its colours from here)
 
 POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
 
@@ -28,11 +26,8 @@ def png(figure: Figure, dpi: int = 90) -> bytes:
     """The figure as PNG bytes. Drawn without pyplot, so callbacks on other threads are safe. With at most 256 colours, which
     nobody sees, and which makes notebooks less than half as large."""
     figure.set_dpi(dpi)
-    drawn, small = FigureCanvasAgg(figure), io.BytesIO()
-    drawn.draw()  # savefig would lay it out twice
-    Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-        small, format="png", optimize=True
-    )
+    small = io.BytesIO()  # not by savefig, which would lay it out twice
+    Image.fromarray(pixels(figure)).quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
