@@ -35,7 +35,9 @@ LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long go first, so that no worker is left alone with one at the end. And nbval, which gives up when a cell shows
     nothing for 5 seconds after it has run, waits longer: a busy machine may need that."""
-    items.sort(key=lambda item: next((k for k, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST)))
+    items.sort(
+        key=lambda item: next((k for k, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+    )
     for item in items:
         if hasattr(item, "output_timeout"):
             item.output_timeout = 60

@@ -25,9 +25,11 @@ import numpy as np
 from dreamer_lite import codecs, latents, optim, rssm, symlog, two_hot
 from dreamer_lite.config import Config
 from dreamer_lite.course.a1_break_it.bugs import Patch, planted
-from dreamer_lite.run import loop
-from dreamer_lite.run.device import keep_memory, use_device
-from dreamer_lite.run.draw import DREAM, GREY, REALITY
+from dreamer_lite.evaluation.drawing import DREAM, GREY, REALITY
+from dreamer_lite.training import step as training_step
+from dreamer_lite.training.device import keep_memory, use_device
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.state import Diverged
 
 FOLDER = Path(__file__).parent / "ledger"
 SEEDS, UNCHANGED_SEEDS = range(3), range(5)  # everything is compared with the runs without a change
@@ -100,8 +102,8 @@ CHANGES = {
     "zeros for stored latents": Change(
         patches=(
             Patch(
-                loop,
-                "Training.step",
+                training_step,
+                "TrainStep.__call__",
                 "states, means = self.learner.train_step(batch, State(*start))",
                 "states, means = self.learner.train_step(batch, State(*(0 * part for part in start)))",
             ),
@@ -146,17 +148,25 @@ COLUMNS = ("task", "change", "seed", "env_steps", "eval_mean", "note")
 def run_one(task: str, change: str, seed: int) -> None:
     """Train once, compiled, on one thread, and print its evaluations as lines of the CSV. A run that diverges has a last line that says so."""
     keep_memory()
-    out, write = csv.writer(sys.stdout), lambda step, mean, note="": out.writerow([task, change, seed, step, mean, note])
+    out, write = (
+        csv.writer(sys.stdout),
+        lambda step, mean, note="": out.writerow([task, change, seed, step, mean, note]),
+    )
     changed = CHANGES[change]
     with tempfile.TemporaryDirectory() as folder, planted(*changed.patches):
         config = Config(**TASKS[task][0] | EVERY | changed.settings, seed=seed)
         try:
-            card = loop.train(
-                config, Path(folder) / "run", use_device("cpu", threads=1), until="steps", progress=False, compile=True
+            card = train(
+                config,
+                Path(folder) / "run",
+                device=use_device("cpu", threads=1),
+                until="steps",
+                progress=False,
+                compile=True,
             )
             if not card["finished"]:
                 sys.exit("stopped on the way: it is not recorded, and will be run again")
-        except loop.Diverged:
+        except Diverged:
             write(-1, math.nan, "diverged")
         with open(Path(folder) / "run" / "metrics.csv", encoding="utf-8") as rows:
             for row in csv.DictReader(rows):
@@ -209,7 +219,9 @@ def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
 class Line:
     """What became of the seeds of one task and one change."""
 
-    solved: list[float]  # environment steps until the first evaluation at the threshold, by seed; inf: not within the run
+    solved: list[
+        float
+    ]  # environment steps until the first evaluation at the threshold, by seed; inf: not within the run
     worst: float  # the worst evaluation after that, of all seeds; NaN: there is none
     means: list[float]  # of the evaluations from LATE on, by seed; NaN: it did not come so far
     diverged: int
@@ -238,7 +250,9 @@ def below(change: str, runs: dict) -> tuple[int, int]:
     for task in TASKS:
         found, unchanged = line(task, change, runs), line(task, "nothing", runs)
         if found and unchanged:
-            lower += [not mean >= np.nanmin(unchanged.means) for mean in found.means]  # also where it did not come so far
+            lower += [
+                not mean >= np.nanmin(unchanged.means) for mean in found.means
+            ]  # also where it did not come so far
     return sum(lower), len(lower)
 
 
@@ -287,10 +301,19 @@ def draw(path: Path) -> None:
             found = line(task, change, runs)
             if found is None:
                 axes.text(
-                    0.5, row, "not run", color=GREY, fontsize=7, ha="center", va="center", transform=axes.get_yaxis_transform()
+                    0.5,
+                    row,
+                    "not run",
+                    color=GREY,
+                    fontsize=7,
+                    ha="center",
+                    va="center",
+                    transform=axes.get_yaxis_transform(),
                 )
                 continue
-            for k, (step, mean) in enumerate(zip(found.solved, found.means)):  # one above the other, so that equal ones are seen
+            for k, (step, mean) in enumerate(
+                zip(found.solved, found.means)
+            ):  # one above the other, so that equal ones are seen
                 mark, colour = ("o", REALITY) if math.isfinite(step) else ("x", DREAM)
                 axes.plot(mean, row + 0.13 * (k - (len(found.solved) - 1) / 2), mark, color=colour, markersize=4)
         axes.set_xlabel(f"mean return from step {LATE:,} on")

@@ -44,17 +44,18 @@ from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
 from dreamer_lite.course.explore import OWN
-from dreamer_lite.envs import make_envs
+from dreamer_lite.diagnostics.checks import CHECKS
+from dreamer_lite.diagnostics.diagnose import diagnose
+from dreamer_lite.envs.making import make_envs
+from dreamer_lite.evaluation.drawing import DREAM, GREY, REALITY, draw_filmstrip, save_gif
+from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.rssm import RSSM, State
-from dreamer_lite.run.bench import SHAPES, growth
-from dreamer_lite.run.checkpoint import agent_of, load, read, save
-from dreamer_lite.run.device import keep_memory, use_device
-from dreamer_lite.run.diagnose import diagnose
-from dreamer_lite.run.draw import DREAM, GREY, REALITY, draw_filmstrip, draw_growth, draw_learning_curve, save_gif
-from dreamer_lite.run.evaluate import open_loop
-from dreamer_lite.run.export import player_page
-from dreamer_lite.run.looks import LOOKS
-from dreamer_lite.run.loop import train
+from dreamer_lite.training.bench import SHAPES, growth
+from dreamer_lite.training.checkpoint import agent_of, load, read, save
+from dreamer_lite.training.device import keep_memory, use_device
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.plots import draw_growth, draw_learning_curve
+from dreamer_lite.web_player.export import player_page
 
 ASSETS = Path(__file__).parent
 NOTEBOOKS = ASSETS.parent / "notebooks"
@@ -91,10 +92,15 @@ def record(config: Config, name: str, until: str) -> None:
     keep_memory()
     folder = WORK / name
     (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
-    card = train(config, folder, use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True)
+    card = train(
+        config, folder, device=use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True
+    )
     shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
     shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
-    print(f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}", flush=True)
+    print(
+        f"{name}: solved at {card['solved_at_env_steps']}, {card['solved_at_seconds']} s; held: {card['held']}",
+        flush=True,
+    )
 
 
 HERE = "dreamer_lite.course.worlds:"
@@ -118,7 +124,9 @@ WORLDS: dict[
     "HiddenCatch-curious": dict(
         env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
     ),  # made to fail, for notebook A3
-    "HiddenCatch-sluggish": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),  # this one too
+    "HiddenCatch-sluggish": dict(
+        env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6
+    ),  # this one too
     "CartPole-size1m": dict(
         preset="size1m", env="CartPole-v1", steps=10_000, eval_every=1000, eval_episodes=20, seeds=1
     ),  # the official numbers
@@ -165,7 +173,11 @@ def summarise_worlds() -> None:
     """The README's table, printed, and its figure: a panel for each environment, a line for each seed, dashed what chance gets; violet: without memory."""
     runs = {name: sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json")) for name in WORLDS}
     forgetful = runs.pop("HiddenCatch-forgetful")  # drawn with HiddenCatch
-    runs = {name: paths for name, paths in runs.items() if paths and name not in ("HiddenCatch-curious", "HiddenCatch-sluggish")}
+    runs = {
+        name: paths
+        for name, paths in runs.items()
+        if paths and name not in ("HiddenCatch-curious", "HiddenCatch-sluggish")
+    }
     figure = Figure(figsize=(9, 1.9 * math.ceil(len(runs) / 4)), layout="constrained")
     for panel, (name, paths) in enumerate(runs.items()):
         cards = [json.loads(path.read_text()) for path in paths]
@@ -224,15 +236,17 @@ def talk() -> None:
     import torch.distributed as dist
 
     from dreamer_lite.agent import Dreamer
-    from dreamer_lite.run.bench import CARTPOLE, seconds
-    from dreamer_lite.run.parallel import team
+    from dreamer_lite.training.bench import CARTPOLE, seconds
+    from dreamer_lite.training.parallel import team
 
     found = {}
     with team("cpu") as us:
         for name in ("small", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m"):
             with torch.device("meta"):
                 agent = Dreamer(Config.preset(name), CARTPOLE, "meta")
-            count = sum(p.numel() for part in (agent.world_model, agent.actor, agent.critic.net) for p in part.parameters())
+            count = sum(
+                p.numel() for part in (agent.world_model, agent.actor, agent.critic.net) for p in part.parameters()
+            )
             gradients = torch.ones(count)
             found[name] = {
                 "weights": count,
@@ -279,8 +293,16 @@ def train_patient(number: int, seed: int) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     with planted(*patches_of(number)):
-        train(Config.preset("small", seed=seed, **PATIENT), folder, use_device("cpu", threads=1), until="steps", progress=False)
-    print(f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True)
+        train(
+            Config.preset("small", seed=seed, **PATIENT),
+            folder,
+            device=use_device("cpu", threads=1),
+            until="steps",
+            progress=False,
+        )
+    print(
+        f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True
+    )
 
 
 def keep_patients() -> None:
@@ -291,7 +313,9 @@ def keep_patients() -> None:
         saved = read(folder)
         rings = {name: ring for name, ring in saved.rest["replay"]["data"].items() if name not in ("h", "z")}
         replay = {"data": rings, "added": saved.rest["replay"]["added"]}
-        save(ASSETS / "patients" / f"{letter}.pt", agent_of(saved, folder).half(), rows=saved.rest["rows"], replay=replay)
+        save(
+            ASSETS / "patients" / f"{letter}.pt", agent_of(saved, folder).half(), rows=saved.rest["rows"], replay=replay
+        )
 
 
 def judge_patients() -> None:
@@ -303,12 +327,16 @@ def judge_patients() -> None:
     for number, seed in product(values, "01234"):
         folder = WORK / "patients" / f"{number}-seed{seed}"
         with planted(*patches_of(int(number))):
-            findings = dict(zip(LOOKS, diagnose(folder)))
+            findings = dict(zip(CHECKS, diagnose(folder)))
         ranges = {look: [(m.low, m.high) for m in finding.measures] for look, finding in findings.items()}
-        values[number][seed] = {look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings.items()}
+        values[number][seed] = {
+            look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings.items()
+        }
         scores[number][seed] = rows(folder / "metrics.csv")[-1]["eval_mean"]
         print(number, seed, [look for look, finding in findings.items() if finding.healthy is False], flush=True)
-    (ASSETS / "patients" / "verdicts.json").write_text(json.dumps({"ranges": ranges, "values": values, "scores": scores}) + "\n")
+    (ASSETS / "patients" / "verdicts.json").write_text(
+        json.dumps({"ranges": ranges, "values": values, "scores": scores}) + "\n"
+    )
 
 
 def make_agent() -> None:
@@ -333,7 +361,9 @@ def record_player() -> None:
 
     frames = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 580, "height": 900})
         page.goto((ASSETS / "player.html").as_uri())
         page.evaluate("player.setPaused(true); player.setMode('agent'); player.restart(); player.game.setDreams(4)")
@@ -380,7 +410,9 @@ def draw_beside() -> None:
         axes.fill_between(grid[there], low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(grid[there], middle, color=colour, marker=".", label=f"{name}, {len(curves)} seeds")
         first = [next((step for step in grid if curve.get(step, 0) >= 475), np.inf) for curve in curves]
-        cards = [json.loads(path.with_suffix(".json").read_text()) for path in paths if path.with_suffix(".json").exists()]
+        cards = [
+            json.loads(path.with_suffix(".json").read_text()) for path in paths if path.with_suffix(".json").exists()
+        ]
         seconds = [card["seconds"] + card["compile_seconds"] for card in cards] or [
             rows(path)[-1]["cpu_seconds"] for path in paths
         ]
@@ -414,7 +446,9 @@ def measure_speed() -> None:
                 words = ["--shape", shape, "--threads", threads, "--repeats", "15", "--compile", "--device", "cpu"]
                 subprocess.run([sys.executable, "-m", "dreamer_lite", "bench", *words], stdout=table, check=True)
     device = use_device("cpu", threads=1)
-    draw_growth({shape: growth(SHAPES[shape], device, repeats=7) for shape in ("common", "tiny")}, ASSETS / "growth.png")
+    draw_growth(
+        {shape: growth(SHAPES[shape], device, repeats=7) for shape in ("common", "tiny")}, ASSETS / "growth.png"
+    )
 
 
 def draw_maps() -> None:
@@ -473,7 +507,9 @@ def picture_of(notebook: str, call: str) -> bytes:
     """The picture that the cell with this call left in a notebook."""
     book = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))
     cell = next(cell for cell in book["cells"] if call in "".join(cell["source"]) and cell["cell_type"] == "code")
-    return b64decode("".join(next(out["data"]["image/png"] for out in cell["outputs"] if "image/png" in out.get("data", {}))))
+    return b64decode(
+        "".join(next(out["data"]["image/png"] for out in cell["outputs"] if "image/png" in out.get("data", {})))
+    )
 
 
 def run_notebooks(names: list[str]) -> None:

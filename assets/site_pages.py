@@ -25,7 +25,7 @@ from nbformat.reader import NotJSONError
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from dreamer_lite.config import Refused
+from dreamer_lite.errors import Refused
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = Path(__file__).parent / "site"
@@ -98,7 +98,9 @@ def made_before(folder: Path) -> list[Path]:
 def site(notebooks: Path) -> Iterator[tuple[str, bytes]]:
     """Every file of the site: its name, and what is in it."""
     course, pages = read_course(), []
-    names = [path.stem for path in sorted(notebooks.glob("[0-9A]*.ipynb"))]  # the appendices, A1 and so on, sort behind 10
+    names = [
+        path.stem for path in sorted(notebooks.glob("[0-9A]*.ipynb"))
+    ]  # the appendices, A1 and so on, sort behind 10
     for name in names:
         page, pictures = convert(notebooks / f"{name}.ipynb", names)
         pages.append(page)
@@ -121,7 +123,9 @@ def read_course() -> Course:
     sentence = name and re.search(rf"^{re.escape(name[1])} is .+?\.(?=\s)", text, re.M | re.S)
     command = re.search(r"<!-- course command -->\s*```\w*\n(.+?)\n```", text, re.S)
     if not (name and sentence and command):
-        raise Refused("README.md: it needs a title, a sentence that begins with '<title> is', and the marked course command")
+        raise Refused(
+            "README.md: it needs a title, a sentence that begins with '<title> is', and the marked course command"
+        )
     return Course(name[1], " ".join(sentence[0].split()), command[1])
 
 
@@ -208,7 +212,9 @@ def front(soup: BeautifulSoup, path: Path) -> Page:
         raise Refused(f"{path.name}: its first cell needs a title, a promise in bold and a line with the minutes")
     minutes.string = minutes.get_text().split(" · ")[0]
     words = " ".join(promise.get_text().split())
-    return Page(f"{path.stem}.html", title.get_text(), Markup(promise.decode_contents()), words, minutes.string, Markup())
+    return Page(
+        f"{path.stem}.html", title.get_text(), Markup(promise.decode_contents()), words, minutes.string, Markup()
+    )
 
 
 def relink(soup: BeautifulSoup, names: list[str]) -> None:
@@ -234,7 +240,9 @@ def fetch_images(soup: BeautifulSoup, path: Path) -> dict[str, bytes]:
         file = (path.parent / source).resolve()
         if urlsplit(source).scheme or not file.is_file() or not file.is_relative_to(ROOT):
             raise Refused(f"{path.name} shows {source}, which is no file of this repository")
-        name = file.relative_to(path.parent.resolve() if file.is_relative_to(path.parent.resolve()) else ROOT).as_posix()
+        name = file.relative_to(
+            path.parent.resolve() if file.is_relative_to(path.parent.resolve()) else ROOT
+        ).as_posix()
         picture["src"] = name
         found[name] = file.read_bytes()
     return found

@@ -12,33 +12,34 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-# What the package offers, by the module it is from. Each is imported when it is first used: PyTorch takes seconds to import.
-FACE = {
+# The public names, by the module they are from. Each is imported when it is first used: PyTorch takes seconds to import.
+EXPORTS = {
     "Config": "config",
     "PRESETS": "config",
-    "Refused": "config",
+    "Refused": "errors",
+    "Spaces": "config",
     "Dreamer": "agent",
     "Learner": "learner",
     "Replay": "replay",
     "Experience": "replay",
-    "Spaces": "spaces",
     "make_envs": "envs",
-    "train": "run.loop",
-    "Diverged": "run.loop",
-    "evaluate": "run.evaluate",
-    "open_loop": "run.evaluate",
-    "diagnose": "run.diagnose",
-    "save": "run.checkpoint",
-    "load": "run.checkpoint",
+    "train": "training.loop",
+    "Interrupted": "training.loop",
+    "Diverged": "training.state",
+    "evaluate": "evaluation.evaluate",
+    "open_loop": "evaluation.dreams",
+    "diagnose": "diagnostics.diagnose",
+    "save": "training.checkpoint",
+    "load": "training.checkpoint",
 }
-__all__ = list(FACE)
+__all__ = list(EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in FACE:
+    if name not in EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{FACE[name]}", __name__), name)
+    return getattr(import_module(f".{EXPORTS[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *FACE])
+    return sorted([*globals(), *EXPORTS])

@@ -13,14 +13,24 @@ def stop(*_: Any) -> NoReturn:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command line. words: without them those that were typed, and Ctrl-C prints no traceback."""
+    """Run the command line. words: by default those that were typed; then Ctrl-C, or a closed pipe, prints no traceback."""
     if words is None:
         signal.signal(signal.SIGINT, stop)
     from .command_line import main
 
-    code = main(sys.argv[1:] if words is None else words, ready=default if words is None else lambda: None)
-    if words is None and "TORCHELASTIC_RUN_ID" in os.environ:
-        # Seen once in fifty starts: all is saved, Python shuts down, and a thread of PyTorch's processes aborts, which torchrun takes for a failure.
+    if words is not None:
+        return main(words)
+    try:
+        try:
+            code = main(sys.argv[1:], ready=default)
+        except SystemExit as end:  # --help, and what tyro refuses
+            code = end.code
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Seen once in fifty starts: all is saved, Python shuts down, a thread of PyTorch's processes aborts, and torchrun sees a failure.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -141,7 +141,9 @@ class ReturnScale(nn.Module):
         return (self.range[1] - self.range[0]).clamp(min=self.limit)
 
 
-def actor_loss(log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, entropy_scale: float = 3e-4) -> Tensor:
+def actor_loss(
+    log_probs: Tensor, entropies: Tensor, advantages: Tensor, weights: Tensor, entropy_scale: float = 3e-4
+) -> Tensor:
     """REINFORCE with an entropy bonus: - weight (sg(advantage) log π(a) + η entropy), all (N, H) → (N, H).
 
     Paper: Eq. 6. Official: `dreamerv3/agent.py: imag_loss`. advantages: (return - value) / scale.

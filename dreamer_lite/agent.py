@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from .actor import Actor, ReturnScale, actor_loss
 from .codecs import make_codec
-from .config import Config
+from .config import Config, Spaces
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from .imagination import Dream, imagine, step_weights
-from .replay import Experience, Obs, alone, each
+from .replay import Experience, Obs, map_obs, obs_of_kinds
 from .rssm import RSSM, State
-from .spaces import Spaces
 from .world_model import WorldModel
 
 
@@ -109,7 +108,7 @@ class Dreamer(nn.Module):
         numbers, image = self.spaces.obs_size, self.spaces.image
         kinds = {"vector": torch.zeros(*shape, numbers)} if numbers else {}
         kinds |= {"image": torch.zeros(*shape, *image, dtype=torch.uint8)} if image else {}
-        return alone(kinds)
+        return obs_of_kinds(kinds)
 
     @torch.no_grad()
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
@@ -117,7 +116,7 @@ class Dreamer(nn.Module):
 
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
-        obs = each(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
+        obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
         state = State(states.h[:, 0], states.z[:, 0])
         policy = self.actor(state.feature)
@@ -162,7 +161,9 @@ class Dreamer(nn.Module):
         c = self.config
         logits = self.critic(dream.features)  # (N, H+1, bins)
         values = self.critic.value(logits)  # (N, H+1)
-        returns = lambda_return(dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1], c.lam)  # (N, H)
+        returns = lambda_return(
+            dream.rewards[:, 1:], dream.continues[:, 1:], values[:, 1:], values[:, -1], c.lam
+        )  # (N, H)
         weights = step_weights(dream.continues)  # (N, H)
         scale = self.return_scale.update(returns)  # ()
         advantages = (returns - values[:, :-1]) / scale  # (N, H)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from .config import Refused
+from .errors import Refused
 from .nets import MLP, BlockLinear, Conv, DoublingConv, Linear, RMSNorm
 from .symlog import symexp, symlog
 
@@ -50,7 +50,9 @@ class ImageEncoder(nn.Module):
     Gotcha: a picture counts from -0.5 to 0.5, so the zeros around it are grey; the norm comes after the pooling.
     """
 
-    def __init__(self, *, image: Sequence[int], depth: int, mults: Sequence[int], kernel: int = 5, strided: bool = False):
+    def __init__(
+        self, *, image: Sequence[int], depth: int, mults: Sequence[int], kernel: int = 5, strided: bool = False
+    ):
         super().__init__()
         height, width, channels = image
         sizes = [channels, *(depth * mult for mult in mults)]
@@ -157,7 +159,9 @@ class MixedDecoder(nn.Module):
         return {"vector": self.vector(feature), "image": self.image(feature)}
 
     def loss(self, prediction: dict[str, Tensor], obs: dict[str, Tensor]) -> Tensor:
-        return self.vector.loss(prediction["vector"], obs["vector"]) + self.image.loss(prediction["image"], obs["image"])
+        return self.vector.loss(prediction["vector"], obs["vector"]) + self.image.loss(
+            prediction["image"], obs["image"]
+        )
 
     def read(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"vector": self.vector.read(prediction["vector"]), "image": self.image.read(prediction["image"])}

@@ -1,12 +1,15 @@
-"""The command line: without a command it trains; `evaluate`, `dream`, `diagnose` and `export RUN` look at what was learned; `warm`; `bench`.
+"""The command line: without a command it trains; `evaluate`, `dream`, `diagnose` and `export` use what was trained; `warm`; `bench`.
 
-tyro builds it from the dataclasses below and from `Config`: an option for each field, with its comment as help. PyTorch is imported only
-when a command runs, so that `--help` is quick.
+tyro builds it from the dataclasses below and from `Config`: an option for each field, with the line below the field as its help. PyTorch
+is imported only when a command runs, so that `--help` is quick.
 """
 
+import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+import inspect
 from pathlib import Path
+import shlex
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
@@ -15,118 +18,204 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
 
 from . import __version__
-from .config import PRESETS, Config, Refused
+from .config import PRESETS, Config
+from .errors import Refused
 
 if TYPE_CHECKING:
     from .agent import Dreamer
 
-DESCRIPTION = """DreamerV3: learn a gymnasium environment, and look at what was learned.
+DESCRIPTION = """DreamerV3: learn a Gymnasium environment, and look at what was learned.
 
 Without a command it trains, so `python -m dreamer_lite --env Acrobot-v1` is enough. Underscores and hyphens are the same in option names."""
-Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
-Preset = Literal[tuple(PRESETS)]
-FilePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]  # these say their default themselves
-Device = Annotated[str | None, arg(metavar="DEVICE", help_behavior_hint="")]
-Threads = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
-Until = Annotated[Literal["solved", "held", "steps"] | None, arg(metavar="{solved,held,steps}", help_behavior_hint="")]
-Env = Annotated[
-    str | None, arg(metavar="NAME", help="environment to play in (default: the one it was trained on)", help_behavior_hint="")
-]
 
-Wrap = Annotated[
-    str | None,
+
+def setting_help() -> dict[str, str]:
+    """The line below each field of Config."""
+    body = ast.parse(inspect.getsource(Config)).body[0].body
+    pairs = [
+        (one, two) for one, two in zip(body, body[1:]) if isinstance(one, ast.AnnAssign) and isinstance(two, ast.Expr)
+    ]
+    return {one.target.id: two.value.value for one, two in pairs}
+
+
+HELP = setting_help()
+ALIASES = {
+    "groups": ["--latent_dim"],
+    "hidden": ["--hidden_dim"],
+    "rssm_hidden": ["--rssm_dim"],
+    "scale_reconstruction": ["--reconstruction"],
+}
+GROUPS = {  # the settings in --help, besides those of Train itself; the name is the heading
+    "environment": "env_args wrap gray envs workers env_seconds episodes",
+    "model": """groups classes deter blocks hidden rssm_hidden encoder_layers decoder_layers head_layers reward_layers core_layers
+        prior_layers posterior_layers depth mults kernel bspace strided bins bin_limit unimix min_std max_std""",
+    "losses": """free_nats scale_reconstruction scale_reward scale_continue scale_dyn scale_rep scale_actor scale_critic
+        scale_replay_critic horizon imag_last discount_horizon lam entropy return_rate return_limit return_low return_high""",
+    "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate average",
+    "replay": "batch_size seq_len train_ratio replay_size learn_start replay_on_host",
+    "logging": "log_every eval_every eval_episodes save_every",
+}
+FIRST = ("env", "pixels", "steps", "seed")  # the settings people change most
+
+
+def setting(name: str) -> Any:
+    """A setting as an option: its type, help and aliases."""
+    return Annotated[Config.__annotations__[name], arg(help=HELP[name], aliases=ALIASES.get(name))]
+
+
+def settings_group(name: str, words: str) -> type:
+    options = [(word, setting(word), field(default=getattr(Config, word))) for word in words.split()]
+    return make_dataclass(name.title(), options, frozen=True, namespace={"__doc__": ""})
+
+
+Environment, Model, Losses, Optimizer, Replay, Logging = (settings_group(name, words) for name, words in GROUPS.items())
+
+
+def grouped(config: Config) -> dict[str, Any]:
+    """The settings as fields of `Train`: those that come first, and the groups."""
+    values = config.to_dict()
+    groups = (Environment, Model, Losses, Optimizer, Replay, Logging)
+    made = {name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in zip(GROUPS, groups)}
+    return {name: values[name] for name in FIRST} | made
+
+
+Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
+Preset = Annotated[
+    Literal[tuple(PRESETS)],
+    arg(help="settings to start from, changed by the options below; pixels by default with --pixels"),
+]
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one")]
+
+
+def option(kind: Any, help: str, metavar: str) -> Any:
+    """An option whose help says its own default."""
+    return Annotated[kind | None, arg(help=help, metavar=metavar, help_behavior_hint="")]
+
+
+Threads = option(int, "CPU threads; 0 leaves the choice to PyTorch (default: 0)", "INT")
+Env = option(str, "environment to play in (default: the one it was trained on)", "NAME")
+Wrap = option(str, "wrapper of the environment (default: the one it was trained with)", "MODULE:FUNCTION")
+EnvArgs = Annotated[
+    tuple[str, ...] | None,
     arg(
-        metavar="MODULE:FUNCTION", help="wrapper of the environment (default: the one it was trained with)", help_behavior_hint=""
+        metavar="KEY=VALUE",
+        help="arguments the environment is made with (default: those it was trained with)",
+        help_behavior_hint="",
     ),
 ]
 
-EnvArgs = Annotated[
-    tuple[str, ...] | None,
-    arg(metavar="KEY=VALUE", help="what the environment is made with (default: as it was trained)", help_behavior_hint=""),
-]
+
+@dataclass(frozen=True)
+class Settings:
+    """Options that become a `Config`."""
+
+    def config(self) -> Config:
+        """All settings. Raises Refused for values that cannot work."""
+        values = {name: getattr(self, name) for name in FIRST}
+        for group in GROUPS:
+            values |= asdict(getattr(self, group))
+        return Config(**values)
 
 
 @dataclass(frozen=True)
-class Settings(Config):
-    """Settings of the method and of the run. The defaults shown are those of the preset; config.py says where each number is from."""
-
-    def __post_init__(self) -> None:
-        """Checked as a Config, all together, when they are read."""
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train DreamerV3 on a gymnasium environment. The word `train` may be left out.
+class Train(Settings):
+    """Train DreamerV3 on a Gymnasium environment. The word `train` may be left out.
 
     It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475 for CartPole-v1).
     Several processes train one agent if PyTorch's torchrun starts them: torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
-    preset: Preset = (
-        "small"  # settings to start from, changed by the options below; with --pixels it is pixels if you don't say otherwise
-    )
-    device: Device = None  # auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)
-    out: FilePath = None  # folder for the run (default: runs/ENV-PRESET-seedN, numbered on)
-    resume: FilePath = None  # go on with the run in this folder, as it was started; --steps, --episodes, --until, --device and --threads may be changed; it is compiled if it was; --capture and --tensorboard are given anew
-    until: Until = None  # when to stop. solved; held: twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when --steps or --episodes are used up (default: solved)
-    threads: Threads = None  # CPU threads; 0 leaves the choice to PyTorch (default: 0)
-    compile: bool = (
-        False  # on a CPU: make one program of the losses and their gradients, in two minutes the first time, then in ten seconds
-    )
-    capture: Literal["auto", "on", "off"] = (
-        "auto"  # on a GPU: record a train step as one CUDA graph and replay it, if some steps show that the record does the same. auto: otherwise go on without; on: otherwise stop
-    )
-    tensorboard: bool = False  # write the metrics for TensorBoard too (needs the extra tensorboard)
-    quiet: bool = False  # no progress bar
-    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    env: setting("env") = Config.env
+    preset: Preset = "small"
+    steps: setting("steps") = Config.steps
+    seed: setting("seed") = Config.seed
+    pixels: setting("pixels") = Config.pixels
+    out: option(
+        Path, "folder for the run (default: runs/ENV-PRESET-seedN, with a number added if it is taken)", "PATH"
+    ) = None
+    resume: option(
+        Path,
+        "go on with the run in this folder. --steps, --episodes, --env_seconds, --until, --device and --threads may change; "
+        "compilation carries over; --capture and --tensorboard must be given again",
+        "PATH",
+    ) = None
+    until: option(
+        Literal["solved", "held", "steps"],
+        "when to stop. solved; held: after twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when "
+        "--steps or --episodes are used up (default: solved)",
+        "{solved,held,steps}",
+    ) = None
+    device: option(str, "auto, cpu, cuda or cuda:N; auto uses a GPU if there is one (default: auto)", "DEVICE") = None
+    compile: Annotated[
+        bool,
+        arg(
+            help="on a CPU: compile the losses and their gradients; takes two minutes the first time, ten seconds later"
+        ),
+    ] = False
+    threads: Threads = None
+    capture: Annotated[
+        Literal["auto", "on", "off"],
+        arg(
+            help="on a GPU: record a train step as one CUDA graph and replay it, if it provably does the same. auto: go on without "
+            "otherwise; on: stop otherwise"
+        ),
+    ] = "auto"
+    tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too (extra: tensorboard)")] = False
+    quiet: Annotated[bool, arg(help="print nothing but the result")] = False
+    environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
+    model: OmitArgPrefixes[Model] = field(default_factory=Model)
+    losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
+    optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
+    replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
+    logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
     saved: Annotated[Any, Suppress] = None  # what was read of the run to resume
 
     def run(self) -> int:
-        config = Config(**self.settings.to_dict())
-        from .run import loop, parallel
-        from .run.checkpoint import find
-        from .run.device import keep_memory, use_device
+        config = self.config()
+        from .training import loop, parallel
+        from .training.checkpoint import find
+        from .training.device import keep_memory, use_device
 
         if self.resume and self.out:
             raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
         if self.resume and self.compile and not self.saved.rest.get("compiled"):
             raise Refused(
-                "--compile cannot be changed while resuming: the run was begun without. For a compiled one start a new run"
+                "--compile cannot be changed while resuming: the run started without. Start a new run to compile it"
             )
         if parallel.may_restart() and not self.resume and not self.out:
-            raise Refused("with --max-restarts give the run's folder by --out, so that it can be found again")
+            raise Refused("--max-restarts needs the run's folder as --out, so that it can be found again")
         before = {"until": "solved", "device": "auto", "threads": 0} | (self.saved.rest if self.saved else {})
-        how = {
-            name: before[name] if getattr(self, name) is None else getattr(self, name) for name in ("until", "device", "threads")
-        }
+        names = ("until", "device", "threads")
+        how = {name: before[name] if getattr(self, name) is None else getattr(self, name) for name in names}
         keep_memory()
         device = use_device(how["device"], how["threads"])
-        with parallel.team(device) as team:
+        with parallel.processes_of_torchrun(device) as processes:
             out = find(self.resume).parent if self.resume else self.out
             if out is None:
                 name = f"{config.env}-{self.preset}-seed{config.seed}"
-                out = team.from_first(lambda: free_folder(Path("runs"), name))
-            if team.leads:
-                together = f", {team.size} processes" if team.size > 1 else ""
-                print(f"{config.env} on {device}{together}, in {out} (Ctrl-C saves and stops)", flush=True)
-            card = loop.train(
-                config,
-                out,
-                device,
-                how["until"],
-                self.saved or team.again and team.from_first(lambda: (out / "checkpoint.pt").exists()),
-                progress=not self.quiet and team.leads,
-                compile=self.compile,
-                capture=self.capture,
-                tensorboard=self.tensorboard,
-                team=team,
-            )
-            return report(card, out) if team.leads else 0
+                out = processes.from_first(lambda: free_folder(Path("runs"), name))
+            started_before = processes.again and processes.from_first(lambda: (out / "checkpoint.pt").exists())
+            try:
+                card = loop.train(
+                    config,
+                    out,
+                    resume=self.saved or started_before,
+                    processes=processes,
+                    device=device,
+                    until=how["until"],
+                    compile=self.compile,
+                    capture=self.capture,
+                    tensorboard=self.tensorboard,
+                    progress=not self.quiet and processes.leads,
+                )
+            except loop.Interrupted as stop:
+                return report(stop.card, out) if processes.leads else 0
+            return report(card, out) if processes.leads else 0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained agent to be looked at, and where it shall play."""
+    """A trained agent, and the environment it is to play in."""
 
     run_: Run
     env: Env = None
@@ -134,35 +223,35 @@ class Trained:
     env_args: EnvArgs = None
 
     def agent(self, device: str = "cpu") -> "Dreamer":
-        from .run.checkpoint import load
+        from .training.checkpoint import load
 
         return load(self.run_, device, self.env, self.wrap, self.env_args)
 
 
 @dataclass(frozen=True)
 class Evaluate(Trained):
-    """Mean ± std of fresh episodes, with sampled and with greedy actions."""
+    """Mean ± std of the returns of fresh episodes, with sampled and with greedy actions."""
 
-    episodes: int = 100  # episodes of each kind
-    seed: int = 0  # seed of the fresh episodes
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    episodes: Annotated[int, arg(help="episodes of each kind")] = 100
+    seed: Annotated[int, arg(help="seed of the fresh episodes")] = 0
+    device: Device = "auto"
 
     def run(self) -> int:
-        from .run.device import use_device
-        from .run.evaluate import SIDE_BY_SIDE, cut_words, play_episodes
-        from .run.player import quicker
+        from .evaluation.evaluate import MAX_COPIES, cut_off_words, play_episodes
+        from .training.acting import on_faster_device
+        from .training.device import use_device
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
         agent = self.agent(use_device(self.device))
         if self.device == "auto":
-            agent = quicker(agent, min(self.episodes, SIDE_BY_SIDE))
+            agent = on_faster_device(agent, min(self.episodes, MAX_COPIES))
         for name, greedy in (("sampled", False), ("greedy", True)):
-            scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy)
+            scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy, progress=True)
             if cut:
-                print(f"dreamer_lite: {cut_words(cut, self.episodes)}", file=sys.stderr)
+                print(f"dreamer_lite: {cut_off_words(cut, self.episodes)}", file=sys.stderr)
             print(
-                f"{agent.config.env}, {name} actions: {scores.mean():.1f} ± {scores.std():.1f} over {self.episodes} fresh "
-                f"episodes (worst {scores.min():.0f}, best {scores.max():.0f})"
+                f"{agent.config.env}, {name} actions: {number(scores.mean())} ± {number(scores.std())} over {self.episodes} fresh "
+                f"episodes (worst {number(scores.min())}, best {number(scores.max())})"
             )
         return 0
 
@@ -171,19 +260,19 @@ class Evaluate(Trained):
 class Dream(Trained):
     """Draw an episode beside its dream: reality above, the dream below.
 
-    The agent looks for some steps, then the world model goes on alone with the same actions.
+    The agent watches for some steps, then the world model goes on alone, from the same actions.
     """
 
-    out: FilePath = None  # folder for dream.png and dream.gif (default: the run's folder)
-    steps: int = 60  # steps to draw: the last one that is seen, then dreamed ones
-    context: int = 10  # steps to look before that
-    seed: int = 0  # seed of the episode
+    out: option(Path, "folder for dream.png and dream.gif (default: the run's folder)", "PATH") = None
+    steps: Annotated[int, arg(help="steps to draw: the last one that is seen, then dreamed ones")] = 60
+    context: Annotated[int, arg(help="steps to watch before that")] = 10
+    seed: Annotated[int, arg(help="seed of the episode")] = 0
 
     def run(self) -> int:
-        from .run.checkpoint import find
-        from .run.draw import draw_filmstrip, draw_gif
-        from .run.evaluate import open_loop
-        from .run.folder import writing
+        from .evaluation.drawing import draw_filmstrip, draw_gif
+        from .evaluation.dreams import open_loop
+        from .training.checkpoint import find
+        from .training.folder import writing
 
         at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
         agent = self.agent()
@@ -194,42 +283,44 @@ class Dream(Trained):
             draw_filmstrip(pair, out / "dream.png")
             draw_gif(pair, out / "dream.gif")
         if pair.undrawn:
-            print(f"without the environment's own pictures, which it cannot draw here: {pair.undrawn}")
-        print(f"dreamed {len(pair.real) - 1} steps; look at {out / 'dream.png'} and {out / 'dream.gif'}")
+            print(f"without the environment's own pictures, which it cannot render here: {pair.undrawn}")
+        print(f"dreamed {len(pair.real) - 1} steps; open {out / 'dream.png'} and {out / 'dream.gif'}")
         return 0
 
 
 @dataclass(frozen=True)
 class Diagnose(Trained):
-    """Ten looks at an agent and at its run, to find bugs by what they do: a page of pictures and words.
+    """Run ten checks on an agent and its run, to find bugs by what they do: a page of pictures and words.
 
-    The agent plays 8 times 200 steps for it. Looks that don't find what is healthy say where to look on.
+    The agent plays 8 times 200 steps for it. A check that doesn't look healthy says where to look next.
     """
 
-    out: FilePath = None  # the page to write (default: diagnosis.html in the run's folder)
+    out: option(Path, "the page to write (default: diagnosis.html in the run's folder)", "PATH") = None
 
     def run(self) -> int:
-        from .run.checkpoint import find
-        from .run.diagnose import case_of, look_at, page, sentence, verdict
-        from .run.folder import writing
-        from .run.looks import LOOKS
+        from .diagnostics.checks import CHECKS
+        from .diagnostics.diagnose import gather_evidence, run_check
+        from .diagnostics.page import page, sentence, verdict
+        from .training.checkpoint import find
+        from .training.folder import writing
 
         out = self.out or find(self.run_).parent / "diagnosis.html"
         if out.is_dir():
-            raise Refused(f"--out takes a file for the page, got the folder {out}; give for instance {out / 'diagnosis.html'}")
-        with writing(out.parent):  # found out before, not after the looks
+            raise Refused(
+                f"--out takes a file for the page, got the folder {out}; give for example {out / 'diagnosis.html'}"
+            )
+        with writing(out.parent):  # found out before the checks, not after
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=out.parent):
                 pass
-        case, findings = case_of(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
-        for name in LOOKS:
-            finding = look_at(case, name)
+        evidence, findings = gather_evidence(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
+        for name in CHECKS:
+            finding = run_check(evidence, name)
             findings.append(finding)
             print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
         with writing(out.parent):
             out.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
-        sick = sum(finding.healthy is False for finding in findings)
-        print(f"{sick} of {len(findings)} looks find something that is not as in a healthy run; open {out} in a browser")
+        print(f"{summary([finding.healthy for finding in findings])}; open {out} in a browser")
         return 0
 
 
@@ -240,12 +331,12 @@ class Export(Trained):
     It opens from a file, in any browser, without a network.
     """
 
-    out: FilePath = None  # the page to write (default: player.html in the run's folder)
+    out: option(Path, "the page to write (default: player.html in the run's folder)", "PATH") = None
 
     def run(self) -> int:
-        from .run.checkpoint import find
-        from .run.export import player_page
-        from .run.folder import writing
+        from .training.checkpoint import find
+        from .training.folder import writing
+        from .web_player.export import player_page
 
         page = player_page(self.agent())
         out = self.out or find(self.run_).parent / "player.html"
@@ -258,20 +349,23 @@ class Export(Trained):
 
 @dataclass(frozen=True)
 class Bench:
-    """How fast is a train step on this machine, and what holds it up? Prints a table."""
+    """How fast is a train step on this machine, and what limits it? Prints a table."""
 
-    shape: Literal[("common", "tiny", *PRESETS)] = (
-        "common"  # what to measure: one of two shapes that implementations are compared at, or a preset
-    )
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
-    threads: int = 1  # CPU threads
-    repeats: int = 7  # train steps to time
-    compile: bool = False  # compare with a compiled step too
-    growth: FilePath = None  # instead of the table: draw, in this PNG, how the time grows with B, T, H and the network's size
+    shape: Annotated[
+        Literal[("common", "tiny", *PRESETS)],
+        arg(help="what to measure: one of two shapes used to compare implementations, or a preset"),
+    ] = "common"
+    device: Device = "auto"
+    threads: Annotated[int, arg(help="CPU threads")] = 1
+    repeats: Annotated[int, arg(help="train steps to time")] = 7
+    compile: Annotated[bool, arg(help="time a compiled step too")] = False
+    growth: option(
+        Path, "instead of the table: draw in this PNG how the time grows with B, T, H and the network's size", "PATH"
+    ) = None
 
     def run(self) -> int:
-        from .run import bench
-        from .run.device import keep_memory, use_device
+        from .training import bench
+        from .training.device import keep_memory, use_device
 
         at_least(repeats=(self.repeats, 1))
         keep_memory()
@@ -285,24 +379,33 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Warm:
-    """Compile the train step beforehand, so that a later run with --compile and the same settings begins within seconds.
+class Warm(Settings):
+    """Compile the train step beforehand, so that a later run with --compile and the same settings starts within seconds.
 
-    What was compiled is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). To delete it costs only time.
+    Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). Deleting it costs only time.
     """
 
-    preset: Preset = "small"  # settings to start from, changed by the options below
-    threads: Threads = None  # CPU threads, as the run will have; 0 leaves the choice to PyTorch (default: 0)
-    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    env: setting("env") = Config.env
+    preset: Preset = "small"
+    steps: setting("steps") = Config.steps
+    seed: setting("seed") = Config.seed
+    pixels: setting("pixels") = Config.pixels
+    threads: option(int, "CPU threads, as the run will have; 0 leaves the choice to PyTorch (default: 0)", "INT") = None
+    environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
+    model: OmitArgPrefixes[Model] = field(default_factory=Model)
+    losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
+    optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
+    replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
+    logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
 
     def run(self) -> int:
-        config = Config(**self.settings.to_dict())
-        from .run.compiled import TOLD, warm
-        from .run.device import use_device
+        config = self.config()
+        from .training.compiled import COMPILING, warm
+        from .training.device import use_device
 
         use_device("cpu", self.threads or 0)
-        print(TOLD, flush=True)
-        print(f"compiled in {warm(config):.0f} seconds; a run with --compile and these settings begins quickly now")
+        print(COMPILING, flush=True)
+        print(f"compiled in {warm(config):.0f} seconds; a run with --compile and these settings starts quickly now")
         return 0
 
 
@@ -311,7 +414,7 @@ OTHERS = {"evaluate": Evaluate, "dream": Dream, "diagnose": Diagnose, "export": 
 
 @dataclass(frozen=True)
 class Start:
-    """What has to be known before the other options are read: where the settings start from."""
+    """What must be known before the other options are read: where the settings start from."""
 
     preset: Preset | None = None
     resume: Path | None = None
@@ -322,23 +425,19 @@ class Start:
 
     @property
     def name(self) -> str:
-        """The preset: if none is given, one for pictures where pictures are asked for."""
+        """The preset: if none is given, the one for images where --pixels asks for them."""
         return self.preset or ("pixels" if self.pixels else "small")
 
-    @property
-    def settings(self) -> Settings:
-        return Settings(**PRESETS[self.name])
-
     def train(self) -> Train:
-        """What the other options change."""
+        """The defaults that the other options change."""
         if not self.resume:
-            return Train(preset=self.name, settings=self.settings)
-        from .run.checkpoint import read
+            return Train(preset=self.name, **grouped(Config.preset(self.name)))
+        from .training.checkpoint import read
 
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
         saved = read(self.resume, self.env, self.wrap, self.env_args)
-        return Train(settings=Settings(**saved.config.to_dict()), saved=saved)
+        return Train(saved=saved, **grouped(saved.config))
 
 
 whole_numbers = tyro.constructors.ConstructorRegistry()
@@ -346,7 +445,7 @@ whole_numbers = tyro.constructors.ConstructorRegistry()
 
 @whole_numbers.primitive_rule
 def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """1e5 is a whole number too, and 1_000."""
+    """1e5 and 1_000 are whole numbers too."""
     if info.type is not int:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
@@ -384,46 +483,71 @@ def at_least(**bounds: tuple[int, int]) -> None:
             raise Refused(f"--{name} must be at least {low}, got {value}")
 
 
+def number(value: float) -> str:
+    """A return with as many digits as say something: 478.2, 0.0412."""
+    return f"{value:.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
+
+
+def summary(healthy: list[bool | None]) -> str:
+    """What all checks say together."""
+    sick, unknown = healthy.count(False), healthy.count(None)
+    words = (
+        f"all {len(healthy)} checks look healthy"
+        if sick == unknown == 0
+        else f"{healthy.count(True)} of {len(healthy)} checks look healthy"
+    )
+    return words + f", {sick} do not" * bool(sick) + f", {unknown} could not be judged" * bool(unknown)
+
+
 def report(card: dict[str, Any], out: Path) -> int:
-    env = "".join(f" --{name} {card['config'][name]}" for name in ("env", "wrap") if ":" in card["config"][name])
+    """Print how the run ended and what to do next; returns the exit code."""
+    config = card["config"]
+    trusted = "".join(f" --{name} {shlex.quote(config[name])}" for name in ("env", "wrap") if ":" in config[name])
+    run = shlex.quote(str(out)) + trusted
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:
         start = f"torchrun --standalone --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
-        print(
-            f"stopped after {card['env_steps']} environment steps and saved; go on with: {start} -m dreamer_lite --resume {out}{env}"
-        )
+        print(f"stopped after {card['env_steps']} environment steps, everything is saved. To go on:")
+        print(f"  {start} -m dreamer_lite --resume {run}")
         return 130
     if card["solved_at_env_steps"]:
         print(f"solved after {card['solved_at_env_steps']} environment steps, {card['solved_at_seconds']} seconds")
     elif card["threshold"] is not None:
-        print(f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes")
+        print(
+            f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes "
+            f"(solved means a mean return of {card['threshold']:g})"
+        )
     if card["held"]:
         print(
-            "since then {evaluations} evaluations: {share_at_threshold:.0%} at the threshold, worst {worst:.0f}".format(
-                **card["held"]
-            )
+            f"since then {card['held']['evaluations']} evaluations: {card['held']['share_at_threshold']:.0%} at the threshold, worst "
+            f"{number(card['held']['worst'])}"
         )
     for name, result in card["final_evaluation"].items():
-        print(f"{name} actions: {result['mean']:.1f} ± {result['std']:.1f} over {result['episodes']} fresh episodes")
-    print(f"look at {out / 'learning_curve.png'}, or at a dream: python -m dreamer_lite dream {out}{env}")
+        print(
+            f"{name} actions: {number(result['mean'])} ± {number(result['std'])} over {result['episodes']} fresh episodes"
+        )
+    print(f"learning curve: {out / 'learning_curve.png'}")
+    print(f"watch it dream: python -m dreamer_lite dream {run}")
     return 0
 
 
 def parse(words: list[str]) -> Any:
-    """The command that the words name, with its options. Without a command they are options to train."""
+    """The command that the words name, with its options. Without a command they are options of `train`."""
     how = {"prog": "dreamer_lite", "use_underscores": True, "registry": whole_numbers, "description": DESCRIPTION}
     helps = {"-h", "--help"}
     if not words or words[0].startswith("-") and words[0] not in helps:
         words = ["train", *words]
     train, warm = Train(), Warm()
     if words[0] in ("train", "warm"):
-        start, _ = tyro.cli(Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how)
-        warm = Warm(start.name, settings=start.settings)
+        start, _ = tyro.cli(
+            Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how
+        )
+        warm = Warm(preset=start.name, **grouped(Config.preset(start.name)))
     if words[0] == "train":
         train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):
-            raise Refused("--preset cannot be changed while resuming. For other settings start a new run")
+            raise Refused("--preset cannot be changed while resuming. Start a new run for other settings")
     commands = Union[
         (
             Annotated[Train, subcommand("train", default=train)],
@@ -431,7 +555,7 @@ def parse(words: list[str]) -> Any:
             Annotated[Warm, subcommand("warm", default=warm)],
         )
     ]
-    if words[0] in helps:  # the commands, and below them the options to train
+    if words[0] in helps:  # the commands, and below them the options of train
         try:
             tyro.cli(commands, args=["--help"], **how)
         except SystemExit:
@@ -440,18 +564,16 @@ def parse(words: list[str]) -> Any:
 
 
 def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
-    """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for what was refused, 130 for Ctrl-C.
+    """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for bad input, 130 for Ctrl-C.
 
-    ready: called when everything is imported.
-
-    Any other error is a bug, ours or the environment's, and keeps its traceback.
+    ready: called when everything is imported. Any other error is a bug, ours or the environment's, and keeps its traceback.
     """
     if words == ["--version"]:
         print(f"dreamer_lite {__version__}")
         return 0
     try:
         command = parse(words)
-        from .run import bench, export, loop  # noqa: F401  all that takes long to import
+        from .training import bench, loop, state  # noqa: F401  all that takes long to import
 
         ready()
         return command.run()
@@ -459,11 +581,11 @@ def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
         print(f"dreamer_lite: {error}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
-        if not isinstance(error, loop.Diverged):
+        if not isinstance(error, state.Diverged):
             raise
         print(
-            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or look at the "
-            "environment's numbers; the last good checkpoint is kept",
+            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or check the environment's "
+            "numbers; the last good checkpoint is kept",
             file=sys.stderr,
         )
         return 1

@@ -2,124 +2,210 @@
 
 from dataclasses import asdict, dataclass, replace
 import math
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from tyro.conf import arg
-
-
-class Refused(ValueError):
-    """Something that a user gave and that can't work. The message is one line: what was given, what is accepted, what to do."""
+from .errors import Refused
 
 
-# Settings that have a second name on the command line.
-Groups = Annotated[int, arg(aliases=["--latent_dim"])]
-Hidden = Annotated[int, arg(aliases=["--hidden_dim"])]
-RSSMHidden = Annotated[int, arg(aliases=["--rssm_dim"])]
-Reconstruction = Annotated[float, arg(aliases=["--reconstruction"])]
+class Spaces(NamedTuple):
+    """The sizes an agent is built for. `envs.spaces.spaces_of` reads them off an environment.
+
+    discrete: actions are one-hot choices, several side by side if `choices` gives the size of each; otherwise numbers in [-1, 1].
+    image: height, width and channels of the image in an observation, () if there is none.
+    """
+
+    obs_size: int  # O, numbers in an observation
+    action_size: int  # A
+    discrete: bool
+    image: tuple[int, ...] = ()
+    choices: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.observation_words} as observation and {self.action_words} as action"
+
+    @property
+    def observation_words(self) -> str:
+        """What the agent sees: "4 numbers", "a 64 × 64 × 3 image and 5 numbers"."""
+        image = [f"a {' × '.join(map(str, self.image))} image"] * bool(self.image)
+        numbers = [f"{self.obs_size} number{'s' * (self.obs_size != 1)}"] * bool(self.obs_size)
+        return " and ".join(image + numbers)
+
+    @property
+    def action_words(self) -> str:
+        """What the agent chooses: "1 of 2", "1 of 2 and 1 of 3", "2 numbers"."""
+        if self.discrete:
+            return " and ".join(f"1 of {n}" for n in self.choices or (self.action_size,))
+        return f"{self.action_size} number{'s' * (self.action_size != 1)}"
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of a run. The defaults are the `small` preset; `Config.preset` gives the others.
 
-    "official" is the value in `dreamerv3/configs.yaml`, with the name it has there in square brackets where that is another one. The
-    comment behind a setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
+    "official" is the value in `dreamerv3/configs.yaml`, with its name there in square brackets where it differs. The line below a
+    setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
     """
 
-    env: str = "CartPole-v1"  # gymnasium environment; module:Name-v0 imports the module first
-    env_args: tuple[str, ...] = ()  # what the environment is made with, as key=value
-    wrap: str = ""  # module:function that is given the environment and returns another one, as a gymnasium wrapper does
-    pixels: int = 0  # see pictures of so many pixels high and wide, as the environment renders them; 0: what there is to see
-    gray: bool = False  # see pictures without colours
-    seed: int = 0  # seed of weights, sampling and environments
-    steps: int = 20_000  # most environment steps to take, over all environments
-    episodes: int = 0  # most episodes to finish; 0: no bound
+    env: str = "CartPole-v1"
+    """Gymnasium environment ID; module:Name-v0 imports the module first"""
+    env_args: tuple[str, ...] = ()
+    """arguments the environment is made with, as key=value"""
+    wrap: str = ""
+    """module:function that takes the environment and returns a wrapped one, like a Gymnasium wrapper"""
+    env_from_function: bool = False
+    """the environments come from a Python function, so their name alone can't make them"""
+    pixels: int = 0
+    """render observations as N×N images; 0 keeps the environment's own observations"""
+    gray: bool = False
+    """convert images to grayscale"""
+    seed: int = 0
+    """seed of weights, sampling and environments"""
+    steps: int = 20_000
+    """stop after this many environment steps, counted over all environments"""
+    episodes: int = 0
+    """stop after this many finished episodes; 0: no limit"""
 
     # Sizes
-    groups: Groups = 8  # S, groups of discrete latents (official 32 [stoch]; 8 are enough for 4 numbers)
-    classes: int = 8  # K, classes per group (official size1m: 4)
-    deter: int = 64  # D, size of the recurrent state (official size1m: 512)
-    blocks: int = 4  # blocks of the recurrent layer; must divide --deter (official 8)
-    hidden: Hidden = 64  # width of the hidden layers (official size1m: 64 [units])
-    rssm_hidden: RSSMHidden = 32  # width of the hidden layers inside the RSSM; 0: as --hidden (official: as [units])
-    encoder_layers: int = 3  # layers of the encoder (official 3)
-    decoder_layers: int = 3  # layers of the decoder (official 3)
-    head_layers: int = 3  # layers of actor and critic (official 3)
-    reward_layers: int = 1  # layers of the reward head and of the continue head (official 1)
-    core_layers: int = 1  # layers between the inputs and the gates of the recurrent step (official 1 [dynlayers])
-    prior_layers: int = 2  # layers of the prior (official 2 [imglayers])
-    posterior_layers: int = 1  # layers of the posterior (official 1 [obslayers])
-    depth: int = 4  # channels in a picture's layers, times --mults (official size1m: 4)
-    mults: tuple[int, ...] = (
-        2,
-        3,
-        4,
-        4,
-    )  # by layer, the first one sees the picture; as many are used as its size allows (official 2 3 4 4)
-    kernel: int = 5  # pixels that a convolution sees in each direction (official 5)
-    bspace: int = 8  # blocks of the layer that lays the state out in space, fewer where so many don't divide --deter and the channels there (official 8)
-    strided: bool = False  # convolutions skip every second pixel, instead of pooling (official False)
-    bins: int = 63  # bins of the two-hot heads, for rewards and values (official 255; fewer are quicker, and enough for returns below 100)
-    bin_limit: float = 10  # symlog of the outermost bin, which so is ±22,025 (official 20, ±485 million)
+    groups: int = 8
+    """S, groups of discrete latents (official 32 [stoch]; 8 are enough for 4 numbers)"""
+    classes: int = 8
+    """K, classes per group (official size1m: 4)"""
+    deter: int = 64
+    """D, size of the recurrent state (official size1m: 512)"""
+    blocks: int = 4
+    """blocks of the block-diagonal recurrent layer; must divide --deter (official 8)"""
+    hidden: int = 64
+    """width of the hidden layers (official size1m: 64 [units])"""
+    rssm_hidden: int = 32
+    """width of the hidden layers inside the RSSM; 0: same as --hidden (official: same [units])"""
+    encoder_layers: int = 3
+    """layers of the encoder for numbers (official 3)"""
+    decoder_layers: int = 3
+    """layers of the decoder for numbers (official 3)"""
+    head_layers: int = 3
+    """layers of actor and critic (official 3)"""
+    reward_layers: int = 1
+    """layers of the reward head and of the continue head (official 1)"""
+    core_layers: int = 1
+    """layers between the inputs and the gates of the recurrent step (official 1 [dynlayers])"""
+    prior_layers: int = 2
+    """layers of the prior (official 2 [imglayers])"""
+    posterior_layers: int = 1
+    """layers of the posterior (official 1 [obslayers])"""
+    depth: int = 4
+    """base number of channels in the image encoder and decoder, multiplied by --mults (official size1m: 4)"""
+    mults: tuple[int, ...] = (2, 3, 4, 4)
+    """channel multiplier of each image layer, the one next to the image first; small images use fewer layers (official 2 3 4 4)"""
+    kernel: int = 5
+    """kernel size of the convolutions, in pixels (official 5)"""
+    bspace: int = 8
+    """blocks of the layer that turns the recurrent state into a small image; fewer where 8 don't divide the sizes (official 8)"""
+    strided: bool = False
+    """downsample with strided convolutions instead of max pooling (official False)"""
+    bins: int = 63
+    """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for returns below 100)"""
+    bin_limit: float = 10
+    """symlog of the outermost bin, so the bins reach ±22,025 (official 20: ±485 million)"""
 
     # World model
-    unimix: float = 0.01  # share of the uniform distribution in each latent's probabilities (official 0.01)
-    free_nats: float = 1  # nats of KL that cost nothing (official 1)
-    scale_reconstruction: Reconstruction = (
-        100  # weight of the reconstruction loss (official 1 [rec]; four numbers weigh little, pictures enough)
-    )
-    scale_reward: float = 1  # weight of the reward loss (official 1 [rew])
-    scale_continue: float = 1  # weight of the continue loss (official 1 [con])
-    scale_dyn: float = 1  # weight of the KL that teaches the prior (official 1)
-    scale_rep: float = 0.1  # weight of the KL that teaches the posterior (official 0.1)
+    unimix: float = 0.01
+    """share of the uniform distribution mixed into each latent's probabilities (official 0.01)"""
+    free_nats: float = 1
+    """KL, in nats, below which a KL loss has no gradient (official 1)"""
+    scale_reconstruction: float = 100
+    """weight of the reconstruction loss (official 1 [rec]; raised because four numbers give a small loss, images need 1)"""
+    scale_reward: float = 1
+    """weight of the reward loss (official 1 [rew])"""
+    scale_continue: float = 1
+    """weight of the continue loss (official 1 [con])"""
+    scale_dyn: float = 1
+    """weight of the dynamics KL, which trains the prior (official 1)"""
+    scale_rep: float = 0.1
+    """weight of the representation KL, which trains the posterior (official 0.1)"""
 
     # Actor and critic
-    horizon: int = 15  # H, imagined steps (official 15 [imag_length])
-    imag_last: int = 2  # dream from the last so many steps of each sequence; 0: from all (official 0)
-    discount_horizon: float = (
-        100  # steps over which the future counts; the discount is 1 - 1/this: 0.99 (official 333 [horizon]: 0.997)
-    )
-    lam: float = 0.95  # λ of the returns, 0 to 1 (official 0.95)
-    entropy: float = 3e-4  # weight of the actor's entropy bonus (official 3e-4 [actent])
-    min_std: float = 0.1  # smallest standard deviation of a continuous action (official 0.1 [minstd])
-    max_std: float = 1  # largest one (official 1 [maxstd])
-    slow_rate: float = 0.1  # how far the slow critic follows the critic in each train step, 0 to 1 (official 0.02)
-    return_rate: float = 0.01  # how far the return scale follows each batch, 0 to 1 (official 0.01 [retnorm.rate])
-    return_limit: float = 1  # the return scale is never below this (official 1 [retnorm.limit])
-    return_low: float = 0.05  # lower quantile of the return scale (official 0.05 [retnorm.perclo])
-    return_high: float = 0.95  # upper quantile (official 0.95 [retnorm.perchi])
-    scale_actor: float = 1  # weight of the actor loss (official 1 [policy])
-    scale_critic: float = 1  # weight of the critic loss (official 1 [value])
-    scale_replay_critic: float = 0.3  # weight of the critic loss on replayed steps (official 0.3 [repval])
+    horizon: int = 15
+    """H, imagined steps (official 15 [imag_length])"""
+    imag_last: int = 2
+    """start dreams from the last N steps of each sequence; 0: from every step (official 0)"""
+    discount_horizon: float = 100
+    """sets the discount to 1 - 1/N, here 0.99 (official 333 [horizon]: 0.997)"""
+    lam: float = 0.95
+    """λ of the λ-returns, 0 to 1 (official 0.95)"""
+    entropy: float = 3e-4
+    """weight of the actor's entropy bonus (official 3e-4 [actent])"""
+    min_std: float = 0.1
+    """smallest standard deviation of a continuous action (official 0.1 [minstd])"""
+    max_std: float = 1
+    """largest standard deviation of a continuous action (official 1 [maxstd])"""
+    slow_rate: float = 0.1
+    """share of the critic's weights the slow critic takes over per train step, 0 to 1 (official 0.02)"""
+    return_rate: float = 0.01
+    """share of each batch's return range the running return scale takes over, 0 to 1 (official 0.01 [retnorm.rate])"""
+    return_limit: float = 1
+    """lower limit of the return scale (official 1 [retnorm.limit])"""
+    return_low: float = 0.05
+    """lower quantile of the return range (official 0.05 [retnorm.perclo])"""
+    return_high: float = 0.95
+    """upper quantile of the return range (official 0.95 [retnorm.perchi])"""
+    scale_actor: float = 1
+    """weight of the actor loss (official 1 [policy])"""
+    scale_critic: float = 1
+    """weight of the critic loss on dreams (official 1 [value])"""
+    scale_replay_critic: float = 0.3
+    """weight of the critic loss on replayed steps (official 0.3 [repval])"""
 
     # Optimizer
-    world_lr: float = 1e-3  # learning rate of the world model (official 4e-5 [lr], for millions of steps)
-    actor_lr: float = 6e-4  # learning rate of the actor (official 4e-5 [lr])
-    critic_lr: float = 3e-3  # learning rate of the critic (official 4e-5 [lr])
-    warmup: int = 100  # train steps over which rates rise from 0 (official 1000)
-    clip: float = 0.3  # largest norm of a tensor's gradient, as a share of the norm of its weights (official 0.3 [agc])
-    clip_floor: float = 1e-3  # weights of a smaller norm count as this large (official 1e-3 [pmin])
-    beta1: float = 0.9  # memory of the averaged step, 0 to 1 (official 0.9)
-    beta2: float = 0.999  # memory of the squared gradient, 0 to 1 (official 0.999)
-    epsilon: float = 1e-4  # added to the root of the squared gradient (official 1e-20 [eps]); so much lets the actor rest once it has nothing left to learn
-    average: float = 0.25  # the evaluated weights are averaged over this share of all train steps, the latest; 0: none (official)
+    world_lr: float = 1e-3
+    """learning rate of the world model (official 4e-5 [lr], chosen for millions of steps)"""
+    actor_lr: float = 6e-4
+    """learning rate of the actor (official 4e-5 [lr])"""
+    critic_lr: float = 3e-3
+    """learning rate of the critic (official 4e-5 [lr])"""
+    warmup: int = 100
+    """train steps over which the learning rates rise from 0 (official 1000)"""
+    clip: float = 0.3
+    """gradient clipping: largest norm of a tensor's gradient, as a share of the norm of its weights (official 0.3 [agc])"""
+    clip_floor: float = 1e-3
+    """gradient clipping: smaller weight norms count as this (official 1e-3 [pmin])"""
+    beta1: float = 0.9
+    """momentum, 0 to 1 (official 0.9)"""
+    beta2: float = 0.999
+    """decay of the average of squared gradients, 0 to 1 (official 0.999)"""
+    epsilon: float = 1e-4
+    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that the actor rests once it has nothing left to learn)"""
+    average: float = 0.25
+    """evaluate with weights averaged over the latest share of all train steps; 0: off (official: off)"""
 
     # Experience
-    batch_size: int = 64  # B, sequences per train step (official 16; many short ones keep the slow loop over T short)
-    seq_len: int = 8  # T, steps per sequence (official 64 [batch_length]; the stored latents carry what came before)
-    train_ratio: float = 1024  # replayed steps per environment step (official 32 to 1024 by task)
-    replay_size: int = 100_000  # environment steps the replay holds (official 5e6)
-    learn_start: int = 250  # environment steps before the first train step
-    replay_on_host: bool = False  # on a GPU: keep the replay in the computer's memory; then a train step can't be captured
-    envs: int = 1  # environments stepped side by side (official 16; with one, each failure is learned from before the next)
-    workers: int = 0  # processes that step the environments, one for each; 0: they are stepped in this one
-    env_seconds: float = 0  # longest time that an environment may take for a step; 0: no limit
+    batch_size: int = 64
+    """B, sequences per train step (official 16; many short ones keep the slow loop over T short)"""
+    seq_len: int = 8
+    """T, steps per sequence (official 64 [batch_length]; the stored latents carry what came before)"""
+    train_ratio: float = 1024
+    """replayed steps per environment step (official 32 to 1024, depending on the task)"""
+    replay_size: int = 100_000
+    """capacity of the replay buffer in environment steps (official 5e6)"""
+    learn_start: int = 250
+    """environment steps before the first train step"""
+    replay_on_host: bool = False
+    """on a GPU: keep the replay buffer in host memory; train steps can't be captured then"""
+    envs: int = 1
+    """environments stepped side by side (official 16; with one, each failure is learned from before the next)"""
+    workers: int = 0
+    """worker processes for the environments: 0 or as many as --envs"""
+    env_seconds: float = 0
+    """longest time in seconds an environment may take for one step; 0: no limit"""
 
-    # Looking and saving
-    log_every: int = 500  # environment steps between rows of metrics.csv
-    eval_every: int = 500  # environment steps between evaluations; 0: never
-    eval_episodes: int = 100  # episodes of an evaluation
-    save_every: int = 500  # environment steps between checkpoints
+    # Evaluation, logging, saving
+    log_every: int = 500
+    """environment steps between rows of metrics.csv"""
+    eval_every: int = 500
+    """environment steps between evaluations; 0: never"""
+    eval_episodes: int = 100
+    """episodes per evaluation"""
+    save_every: int = 500
+    """environment steps between checkpoints"""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Config).items():
@@ -135,19 +221,21 @@ class Config:
                 f"{self.return_low} and {self.return_high}"
             )
         if self.imag_last == 1 or self.imag_last > self.seq_len:
-            raise Refused(f"imag_last must be 0 or from 2 to seq_len, got imag_last={self.imag_last}, seq_len={self.seq_len}")
+            raise Refused(
+                f"imag_last must be 0 or from 2 to seq_len, got imag_last={self.imag_last}, seq_len={self.seq_len}"
+            )
         if self.seq_len + 1 > self.replay_size // self.envs:
             raise Refused(
                 f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
         if not self.mults:
-            raise Refused("mults must name at least one layer, got none; the official ones are 2 3 4 4")
+            raise Refused("mults needs at least one number, got none; the official value is 2 3 4 4")
         if self.strided and self.kernel < 2:
             raise Refused(f"kernel must be at least 2 where convolutions are strided, got {self.kernel}")
         if self.workers not in (0, self.envs):
             raise Refused(
-                f"workers must be 0 or as many as envs, one process for each: got workers={self.workers} and envs={self.envs}"
+                f"workers must be 0 or equal to envs, one process each; got workers={self.workers} and envs={self.envs}"
             )
 
     @staticmethod
@@ -164,6 +252,10 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def nearest_preset(self) -> str:
+        """The name of the preset that differs from these settings in the fewest."""
+        return min(PRESETS, key=lambda name: len(self.changes(Config(**PRESETS[name]))))
 
     def changes(self, before: "Config") -> dict[str, tuple[Any, Any]]:
         """The settings that differ, by name: what they were before, and what they are."""
@@ -252,7 +344,15 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
     """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
     official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
     sizes = dict(
-        deter=deter, hidden=hidden, rssm_hidden=0, classes=classes, depth=depth, groups=32, blocks=8, bins=255, bin_limit=20
+        deter=deter,
+        hidden=hidden,
+        rssm_hidden=0,
+        classes=classes,
+        depth=depth,
+        groups=32,
+        blocks=8,
+        bins=255,
+        bin_limit=20,
     )
     rates = dict(
         world_lr=4e-5,
@@ -264,7 +364,9 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
         scale_reconstruction=1,
         average=0,
     )
-    data = dict(batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, train_ratio=256, learn_start=1100, envs=16)
+    data = dict(
+        batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, train_ratio=256, learn_start=1100, envs=16
+    )
     return sizes | rates | data | dict(steps=1_000_000, log_every=1000, eval_every=10_000, save_every=20_000)
 
 

@@ -9,7 +9,9 @@ from .nets import MLP, Linear
 from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
-def lambda_return(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor, lam: float | Tensor = 0.95) -> Tensor:
+def lambda_return(
+    rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor, lam: float | Tensor = 0.95
+) -> Tensor:
     """Returns that mix bootstraps of all lengths, computed backwards.
 
         R_t = r_{t+1} + c_{t+1} ((1 - λ) v_{t+1} + λ R_{t+1}),   R_H = bootstrap
@@ -45,7 +47,9 @@ class Critic(nn.Module):
     ):
         super().__init__()
         self.slow_rate = slow_rate
-        self.net = nn.Sequential(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0))
+        self.net = nn.Sequential(
+            MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0)
+        )
         self.slow_net = copy.deepcopy(self.net).requires_grad_(False)
         self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 

@@ -1,6 +1,6 @@
 """One train step of everything: losses, gradients, optimizer, slow critic, averaged weights (notebook 10)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,9 +13,12 @@ from .rssm import State
 
 
 class Learner:
-    """Trains an agent: it holds what only training needs, which is several times as large as the agent itself.
+    """Trains an agent: it holds what only training needs, which is several times the size of the agent itself.
 
-    The average begins with the weights that the agent has when its learner is made.
+    Two hooks, for what changes how a step is computed but not what it computes:
+    objective: the weighted sum of the losses; `training/compiled.py` puts a compiled one here.
+    reduce_gradients: called with all gradients, one flat vector, before they are clipped; `training/parallel.py` averages them over
+    processes here. The averaged weights begin as the weights the agent has when its learner is made.
     """
 
     def __init__(self, agent: Dreamer):
@@ -31,34 +34,36 @@ class Learner:
         self.average = self.optimizer.weights.clone() if c.average else None
         self.trained: Tensor | None = None  # the weights as they are, while their average is in their place
         self.loss_scales = c.loss_scales
+        self.objective = self.weighted_loss
+        self.reduce_gradients: Callable[[Tensor], None] | None = None
 
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
         """One gradient step on everything; returns fresh posterior states (B, T, …) and the mean of each loss and metric.
 
-        Shapes are static and nothing is read back from the device, so the step can be captured and replayed.
+        Shapes are static and nothing is read back from the device, so the step can be captured and replayed. Raises RuntimeError inside
+        `averaged`, where the step would be lost.
         """
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
         total, states, means = self.objective(batch, start)
         total.backward()
+        if self.reduce_gradients:
+            self.reduce_gradients(self.optimizer.gradients)
         self.optimizer.step()
         self.agent.critic.update_slow()
         self.update_average()
         return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}
 
-    def objective(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """What is made small: the weighted sum of the mean losses, (); the posterior states (B, T, …); the mean of each loss and metric.
-
-        `run/compiled.py` puts a compiled version in its place.
-        """
+    def weighted_loss(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """What training minimises: the weighted sum of the mean losses, (); the posterior states (B, T, …); the mean of each loss and metric."""
         losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
 
     def update_average(self) -> None:
-        """Move the average towards the weights. It reaches back over a share of all train steps so far, so it is quick at first, when
+        """Move the average towards the weights. It reaches back over a share of all train steps so far, so it is fast at first, when
         much changes, and steady later. Source: polynomial-decay averaging, Shamir and Zhang 2013."""
         if self.average is not None:
             share = (1 / (self.agent.config.average * self.optimizer.count.to(self.average.dtype))).clamp(max=1)
@@ -97,5 +102,10 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         optimizer = self.optimizer
         optimizer.adopt()
-        tensors = {"weights": optimizer.weights, "mean": optimizer.mean, "square": optimizer.square, "count": optimizer.count}
+        tensors = {
+            "weights": optimizer.weights,
+            "mean": optimizer.mean,
+            "square": optimizer.square,
+            "count": optimizer.count,
+        }
         return tensors if self.average is None else {**tensors, "average": self.average}

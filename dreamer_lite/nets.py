@@ -85,7 +85,9 @@ class DoublingConv(Conv):
 
     def __init__(self, inputs: int, channels: int, kernel: int, sparse: bool = False):
         super().__init__(inputs, channels, kernel)
-        seen = torch.arange(2)[:, None] + torch.arange(kernel) - self.padding[0]  # (2, kernel) which pixel of the large picture
+        seen = (
+            torch.arange(2)[:, None] + torch.arange(kernel) - self.padding[0]
+        )  # (2, kernel) which pixel of the large picture
         small, nonzero = seen // 2, (seen % 2 == 1) | (not sparse)
         self.before, self.after = -int(small.min()), int(small.max())
         shares = F.one_hot(small + self.before) * nonzero[..., None]  # (2, kernel, small kernel)

@@ -39,7 +39,9 @@ class LaProp:
         device = params[0].device
         self.weights = torch.cat([p.detach().flatten() for p in params])
         self.gradients = torch.zeros_like(self.weights)
-        self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)  # which tensor, per weight
+        self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(
+            device
+        )  # which tensor, per weight
         rates = torch.tensor([float(rate) for owner, (_, rate) in zip(self.owners, groups) for _ in listed(owner)])
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
         self.weight_views, self.gradient_views = (views(flat, params) for flat in (self.weights, self.gradients))

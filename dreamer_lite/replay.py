@@ -4,19 +4,25 @@ from collections.abc import Callable, Iterable, Sequence
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Obs = Any  # an array or tensor: numbers (..., O), or a picture (..., H, W, C) in bytes; {"vector": …, "image": …} where there is both
+Obs = Any  # an array or tensor: numbers (..., O), or an image (..., H, W, C) in bytes; {"vector": …, "image": …} where there is both
 
 
-def each(function: Callable[[Any], Any], obs: Obs) -> Obs:
-    """The same kind of observation, with `function` applied to each part."""
-    return {kind: function(part) for kind, part in obs.items()} if isinstance(obs, dict) else function(obs)
+def map_obs(function: Callable[[Any], Any], obs: Obs) -> Obs:
+    """The same kind of observation, with `function` applied to each of its arrays."""
+    return {kind: function(array) for kind, array in obs.items()} if isinstance(obs, dict) else function(obs)
 
 
-def alone(kinds: dict[str, Any]) -> Obs:
-    """An observation of these kinds, by name: where there is one only, it is that one itself."""
+def obs_by_kind(obs: Obs) -> dict[str, Any]:
+    """The arrays of an observation by name: "vector", "image", or both. Bytes are an image."""
+    return obs if isinstance(obs, dict) else {"image" if str(obs.dtype).endswith("uint8") else "vector": obs}
+
+
+def obs_of_kinds(kinds: dict[str, Any]) -> Obs:
+    """The inverse of `obs_by_kind`: an observation of one kind is its array, without a name."""
     return kinds if len(kinds) > 1 else next(iter(kinds.values()))
 
 
@@ -35,14 +41,22 @@ class Experience(NamedTuple):
 
     def map(self, function: Callable[[Any], Any]) -> "Experience":
         """The same with `function` applied to each part."""
-        return Experience(each(function, self.obs), *map(function, self[1:]))
+        return Experience(map_obs(function, self.obs), *map(function, self[1:]))
 
     def to(self, device: torch.device | str) -> "Experience":
         """As tensors on a device."""
         return self.map(lambda part: torch.as_tensor(part).to(device))
 
 
-Memory = tuple[Tensor, Tensor]  # a latent state (h, z); `rssm.State` is one
+def stack(steps: Sequence[Experience], axis: int = 0) -> Experience:
+    """Steps of the same shape in one, along a new axis: arrays or tensors."""
+    join = torch.stack if isinstance(steps[0].reward, Tensor) else np.stack
+    kinds = [obs_by_kind(step.obs) for step in steps]
+    obs = obs_of_kinds({kind: join([one[kind] for one in kinds], axis) for kind in kinds[0]})
+    return Experience(obs, *(join(parts, axis) for parts in zip(*(step[1:] for step in steps))))
+
+
+LatentState = tuple[Tensor, Tensor]  # (h, z); `rssm.State` is one
 
 
 class Replay:
@@ -71,10 +85,13 @@ class Replay:
     ):
         self.length = capacity // envs
         self.classes = classes
-        shapes = self.shapes(obs_size=obs_size, image=image, action_size=action_size, deter=deter, groups=groups, classes=classes)
+        shapes = self.shapes(
+            obs_size=obs_size, image=image, action_size=action_size, deter=deter, groups=groups, classes=classes
+        )
         self.kinds = [kind for kind in ("vector", "image") if kind in shapes]
         self.data = {
-            name: torch.zeros(envs, self.length, *shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()
+            name: torch.zeros(envs, self.length, *shape, dtype=dtype, device=device)
+            for name, (shape, dtype) in shapes.items()
         }
         self.added = 0  # steps ever added, per environment
         self.count = torch.zeros(
@@ -111,25 +128,26 @@ class Replay:
         """Steps held, over all environments."""
         return min(self.added, self.length) * len(self.data["reward"])
 
-    def add(self, step: Experience, state: Memory) -> None:
+    def add(self, step: Experience, state: LatentState) -> None:
         """Append one step of every environment, parts of (E, …), and the state (E, …) after it."""
         h, z = state
-        seen = step.obs if isinstance(step.obs, dict) else {self.kinds[0]: step.obs}
-        parts = step._asdict() | {"h": h, "z": z.argmax(-1)}
+        parts = obs_by_kind(step.obs) | step._asdict() | {"h": h, "z": z.argmax(-1)}
         del parts["obs"]
-        for name, value in (seen | parts).items():
+        for name, value in parts.items():
             self.data[name][:, self.added % self.length] = value
         self.added += 1
         self.count += 1
 
-    def sample(self, batch: int, steps: int) -> tuple[Experience, Memory, tuple[Tensor, Tensor]]:
+    def sample(self, batch: int, steps: int) -> tuple[Experience, LatentState, tuple[Tensor, Tensor]]:
         """Draw `batch` sequences of `steps`: experience (B, T, …), the state (h, z) before each (B, …), and where they lie.
 
         What is drawn depends on the device's own count, not on Python's, so that the launches of one call can be recorded and
         replayed while the ring fills. Raises ValueError if fewer than steps + 1 are held per environment.
         """
         if (stored := min(self.added, self.length)) <= steps:
-            raise ValueError(f"the replay holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}")
+            raise ValueError(
+                f"the replay holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}"
+            )
         device = self.generator.device
         held = self.count.clamp(max=self.length)
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
@@ -140,10 +158,10 @@ class Replay:
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
         start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
-        obs = alone({kind: self.data[kind][env, index] for kind in self.kinds})
+        obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
-    def refresh(self, where: tuple[Tensor, Tensor], states: Memory) -> None:
+    def refresh(self, where: tuple[Tensor, Tensor], states: LatentState) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).
 
         Sequences may overlap. Then the last one wins, so that every write to a step carries the same value: which of
@@ -164,7 +182,12 @@ class Replay:
     def state_dict(self) -> dict:
         held = min(self.added, self.length)
         data = {name: ring[:, :held].to("cpu", copy=True) for name, ring in self.data.items()}
-        return {"data": data, "added": self.added, "generator": self.generator.get_state(), "device": self.generator.device.type}
+        return {
+            "data": data,
+            "added": self.added,
+            "generator": self.generator.get_state(),
+            "device": self.generator.device.type,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         for name, ring in self.data.items():

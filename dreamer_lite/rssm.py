@@ -62,11 +62,14 @@ class RSSM(nn.Module):
         self.z_in = MLP(inputs=groups * classes, hidden=hidden)
         self.a_in = MLP(inputs=action_size, hidden=hidden)
         self.core = nn.ModuleList(
-            BlockLinear(inputs=deter, outputs=deter, blocks=blocks, shared=0 if i else 3 * hidden) for i in range(core_layers)
+            BlockLinear(inputs=deter, outputs=deter, blocks=blocks, shared=0 if i else 3 * hidden)
+            for i in range(core_layers)
         )
         self.core_norms = nn.ModuleList(RMSNorm(deter) for _ in range(core_layers))
         self.gates = BlockLinear(inputs=deter, outputs=3 * deter, blocks=blocks)
-        self.prior_net = nn.Sequential(MLP(inputs=deter, hidden=hidden, layers=prior_layers), Linear(hidden, groups * classes))
+        self.prior_net = nn.Sequential(
+            MLP(inputs=deter, hidden=hidden, layers=prior_layers), Linear(hidden, groups * classes)
+        )
         self.posterior_net = nn.Sequential(
             MLP(inputs=deter + token_size, hidden=hidden, layers=posterior_layers), Linear(hidden, groups * classes)
         )

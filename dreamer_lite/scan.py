@@ -13,7 +13,9 @@ except ImportError:
 Tensors = tuple[Tensor, ...]
 
 
-def scan(step: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]], carry: Tensors, xs: Tensors) -> tuple[Tensors, Tensors]:
+def scan(
+    step: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]], carry: Tensors, xs: Tensors
+) -> tuple[Tensors, Tensors]:
     """`carry, outs = step(carry, x)` for each time t, with x the parts of xs at t; returns the last carry, and the outs stacked over time.
 
     xs: tensors (N, T, …), with random numbers among them, since a step draws none itself. carry and outs: tensors (N, …).

@@ -57,7 +57,9 @@ class WorldModel(nn.Module):
         self.reward_head = nn.Sequential(
             MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, bins, scale=0.0)
         )
-        self.continue_head = nn.Sequential(MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, 1))
+        self.continue_head = nn.Sequential(
+            MLP(inputs=self.feature_size, hidden=hidden, layers=layers), Linear(hidden, 1)
+        )
         self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 
     def observe(self, obs: Obs, actions: Tensor, is_first: Tensor, start: State) -> tuple[State, Tensor]:
@@ -85,7 +87,9 @@ class WorldModel(nn.Module):
         return {
             "reconstruction": self.decoder.loss(self.decoder(feature), batch.obs),
             "reward": two_hot_loss(self.reward_head(feature), batch.reward, self.bins),
-            "continue": F.binary_cross_entropy_with_logits(self.continue_head(feature).squeeze(-1), goes_on, reduction="none"),
+            "continue": F.binary_cross_entropy_with_logits(
+                self.continue_head(feature).squeeze(-1), goes_on, reduction="none"
+            ),
         }
 
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:

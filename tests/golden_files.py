@@ -43,7 +43,9 @@ class Golden:
         self.used.add(name)
         return self.arrays[name]
 
-    def check(self, name: str, ours: Tensor, atol: np.ndarray | None = None, strict_atol: np.ndarray | None = None) -> None:
+    def check(
+        self, name: str, ours: Tensor, atol: np.ndarray | None = None, strict_atol: np.ndarray | None = None
+    ) -> None:
         """Compare ours with the official output; atol replaces the tolerance of TOLERANCES.json (per element)."""
         self.used |= {name, f"{name}__f64"}
         ours = ours.detach().numpy()
@@ -127,7 +129,11 @@ def decoder(module: nn.Module, latent: int) -> Named:
 def agent(dreamer: nn.Module) -> Named:
     world_model, critic = dreamer.world_model, dreamer.critic
     latent = world_model.rssm.groups * world_model.rssm.classes
-    parts = {"dyn": rssm(world_model.rssm), "enc": encoder(world_model.encoder), "dec": decoder(world_model.decoder, latent)}
+    parts = {
+        "dyn": rssm(world_model.rssm),
+        "enc": encoder(world_model.encoder),
+        "dec": decoder(world_model.decoder, latent),
+    }
     heads = {
         "rew": (world_model.reward_head, ["head_logits"]),
         "con": (world_model.continue_head, ["head_logit"]),
@@ -157,7 +163,9 @@ def load(golden: Golden, named: Named, prefix: str = "w_") -> None:
     for name, (param, roll) in named.items():
         value = golden[prefix + name]
         value = value.roll(roll, 0) if roll else value
-        param.copy_(value.permute(3, 2, 0, 1) if value.ndim == 4 else value.transpose(0, 1) if value.ndim > 1 else value)
+        param.copy_(
+            value.permute(3, 2, 0, 1) if value.ndim == 4 else value.transpose(0, 1) if value.ndim > 1 else value
+        )
 
 
 def layers(golden: Golden, pattern: str) -> int:

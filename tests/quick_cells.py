@@ -11,4 +11,6 @@ def quick(source):
 
 def unprepared(source):
     """Without the process of notebook 10 that compiles for minutes beside it: nbval starts it, and once is enough."""
-    return re.sub(r"^preparation = .*", "", source, flags=re.M).replace("compile=preparation.use(parts)", "compile=False")
+    return re.sub(r"^preparation = .*", "", source, flags=re.M).replace(
+        "compile=preparation.use(parts)", "compile=False"
+    )

@@ -14,7 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "is_nonzero")
-COPIES = ("lift_fresh",)  # torch.tensor(…) from Python's numbers: on a GPU a copy from the host, which a graph can't hold
+COPIES = (
+    "lift_fresh",
+)  # torch.tensor(…) from Python's numbers: on a GPU a copy from the host, which a graph can't hold
 
 
 class Tape(TorchDispatchMode):

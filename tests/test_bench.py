@@ -3,7 +3,7 @@
 import torch
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.run.bench import matrix_work, operations
+from dreamer_lite.training.bench import matrix_work, operations
 
 
 def test_the_bench_prints_each_part(capsys):
@@ -26,7 +26,12 @@ def test_the_bench_prints_each_part(capsys):
 
 
 def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
-    assert main(["bench", "--shape", "debug", "--repeats", "1", "--device", "cpu", "--growth", str(tmp_path / "growth.png")]) == 0
+    assert (
+        main(
+            ["bench", "--shape", "debug", "--repeats", "1", "--device", "cpu", "--growth", str(tmp_path / "growth.png")]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0].strip() for line in lines] == ["B", "T", "H", "network"] and all(
         line.count("×") == 4 for line in lines
@@ -34,7 +39,17 @@ def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert (
         main(
-            ["bench", "--shape", "debug", "--repeats", "1", "--device", "cpu", "--growth", str(tmp_path / "nope" / "growth.png")]
+            [
+                "bench",
+                "--shape",
+                "debug",
+                "--repeats",
+                "1",
+                "--device",
+                "cpu",
+                "--growth",
+                str(tmp_path / "nope" / "growth.png"),
+            ]
         )
         == 2
     )

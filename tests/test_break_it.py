@@ -16,17 +16,19 @@ import torch
 from dreamer_lite import imagination
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config
 from dreamer_lite.course.a1_break_it import clinic, exercises
 from dreamer_lite.course.a1_break_it.bugs import BUGS, Patch, planted
 from dreamer_lite.course.bundled import bundled_agent
-from dreamer_lite.envs import make_envs
+from dreamer_lite.diagnostics import checks as looks
+from dreamer_lite.diagnostics.diagnose import diagnose, gather_evidence, recall, run_check
+from dreamer_lite.diagnostics.page import page, sentence
+from dreamer_lite.envs.making import make_envs
+from dreamer_lite.errors import Refused
 from dreamer_lite.imagination import step_weights  # taken before anything is planted
 from dreamer_lite.rssm import State
-from dreamer_lite.run import looks
-from dreamer_lite.run.checkpoint import load, save
-from dreamer_lite.run.diagnose import case_of, diagnose, look_at, page, recall, sentence
-from dreamer_lite.run.loop import train
+from dreamer_lite.training.checkpoint import load, save
+from dreamer_lite.training.loop import train
 
 ASSETS = Path(__file__).parent.parent / "assets"
 sys.path.append(str(ASSETS))
@@ -113,7 +115,7 @@ def test_each_patient_shows_its_symptom_now(letter):
         look, k = FOUND_BY[number]
         assert clinic.finding(letter, look).measures[k].healthy is False
     else:
-        findings = {look: clinic.finding(letter, look) for look in looks.LOOKS}
+        findings = {look: clinic.finding(letter, look) for look in looks.CHECKS}
         assert all(finding.healthy for finding in findings.values()), {
             k: sentence(f) for k, f in findings.items() if not f.healthy
         }
@@ -123,16 +125,18 @@ def test_each_patient_shows_its_symptom_now(letter):
 
 @pytest.mark.parametrize("number", [4, 5, 6, 9, 10])
 def test_looks_at_code_at_work_find_the_bug_in_any_agent_and_only_with_it(number):
-    case, (look, k) = case_of(bundled_agent()), FOUND_BY[number]
-    assert look_at(case, look).healthy
+    case, (look, k) = gather_evidence(bundled_agent()), FOUND_BY[number]
+    assert run_check(case, look).healthy
     with planted(BUGS[number - 1].patch):
-        assert look_at(case, look).measures[k].healthy is False
+        assert run_check(case, look).measures[k].healthy is False
 
 
 def test_a_fresh_agent_has_not_learned_and_is_told_so():
     torch.manual_seed(0)
     fresh = Dreamer(Config(), bundled_agent().spaces)
-    found = {name: look_at(case_of(fresh), name) for name in ("control", "surprise", "returns", "flow", "by_hand")}
+    found = {
+        name: run_check(gather_evidence(fresh), name) for name in ("control", "surprise", "returns", "flow", "by_hand")
+    }
     assert [found[name].healthy for name in found] == [False, False, False, True, True]
 
 
@@ -142,10 +146,10 @@ def test_looking_changes_nothing():
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    first = diagnose(agent, looks=["curves", "overfit", "flow"])
+    first = diagnose(agent, checks=["curves", "overfit", "flow"])
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
-    again = diagnose(agent, looks=["curves", "flow"])
+    again = diagnose(agent, checks=["curves", "flow"])
     assert [first[0].measures, first[2].measures] == [f.measures for f in again]
 
 
@@ -166,12 +170,14 @@ def test_any_kind_of_agent_can_be_looked_at(env):
     envs = make_envs(config)
     envs.close()
     findings = diagnose(Dreamer(config, envs.spaces))
-    assert len(findings) == len(looks.LOOKS)
+    assert len(findings) == len(looks.CHECKS)
     assert not any("nan" in sentence(finding) for finding in findings)
     aligned, sure = findings[0].measures[0].healthy, findings[8].measures[1].healthy
-    assert (aligned is None) == (env != "Pendulum-v1")  # pictures, short games, or actions that move nothing that is seen
+    assert (aligned is None) == (
+        env != "Pendulum-v1"
+    )  # pictures, short games, or actions that move nothing that is seen
     assert (sure is None) == (env == "Pendulum-v1")  # torques have no largest entropy
-    assert page(findings, "a test").count("<section>") == len(looks.LOOKS)
+    assert page(findings, "a test").count("<section>") == len(looks.CHECKS)
     assert findings[2].healthy and findings[7].healthy  # causality, by hand
 
 
@@ -191,34 +197,45 @@ def test_alignment_is_by_rows_and_tells_which():
 
 def test_the_newest_rows_of_a_full_ring_come_in_order():
     replay = {name: torch.zeros(2, 5) for name in ("action", "is_first", "is_last", "is_terminal")}
-    replay |= {"vector": torch.tensor([[[5.0], [6], [2], [3], [4]]] * 2), "reward": torch.tensor([[5.0, 6, 2, 3, 4]] * 2)}
+    replay |= {
+        "vector": torch.tensor([[[5.0], [6], [2], [3], [4]]] * 2),
+        "reward": torch.tensor([[5.0, 6, 2, 3, 4]] * 2),
+    }
     memory = recall({"data": replay, "added": 7})
     assert memory.reward.tolist() == [2, 3, 4, 5, 6] == memory.obs[:, 0].tolist()
 
 
 def test_a_critic_is_judged_by_what_came_and_not_by_itself():
     """Doubled values are doubled promises, though a recording that stops lends the critic's own value to the rest."""
-    case = case_of(bundled_agent())
-    usual = look_at(case, "returns").measures[0].value
-    twice = Patch(sys.modules["dreamer_lite.critic"], "Critic.value", "return two_hot_mean(", "return 2 * two_hot_mean(")
+    case = gather_evidence(bundled_agent())
+    usual = run_check(case, "returns").measures[0].value
+    twice = Patch(
+        sys.modules["dreamer_lite.critic"], "Critic.value", "return two_hot_mean(", "return 2 * two_hot_mean("
+    )
     with planted(twice):
-        assert 1.4 * usual < look_at(case, "returns").measures[0].value
+        assert 1.4 * usual < run_check(case, "returns").measures[0].value
 
 
 def test_what_moves_nothing_is_not_healthy():
-    case = case_of(bundled_agent())
+    case = gather_evidence(bundled_agent())
     seen = case.agent.world_model.encoder.forward
     try:
         case.agent.world_model.encoder.forward = lambda obs: 0 * seen(obs)
-        assert look_at(case, "causality").measures[2].healthy is False
+        assert run_check(case, "causality").measures[2].healthy is False
     finally:
         del case.agent.world_model.encoder.forward
 
 
 def test_a_range_tells_of_itself():
     assert looks.Measure("x", 1.0, 1, 1).healthy and looks.Measure("x", 1.0, 1, 1).range == "healthy: 1"
-    assert looks.Measure("x", 3.0, high=2).healthy is False and looks.Measure("x", 3.0, high=2).range == "healthy: at most 2"
-    assert looks.Measure("x", math.nan, high=2).healthy is None and looks.Measure("x", 1, low=2).range == "healthy: at least 2"
+    assert (
+        looks.Measure("x", 3.0, high=2).healthy is False
+        and looks.Measure("x", 3.0, high=2).range == "healthy: at most 2"
+    )
+    assert (
+        looks.Measure("x", math.nan, high=2).healthy is None
+        and looks.Measure("x", 1, low=2).range == "healthy: at least 2"
+    )
 
 
 # The command
@@ -234,7 +251,12 @@ def short_run(tmp_path_factory):
 def test_diagnose_writes_a_page_and_says_what_it_found(short_run, capsys):
     assert main(["diagnose", str(short_run)]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == len(looks.LOOKS) + 1 and "of 10 looks find" in out[-1] and "diagnosis.html" in out[-1]
+    assert (
+        len(out) == len(looks.CHECKS) + 1
+        and "of 10 checks" in out[-1]
+        or "all 10 checks" in out[-1]
+        and "diagnosis.html" in out[-1]
+    )
     assert any("does not look healthy; " in line and "(healthy: " in line for line in out)
     html = (short_run / "diagnosis.html").read_text()
     assert html.count("<img alt=") == 10 and "Where to look" in html and "http" not in html.replace("<!doctype", "")
@@ -258,12 +280,12 @@ def test_diagnose_refuses_in_one_line(short_run, capsys, words, told):
 
 def test_a_run_that_was_stopped_at_once_can_be_looked_at(tmp_path, capsys):
     train(Config.preset("debug", steps=4, eval_every=0), tmp_path / "run", progress=False, until="steps")
-    assert main(["diagnose", str(tmp_path / "run")]) == 0 and "of 10 looks" in capsys.readouterr().out
+    assert main(["diagnose", str(tmp_path / "run")]) == 0 and "10 checks look healthy" in capsys.readouterr().out
 
 
 def test_a_look_that_does_not_exist_is_told():
     with pytest.raises(Refused, match="no look called 'xray'; choose of alignment"):
-        diagnose(bundled_agent(), looks=["xray"])
+        diagnose(bundled_agent(), checks=["xray"])
     with pytest.raises(Refused, match="env: an agent plays where its settings say.*make_env"):
         diagnose(bundled_agent(), env="Acrobot-v1")
 
@@ -278,14 +300,16 @@ def test_a_function_may_make_the_environment(short_run):
         def step(self, action):
             return np.ones(4, np.float32), 1.0, False, False, {}
 
-    assert diagnose(load(short_run), Own, looks=["returns"])[0].title == "Real against promised return"
+    assert diagnose(load(short_run), Own, checks=["returns"])[0].title == "Real against promised return"
 
 
 def test_half_precision_is_read_as_it_was_written(tmp_path, short_run):
     save(tmp_path / "half.pt", load(short_run).half())
     agent = load(tmp_path / "half.pt")
     assert next(agent.parameters()).dtype == torch.float32
-    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(agent.parameters(), load(short_run).parameters()))
+    assert all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(agent.parameters(), load(short_run).parameters())
+    )
 
 
 # The clinic
@@ -300,9 +324,9 @@ def test_the_score_counts_looks_and_tries_but_not_the_chart():
     _, words = room.draw("A", "alignment", clinic.NAMES[2], 1)
     assert "Not that one" in words and "loop.py" not in words
     _, words = room.draw("A", "alignment", clinic.NAMES[1], 2)
-    assert "Right. run/loop.py: Training.collect" in words and BUGS[0].patch.instead in words
+    assert "Right. training/state.py: Training.collect" in words and BUGS[0].patch.instead in words
     assert room.score == "Score: 1 of 2 named (A); 1 look, 2 names tried."
-    assert "A is named already. run/loop.py" in room.draw("A", "returns", clinic.NAMES[1], 3)[1]
+    assert "A is named already. training/state.py" in room.draw("A", "returns", clinic.NAMES[1], 3)[1]
     assert room.score == "Score: 1 of 2 named (A); 1 look, 2 names tried."
     assert "Not that one" not in room.draw("B", "chart", clinic.NAMES[1], 3)[1]  # no new click
 
@@ -364,7 +388,9 @@ def test_absent_records_are_told(monkeypatch, tmp_path):
 
 def weights_after_a_few_steps(folder, settings=None, patches=()):
     """With what the ledger's changes are about made large, so that they show at once."""
-    base = dict(steps=64, learn_start=32, eval_every=0, train_ratio=4, warmup=0, free_nats=0.1, slow_rate=0.5, return_limit=1e-7)
+    base = dict(
+        steps=64, learn_start=32, eval_every=0, train_ratio=4, warmup=0, free_nats=0.1, slow_rate=0.5, return_limit=1e-7
+    )
     with planted(*patches):
         train(Config.preset("debug", **(base | (settings or {}))), folder, progress=False, until="steps")
     return torch.cat([p.flatten() for p in load(folder).parameters()])
@@ -431,7 +457,11 @@ def test_the_readme_counts_what_the_ledger_has():
     }
     for words, change in told.items():
         assert "- **{}, {} of {}:**".format(words, *ledger.below(change, runs)) in readme, words
-    rest = [ledger.below(name, runs) for name in ledger.CHANGES if name not in {"nothing", "replay ratio 512", *told.values()}]
+    rest = [
+        ledger.below(name, runs)
+        for name in ledger.CHANGES
+        if name not in {"nothing", "replay ratio 512", *told.values()}
+    ]
     assert "the other thirteen" in readme and len(rest) == 13
     assert "Of their {1} runs {0} lie below".format(*map(sum, zip(*rest))) in readme
     asides = {
@@ -482,7 +512,9 @@ def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
         return type("Result", (), {"returncode": int(words[4] == "horizon 30"), "stdout": text, "stderr": "it failed"})
 
     monkeypatch.setattr(ledger.subprocess, "run", run)
-    monkeypatch.setattr(ledger, "CHANGES", {name: ledger.CHANGES[name] for name in ("nothing", "horizon 5", "horizon 30")})
+    monkeypatch.setattr(
+        ledger, "CHANGES", {name: ledger.CHANGES[name] for name in ("nothing", "horizon 5", "horizon 30")}
+    )
     ledger.work(cores=1)
     assert len(asked) == 3 and set(ledger.recorded()) == {("CartPole", "nothing", 0), ("CartPole", "horizon 5", 0)}
     asked.clear()
@@ -500,4 +532,6 @@ def test_the_ledger_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_what_was_recorded_is_named_in_the_ledger():
     with (ASSETS / "ledger" / "runs.csv").open() as rows:
         for row in csv.DictReader(rows):
-            assert row["task"] in ledger.TASKS and (row["task"], row["change"], int(row["seed"])) in ledger.planned(row["task"])
+            assert row["task"] in ledger.TASKS and (row["task"], row["change"], int(row["seed"])) in ledger.planned(
+                row["task"]
+            )

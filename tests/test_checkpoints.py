@@ -11,11 +11,12 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config
 from dreamer_lite.course.n10_cartpole import run_view
-from dreamer_lite.run.bench import CARTPOLE
-from dreamer_lite.run.checkpoint import FORMAT, load, save
-from dreamer_lite.run.loop import train
+from dreamer_lite.errors import Refused
+from dreamer_lite.training.bench import CARTPOLE
+from dreamer_lite.training.checkpoint import FORMAT, load, save
+from dreamer_lite.training.loop import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -138,9 +139,9 @@ def test_an_environment_with_other_spaces_is_refused(tmp_path, capsys):
 def test_the_public_face_saves_and_loads(tmp_path):
     import dreamer_lite
 
-    assert all(getattr(dreamer_lite, name) is not None for name in dreamer_lite.__all__) and set(dreamer_lite.__all__) <= set(
-        dir(dreamer_lite)
-    )
+    assert all(getattr(dreamer_lite, name) is not None for name in dreamer_lite.__all__) and set(
+        dreamer_lite.__all__
+    ) <= set(dir(dreamer_lite))
     agent = dreamer_lite.Dreamer(dreamer_lite.Config.preset("debug"), dreamer_lite.Spaces(4, 2, True))
     dreamer_lite.save(tmp_path / "a.pt", agent)
     again = dreamer_lite.load(tmp_path / "a.pt")

@@ -15,7 +15,7 @@ import pytest
 from dreamer_lite.__main__ import main
 from dreamer_lite.command_line import OTHERS
 from dreamer_lite.config import Config
-from dreamer_lite.run.checkpoint import read
+from dreamer_lite.training.checkpoint import read
 
 ROOT = Path(__file__).parent.parent
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
@@ -66,7 +66,9 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(words, capsys, tmp_path,
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     try:
-        code = main(words.split() + ([] if words.split()[0] in ("evaluate", "dream", "frobnicate", "extra") else ["--quiet"]))
+        code = main(
+            words.split() + ([] if words.split()[0] in ("evaluate", "dream", "frobnicate", "extra") else ["--quiet"])
+        )
     except SystemExit as stop:
         code = stop.code
     error = capsys.readouterr().err
@@ -111,8 +113,9 @@ def test_the_help_explains_every_setting_and_lists_every_command(capsys):
 
 
 def test_the_help_shows_the_presets_own_defaults(capsys):
-    assert "steps per sequence (official 64 [batch_length]; the stored latents carry what came before) (default: 64)" in shown(
-        ["--preset", "size1m", "train", "--help"][:2] + ["--help"], capsys
+    assert (
+        "steps per sequence (official 64 [batch_length]; the stored latents carry what came before) (default: 64)"
+        in shown(["--preset", "size1m", "train", "--help"][:2] + ["--help"], capsys)
     )
 
 
@@ -130,7 +133,12 @@ def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
     """It is no bad input: exit code 1, and Python's own account of where it happened."""
     program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import odd_envs; odd_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert result.returncode == 1 and "Traceback" in result.stderr and "odd_envs.py" in result.stderr and error in result.stderr
+    assert (
+        result.returncode == 1
+        and "Traceback" in result.stderr
+        and "odd_envs.py" in result.stderr
+        and error in result.stderr
+    )
     assert "dreamer_lite: " not in result.stderr
 
 

@@ -3,15 +3,17 @@
 import pytest
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import PRESETS, Config, Refused, check_kind
-from dreamer_lite.spaces import Spaces
+from dreamer_lite.config import PRESETS, Config, Spaces, check_kind
+from dreamer_lite.errors import Refused
 
 
 @pytest.mark.parametrize("name", ["small", "gpu", "original", "debug", "size1m"])
 def test_presets_make_agents(name):
     agent = Dreamer(Config.preset(name), Spaces(4, 2, True))
     assert sum(p.numel() for p in agent.parameters() if p.requires_grad) > 0
-    assert name != "size1m" or sum(p.numel() for p in agent.parameters() if p.requires_grad) == 637_381  # r2dreamer's count
+    assert (
+        name != "size1m" or sum(p.numel() for p in agent.parameters() if p.requires_grad) == 637_381
+    )  # r2dreamer's count
 
 
 def test_presets_are_valid_and_unknown_names_are_refused():

@@ -54,7 +54,9 @@ def test_mistakes_are_wrong_answers_and_not_just_broken_code(name):
     if exercise.judge:
         return
     cases = exercise.cases()
-    only_errors = [mistake for mistake in exercise.mistakes if not any(came_back(exercise, mistake, case) for case in cases)]
+    only_errors = [
+        mistake for mistake in exercise.mistakes if not any(came_back(exercise, mistake, case) for case in cases)
+    ]
     errors = {mistake.words: error_in(exercise, mistake, cases[0]) for mistake in exercise.mistakes}
     for mistake in only_errors:
         assert list(errors.values()).count(errors[mistake.words]) == 1, mistake.words
@@ -312,7 +314,9 @@ def actor_loss(log_probs, entropies, advantages, weights, entropy_scale=3e-4):
 @torch.no_grad()
 def act(agent, obs, is_first, carry, greedy=False):
     model = agent.world_model
-    (h, z), _ = model.rssm.observe(model.encoder(obs).unsqueeze(1), carry.action.unsqueeze(1), is_first.unsqueeze(1), carry.state)
+    (h, z), _ = model.rssm.observe(
+        model.encoder(obs).unsqueeze(1), carry.action.unsqueeze(1), is_first.unsqueeze(1), carry.state
+    )
     state = State(h.squeeze(1), z.squeeze(1))
     choice = agent.actor(state.feature)
     return Carry(state, choice.mode) if greedy else Carry(state, choice.sample())
@@ -570,7 +574,9 @@ def test_what_a_try_spoils_the_next_one_does_not_find():
         torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("tamper", [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.float64)])
+@pytest.mark.parametrize(
+    "tamper", [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.float64)]
+)
 def test_what_is_kept_of_a_mistake_is_not_what_a_reader_left_behind(tamper):
     def three(x):
         return 3 * x
@@ -623,14 +629,19 @@ def test_the_clock_of_a_check_does_not_run_while_the_answer_is_found(monkeypatch
 def test_swapped_axes_are_told_in_letters():
     exercise = Exercise("twice", lambda x: 2 * x, lambda: [(torch.ones(3, 5),)], (), ("", "", ""), letters="BT")
     verdict = judge(exercise, lambda x: 2 * x.T)
-    assert "axes 0 and 1 are swapped" in verdict.words[0] and "yours is (T, B), expected (B, T), axes swapped" in verdict.words[1]
+    assert (
+        "axes 0 and 1 are swapped" in verdict.words[0]
+        and "yours is (T, B), expected (B, T), axes swapped" in verdict.words[1]
+    )
 
 
 def test_the_first_wrong_value_is_shown_with_both_versions():
     verdict = judge(EXERCISES["symlog"], lambda x: finished_symlog(x) * 1.5)
     assert "1.5 times the right one everywhere" in verdict.words[0]
     assert (
-        "yours is" in verdict.words[1] and "expected is" in verdict.words[1] and "The input was x = [0, 1.718" in verdict.words[1]
+        "yours is" in verdict.words[1]
+        and "expected is" in verdict.words[1]
+        and "The input was x = [0, 1.718" in verdict.words[1]
     )
 
 
@@ -751,7 +762,9 @@ def test_an_endless_recursion_is_told_at_once():
         endless(0)
     begin = time.perf_counter()
     words = raised(endlessly.value)
-    assert "without an end" in words and time.perf_counter() - begin < 0.5  # 1.5 s where each frame's module is looked for
+    assert (
+        "without an end" in words and time.perf_counter() - begin < 0.5
+    )  # 1.5 s where each frame's module is looked for
 
 
 def test_calling_the_finished_method_is_no_answer():
@@ -791,7 +804,9 @@ def test_dreams_must_use_each_throw_of_the_dice_once():
     assert judge(EXERCISES["imagine"], two_throws).state == "not yet"
     plain = judge(EXERCISES["imagine"], lambda *case: tuple(EXERCISES["imagine"].finished(*case)))
     assert "a Dream is expected" in plain.words[0]
-    assert "a Carry is expected" in judge(EXERCISES["act"], lambda *case: tuple(EXERCISES["act"].finished(*case))).words[0]
+    assert (
+        "a Carry is expected" in judge(EXERCISES["act"], lambda *case: tuple(EXERCISES["act"].finished(*case))).words[0]
+    )
 
 
 def test_one_environment_is_enough_to_act():
@@ -945,7 +960,12 @@ def test_progress_reads_a_spoilt_file_and_tells_of_a_folder_that_cannot_be_writt
 def test_the_map_of_the_agent_shows_a_mark_in_each_box():
     marks = {number: (0, 4) for number in NOTEBOOKS} | {"02": (4, 4), "03": (1, 4)}
     drawn = agent_map("03", marks)
-    assert drawn.count("<circle") == len(boxes()) == 10 and drawn.count("✓") == 1 and "1/4" in drawn and drawn.count("0/4") == 8
+    assert (
+        drawn.count("<circle") == len(boxes()) == 10
+        and drawn.count("✓") == 1
+        and "1/4" in drawn
+        and drawn.count("0/4") == 8
+    )
     assert drawn.count(LIT) == 1 and "<circle" not in agent_map("03")
 
 
@@ -1040,7 +1060,8 @@ def test_a_relation_counts_only_if_it_holds_in_most_cases():
     squares = said("step_weights", lambda continues: continues[:, :-1].square())  # right by chance in the first case
     assert not any("square" in line for line in squares)
     assert (
-        "1/2 times" in said("two_hot_bins", lambda count=255, limit=20.0: EXERCISES["two_hot_bins"].finished(count, limit) / 2)[0]
+        "1/2 times"
+        in said("two_hot_bins", lambda count=255, limit=20.0: EXERCISES["two_hot_bins"].finished(count, limit) / 2)[0]
     )
 
 
@@ -1057,8 +1078,16 @@ def test_an_argument_that_is_not_used_is_named_only_if_it_makes_no_difference():
     [
         ("The size of tensor a (0) must match the size of tensor b (5) at", "x[5:] * y", "a slice took nothing"),
         ("The size of tensor a (3) must match the size of tensor b (2) at", "x[1:] - y", "an entry more"),
-        ("The size of tensor a (3) must match the size of tensor b (2) at", "x - y", "lines shapes up from the last axis"),
-        ("Sizes of tensors must match except in dimension 1. Expected", "state = step(state, a)", "which axis is the batch"),
+        (
+            "The size of tensor a (3) must match the size of tensor b (2) at",
+            "x - y",
+            "lines shapes up from the last axis",
+        ),
+        (
+            "Sizes of tensors must match except in dimension 1. Expected",
+            "state = step(state, a)",
+            "which axis is the batch",
+        ),
         ("Sizes of tensors must match except in dimension 1. Expected", "torch.cat([x, y])", "is it `-1`"),
         ("index -1 is out of bounds for dimension 1 with size 5", "out.scatter_(…)", "below 0"),
         ("index 5 is out of bounds for dimension 1 with size 5", "x[5]", "beyond the last entry"),

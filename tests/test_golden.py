@@ -14,7 +14,7 @@ from dreamer_lite import rssm as rssm_module
 from dreamer_lite.actor import BoundedNormal, Categorical, ReturnScale, actor_loss
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import ImageDecoder, ImageEncoder, MixedDecoder, MixedEncoder, VectorDecoder, VectorEncoder
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from dreamer_lite.latents import entropy, kl, sample, unimix
 from dreamer_lite.learner import Learner
@@ -22,7 +22,6 @@ from dreamer_lite.nets import MLP, BlockLinear, Linear, RMSNorm
 from dreamer_lite.optim import LaProp
 from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import RSSM, State
-from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot, two_hot_bins, two_hot_loss, two_hot_mean
 from dreamer_lite.world_model import continue_target, kl_losses
@@ -67,7 +66,11 @@ def check_02_twohot(g):
     g.check("special_pred", ours, tolerance, 1e-6 * tolerance)
     assert (ours[:3] == 0).all(), "constant logits must give exactly 0"
     naive = (special.softmax(-1) * bins).sum(-1)
-    for name, value in (("jit", ours), ("naive", naive), ("naive_xla", naive)):  # rounding of other ways to sum, in float32
+    for name, value in (
+        ("jit", ours),
+        ("naive", naive),
+        ("naive_xla", naive),
+    ):  # rounding of other ways to sum, in float32
         if g.dtype == torch.float32:
             g.check(f"special_pred_{name}", value, tolerance if name == "jit" else 10 * tolerance)
         else:
@@ -226,7 +229,9 @@ def check_09_return_norm(g):
     g.check("initial", torch.stack([scale.range[0], (scale.range[1] - scale.range[0]).clamp(min=scale.limit)]))
     for batch in g["x"]:
         value = scale.update(batch)
-        for name, x in zip(seen, (scale.range[0], value, 1 / value, scale.range[1], torch.quantile(batch, scale.levels))):
+        for name, x in zip(
+            seen, (scale.range[0], value, 1 / value, scale.range[1], torch.quantile(batch, scale.levels))
+        ):
             seen[name].append(x.clone())
     for name, values in seen.items():
         g.check(name, torch.stack(values))
@@ -302,7 +307,9 @@ def check_11_optimizer(g):
             g.check(f"{way}_param_{n}", values[1:])
             if g.dtype == torch.float64:  # in float32 an update of 1e-12 drowns in the rounding of the weight
                 g.check(
-                    f"{way}_update_{n}", values.diff(dim=0), strict_atol=1e-8 * np.abs(g.numpy(f"{way}_update_{n}")).max() + 1e-15
+                    f"{way}_update_{n}",
+                    values.diff(dim=0),
+                    strict_atol=1e-8 * np.abs(g.numpy(f"{way}_update_{n}")).max() + 1e-15,
                 )
             else:
                 g.check(
@@ -644,7 +651,9 @@ def check_train_steps(g, batch, start):
         rtol, atol = g.tolerances[f"train_{name}"]
         expected = np.abs(g.numpy(f"train_{name}"))
         g.check(
-            f"train_{name}", torch.stack(values), rtol * expected + atol * np.where(noisy, 1, 0.01) if "param" in name else None
+            f"train_{name}",
+            torch.stack(values),
+            rtol * expected + atol * np.where(noisy, 1, 0.01) if "param" in name else None,
         )
 
 
@@ -705,7 +714,9 @@ def test_every_output_is_compared(name):
     for dtype in (torch.float32, torch.float64):
         g = run_check(name, dtype)
         outputs = {array for array in g.tolerances if array in g.arrays}
-        assert outputs <= {array for array, *_ in g.compared} | ({"special_pred_jit"} if dtype == torch.float64 else set())
+        assert outputs <= {array for array, *_ in g.compared} | (
+            {"special_pred_jit"} if dtype == torch.float64 else set()
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -721,7 +732,9 @@ def test_an_altered_output_is_noticed(name, dtype, monkeypatch):
             for key in (array, f"{array}__f64"):
                 if key in self.arrays:
                     value = self.arrays[key]
-                    self.arrays[key] = ~value if value.dtype == bool else value + (1 + 0.01 * np.abs(value)).astype(value.dtype)
+                    self.arrays[key] = (
+                        ~value if value.dtype == bool else value + (1 + 0.01 * np.abs(value)).astype(value.dtype)
+                    )
 
         monkeypatch.setattr(Golden, "__init__", altered)
         with pytest.raises(AssertionError):
@@ -732,12 +745,20 @@ def test_the_numbers_of_layers_are_read_off_the_official_weights():
     """Encoder and decoder, among others, may have different ones."""
     g = Golden("16_full_agent_discrete", torch.float32)
     layers = dict(
-        encoder_layers=1, decoder_layers=3, head_layers=2, reward_layers=2, core_layers=2, prior_layers=1, posterior_layers=3
+        encoder_layers=1,
+        decoder_layers=3,
+        head_layers=2,
+        reward_layers=2,
+        core_layers=2,
+        prior_layers=1,
+        posterior_layers=3,
     )
     other = Dreamer(replace(config_of(g), **layers), Spaces(g["obs_vector"].shape[-1], g.constants["A"], True))
     for name in [name for name in g.arrays if name.startswith("w_")]:
         del g.arrays[name]
-    g.arrays |= {f"w_{name}": official.to_official(p.detach(), roll).numpy() for name, (p, roll) in official.agent(other).items()}
+    g.arrays |= {
+        f"w_{name}": official.to_official(p.detach(), roll).numpy() for name, (p, roll) in official.agent(other).items()
+    }
     dreamer, *_ = make_agent(g)
     assert dreamer.config == other.config
     assert all(torch.equal(a, b) for a, b in zip(dreamer.parameters(), other.parameters()))

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dreamer_lite.config import Config
-from dreamer_lite.run.loop import Training
+from dreamer_lite.training.state import Training
 
 
 class Rules(TorchDispatchMode):
@@ -63,10 +63,10 @@ def training(request, monkeypatch):
 
 def test_a_train_step_stays_on_its_device_and_waits_for_nothing(training):
     with Rules():
-        training.step()
+        training.train_step()
         obs, is_first = (torch.empty(2, *shape, device="meta") for shape in ((training.agent.spaces.obs_size,), ()))
         carry = training.agent.act(obs, is_first.bool(), training.agent.initial(2))
-    for tensor in (training.latest, carry.action):
+    for tensor in (training.train_step.metrics, carry.action):
         assert tensor.device.type == "meta" and tensor.dtype is torch.float32
 
 
@@ -77,4 +77,4 @@ def test_the_rules_can_be_broken(training, mistake, words):
     step = training.replay.sample
     training.replay.sample = lambda *shape: (mistake(training.learner.optimizer.weights), step(*shape))[1]
     with pytest.raises((AssertionError, RuntimeError, NotImplementedError), match=words), Rules():
-        training.step()
+        training.train_step()

@@ -11,7 +11,7 @@ import test_course as answers
 import torch
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config
 from dreamer_lite.course import keep
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.course.index import EXERCISES
@@ -20,8 +20,10 @@ from dreamer_lite.course.n10_cartpole import dashboard as live
 from dreamer_lite.course.n10_cartpole.dashboard import Dashboard, train_live
 from dreamer_lite.course.n10_cartpole.parts import Part, installed, my_parts
 from dreamer_lite.course.plug import homes
-from dreamer_lite.run.checkpoint import load
-from dreamer_lite.run.loop import Training, train
+from dreamer_lite.errors import Refused
+from dreamer_lite.training.checkpoint import load
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.state import Training
 
 KEPT = [name for name, exercise in EXERCISES.items() if exercise.kept_for]
 SHORT = Config.preset("debug", steps=200, eval_every=100, learn_start=32, save_every=1000, train_ratio=4, warmup=0)
@@ -231,7 +233,11 @@ def test_the_dream_beside_reality_is_that_of_the_model():
         training.collect()
     real, dreamed, ago = live.beside(training)
     first = training.replay.data["is_first"][0, :6].nonzero()[-1].item()
-    assert ago == 5 - first and np.array_equal(real, training.replay.data["vector"][0, 5].numpy()) and np.isfinite(dreamed).all()
+    assert (
+        ago == 5 - first
+        and np.array_equal(real, training.replay.data["vector"][0, 5].numpy())
+        and np.isfinite(dreamed).all()
+    )
 
 
 def test_card_curves_and_replay_of_a_run(tmp_path, capsys):

@@ -190,7 +190,9 @@ def test_the_past_does_not_see_the_future(seed, t):
     before = run(rssm, tokens, actions, is_first, noise)
     tokens[:, t] += 1
     after = run(rssm, tokens, actions, is_first, noise)
-    assert torch.equal(before[:, :t], after[:, :t]) and torch.equal(before[:, t, :8], after[:, t, :8])  # h_t has not seen x_t
+    assert torch.equal(before[:, :t], after[:, :t]) and torch.equal(
+        before[:, t, :8], after[:, t, :8]
+    )  # h_t has not seen x_t
     assert not torch.equal(before[:, t, 8:], after[:, t, 8:])
     if t:
         actions[:, t] += 1
@@ -210,11 +212,19 @@ def test_block_linear_is_a_linear_layer_with_a_block_diagonal_weight(blocks, sha
     layer = BlockLinear(inputs=8, outputs=12, blocks=blocks, shared=shared)
     x, extra = torch.randn(5, 8), torch.randn(5, shared)
     own = 8 // blocks
-    expected = torch.cat([torch.cat([x[:, b * own : (b + 1) * own], extra], -1) @ layer.weight[:, b] for b in range(blocks)], -1)
+    expected = torch.cat(
+        [torch.cat([x[:, b * own : (b + 1) * own], extra], -1) @ layer.weight[:, b] for b in range(blocks)], -1
+    )
     torch.testing.assert_close(layer(x, extra if shared else None), expected + layer.bias)
 
 
-@given(kernel=st.integers(2, 7), sparse=st.booleans(), high=st.integers(1, 5), wide=st.integers(1, 5), seed=st.integers(0, 100))
+@given(
+    kernel=st.integers(2, 7),
+    sparse=st.booleans(),
+    high=st.integers(1, 5),
+    wide=st.integers(1, 5),
+    seed=st.integers(0, 100),
+)
 def test_doubling_at_once_is_doubling_and_then_a_convolution(kernel, sparse, high, wide, seed):
     torch.manual_seed(seed)
     at_once, plain, small = (

@@ -8,10 +8,9 @@ from tape import Tape
 import torch
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.learner import Learner
-from dreamer_lite.run.bench import make_batch
-from dreamer_lite.spaces import Spaces
+from dreamer_lite.training.bench import make_batch
 
 CONFIG = Config.preset("debug", warmup=0, average=0.5)
 
@@ -100,7 +99,9 @@ def test_while_the_average_is_in_place_the_trained_weights_are_not_lost():
     take(learner)
     trained = learner.optimizer.weights.clone()
     with learner.averaged() as agent, learner.averaged():
-        assert torch.equal(learner.state_dict()["weights"], trained) and not torch.equal(learner.optimizer.weights, trained)
+        assert torch.equal(learner.state_dict()["weights"], trained) and not torch.equal(
+            learner.optimizer.weights, trained
+        )
         assert agent is learner.agent and torch.equal(learner.optimizer.weights, learner.average)
         with pytest.raises(RuntimeError, match="would be lost"):
             take(learner)

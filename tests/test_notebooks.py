@@ -34,12 +34,15 @@ def definitions(book):
     """Every function and class that a notebook defines at the top of a cell."""
     for cell in book.cells:
         if cell.cell_type == "code":
-            yield from (node for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+            yield from (
+                node for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            )
 
 
 def is_stub(node):
     return any(
-        isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and part.value.value is ... for part in node.body
+        isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and part.value.value is ...
+        for part in node.body
     )
 
 
@@ -62,8 +65,13 @@ def test_length(name):
 def test_order_of_the_parts(name):
     """Title and map, set-up, cold open, shapes, ideas and exercises, one honest number, break it, the original, recap, questions."""
     book = read(name)
-    assert book.cells[0].source.startswith(f"# {name[:2]} · ") and f"(images/map_{name[:2]}.svg)" in book.cells[0].source
-    assert f'setup("{name[:2]}")' in book.cells[1].source and len(list(filter(None, book.cells[1].source.splitlines()))) <= 8
+    assert (
+        book.cells[0].source.startswith(f"# {name[:2]} · ") and f"(images/map_{name[:2]}.svg)" in book.cells[0].source
+    )
+    assert (
+        f'setup("{name[:2]}")' in book.cells[1].source
+        and len(list(filter(None, book.cells[1].source.splitlines()))) <= 8
+    )
     text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
     parts = [
         "## Shapes today",
@@ -85,7 +93,9 @@ def test_order_of_the_parts(name):
 def test_every_exercise_has_its_check_right_after_it(name):
     cells = read(name).cells
     for here, after in zip(cells, cells[1:]):
-        if here.cell_type == "code" and any(isinstance(n, ast.FunctionDef) and is_stub(n) for n in ast.parse(here.source).body):
+        if here.cell_type == "code" and any(
+            isinstance(n, ast.FunctionDef) and is_stub(n) for n in ast.parse(here.source).body
+        ):
             function = re.match(r"def (\w+)", here.source).group(1)
             assert after.source.startswith(f"{function} = check({function})")
 
@@ -174,9 +184,7 @@ def filled(book):
             finished = EXERCISES[match.group(1)].finished
             source = textwrap.dedent(inspect.getsource(finished))
             module = inspect.getmodule(finished).__name__
-            cell.source = (
-                f"from {module} import *\nfrom torch import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
-            )
+            cell.source = f"from {module} import *\nfrom torch import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
     return book
 
 

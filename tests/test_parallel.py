@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dreamer_lite.command_line import main
-from dreamer_lite.config import Refused
-from dreamer_lite.run import checkpoint, parallel
-from dreamer_lite.run.device import use_device
+from dreamer_lite.errors import Refused
+from dreamer_lite.training import checkpoint, parallel
+from dreamer_lite.training.device import use_device
 
 HERE = Path(__file__).parent
 RUN = ["-m", "dreamer_lite", "--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu"]
@@ -44,7 +44,7 @@ def test_two_processes_agree(tmp_path):
 def content(out):
     """The weights that go on learning, and what each process has of its own."""
     saved = checkpoint.read(out)
-    own = checkpoint.read_data(parallel.part(out, 1, saved.rest["env_steps"]))
+    own = checkpoint.read_data(parallel.process_file(out, 1, saved.rest["env_steps"]))
     return saved.rest["learner"]["weights"], saved.rest["replay"]["data"], own["replay"]["data"]
 
 
@@ -62,7 +62,10 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert (
         "the replays of the others are lost"
         in subprocess.run(
-            [sys.executable, *RUN[:2], "--quiet", "--resume", parts, "--steps", "450"], capture_output=True, text=True, check=True
+            [sys.executable, *RUN[:2], "--quiet", "--resume", parts, "--steps", "450"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stderr
     )
     said = launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 500)
@@ -116,7 +119,9 @@ def test_ctrl_c_stops_and_saves_all(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     said = finish(process, 1)
     assert said.count("stopping after this step") == 1 and f"-m dreamer_lite --resume {tmp_path}" in said
-    said = launch(*RUN[:2], "--quiet", "--resume", tmp_path, "--steps", checkpoint.read(tmp_path).rest["env_steps"] + 20)
+    said = launch(
+        *RUN[:2], "--quiet", "--resume", tmp_path, "--steps", checkpoint.read(tmp_path).rest["env_steps"] + 20
+    )
     assert "not solved within" in said
 
 

@@ -9,12 +9,13 @@ import pytest
 from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
 
-from dreamer_lite import envs as envs_module
-from dreamer_lite.config import Refused
-from dreamer_lite.envs import Envs, make_envs
+from dreamer_lite.envs import stepping as envs_module
+from dreamer_lite.envs.making import make_envs
+from dreamer_lite.envs.spaces import native_action, number_names, spaces_of, to_agent_obs
+from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.errors import Refused
 from dreamer_lite.replay import Experience, Replay
 from dreamer_lite.rssm import State
-from dreamer_lite.spaces import native_action, number_names, seen, spaces_of
 
 
 def filled(steps, capacity=40, envs=2):
@@ -99,7 +100,9 @@ def play(envs, steps, seed=0):
 
 def test_rows_follow_the_official_convention():
     rows = play(make_envs("CartPole-v1", 3, 0), 200)
-    first, last, terminal = (np.stack([getattr(row, name) for row in rows]) for name in ("is_first", "is_last", "is_terminal"))
+    first, last, terminal = (
+        np.stack([getattr(row, name) for row in rows]) for name in ("is_first", "is_last", "is_terminal")
+    )
     assert first[0].all() and last.any() and np.array_equal(last, terminal)
     assert np.array_equal(first[1:], last[:-1])  # after a last row comes a first one
     rewards = np.stack([row.reward for row in rows])
@@ -155,8 +158,16 @@ PICTURE = SPACES.Box(0, 255, (16, 16, 3), np.uint8)
         ("observation", SPACES.Text(4), "has no fixed number of numbers"),
         ("observation", SPACES.Sequence(SPACES.Discrete(2)), "has no fixed number of numbers"),
         ("observation", SPACES.Graph(SPACES.Box(0, 1, (2,)), None), "has no fixed number of numbers"),
-        ("observation", SPACES.Dict(a=SPACES.Discrete(2), b=SPACES.Dict(c=SPACES.Text(3))), "at b.c has no fixed number"),
-        ("observation", SPACES.Dict(a=PICTURE, b=SPACES.Box(0, 255, (8, 8, 3), np.uint8)), "all need one height and width"),
+        (
+            "observation",
+            SPACES.Dict(a=SPACES.Discrete(2), b=SPACES.Dict(c=SPACES.Text(3))),
+            "at b.c has no fixed number",
+        ),
+        (
+            "observation",
+            SPACES.Dict(a=PICTURE, b=SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
+            "all need one height and width",
+        ),
         ("action", SPACES.Dict(a=SPACES.Discrete(2)), "acts in Discrete, MultiDiscrete, MultiBinary"),
         ("action", SPACES.Box(-np.inf, np.inf, (2,)), "needs finite bounds"),
         ("action", SPACES.Box(0, np.inf, (2,)), "needs finite bounds"),
@@ -191,9 +202,12 @@ def test_any_observation_becomes_numbers_and_a_picture(space, expected):
     assert (sizes.obs_size, sizes.image) == expected
     space.seed(0)
     obs = space.sample()
-    kinds = seen(space, obs)
+    kinds = to_agent_obs(space, obs)
     kinds = kinds if isinstance(kinds, dict) else {"vector" if sizes.obs_size else "image": kinds}
-    assert kinds.get("vector", np.zeros(0, np.float32)).shape == (sizes.obs_size,) and len(number_names(space)) == sizes.obs_size
+    assert (
+        kinds.get("vector", np.zeros(0, np.float32)).shape == (sizes.obs_size,)
+        and len(number_names(space)) == sizes.obs_size
+    )
     if sizes.image:
         assert kinds["image"].shape == sizes.image and kinds["image"].dtype == np.uint8
     if "vector" in kinds and not sizes.image:  # as gymnasium has it
@@ -212,7 +226,11 @@ def test_any_observation_becomes_numbers_and_a_picture(space, expected):
 )
 def test_actions_in_the_environments_own_terms(space, choices, action, native):
     sizes = spaces_of(SPACES.Box(-1, 1, (3,)), space)
-    assert sizes.choices == choices and sizes.action_size == len(action) and sizes.discrete == (not isinstance(space, SPACES.Box))
+    assert (
+        sizes.choices == choices
+        and sizes.action_size == len(action)
+        and sizes.discrete == (not isinstance(space, SPACES.Box))
+    )
     made = native_action(space, np.array(action, np.float32))
     assert np.array_equal(made, native) and made in space
 
@@ -235,7 +253,7 @@ def test_an_episode_that_came_out_otherwise_is_told_and_begins_anew():
 
 
 def test_the_actions_of_a_long_episode_are_not_kept_for_ever(monkeypatch):
-    monkeypatch.setattr(envs_module, "REMEMBERED", 20)
+    monkeypatch.setattr(envs_module, "MAX_REPLAYED_ACTIONS", 20)
     envs, again = Envs(Plain), Envs(Plain)
     still(envs, 21)
     assert len(envs.state_dict()["history"][0]) == 20 and again.load_state_dict(envs.state_dict()) == {}

@@ -18,14 +18,16 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config, Refused
-from dreamer_lite.run import evaluate as evaluate_module
-from dreamer_lite.run import folder as folder_module
-from dreamer_lite.run.bench import CARTPOLE
-from dreamer_lite.run.checkpoint import load, read, save
-from dreamer_lite.run.evaluate import evaluate, open_loop
-from dreamer_lite.run.loop import Training, train
-from dreamer_lite.spaces import Spaces
+from dreamer_lite.config import Config, Spaces
+from dreamer_lite.errors import Refused
+from dreamer_lite.evaluation import evaluate as evaluate_module
+from dreamer_lite.evaluation.dreams import open_loop
+from dreamer_lite.evaluation.evaluate import evaluate
+from dreamer_lite.training import folder as folder_module
+from dreamer_lite.training.bench import CARTPOLE
+from dreamer_lite.training.checkpoint import load, read, save
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.state import Training
 
 ROOT = Path(__file__).parent.parent
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
@@ -89,7 +91,9 @@ def start_and_wait(folder, saved_steps, *words):
     raise AssertionError(f"no checkpoint of {saved_steps} steps: {process.communicate()}")
 
 
-@pytest.mark.parametrize("number", [getattr(signal, "SIGKILL", signal.SIGTERM), signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize(
+    "number", [getattr(signal, "SIGKILL", signal.SIGTERM), signal.SIGINT], ids=["killed", "interrupted"]
+)
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = start_and_wait(broken, 300, "--steps", 1_000_000)
@@ -207,10 +211,17 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path):
 
 def test_export_writes_one_page_or_says_why_not(tmp_path, capsys):
     page = tmp_path / "pages" / "player.html"
-    assert main(["export", "assets/cartpole.pt", "--out", str(page)]) == 0 and "open it in a browser" in capsys.readouterr().out
+    assert (
+        main(["export", "assets/cartpole.pt", "--out", str(page)]) == 0
+        and "open it in a browser" in capsys.readouterr().out
+    )
     text = page.read_text()
     assert (
-        100_000 < len(text) < 2_000_000 and "/*D" not in text and "/*P" not in text and "src=" not in text and "href=" not in text
+        100_000 < len(text) < 2_000_000
+        and "/*D" not in text
+        and "/*P" not in text
+        and "src=" not in text
+        and "href=" not in text
     )
     assert Path("assets/player.html").read_text() == text, "make it again: python assets/make.py player"
     for config, sizes in (
@@ -245,7 +256,7 @@ def test_rows_are_written_without_evaluations_and_checkpoints_do_not_grow(tmp_pa
 
     def look(training):
         if training.env_steps % 100 == 4:
-            sizes.append(training.summed)
+            sizes.append(training.metrics.count)
 
     train(config, tmp_path, until="steps", progress=False, on_step=look)
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
@@ -266,7 +277,9 @@ def test_rows_come_at_their_own_interval_beside_evaluations(tmp_path):
 def test_an_agent_loaded_for_use_costs_four_bytes_a_weight(uninterrupted):
     agent = load(uninterrupted)
     weights = sum(p.numel() for p in agent.parameters())
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*agent.parameters(), *agent.buffers()]}
+    held = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*agent.parameters(), *agent.buffers()]
+    }
     bins = agent.world_model.bins.nbytes + agent.critic.bins.nbytes
     assert all(p.grad is None for p in agent.parameters()) and sum(held.values()) <= 4 * weights + bins + 64
 
@@ -289,7 +302,7 @@ def test_what_is_saved_is_the_averaged_agent_and_training_goes_on_with_its_own_w
 
 def test_an_existing_folder_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     (tmp_path / "something").touch()
-    monkeypatch.setattr("dreamer_lite.run.loop.Training", lambda *_: pytest.fail("an agent was made"))
+    monkeypatch.setattr("dreamer_lite.training.loop.Training", lambda *_: pytest.fail("an agent was made"))
     with pytest.raises(Refused, match="is not empty"):
         train(Config.preset("debug"), tmp_path, progress=False)
 
@@ -305,12 +318,16 @@ def test_zero_episodes_are_no_bound(tmp_path):
 def test_evaluation_takes_sixteen_copies_and_steps_no_finished_one(monkeypatch):
     made = []
     make = evaluate_module.make_envs
-    monkeypatch.setattr(evaluate_module, "make_envs", lambda *args, **more: made.append(make(*args, **more)) or made[-1])
+    monkeypatch.setattr(
+        evaluate_module, "make_envs", lambda *args, **more: made.append(make(*args, **more)) or made[-1]
+    )
     agent = Dreamer(Config.preset("debug", env="Counting-v0"), CARTPOLE)
     scores = evaluate(agent, episodes=37)
     inner = [env.unwrapped for env in made[0].envs]
     assert scores.shape == (37,) and len(inner) == 16
-    assert sum(env.episodes for env in inner) == 37 and sum(env.steps for env in inner) == scores.sum()  # it pays 1 a step
+    assert (
+        sum(env.episodes for env in inner) == 37 and sum(env.steps for env in inner) == scores.sum()
+    )  # it pays 1 a step
     assert all(history == [] for history in made[0].history)
 
 
@@ -318,28 +335,36 @@ def test_each_episode_of_an_evaluation_counts_once_however_long_it_is():
     """Short episodes come first if one takes whichever ends first."""
     agent = Dreamer(Config.preset("debug", env="Counting-v0"), CARTPOLE)
     many = evaluate(agent, episodes=200)
-    assert abs(many[:40].mean() - many[-40:].mean()) < 8 and set(many) == {2.0, 30.0} and 0.3 < (many == 30).mean() < 0.7
+    assert (
+        abs(many[:40].mean() - many[-40:].mean()) < 8 and set(many) == {2.0, 30.0} and 0.3 < (many == 30).mean() < 0.7
+    )
 
 
 def test_a_cut_evaluation_is_told(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(evaluate_module, "LONGEST", 50)
+    monkeypatch.setattr(evaluate_module, "MAX_EPISODE_STEPS", 50)
     agent = Dreamer(Config.preset("debug", env="Endless-v0"), CARTPOLE)
     with pytest.warns(UserWarning, match="3 of 3 episodes did not end within 50 steps"):
         assert (evaluate(agent, episodes=3) == 50).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        card = train(Config.preset("debug", env="Endless-v0", steps=200), tmp_path / "run", until="steps", progress=False)
+        card = train(
+            Config.preset("debug", env="Endless-v0", steps=200), tmp_path / "run", until="steps", progress=False
+        )
     assert "did not end within 50 steps" in card["notes"][0]
     assert main(["evaluate", str(tmp_path / "run"), "--episodes", "2"]) == 0
     assert capsys.readouterr().err.startswith("dreamer_lite: 2 of 2 episodes did not end")
 
 
 def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "LONGEST", 50)
+    monkeypatch.setattr(evaluate_module, "MAX_EPISODE_STEPS", 50)
     config = Config.preset("debug", env="Drifting-v0", steps=90)
     train(config, tmp_path, until="steps", progress=False)
-    card = train(Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False)
-    assert card["env_steps"] == 120 and any("environment 0 could not be restored: played again" in note for note in card["notes"])
+    card = train(
+        Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False
+    )
+    assert card["env_steps"] == 120 and any(
+        "environment 0 could not be restored: played again" in note for note in card["notes"]
+    )
     replay = read(tmp_path).rest["replay"]["data"]
     last, first = replay["is_last"][:, 44], replay["is_first"][:, 45]
     assert last.all() and first.all()  # no return reaches across
@@ -366,7 +391,9 @@ def test_a_run_is_written_for_tensorboard_too(tmp_path):
     events.Reload()
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     points = [(event.step, round(event.value, 4)) for event in events.Scalars("critic")]
-    assert points == [(int(float(row["env_steps"])), round(float(row["critic"]), 4)) for row in rows] and len(points) == 5
+    assert (
+        points == [(int(float(row["env_steps"])), round(float(row["critic"]), 4)) for row in rows] and len(points) == 5
+    )
 
 
 def test_resuming_reads_the_checkpoint_once(tmp_path, monkeypatch):
@@ -381,7 +408,7 @@ def test_malloc_is_tuned_only_where_the_command_line_starts(tmp_path):
     """Not in a notebook's kernel, nor in a program of somebody else."""
     program = f"""
 from dreamer_lite import Config, train
-from dreamer_lite.run import device
+from dreamer_lite.training import device
 device.use_device("cpu", 1)
 card = train(Config.preset("debug", steps=40), {str(tmp_path / "run")!r}, progress=False)
 assert not device.memory_is_kept() and not card["memory_kept"]

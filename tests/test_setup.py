@@ -13,7 +13,7 @@ import yaml
 
 from dreamer_lite.command_line import parse
 from dreamer_lite.config import Config
-from dreamer_lite.run import checkpoint
+from dreamer_lite.training import checkpoint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,7 +65,9 @@ def test_files_and_pictures_that_the_readme_names_exist():
         text = document.read_text()
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
             assert (document.parent / target).exists(), f"{document.name} names {target}"
-        assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", text)), f"{document.name} has a picture without words"
+        assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]", text)), (
+            f"{document.name} has a picture without words"
+        )
 
 
 def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
@@ -125,7 +127,9 @@ def test_the_algorithm_needs_torch_only():
 def test_least_squares_use_a_driver_that_finds_the_rank():
     """PyTorch's default now and then takes stale memory for an order of the columns and drops directions: with actions of one-hot and a
     constant beside them, that made notebook 07's linear map half as good on some runs."""
-    pair = torch.stack([torch.eye(3), torch.diag(torch.ones(2), 1)])  # the second is solved with what the first left behind
+    pair = torch.stack(
+        [torch.eye(3), torch.diag(torch.ones(2), 1)]
+    )  # the second is solved with what the first left behind
     assert torch.linalg.lstsq(pair, torch.ones(2, 3, 1), driver="gelsd").rank.tolist() == [3, 2]
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]:
         for line in path.read_text().splitlines():
@@ -146,13 +150,15 @@ def test_the_wheel_carries_what_the_course_needs(tmp_path):
 from dreamer_lite.course.bundled import ASSETS, bundled_agent
 from dreamer_lite.course.n10_cartpole.run_view import recorded
 from dreamer_lite.course.index import EXERCISES
-from dreamer_lite.run.export import player_page
+from dreamer_lite.web_player.export import player_page
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, scores, verdicts
 assert len(scores()) == len(PATIENTS) == len(verdicts()["values"])
 assert "installed" in str(ASSETS) and len(recorded()) == 10 and len(EXERCISES) > 30 and len(player_page(bundled_agent())) > 100_000
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
-    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
 
 

@@ -11,16 +11,16 @@ from dreamer_lite import load, train
 from dreamer_lite import scan as scan_module
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.command_line import main
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config, Spaces
+from dreamer_lite.errors import Refused
 from dreamer_lite.learner import Learner
 from dreamer_lite.replay import Experience
-from dreamer_lite.run import capture, player
-from dreamer_lite.run.capture import Captured
-from dreamer_lite.run.compiled import OPTIONS, Objective, blank_batch, compile_learner
-from dreamer_lite.run.loop import Training
-from dreamer_lite.run.parallel import Team
 from dreamer_lite.scan import scan
-from dreamer_lite.spaces import Spaces
+from dreamer_lite.training import acting, capture
+from dreamer_lite.training.capture import Captured
+from dreamer_lite.training.compiled import OPTIONS, Objective, blank_batch, compile_learner
+from dreamer_lite.training.parallel import Processes
+from dreamer_lite.training.state import Training
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
@@ -35,8 +35,8 @@ def run(device, prepare, env="CartPole-v1", steps=120, preset="debug", train_rat
         training.collect()
         training.learn()
         training.read_metrics()
-        seen += training.recent
-        training.recent.clear()
+        seen += training.metrics.recent
+        training.metrics.recent.clear()
         if taken == steps // 2:
             training.play(1, seed=0)
             training.load_state_dict(copy.deepcopy(training.state_dict()))
@@ -49,7 +49,7 @@ def plain(training):
 
 
 def recorded(training):
-    training.captured = Captured(training.step)
+    training.captured = Captured(training.train_step)
 
 
 @pytest.fixture
@@ -101,7 +101,11 @@ def test_a_step_that_depends_on_python_is_found_out(device, tape_for_the_cpu):
 @pytest.mark.parametrize("device", ["cpu"])
 def test_a_step_that_waits_for_a_value_cannot_be_recorded(device, tape_for_the_cpu):
     x = torch.ones(3)
-    for step in (lambda: x.mul_(float(x.sum())), lambda: x.add_(torch.tensor([1.0, 2.0, 3.0])), lambda: x[x > 0].add_(1)):
+    for step in (
+        lambda: x.mul_(float(x.sum())),
+        lambda: x.add_(torch.tensor([1.0, 2.0, 3.0])),
+        lambda: x[x > 0].add_(1),
+    ):
         waiting = Captured(step)
         for _ in range(capture.WARM_UP):
             waiting()
@@ -127,46 +131,50 @@ def test_a_good_record_is_taken_and_its_proof_leaves_no_trace(device, preset, ta
             training.learn()
         training.envs.close()
     slow, fast = runs
-    assert fast.captured and fast.captured.calls > fast.train_steps and len(fast.capture_seconds) == 2 and not fast.notes
+    assert (
+        fast.captured and fast.captured.calls > fast.train_steps and len(fast.capture_seconds) == 2 and not fast.notes
+    )
     assert "the train step is captured: one launch" in capsys.readouterr().out
     if device == "cpu":
         for one, other in zip(slow.state_dict()["learner"].values(), fast.state_dict()["learner"].values()):
             assert torch.equal(one, other)
         for name, ring in slow.replay.data.items():
             assert torch.equal(fast.replay.data[name], ring), name
-        assert torch.equal(slow.carry.action, fast.carry.action) and torch.equal(slow.latest, fast.latest)
+        assert torch.equal(slow.carry.action, fast.carry.action) and torch.equal(
+            slow.train_step.metrics, fast.train_step.metrics
+        )
 
 
 def broken_records():
-    """Names and ways in which a record can be wrong: each takes a run and a right replay, and gives a wrong one."""
+    """Names and ways in which a record can be wrong: each takes a train step and a right replay, and gives a wrong one."""
 
     def wrong(prepare):
-        def make(training, replay):
-            return lambda: prepare(training, replay)
+        def make(step, replay):
+            return lambda: prepare(step, replay)
 
         return make
 
-    def undo(training, replay, tensors):
+    def undo(replay, tensors):
         before = [tensor.detach().clone() for tensor in tensors]
         replay()
         for tensor, value in zip(tensors, before):
             tensor.detach().copy_(value)
 
     return {
-        "nothing is done": wrong(lambda training, replay: None),
-        "all is done twice": wrong(lambda training, replay: (replay(), replay())),
+        "nothing is done": wrong(lambda step, replay: None),
+        "all is done twice": wrong(lambda step, replay: (replay(), replay())),
         "the dice are always the same": wrong(
-            lambda training, replay: (torch.manual_seed(0), training.replay.generator.manual_seed(0), replay())
+            lambda step, replay: (torch.manual_seed(0), step.replay.generator.manual_seed(0), replay())
         ),
         "no slow critic": wrong(
-            lambda training, replay: undo(training, replay, list(training.agent.critic.slow_net.parameters()))
+            lambda step, replay: undo(replay, list(step.learner.agent.critic.slow_net.parameters()))
         ),
-        "no average": wrong(lambda training, replay: undo(training, replay, [training.learner.average])),
-        "no weights": wrong(lambda training, replay: undo(training, replay, [training.learner.optimizer.weights])),
-        "nothing into the replay": wrong(lambda training, replay: undo(training, replay, [training.replay.data["h"]])),
-        "metrics of another time": wrong(lambda training, replay: undo(training, replay, [training.latest])),
-        "NaN": wrong(lambda training, replay: (replay(), training.learner.optimizer.square[:1].fill_(float("nan")))),
-        "weights a tenth too far": wrong(lambda training, replay: further(training.learner.optimizer.weights, replay)),
+        "no average": wrong(lambda step, replay: undo(replay, [step.learner.average])),
+        "no weights": wrong(lambda step, replay: undo(replay, [step.learner.optimizer.weights])),
+        "nothing into the replay": wrong(lambda step, replay: undo(replay, [step.replay.data["h"]])),
+        "metrics of another time": wrong(lambda step, replay: undo(replay, [step.metrics])),
+        "NaN": wrong(lambda step, replay: (replay(), step.learner.optimizer.square[:1].fill_(float("nan")))),
+        "weights a tenth too far": wrong(lambda step, replay: further(step.learner.optimizer.weights, replay)),
     }
 
 
@@ -177,7 +185,15 @@ def further(weights, replay):
 
 
 WRONG = Config.preset(
-    "small", learn_start=20, train_ratio=16, steps=40, eval_every=0, eval_episodes=1, batch_size=32, seq_len=4, horizon=5
+    "small",
+    learn_start=20,
+    train_ratio=16,
+    steps=40,
+    eval_every=0,
+    eval_episodes=1,
+    batch_size=32,
+    seq_len=4,
+    horizon=5,
 )
 
 
@@ -197,28 +213,32 @@ def test_a_wrong_record_is_found_out_and_the_run_goes_on_without(
     right = tape.record
 
     def record(step):
-        training = step.__self__
+        train_step = step
         if wrong == "cannot be recorded":
-            raise Refused("the train step cannot be recorded on this GPU (operation not permitted when stream is capturing)")
+            raise Refused(
+                "the train step cannot be recorded on this GPU (operation not permitted when stream is capturing)"
+            )
         if wrong == "holds the length of the replay":
-            held = training.replay.count.clone()
+            held = train_step.replay.count.clone()
             replay = right(step)
 
             def replayed():
-                count = training.replay.count.clone()
-                training.replay.count.copy_(held)
+                count = train_step.replay.count.clone()
+                train_step.replay.count.copy_(held)
                 replay()
-                training.replay.count.copy_(count)
+                train_step.replay.count.copy_(count)
 
             return replayed
-        return broken_records()[wrong](training, right(step))
+        return broken_records()[wrong](train_step, right(step))
 
     monkeypatch.setattr(capture, "record", record)
-    monkeypatch.setattr(Training, "__init__", lambda self, *args, init=Training.__init__: (init(self, *args), proved(self))[0])
+    monkeypatch.setattr(
+        Training, "__init__", lambda self, *args, init=Training.__init__: (init(self, *args), proved(self))[0]
+    )
     card = train(WRONG, tmp_path / "asked", until="steps", progress=False)
     assert not card["captured"] and card["capture_seconds"] is None
     told = [line for line in capfd.readouterr().err.splitlines() if "the train step is not captured" in line]
-    assert len(told) == 1 and "the run goes on as without --capture" in told[0] and "not captured" in card["notes"][0]
+    assert len(told) == 1 and "the run goes on as with --capture off" in told[0] and "not captured" in card["notes"][0]
     for name, weight in load(tmp_path / "asked").state_dict().items():
         assert torch.equal(unrecorded[name], weight), name
 
@@ -229,7 +249,7 @@ def test_rounding_is_no_mistake(device, tape_for_the_cpu, monkeypatch):
     dice = torch.Generator().manual_seed(0)
 
     def record(step):
-        weights, replay = step.__self__.learner.optimizer.weights, tape.record(step)
+        weights, replay = step.learner.optimizer.weights, tape.record(step)
         return lambda: (replay(), weights.mul_(1 + 2**-24 * torch.randn(len(weights), generator=dice)))
 
     monkeypatch.setattr(capture, "record", record)
@@ -237,7 +257,7 @@ def test_rounding_is_no_mistake(device, tape_for_the_cpu, monkeypatch):
     while training.replay.added < 20:
         training.collect()
     training.envs.close()
-    captured, _ = capture.proven(training)
+    captured, _ = capture.prove(training.train_step)
     assert captured.calls == capture.WARM_UP + 1 + capture.COMPARED  # the first comparison was enough
 
 
@@ -245,10 +265,10 @@ def test_who_insists_on_a_record_is_told_that_there_is_none(monkeypatch):
     def refuse(training):
         raise Refused("the train step cannot be recorded on this GPU (a reason)")
 
-    monkeypatch.setattr("dreamer_lite.run.loop.proven", refuse)
+    monkeypatch.setattr("dreamer_lite.training.state.prove", refuse)
     training = Training(Config.preset("debug", learn_start=1, train_ratio=32))
     training.capture = "on"
-    with pytest.raises(Refused, match=r"\(a reason\); with --capture auto a run goes on"):
+    with pytest.raises(Refused, match=r"\(a reason\); with --capture auto the run goes on"):
         while True:
             training.collect()
             training.learn()
@@ -256,41 +276,45 @@ def test_who_insists_on_a_record_is_told_that_there_is_none(monkeypatch):
 
 def copied(training):
     """Acts with a copy on the CPU, as where that is quicker than a GPU."""
-    training.player.use_twin()
-    training.evaluator.use_twin()
+    training.acting.use_copy()
+    training.evaluating.use_copy()
 
 
 def test_a_copy_that_acts_does_what_the_agent_does():
     """It has the weights of the agent that learns, and their average where the agent is evaluated."""
     slow, numbers = run("cpu", plain)
     fast, others = run("cpu", copied)
-    assert fast.player.agent() is not fast.agent and torch.equal(numbers, others)
+    assert fast.acting.agent() is not fast.agent and torch.equal(numbers, others)
     for name, ring in slow.replay.data.items():
         assert torch.equal(fast.replay.data[name], ring), name
     assert slow.play(3, seed=1).tolist() == fast.play(3, seed=1).tolist()
     with fast.learner.averaged():
-        assert torch.equal(fast.evaluator.agent().actor.heads[0].weight, fast.agent.actor.heads[0].weight)
-        assert not torch.equal(fast.player.weights, fast.learner.average)
+        assert torch.equal(fast.evaluating.agent().actor.heads[0].weight, fast.agent.actor.heads[0].weight)
+        assert not torch.equal(fast.acting.weights, fast.learner.average)
 
 
-@pytest.mark.parametrize("quicker", ["agent", "twin"])
+@pytest.mark.parametrize("quicker", ["agent", "copy"])
 def test_who_is_quicker_acts(quicker, monkeypatch):
     """The agent says that it lies on a GPU; what an action takes there, and on the CPU, is made up."""
     config = Config.preset("debug")
     learner = Learner(Dreamer(config, Spaces(4, 2, True)))
-    monkeypatch.setattr(Dreamer, "device", property(lambda self: torch.device("cpu" if self is not learner.agent else "cuda")))
     monkeypatch.setattr(
-        player, "seconds_to_act", lambda ask, count, home: 1.0 if (ask() is learner.agent) == (quicker == "agent") else 2.0
+        Dreamer, "device", property(lambda self: torch.device("cpu" if self is not learner.agent else "cuda"))
+    )
+    monkeypatch.setattr(
+        acting,
+        "seconds_to_act",
+        lambda ask, count, home: 1.0 if (ask() is learner.agent) == (quicker == "agent") else 2.0,
     )
     for learning in (True, False):
-        assert (player.quickest_player(learner, 4, learning).agent() is learner.agent) == (quicker == "agent")
-    assert (player.quicker(learner.agent, 4) is learner.agent) == (quicker == "agent")
+        assert (acting.fastest_acting(learner, 4, learning).agent() is learner.agent) == (quicker == "agent")
+    assert (acting.on_faster_device(learner.agent, 4) is learner.agent) == (quicker == "agent")
 
 
 def test_the_time_of_an_action_is_measured_and_leaves_no_trace():
     learner = Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True)))
     dice = torch.get_rng_state()
-    assert 0 < player.seconds_to_act(lambda: learner.agent, 3, torch.device("cpu")) < 1
+    assert 0 < acting.seconds_to_act(lambda: learner.agent, 3, torch.device("cpu")) < 1
     assert torch.equal(dice, torch.get_rng_state())
 
 
@@ -373,7 +397,11 @@ def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     train(few, tmp_path / "broken", until="steps", progress=False, compile=True)
     card = train(more, tmp_path / "broken", until="steps", progress=False, resume=True)
     assert card["compiled"] and card["compile_seconds"] > 0
-    assert train(more, tmp_path / "whole", until="steps", progress=False, compile=True)["train_steps"] == card["train_steps"] > 4
+    assert (
+        train(more, tmp_path / "whole", until="steps", progress=False, compile=True)["train_steps"]
+        == card["train_steps"]
+        > 4
+    )
     one, other = (load(tmp_path / name).state_dict() for name in ("broken", "whole"))
     for name, weight in one.items():
         assert torch.equal(weight, other[name]), name
@@ -395,7 +423,9 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
         tools.__enter__()
         monkeypatch.setattr(Objective, "forward", lambda self, *given: (self.agent.actor.heads[0].weight.sum(), *given))
     card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")]
+    told = [
+        line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")
+    ]
     assert len(told) == 1 and "the run goes on without" in told[0] and len(told[0]) < 400
     assert not card["compiled"] and card["compile_seconds"] is None and "nothing was compiled" in card["notes"][0]
     for name, weight in load(tmp_path / "plain").state_dict().items():
@@ -426,17 +456,20 @@ def with_short_objective(learner, rate):
     return learner
 
 
-class Two(Team):
+class Two(Processes):
     size = 2
 
 
 @pytest.mark.parametrize(
     "how, why",
     [
-        (dict(capture="on"), "on a CPU there is nothing to record"),
-        (dict(capture="on", device="cuda", team=Two()), "a captured train step is for one process, and torchrun started 2"),
-        (dict(compile=True, team=Two()), "a compiled train step is for one process, and torchrun started 2"),
-        (dict(capture="on", device="cuda", host=True), "waits for a replay in the computer's memory"),
+        (dict(capture="on"), "there is nothing to record on a CPU"),
+        (
+            dict(capture="on", device="cuda", processes=Two()),
+            "--capture on works with one process, and torchrun started 2",
+        ),
+        (dict(compile=True, processes=Two()), "--compile works with one process, and torchrun started 2"),
+        (dict(capture="on", device="cuda", host=True), "waits for a replay buffer in host memory"),
         (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
     ],
 )

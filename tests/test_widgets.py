@@ -9,15 +9,22 @@ import pytest
 import torch
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.a1_break_it import clinic
 from dreamer_lite.course.a2_pixels import film, picture_lab
 from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
+from dreamer_lite.course.dream_player import dream_player
 from dreamer_lite.course.explore import Explorer, canvas, slider
 from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
 from dreamer_lite.course.n02_symlog.scale_fit import error, fit, scale_explorer
-from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_pairs, draw_two_hot, learn_peaks, peaks_explorer, two_hot_mover
+from dreamer_lite.course.n03_two_hot.two_hot_mover import (
+    draw_pairs,
+    draw_two_hot,
+    learn_peaks,
+    peaks_explorer,
+    two_hot_mover,
+)
 from dreamer_lite.course.n04_latents.dice import dice_explorer, gradient
 from dreamer_lite.course.n05_rssm.surprise import causality_explorer, influence, surprise, surprise_meter
 from dreamer_lite.course.n06_world_model import model_lab
@@ -29,9 +36,8 @@ from dreamer_lite.course.n08_critic.returns import return_mixer
 from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
-from dreamer_lite.course.player import dream_player
+from dreamer_lite.errors import Refused
 from dreamer_lite.rssm import State
-from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot_bins
 
@@ -193,11 +199,17 @@ def test_drawing_leaves_the_random_state_alone():
 
 def test_the_player_has_a_picture_for_where_no_script_runs(monkeypatch):
     shown = []
-    monkeypatch.setattr("dreamer_lite.course.player.display", lambda bundle, **_: shown.append(bundle))
+    monkeypatch.setattr("dreamer_lite.course.dream_player.display", lambda bundle, **_: shown.append(bundle))
     dream_player("inside")
     html = shown[0]["text/html"]
-    assert html.index("<img") < html.index("<script>") and 'data-mode="inside"' in html and "filmstrip" in shown[0]["text/plain"]
-    assert html.count("</script>") == 1 and "<!--" not in html.split("<script>", 1)[1]  # nothing inside ends the script early
+    assert (
+        html.index("<img") < html.index("<script>")
+        and 'data-mode="inside"' in html
+        and "filmstrip" in shown[0]["text/plain"]
+    )
+    assert (
+        html.count("</script>") == 1 and "<!--" not in html.split("<script>", 1)[1]
+    )  # nothing inside ends the script early
     assert len(html) < 400_000 and "http" not in html.split("srcdoc")[1].replace("http-equiv", "")
 
 
@@ -256,7 +268,9 @@ def reached(loss, steps):
 
 def test_gradients_flow_where_the_notebook_says():
     assert reached("dyn", 1) == {"recurrent", "prior"} and reached("rep", 1) == {"encoder", "posterior", "recurrent"}
-    assert reached("dyn", 8) == {"encoder", "posterior", "recurrent", "prior"} and reached("rep", 8) == reached("rep", 1)
+    assert reached("dyn", 8) == {"encoder", "posterior", "recurrent", "prior"} and reached("rep", 8) == reached(
+        "rep", 1
+    )
     assert reached("actor", 8) == {"actor"} and reached("critic", 8) == {"critic"}
     assert reached("replay_critic", 8) == {"encoder", "posterior", "recurrent", "critic"}
     for loss, head in (("reconstruction", "decoder"), ("reward", "reward head"), ("continue", "continue head")):
@@ -293,7 +307,12 @@ def test_steps_true_ends_at_the_first_break():
 
 def test_the_same_actions_dream_the_same_real_future():
     drift = fan.drifts(0)
-    assert drift["linear"].median(0).values[14] < drift["dream"].median(0).values[14] < 0.1 < drift["copy"].median(0).values[14]
+    assert (
+        drift["linear"].median(0).values[14]
+        < drift["dream"].median(0).values[14]
+        < 0.1
+        < drift["copy"].median(0).values[14]
+    )
     assert fan.blind(watch(60).actions[1:], 0) == 59
 
 
@@ -324,7 +343,9 @@ def test_a_long_dream_tells_how_long_an_actor_lives():
 
 def test_shuffled_lessons_teach_nothing_and_right_ones_do():
     taught = actor_lab.school(0, 60, progress=False)
-    assert actor_lab.test(taught.agent) > 3 * actor_lab.test(actor_lab.school(0, 60, shuffle=True, progress=False).agent)
+    assert actor_lab.test(taught.agent) > 3 * actor_lab.test(
+        actor_lab.school(0, 60, shuffle=True, progress=False).agent
+    )
     same = bundled_agent().world_model.state_dict()
     assert all(torch.equal(value, same[name]) for name, value in taught.agent.world_model.state_dict().items())
     assert set(taught.snapshots) == {0, 10, 25, 50, 60}

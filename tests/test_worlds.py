@@ -21,17 +21,21 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.actor import Actor, Categorical, MultiCategorical, actor_loss
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import fitting_mults
-from dreamer_lite.config import Config, Refused
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.worlds import Catch, HiddenCatch, Recall
-from dreamer_lite.envs import Envs, make_env, read_arg
+from dreamer_lite.envs.making import make_env, read_arg
+from dreamer_lite.envs.spaces import native_action, spaces_of
+from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.envs.workers import WorkerEnvs
+from dreamer_lite.errors import Refused
+from dreamer_lite.evaluation.dreams import open_loop
+from dreamer_lite.evaluation.evaluate import evaluate
 from dreamer_lite.learner import Learner
-from dreamer_lite.replay import Experience, Replay, each
+from dreamer_lite.replay import Experience, Replay, map_obs
 from dreamer_lite.rssm import State
-from dreamer_lite.run.checkpoint import load, save
-from dreamer_lite.run.evaluate import evaluate, open_loop
-from dreamer_lite.run.loop import Training, train
-from dreamer_lite.run.workers import WorkerEnvs
-from dreamer_lite.spaces import Spaces, native_action, spaces_of
+from dreamer_lite.training.checkpoint import load, save
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.state import Training
 
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
 SHORT = dict(steps=100, learn_start=40, train_ratio=8, eval_every=0, log_every=50, save_every=50, depth=2)
@@ -46,7 +50,8 @@ def registered():
 
 
 @pytest.mark.parametrize(
-    "image, layers", [((64, 64, 3), 4), ((96, 96, 1), 4), ((16, 16, 3), 2), ((32, 48, 3), 3), ((10, 10, 4), 1), ((6, 6, 1), 1)]
+    "image, layers",
+    [((64, 64, 3), 4), ((96, 96, 1), 4), ((16, 16, 3), 2), ((32, 48, 3), 3), ((10, 10, 4), 1), ((6, 6, 1), 1)],
 )
 def test_layers_are_as_many_as_the_picture_allows(image, layers):
     assert fitting_mults(image, (2, 3, 4, 4)) == [2, 3, 4, 4][:layers]
@@ -69,7 +74,13 @@ def test_an_agent_sees_acts_and_learns_from_pictures(kind):
     config = Config.preset("debug", depth=4, world_lr=3e-3, warmup=0, scale_reconstruction=1, hidden=32, rssm_hidden=16)
     learner = Learner(Dreamer(config, spaces))
     replay = Replay(
-        capacity=40, obs_size=spaces.obs_size, image=spaces.image, action_size=5, deter=config.deter, groups=2, classes=4
+        capacity=40,
+        obs_size=spaces.obs_size,
+        image=spaces.image,
+        action_size=5,
+        deter=config.deter,
+        groups=2,
+        classes=4,
     )
     carry = learner.agent.initial(1)
     for t in range(30):
@@ -230,20 +241,39 @@ def test_a_function_makes_the_environments(tmp_path):
 
     config = Config.preset("debug", **SHORT)
     card = train(config, tmp_path, until="steps", progress=False, make_env=Mine)
-    assert card["env"] == "Mine, made by a function" and card["final_evaluation"]["sampled"]["episodes"] == 2
+    assert (
+        card["env"] == "Mine"
+        and card["config"]["env_from_function"]
+        and card["final_evaluation"]["sampled"]["episodes"] == 2
+    )
     agent = load(tmp_path)
     assert agent.spaces == Spaces(2, 5, True, (16, 16, 3), (2, 3))
     assert evaluate(agent, Mine, episodes=2).shape == (2,)
-    with pytest.raises(Refused, match="'Mine, made by a function' can't be made by its name; give the function again"):
+    with pytest.raises(Refused, match="'Mine' was made by a Python function.* pass the function again"):
         evaluate(agent, episodes=2)
     more = train(
-        Config.preset("debug", **SHORT | dict(steps=140)), tmp_path, until="steps", progress=False, resume=True, make_env=Mine
+        Config.preset("debug", **SHORT | dict(steps=140)),
+        tmp_path,
+        until="steps",
+        progress=False,
+        resume=True,
+        make_env=Mine,
     )
     assert more["env_steps"] == 140
 
 
 def test_a_wrapper_is_trusted_only_if_the_user_names_it(tmp_path, capsys):
-    words = [*DEBUG, "--steps", "60", "--learn_start", "40", "--wrap", "odd_envs:halved", "--env_args", "max_episode_steps=20"]
+    words = [
+        *DEBUG,
+        "--steps",
+        "60",
+        "--learn_start",
+        "40",
+        "--wrap",
+        "odd_envs:halved",
+        "--env_args",
+        "max_episode_steps=20",
+    ]
     out = str(tmp_path / "run")
     assert main([*words, "--out", out]) == 0
     assert "--wrap odd_envs:halved" in capsys.readouterr().out
@@ -252,23 +282,31 @@ def test_a_wrapper_is_trusted_only_if_the_user_names_it(tmp_path, capsys):
         assert "which would import a module; if you trust it, add --wrap odd_envs:halved" in capsys.readouterr().err
     assert main(["evaluate", out, "--wrap", "odd_envs:halved", "--episodes", "3"]) == 0
     assert float(capsys.readouterr().out.split("sampled actions: ")[1].split()[0]) <= 10  # half of 20
-    assert main([*"--quiet --until steps --device cpu --resume".split(), out, "--steps", "80", "--wrap", "odd_envs:halved"]) == 0
+    assert (
+        main(
+            [*"--quiet --until steps --device cpu --resume".split(), out, "--steps", "80", "--wrap", "odd_envs:halved"]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     "env", [Mixed, Catch, Recall, lambda: gymnasium.make("Blackjack-v1"), lambda: gymnasium.make("CliffWalking-v1")]
 )
 def test_a_dream_of_any_environment_can_be_drawn(env, tmp_path):
-    from dreamer_lite.run.draw import draw_filmstrip, draw_gif
+    from dreamer_lite.evaluation.drawing import draw_filmstrip, draw_gif
 
     envs = Envs(env)
     agent = Dreamer(Config.preset("debug", depth=2), envs.spaces)
     pair = open_loop(agent, env, steps=5, context=0, seed=1, render=True)
-    assert len(pair.real) == len(pair.dreamed) == len(pair.actions) and (pair.real_pictures is None) == (not envs.spaces.image)
+    assert len(pair.real) == len(pair.dreamed) == len(pair.actions) and (pair.real_pictures is None) == (
+        not envs.spaces.image
+    )
     draw_filmstrip(pair, tmp_path / "dream.png")
     draw_gif(pair, tmp_path / "dream.gif")
     assert (
-        np.asarray(Image.open(tmp_path / "dream.png").convert("RGB")).std() > 5 and (tmp_path / "dream.gif").stat().st_size > 500
+        np.asarray(Image.open(tmp_path / "dream.png").convert("RGB")).std() > 5
+        and (tmp_path / "dream.gif").stat().st_size > 500
     )
 
 
@@ -294,7 +332,8 @@ def test_an_environment_that_fails_to_draw_itself_is_told_and_dreamed_all_the_sa
 
 
 @pytest.mark.parametrize(
-    "text, value", [("false", False), ("False", False), ("None", None), ("8x8", "8x8"), ("[1, 2]", [1, 2]), ("1e-3", 0.001)]
+    "text, value",
+    [("false", False), ("False", False), ("None", None), ("8x8", "8x8"), ("[1, 2]", [1, 2]), ("1e-3", 0.001)],
 )
 def test_arguments_are_read_as_they_are_written(text, value):
     assert read_arg(f"key={text}") == ("key", value)
@@ -308,7 +347,10 @@ def test_an_argument_that_may_name_a_file_is_trusted_only_if_the_user_names_it(t
         "which may name a file or a module; if you trust it, add --env_args map_name=4x4 is_slippery=/etc/evil"
         in capsys.readouterr().err
     )
-    assert main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1", "--env_args", "map_name=4x4", "is_slippery=true"]) == 0
+    assert (
+        main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1", "--env_args", "map_name=4x4", "is_slippery=true"])
+        == 0
+    )
 
 
 # Slow environments
@@ -369,7 +411,9 @@ def test_an_environment_that_gives_what_is_no_number_is_told_in_one_line(workers
     words = ["--env", "odd_envs:Poisoned-v0", "--envs", "1", "--workers", str(workers)]
     assert main([*DEBUG, *words, "--out", str(tmp_path / "run")]) == 2
     error = capfd.readouterr().err
-    assert "environment 0, in step 1 of its episode 0, showed nan among its numbers; the last checkpoint is kept" in error
+    assert (
+        "environment 0, in step 1 of its episode 0, showed nan among its numbers; the last checkpoint is kept" in error
+    )
     assert error.count("\n") == 1, error
 
 
@@ -433,7 +477,17 @@ def test_recall_pays_for_memory_alone():
 
 
 def test_a_card_tells_how_its_environment_was_made(tmp_path):
-    words = ["--env", "FrozenLake-v1", "--env_args", "is_slippery=false", "map_name=8x8", "--steps", "80", "--out", str(tmp_path)]
+    words = [
+        "--env",
+        "FrozenLake-v1",
+        "--env_args",
+        "is_slippery=false",
+        "map_name=8x8",
+        "--steps",
+        "80",
+        "--out",
+        str(tmp_path),
+    ]
     assert main([*DEBUG, *words]) == 0
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["config"]["env_args"] == ["is_slippery=false", "map_name=8x8"] and load(tmp_path).spaces.obs_size == 64
@@ -441,4 +495,4 @@ def test_a_card_tells_how_its_environment_was_made(tmp_path):
 
 
 def test_an_observation_keeps_its_kind():
-    assert each(len, [1, 2]) == 2 and each(len, {"vector": [1], "image": [1, 2]}) == {"vector": 1, "image": 2}
+    assert map_obs(len, [1, 2]) == 2 and map_obs(len, {"vector": [1], "image": [1, 2]}) == {"vector": 1, "image": 2}

@@ -39,11 +39,14 @@ def agent_map(notebook: str, marks: dict[str, tuple[int, int]] | None = None) ->
     ]
     for x, y, width, height, label, lit in BOXES.values():
         colour = LIT if notebook in lit or everything else PLAIN
-        parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" stroke="{LINE}"/>')
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" stroke="{LINE}"/>'
+        )
         lines = label.split("\n")
         top = y + height / 2 + 5 - 8 * (len(lines) - 1)
         parts += [
-            f'<text x="{x + width / 2}" y="{top + 17 * i:g}" text-anchor="middle">{line}</text>' for i, line in enumerate(lines)
+            f'<text x="{x + width / 2}" y="{top + 17 * i:g}" text-anchor="middle">{line}</text>'
+            for i, line in enumerate(lines)
         ]
         if marks:
             parts += mark(x + width, y, *marks[lit[0]])

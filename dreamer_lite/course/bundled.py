@@ -11,12 +11,12 @@ from torch import Tensor
 import dreamer_lite
 
 from ..agent import Dreamer
-from ..envs import make_envs
+from ..envs.making import make_envs
 from ..latents import unimix
 from ..replay import Experience
 from ..rssm import State
-from ..run.bench import CARTPOLE  # noqa: F401  for those who use the bundled agent
-from ..run.checkpoint import load
+from ..training.bench import CARTPOLE  # noqa: F401  for those who use the bundled agent
+from ..training.checkpoint import load
 
 PACKAGE = Path(dreamer_lite.__file__).parent
 ASSETS = next(
@@ -88,7 +88,9 @@ def watch(steps: int = 80, kick_at: int | None = None, kick: float = 0.0, seed: 
             carry = agent.act(step.obs, step.is_first, carry)
             h = carry.state.h[0]
             posterior = rssm.posterior(h, agent.world_model.encoder(step.obs)[0])
-            rows.append((step.obs[0], led, h, carry.state.z[0], unimix(rssm.prior(h), rssm.mix), unimix(posterior, rssm.mix)))
+            rows.append(
+                (step.obs[0], led, h, carry.state.z[0], unimix(rssm.prior(h), rssm.mix), unimix(posterior, rssm.mix))
+            )
     envs.close()
     obs, actions, h, z, prior, posterior = (torch.stack(part) for part in zip(*rows))
     return Watched(obs, actions, State(h, z), prior, posterior)

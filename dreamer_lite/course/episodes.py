@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..agent import Dreamer
+from ..evaluation.evaluate import matching_envs
 from ..latents import kl, unimix
 from ..replay import Experience, Obs
 from ..rssm import State
-from ..run.evaluate import fitting_envs
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ def play(
     agent: Dreamer, env: Any = None, seed: int = 0, note: Callable[[Any], Any] = lambda env: None, most: int = 100_000
 ) -> Episode:
     """Let the agent play one episode of its environment, or of another, for so many steps at most. `note` is asked about the environment after each step."""
-    envs, rows, notes = fitting_envs(agent, env, 1, seed), [], []
+    envs, rows, notes = matching_envs(agent, env, 1, seed), [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         carry = agent.initial(1)

@@ -96,9 +96,13 @@ def usual_cause(text: str, line: str) -> str:
 
 def own_frame(error: BaseException, version: Any) -> tuple[FrameType | None, int]:
     """The innermost place in the reader's own code, not in the package or in PyTorch."""
-    file = getattr(getattr(inspect.unwrap(version), "__code__", None), "co_filename", None) if callable(version) else None
+    file = (
+        getattr(getattr(inspect.unwrap(version), "__code__", None), "co_filename", None) if callable(version) else None
+    )
     found: tuple[FrameType | None, int] = (None, 0)
-    for frame, number in traceback.walk_tb(error.__traceback__):  # not `inspect`, which takes seconds for a thousand frames
+    for frame, number in traceback.walk_tb(
+        error.__traceback__
+    ):  # not `inspect`, which takes seconds for a thousand frames
         name = frame.f_code.co_filename
         if name == file or "ipykernel" in name or name.startswith("<ipython"):
             found = frame, number
@@ -108,10 +112,16 @@ def own_frame(error: BaseException, version: Any) -> tuple[FrameType | None, int
 def seen(line: str, frame: FrameType) -> list[tuple[str, Any]]:
     """The tensors and states that a line names, as `x` or `batch.obs`, with what they hold there."""
     try:
-        tree = ast.parse(line.removesuffix(":") if not line.startswith(("for ", "if ", "while ", "with ")) else line + " pass")
+        tree = ast.parse(
+            line.removesuffix(":") if not line.startswith(("for ", "if ", "while ", "with ")) else line + " pass"
+        )
     except SyntaxError:
         return []
-    names = [node for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)]
+    names = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load)
+    ]
     found = {}
     for node in sorted(names, key=lambda node: (node.lineno, node.col_offset)):
         value = held(node, frame)
@@ -125,7 +135,11 @@ def held(node: ast.AST, frame: FrameType) -> Any:
     if isinstance(node, ast.Name):
         return frame.f_locals.get(node.id)
     if isinstance(node, ast.Attribute):
-        return getattr(held(node.value, frame), node.attr, None) if isinstance(held(node.value, frame), (tuple, Tensor)) else None
+        return (
+            getattr(held(node.value, frame), node.attr, None)
+            if isinstance(held(node.value, frame), (tuple, Tensor))
+            else None
+        )
     return None
 
 

@@ -52,7 +52,9 @@ class Exercise:
         with standing_in(self.finished, version):
             found = self.probe(version, *given) if self.probe else {"the result": version(*given)}
         if not unchanged(given, case):
-            raise Complaint("It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.")
+            raise Complaint(
+                "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`."
+            )
         return found
 
     def names(self) -> list[str]:
@@ -116,7 +118,9 @@ def learnable(part: Any) -> Any:
 def a_state(value: Any, what: str) -> State:
     """The value, if it is a State. Raises Complaint."""
     if not isinstance(value, State):
-        raise Complaint(f"{what} must be a State, which has `.h` and `.z`; yours is {kind(value)}. `State(h, z)` makes one.")
+        raise Complaint(
+            f"{what} must be a State, which has `.h` and `.z`; yours is {kind(value)}. `State(h, z)` makes one."
+        )
     return value
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 import torch
 
-from ..run.draw import DREAM, GREY, REALITY, pixels  # noqa: F401  (every drawing takes its colours from here)
+from ..evaluation.drawing import DREAM, GREY, REALITY, pixels  # noqa: F401  (every drawing takes its colours from here)
 
 POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
 
@@ -77,7 +77,9 @@ class Explorer:
 
     def update(self) -> None:
         """Draw anew for the values of now. What goes wrong is told below the picture, and the old picture stays."""
-        values = {name: self.clicks[name] if name in self.clicks else control.value for name, control in self.controls.items()}
+        values = {
+            name: self.clicks[name] if name in self.clicks else control.value for name, control in self.controls.items()
+        }
         with self.lock, torch.no_grad(), torch.random.fork_rng():
             try:
                 figure, self.text = self.draw(**values)
@@ -86,7 +88,9 @@ class Explorer:
                 if not hasattr(self, "png"):
                     raise
                 self.text = f"this can't be drawn: {error}"
-            self.status.value = f"<span role='status' style='white-space: pre-wrap'>{escape(self.text, quote=False)}</span>"
+            self.status.value = (
+                f"<span role='status' style='white-space: pre-wrap'>{escape(self.text, quote=False)}</span>"
+            )
             if self.handle is not None:
                 picture = self.picture()
                 self.handle.update(picture["data"], metadata=picture["metadata"], raw=True)
@@ -99,7 +103,9 @@ class Explorer:
         self.handle = display(picture["data"], metadata=picture["metadata"], raw=True, display_id=True)
         buttons = [self.controls[name] for name in self.clicks]
         boxes = [control for control in self.controls.values() if isinstance(control, widgets.Checkbox)]
-        others = [control for name, control in self.controls.items() if name not in self.clicks and control not in boxes]
+        others = [
+            control for name, control in self.controls.items() if name not in self.clicks and control not in boxes
+        ]
         rows = [*others, widgets.HBox(boxes, layout={"flex_flow": "row wrap"}), widgets.HBox(buttons), self.status]
         below = widgets.VBox(rows)
         below.add_class("dreamer-explorer")

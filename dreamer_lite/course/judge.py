@@ -37,13 +37,16 @@ def is_blank(version: Any) -> bool:
     idle = {"RESUME", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST", "NOP", "LOAD_COMMON_CONSTANT"}
     steps = [step for step in dis.get_instructions(version)]
     if all(step.opname in idle for step in steps):
-        return all(step.argval is None or step.argval is ... for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST"))
+        return all(
+            step.argval is None or step.argval is ... for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")
+        )
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
     except (OSError, TypeError, SyntaxError):
         return False
     return any(
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ... for node in ast.walk(tree)
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+        for node in ast.walk(tree)
     )
 
 
@@ -61,12 +64,16 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
         )
     printed = io.StringIO()
     try:
-        for k in range(len(unspoiled_cases(exercise))):  # before the clock runs: the first time, PyTorch loads what it needs
+        for k in range(
+            len(unspoiled_cases(exercise))
+        ):  # before the clock runs: the first time, PyTorch loads what it needs
             answer(exercise, exercise.finished, k)
         with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
             verdict = compare(exercise, version)
     except TookTooLong:
-        verdict = Verdict("not yet", [f"It ran for {SECONDS:g} seconds and was stopped. Is there a loop that never ends?"])
+        verdict = Verdict(
+            "not yet", [f"It ran for {SECONDS:g} seconds and was stopped. Is there a loop that never ends?"]
+        )
     except KeyboardInterrupt:
         verdict = Verdict("not yet", ["It was interrupted before the check was done."])
     except BaseException as error:  # wild code: sys.exit, RecursionError, MemoryError, anything
@@ -138,7 +145,9 @@ def default_problem(version: Callable, exercise: Exercise) -> str | None:
     for name, mine, right in zip(exercise.names(), yours, ours):
         if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
             given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
-            return f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and others rely on it."
+            return (
+                f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and others rely on it."
+            )
     return None
 
 
@@ -185,7 +194,9 @@ def everywhere(exercise: Exercise, version: Callable, cases: list[tuple], name: 
         found, expected = outcome(exercise, version, case), answer(exercise, exercise.finished, k)
         if not alike(found, expected, exercise):
             told.append(found is not None and relation(name, found[name], expected[name]) or "")
-            shapes = shapes or found is not None and getattr(found[name], "shape", 0) != getattr(expected[name], "shape", 0)
+            shapes = (
+                shapes or found is not None and getattr(found[name], "shape", 0) != getattr(expected[name], "shape", 0)
+            )
     if shapes:  # the same slip has other words for other numbers of axes
         return words if all(told) else None
     plain = [re.sub(r"[-+.\de/]+", "", line) for line in told]
@@ -195,7 +206,10 @@ def everywhere(exercise: Exercise, version: Callable, cases: list[tuple], name: 
 def same_error(exercise: Exercise, version: Callable, cases: list[tuple], k: int, error: Exception) -> str | None:
     """The words of the listed mistake that fails in the same case for the same reason, and is right in those before."""
     for mistake in exercise.mistakes:
-        if any(not alike(answer(exercise, mistake.wrong, j), answer(exercise, exercise.finished, j), exercise) for j in range(k)):
+        if any(
+            not alike(answer(exercise, mistake.wrong, j), answer(exercise, exercise.finished, j), exercise)
+            for j in range(k)
+        ):
             continue
         try:
             exercise.run(mistake.wrong, cases[k])
@@ -231,7 +245,9 @@ def same(yours: Any, expected: Any, tolerance: float) -> bool:
         return len(yours) == len(expected) and all(same(a, b, tolerance) for a, b in zip(yours, expected))
     if not isinstance(expected, Tensor):
         return type(yours) is type(expected) and yours == expected
-    return yours.shape == expected.shape and torch.allclose(yours, expected, tolerance, tolerance * 1e-2, equal_nan=True)
+    return yours.shape == expected.shape and torch.allclose(
+        yours, expected, tolerance, tolerance * 1e-2, equal_nan=True
+    )
 
 
 def structure_problem(yours: Any, expected: Any) -> str | None:
@@ -271,7 +287,13 @@ def family_problem(yours: Any, expected: Any, strict: bool) -> str | None:
 
 
 def family(x: Tensor) -> str:
-    return "true and false" if x.dtype == torch.bool else "floating-point numbers" if x.is_floating_point() else "whole numbers"
+    return (
+        "true and false"
+        if x.dtype == torch.bool
+        else "floating-point numbers"
+        if x.is_floating_point()
+        else "whole numbers"
+    )
 
 
 def difference(yours: dict, expected: dict, exercise: Exercise) -> tuple[str, str] | None:
@@ -280,7 +302,9 @@ def difference(yours: dict, expected: dict, exercise: Exercise) -> tuple[str, st
         problem = structure_problem(yours[name], right)
         for what, a, b in [] if problem else pieces(name, yours[name], right):
             problem = (
-                problem or shape_difference(a, b, what, exercise.letters) or value_difference(a, b, what, exercise.tolerance)
+                problem
+                or shape_difference(a, b, what, exercise.letters)
+                or value_difference(a, b, what, exercise.tolerance)
             )
         problem = problem or family_problem(yours[name], right, exercise.kept_for is not None)
         if problem:
@@ -325,5 +349,7 @@ def value_difference(a: Any, b: Any, what: str, tolerance: float) -> str | None:
 
 def inputs(exercise: Exercise, case: tuple) -> str:
     """The inputs of a case in a few words: values where they are few, else shapes."""
-    parts = [f"{name} = {short(part)}" for name, part in zip(exercise.names(), case) if not isinstance(part, torch.nn.Module)]
+    parts = [
+        f"{name} = {short(part)}" for name, part in zip(exercise.names(), case) if not isinstance(part, torch.nn.Module)
+    ]
     return f" The input was {', '.join(parts)}." if parts else ""

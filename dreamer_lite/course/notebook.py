@@ -67,7 +67,10 @@ def check(version: Any, name: str | None = None) -> Callable:
     if verdict.state == "right":
         more = f" Keep it with <code>keep({exercise.name})</code>." if exercise.kept_for else ""
         problem = remember(exercise.name)
-        lines = [f"The cells below use your version, and so does the package.{more}", *([escape(problem)] if problem else [])]
+        lines = [
+            f"The cells below use your version, and so does the package.{more}",
+            *([escape(problem)] if problem else []),
+        ]
         say(f"{exercise.name}: right", lines, COLOURS["right"])
         return version
     if verdict.state == "blank":
@@ -89,7 +92,11 @@ def hint(name: str) -> None:
         return
     level = min(shown.get(exercise.name, 0) + 1, 3)
     shown[exercise.name] = level
-    last = f'That was the last hint; <code>solution("{exercise.name}")</code> shows the finished code.' if level == 3 else ""
+    last = (
+        f'That was the last hint; <code>solution("{exercise.name}")</code> shows the finished code.'
+        if level == 3
+        else ""
+    )
     text = exercise.hints[level - 1]
     text = text.replace("`, `", "`\n`") if level == 3 else text  # the last one is code: one statement a line
     say(f"{exercise.name}: hint {level} of 3", [code(text)] + [last] * bool(last), "#0072B2")
@@ -111,14 +118,24 @@ def keep(version: Callable) -> None:
     if exercise is None:
         return
     if version is exercise.finished:
-        return say(f"{exercise.name}: nothing to keep", ["This is the finished version; write your own first."], COLOURS["blank"])
+        return say(
+            f"{exercise.name}: nothing to keep",
+            ["This is the finished version; write your own first."],
+            COLOURS["blank"],
+        )
     if exercise.kept_for is None:
         return say(
-            f"{exercise.name}: nothing to keep", ["This one was for practice; it is no part of the agent."], COLOURS["blank"]
+            f"{exercise.name}: nothing to keep",
+            ["This one was for practice; it is no part of the agent."],
+            COLOURS["blank"],
         )
     verdict = judged(exercise, version)
     if verdict.state != "right":
-        return say(f"{exercise.name}: not kept", ["Only a right answer is kept; run its <code>check</code>."], COLOURS["not yet"])
+        return say(
+            f"{exercise.name}: not kept",
+            ["Only a right answer is kept; run its <code>check</code>."],
+            COLOURS["not yet"],
+        )
     try:
         source = inspect.getsource(version)
     except (OSError, TypeError):
@@ -134,7 +151,9 @@ def keep(version: Callable) -> None:
         file.write_text(source, encoding="utf-8")
     except OSError as error:
         return say(
-            f"{exercise.name}: not kept", [f"my_parts/{file.name} can't be written: {escape(str(error))}"], COLOURS["not yet"]
+            f"{exercise.name}: not kept",
+            [f"my_parts/{file.name} can't be written: {escape(str(error))}"],
+            COLOURS["not yet"],
         )
     _, problem = kept(exercise.name)
     if problem:
@@ -222,7 +241,12 @@ def module_row(name: str) -> tuple[str, bool, str, str]:
     try:
         return name, True, importlib.import_module(name).__version__, ""
     except ImportError:
-        return name, False, "is not installed", f"run the set-up command of the README, or: python -m pip install {name}"
+        return (
+            name,
+            False,
+            "is not installed",
+            f"run the set-up command of the README, or: python -m pip install {name}",
+        )
 
 
 def agent_row() -> tuple[str, bool, str, str]:

@@ -27,7 +27,12 @@ def owners(loaded: int) -> list[Any]:
 
 def homes(function: Callable) -> list[tuple[Any, str]]:
     """Every name in the package, of a module or of a class in it, that stands for this function."""
-    return [(owner, name) for owner in owners(len(sys.modules)) for name, thing in list(vars(owner).items()) if thing is function]
+    return [
+        (owner, name)
+        for owner in owners(len(sys.modules))
+        for name, thing in list(vars(owner).items())
+        if thing is function
+    ]
 
 
 def point(here: Callable, there: Callable) -> None:

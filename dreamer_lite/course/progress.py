@@ -61,7 +61,10 @@ def following(now: Standing) -> tuple[str, str]:
         )
         return f"Next: <code>{name}</code>, exercise {place} of notebook {number}.", number
     if unkept := [name for name in now.keepable if name not in now.kept]:
-        return f"Next: keep {', '.join(f'<code>{name}</code>' for name in unkept)}, and train with them in notebook 10.", "10"
+        return (
+            f"Next: keep {', '.join(f'<code>{name}</code>' for name in unkept)}, and train with them in notebook 10.",
+            "10",
+        )
     return "Nothing is left to write. Notebook 10 trains with nothing but your own parts.", "10"
 
 

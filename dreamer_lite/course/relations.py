@@ -66,7 +66,9 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     if words := next((words for words, f in FUNCTIONS.items() if equal(a, f(b))), None):
         return words
     if (off := float(((a - b).abs() / b.abs().clamp(min=1e-6)).max())) < 0.01:
-        return f"nearly right, off by up to {off:.1g} of itself. Is a number rounded, or a formula only nearly the same?"
+        return (
+            f"nearly right, off by up to {off:.1g} of itself. Is a number rounded, or a formula only nearly the same?"
+        )
     return None
 
 

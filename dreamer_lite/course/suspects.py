@@ -57,7 +57,10 @@ def ignored(name: str, default: Any, values: list) -> Iterator[tuple[str, Callab
         yield f"`{name}` is not used.", torch.zeros_like
         yield f"Every entry counts as one where `{name}` is True.", torch.ones_like
         yield f"One True in `{name}` counts for all: each row decides for itself.", lambda x: x.any().expand_as(x)
-        yield f"`{name}` counts only where all of it is True: each row decides for itself.", lambda x: x.all().expand_as(x)
+        yield (
+            f"`{name}` counts only where all of it is True: each row decides for itself.",
+            lambda x: x.all().expand_as(x),
+        )
     elif values[0].is_floating_point():
         yield f"`{name}` is not used: yours behaves as if it were 0.", torch.zeros_like
         yield f"`{name}` is not used: yours behaves as if it were 1.", torch.ones_like

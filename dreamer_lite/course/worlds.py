@@ -47,7 +47,9 @@ class Catch(gymnasium.Env):
 class Falling(gymnasium.Env):
     """A ball falls six rows. While it is in the upper half it can be seen, and the paddle is locked. Then it hides, and the paddle is free."""
 
-    observation_space = Box(-3, 6, (4,), np.float32)  # paddle, ball (0 while hidden), is the ball seen, rows left to fall
+    observation_space = Box(
+        -3, 6, (4,), np.float32
+    )  # paddle, ball (0 while hidden), is the ball seen, rows left to fall
     action_space = Discrete(3)  # left, stay, right
     balls = 5  # after so many the game stops
 

@@ -42,10 +42,15 @@ def shorten(file, calls):
     """Leave out what comes after the last widget, and most of what takes long before it: that all cells run to their end is tested by
     nbval, and once is enough."""
     book = nbformat.read(file, 4)
-    shows = [cell.cell_type == "code" and any(call in cell.source for call in [*calls, "dream_player("]) for cell in book.cells]
+    shows = [
+        cell.cell_type == "code" and any(call in cell.source for call in [*calls, "dream_player("])
+        for cell in book.cells
+    ]
     book.cells, appendix = book.cells[: max(k for k, show in enumerate(shows) if show) + 1], file.stem.startswith("A")
     book.cells = [
-        cell for cell in book.cells if "settled_wrong(" not in cell.source and (appendix or "lab.train(" not in cell.source)
+        cell
+        for cell in book.cells
+        if "settled_wrong(" not in cell.source and (appendix or "lab.train(" not in cell.source)
     ]
     for cell in book.cells:
         cell.source = quick(cell.source) if appendix else cell.source
@@ -174,7 +179,9 @@ def open_and_run(page, name):
     page.evaluate(f"void jupyterapp.commands.execute('docmanager:open', {{path: '{name}.ipynb'}})")
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     panel.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
+    assert wait_for(
+        lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle"
+    )
     for _ in range(4):  # on a busy machine JupyterLab may drop the command while it still connects to the kernel
         page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
         if wait_for(lambda: panel.locator(".jp-InputPrompt", has_text="*").count(), 15):
@@ -190,7 +197,9 @@ def test_controls_change_the_picture(page, name):
     assert wait_for(lambda: boxes.count() == len(WIDGETS[name]) and last.inner_text().strip("[]: ").isdigit(), 600)
     assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     for i in range(len(WIDGETS[name])):
-        move_and_look(boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}")
+        move_and_look(
+            boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}"
+        )
 
 
 @pytest.mark.parametrize("name", ["00_a_dream_you_can_play", "07_imagination"])
@@ -259,9 +268,9 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
 
     def watch_and_interrupt(shot):
         shown = set()
-        assert wait_for(lambda: picture.count() == 1 and (shown.add(picture.get_attribute("src")) or len(shown) > 5), 120), (
-            "the dashboard stands still"
-        )
+        assert wait_for(
+            lambda: picture.count() == 1 and (shown.add(picture.get_attribute("src")) or len(shown) > 5), 120
+        ), "the dashboard stands still"
         picture.scroll_into_view_if_needed()
         picture.screenshot(path=str(SHOTS / f"10_cartpole_{shot}.png"))
         before = card.stat().st_mtime if card.exists() else 0
@@ -271,8 +280,12 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
 
     first = watch_and_interrupt("first")
     assert not first["finished"] and first["env_steps"] > 250
-    assert wait_for(lambda: panel.get_by_text("the run was interrupted").count() > 0), "the next cell does not say what to do"
-    assert wait_for(lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle")
+    assert wait_for(lambda: panel.get_by_text("the run was interrupted").count() > 0), (
+        "the next cell does not say what to do"
+    )
+    assert wait_for(
+        lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle"
+    )
     cell.locator(".jp-InputArea-editor").click()
     page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
     assert wait_for(lambda: cell.locator(".jp-InputPrompt").inner_text().strip() == "[*]:")
@@ -303,7 +316,11 @@ def move_and_look(area, shot):
         before = picture.get_attribute("src")
         control.focus()
         kind = control.get_attribute("class") or control.get_attribute("type")
-        arrow = "ArrowLeft" if control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax") else "ArrowRight"
+        arrow = (
+            "ArrowLeft"
+            if control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+            else "ArrowRight"
+        )
         for key in [arrow] * 3 if "noUi" in kind else ["Space"] if kind == "checkbox" else ["Enter"]:
             control.press(key)
         assert wait_for(lambda: picture.get_attribute("src") != before, 60), f"{shot.name}: the picture did not change"

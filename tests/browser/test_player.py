@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.latents import kl, unimix
 from dreamer_lite.rssm import State
-from dreamer_lite.run.export import player_data, player_page
-from dreamer_lite.spaces import Spaces
 from dreamer_lite.symlog import symexp
+from dreamer_lite.web_player.export import player_data, player_page
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +196,9 @@ def test_pause_step_restart_and_speed(page):
     page.locator("#player").focus()
     page.keyboard.press(" ")
     page.wait_for_timeout(300)
-    assert steps(page) == 0 and "Push with" in page.locator("#words").inner_text()  # you drive: it waits for your first push
+    assert (
+        steps(page) == 0 and "Push with" in page.locator("#words").inner_text()
+    )  # you drive: it waits for your first push
     page.keyboard.press("2")
     page.wait_for_function("player.game.steps > 3")
     page.get_by_role("button", name="pause").click()
@@ -289,7 +290,9 @@ def exported(tmp_path_factory):
     from nbconvert import HTMLExporter
 
     path = tmp_path_factory.mktemp("export") / "00.html"
-    body, _ = HTMLExporter().from_filename(str(Path(__file__).parents[2] / "notebooks" / "00_a_dream_you_can_play.ipynb"))
+    body, _ = HTMLExporter().from_filename(
+        str(Path(__file__).parents[2] / "notebooks" / "00_a_dream_you_can_play.ipynb")
+    )
     path.write_text(body, encoding="utf-8")
     return path
 
@@ -308,6 +311,8 @@ def test_where_scripts_are_stripped_the_picture_stays(browser, exported):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(exported.as_uri(), wait_until="domcontentloaded")
     picture = page.locator(".dreamer-player img")
-    assert picture.count() == 1 and picture.bounding_box()["width"] > 300 and "filmstrip" in picture.get_attribute("alt")
+    assert (
+        picture.count() == 1 and picture.bounding_box()["width"] > 300 and "filmstrip" in picture.get_attribute("alt")
+    )
     assert page.locator(".dreamer-player iframe").count() == 0
     page.close()

@@ -12,7 +12,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 import pytest
 
-from dreamer_lite.config import Refused
+from dreamer_lite.errors import Refused
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "assets"))
@@ -53,7 +53,9 @@ def visit(page, file):
     for event, listener in listeners.items():
         page.on(event, listener)
     page.goto(file.as_uri())
-    page.wait_for_function("[...document.querySelectorAll('.dreamer-player')].every(box => box.querySelector('iframe'))")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.dreamer-player')].every(box => box.querySelector('iframe'))"
+    )
     for event, listener in listeners.items():
         page.remove_listener(event, listener)
     return asked, errors
@@ -65,17 +67,32 @@ def test_a_page_is_whole_asks_no_network_and_fits_the_screen(built, screen, name
     assert {urlsplit(url).scheme for url in asked} <= {"file", "data", "blob", "about"} and not errors, (asked, errors)
     assert screen.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert screen.evaluate("document.documentElement.lang") == "en" and screen.locator("h1").count() == 1
-    assert screen.locator("main").count() == 1 and screen.locator("nav[aria-label]").count() == (0 if name == "index" else 2)
+    assert screen.locator("main").count() == 1 and screen.locator("nav[aria-label]").count() == (
+        0 if name == "index" else 2
+    )
     heading, title = screen.locator("h1").inner_text(), screen.title()
     assert title == ("Dreamer Lite" if name == "index" else f"{heading} – Dreamer Lite")
     assert len(screen.locator("meta[name=description]").get_attribute("content")) > 40
     assert "width=device-width" in screen.locator("meta[name=viewport]").get_attribute("content")
     levels = screen.evaluate("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(h => +h.tagName[1])")
     assert levels[0] == 1 and all(lower <= upper + 1 for upper, lower in zip(levels, levels[1:])), levels
-    pictures = screen.evaluate("[...document.images].map(img => [img.src, img.alt.trim(), img.complete && img.naturalWidth])")
+    pictures = screen.evaluate(
+        "[...document.images].map(img => [img.src, img.alt.trim(), img.complete && img.naturalWidth])"
+    )
     assert all(alt and width for _, alt, width in pictures), pictures
-    text = screen.locator("body").inner_text().replace("✓ ipywidgets", "")  # the self-check of notebook 00 names the package
-    for dead in ("ipywidgets", "Error displaying widget", "application/vnd.jupyter", "Traceback (", "$$", "\\frac", "{{", "¶"):
+    text = (
+        screen.locator("body").inner_text().replace("✓ ipywidgets", "")
+    )  # the self-check of notebook 00 names the package
+    for dead in (
+        "ipywidgets",
+        "Error displaying widget",
+        "application/vnd.jupyter",
+        "Traceback (",
+        "$$",
+        "\\frac",
+        "{{",
+        "¶",
+    ):
         assert dead not in text
     screen.screenshot(path=str(SHOTS / f"site_{name}_{screen.size}.png"))
 
@@ -85,7 +102,9 @@ def test_text_lines_are_short_and_code_is_coloured(built, screen):
     em = float(screen.evaluate("parseFloat(getComputedStyle(document.querySelector('main p:not(.note)')).fontSize)"))
     widths = screen.evaluate("[...document.querySelectorAll('main p')].map(p => p.getBoundingClientRect().width)")
     assert max(widths) <= 47 * em
-    colours = screen.evaluate("[...document.querySelectorAll('.highlight span')].map(span => getComputedStyle(span).color)")
+    colours = screen.evaluate(
+        "[...document.querySelectorAll('.highlight span')].map(span => getComputedStyle(span).color)"
+    )
     assert len(set(colours)) >= 4
 
 
@@ -98,7 +117,8 @@ def test_a_flat_picture_stays_large_enough_to_read(built, screen):
 def test_every_link_leads_somewhere(built):
     """To a page of the site and to an anchor that is there, or out of it. No link is lost on the way, but for those to other files."""
     soups = {
-        path.name: site_pages.BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in built[0].glob("*.html")
+        path.name: site_pages.BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in built[0].glob("*.html")
     }
     assert sorted(soups) == sorted(f"{name}.html" for name in PAGES)
     anchors = {name: Counter(tag["id"] for tag in soup(id=True)) for name, soup in soups.items()}
@@ -159,7 +179,9 @@ def test_the_dream_player_lives(built, screen, name):
 def test_where_there_are_controls_in_jupyterlab_a_line_says_so(built):
     explorers = site_pages.shows_controls()
     for path in BOOKS:
-        shown = sum(bool(explorers.search(cell.source)) for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+        shown = sum(
+            bool(explorers.search(cell.source)) for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"
+        )
         assert (built[0] / f"{path.stem}.html").read_text(encoding="utf-8").count(site_pages.NOTE) == shown
         assert shown == {"05": 2, "00": 0, "10": 1}.get(path.name[:2], shown)
 
@@ -176,7 +198,9 @@ def test_saved_controls_are_left_out_and_other_files_are_no_dead_links(tmp_path)
     picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
     cell = [
         new_output("display_data", {"image/png": picture, "text/plain": "A dot <here>."}),
-        new_output("display_data", {site_pages.CONTROLS: {"model_id": "0"}, "text/plain": "VBox(children=(FloatSlider()))"}),
+        new_output(
+            "display_data", {site_pages.CONTROLS: {"model_id": "0"}, "text/plain": "VBox(children=(FloatSlider()))"}
+        ),
     ]
     links = "\n\n[code](../dreamer_lite/rssm.py), [a page](https://arxiv.org/abs/2301.04104), [self](A1_more.ipynb#Shapes)\n\n## Shapes"
     site_pages.build(tmp_path / "out", write(tmp_path / "books", ("slider()", cell), first=FIRST + links))

@@ -8,8 +8,9 @@ import textwrap
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-from ... import actor, agent, envs, imagination, rssm, two_hot, world_model
-from ...run import loop
+from ... import actor, agent, imagination, rssm, two_hot, world_model
+from ...envs import stepping as envs
+from ...training import state
 
 __all__ = ["BUGS", "Bug", "Patch", "planted"]
 
@@ -40,10 +41,10 @@ BUGS = [
     Bug(
         "the action stored beside an observation is the one chosen after it",
         Patch(
-            loop,
+            state,
             "Training.collect",
-            "self.replay.add(seen, self.carry.state)",
-            "self.replay.add(seen._replace(action=self.carry.action), self.carry.state)",
+            "self.replay.add(step, self.carry.state)",
+            "self.replay.add(step._replace(action=self.carry.action), self.carry.state)",
         ),
         "Seen in epignatelli/navix#152",
         "The model learns which action follows a state, and is then asked what an action leads to. The losses look fine, "

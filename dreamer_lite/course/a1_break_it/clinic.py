@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...config import Refused
-from ...run.diagnose import case_of, look_at, numbers, sentence
-from ...run.looks import LOOKS, Case, Finding
+from ...diagnostics.checks import CHECKS, Evidence, Finding
+from ...diagnostics.diagnose import gather_evidence, run_check
+from ...diagnostics.page import numbers, sentence
+from ...errors import Refused
 from ..bundled import ASSETS
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, button, canvas, choice, tidy
 from .bugs import BUGS, Patch, planted
@@ -30,10 +31,10 @@ def patches_of(number: int) -> list[Patch]:
 
 
 @lru_cache
-def case(letter: str) -> Case:
+def case(letter: str) -> Evidence:
     """The patient, with its bug inside while it plays."""
     with planted(*patches_of(PATIENTS.get(letter, 0))):
-        return case_of(ASSETS / "patients" / f"{letter}.pt")
+        return gather_evidence(ASSETS / "patients" / f"{letter}.pt")
 
 
 @lru_cache(200)
@@ -41,7 +42,7 @@ def finding(letter: str, look: str) -> Finding:
     """What a look finds, with the bug inside."""
     patient = case(letter)
     with planted(*patches_of(PATIENTS.get(letter, 0))):
-        return look_at(patient, look)
+        return run_check(patient, look)
 
 
 def scores() -> dict[str, float]:
@@ -59,7 +60,9 @@ def draw_scores() -> tuple[Figure, str]:
     tidy(right, title="reconstruction loss", xlabel="environment steps").set_yscale("log")
     for letter in PATIENTS:
         rows = [row for row in case(letter).rows if row["train_steps"] > 1]
-        right.plot([row["env_steps"] for row in rows], [row["reconstruction"] for row in rows], color=REALITY, linewidth=1)
+        right.plot(
+            [row["env_steps"] for row in rows], [row["reconstruction"] for row in rows], color=REALITY, linewidth=1
+        )
     return figure, (
         f"Scores of the eleven agents: from {min(found.values()):.0f} to {max(found.values()):.0f} of 100. Their reconstruction losses all fall in the same way."
     )
@@ -134,7 +137,7 @@ def alarm(look: str, values: list[float]) -> bool:
 def alarms() -> dict[str, dict[str, int]]:
     """In how many runs each look raised an alarm, by the number of the bug, "0" for the healthy ones, and by look."""
     return {
-        number: {look: sum(alarm(look, run[look]) for run in runs.values()) for look in LOOKS}
+        number: {look: sum(alarm(look, run[look]) for run in runs.values()) for look in CHECKS}
         for number, runs in verdicts()["values"].items()
     }
 
@@ -142,7 +145,7 @@ def alarms() -> dict[str, dict[str, int]]:
 def draw_verdicts() -> tuple[Figure, str]:
     """How many of the runs of each bug each look found."""
     found, names = alarms(), {str(k): name for k, name in enumerate(NAMES)}
-    table = np.array([[found[number][look] for look in LOOKS] for number in names])
+    table = np.array([[found[number][look] for look in CHECKS] for number in names])
     runs = len(verdicts()["values"]["0"])
     figure = canvas(9, 4.6)
     axes = figure.subplots()
@@ -150,8 +153,10 @@ def draw_verdicts() -> tuple[Figure, str]:
     for (row, column), count in np.ndenumerate(table):
         if count:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=10)
-    axes.set_xticks(range(len(LOOKS)), LOOKS, rotation=30, ha="right", fontsize=9)
-    axes.set_yticks(range(len(names)), [textwrap.fill(f"{number}. {name}", 46) for number, name in names.items()], fontsize=7.5)
+    axes.set_xticks(range(len(CHECKS)), CHECKS, rotation=30, ha="right", fontsize=9)
+    axes.set_yticks(
+        range(len(names)), [textwrap.fill(f"{number}. {name}", 46) for number, name in names.items()], fontsize=7.5
+    )
     axes.set_title(f"alarms in {runs} runs each", fontsize=10)
     words = [
         f"{number}: " + (", ".join(f"{look} {count}" for look, count in found[number].items() if count) or "none")
@@ -163,7 +168,7 @@ def draw_verdicts() -> tuple[Figure, str]:
 def found_by_looks() -> tuple[int, int, int]:
     """Found, missed and false alarms, if a run is called sick as soon as one of the looks raises an alarm."""
     looked = {
-        number: [float(any(alarm(look, run[look]) for look in LOOKS)) for run in runs.values()]
+        number: [float(any(alarm(look, run[look]) for look in CHECKS)) for run in runs.values()]
         for number, runs in verdicts()["values"].items()
     }
     return split_tally(looked, 0, 0.5)
@@ -243,7 +248,7 @@ class Clinic:
 
 def clinic(patients: str = HUNTED) -> Explorer:
     """Choose a patient, or the twin to compare with, then a look; when you think that you know, choose a bug and name it."""
-    who, look = choice("patient", [*patients, TWIN]), choice("look", [CHART, *LOOKS])
+    who, look = choice("patient", [*patients, TWIN]), choice("look", [CHART, *CHECKS])
     suspect = widgets.Dropdown(
         options=[("choose …", ""), *((f"{k}. {name}", name) for k, name in enumerate(NAMES))],
         description="the bug is",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...run.looks import action_pairs, real_returns
+from ...diagnostics.checks import action_pairs, real_returns
 from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
 from .clinic import HUNTED, NAMES, PATIENTS, tally
 
@@ -17,7 +17,12 @@ def pair_cases() -> list[tuple]:
         is_first[[0, L // 2]] = torch.tensor([k < 3, True])  # a recording may begin in the middle of a game
         obs = torch.tensor([[float(t), 10.0 * t * t] for t in range(L)]) if k == 0 else normal(L, O, size=2)
         cases.append(
-            (obs, torch.eye(A)[torch.randint(A, (L,))] * torch.arange(1, L + 1)[:, None], is_first, (0, 1, -1, 0, -1)[k])
+            (
+                obs,
+                torch.eye(A)[torch.randint(A, (L,))] * torch.arange(1, L + 1)[:, None],
+                is_first,
+                (0, 1, -1, 0, -1)[k],
+            )
         )
     return cases
 
@@ -41,7 +46,9 @@ def pairs_with(
 
     def version(obs, action, is_first, shift):
         row = torch.arange(1, len(obs) - 1)
-        border = torch.stack([is_first[row + k] for k in kept]).any(0) if kept else torch.zeros_like(row, dtype=torch.bool)
+        border = (
+            torch.stack([is_first[row + k] for k in kept]).any(0) if kept else torch.zeros_like(row, dtype=torch.bool)
+        )
         row = row[~border if take == "good" else border]
         return (
             obs[row + before],
@@ -99,7 +106,9 @@ def return_cases() -> list[tuple]:
     return cases
 
 
-def came(r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1, flag=1, only=None):
+def came(
+    r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1, flag=1, only=None
+):
     """real_returns, with another choice in one place."""
     then, out = (v[:, -1] if tail == "value" else torch.zeros_like(v[:, -1])), []
     for t in reversed(range(r.shape[1] - 1)):
@@ -202,10 +211,15 @@ EXERCISES = (
                 pairs_with(kept=(0, 1)),
                 "The row BEFORE may begin an episode: its action is none, and with shift = -1 it would be used.",
             ),
-            Mistake(pairs_with(kept=(-1, 0)), "The row AFTER may begin an episode: with shift = 1 its action would be used."),
-            Mistake(pairs_with(take="bad"), "The mask is reversed: this keeps the rows beside a border. `~` turns it round."),
             Mistake(
-                pairs_with(before=0, after=1), "One row too late: the change of a row is from the row BEFORE to the row itself."
+                pairs_with(kept=(-1, 0)), "The row AFTER may begin an episode: with shift = 1 its action would be used."
+            ),
+            Mistake(
+                pairs_with(take="bad"), "The mask is reversed: this keeps the rows beside a border. `~` turns it round."
+            ),
+            Mistake(
+                pairs_with(before=0, after=1),
+                "One row too late: the change of a row is from the row BEFORE to the row itself.",
             ),
             Mistake(pairs_with(after=1), "This is the change over two rows. Take obs[row] - obs[row - 1]."),
             Mistake(
@@ -218,7 +232,8 @@ EXERCISES = (
                 "It looks for the action on the wrong side: shift = 1 is the row AFTER, action[row + shift].",
             ),
             Mistake(
-                lambda o, a, f, s: pairs_with()(o, a, f, 0), "`shift` is not used: the action is always that of the row itself."
+                lambda o, a, f, s: pairs_with()(o, a, f, 0),
+                "`shift` is not used: the action is always that of the row itself.",
             ),
             Mistake(
                 lambda o, a, f, s: pairs_with()(o, a.roll(1, 0), f, s),
@@ -236,7 +251,10 @@ EXERCISES = (
                 dropped_first,
                 "The first rows are taken out before the difference is made. Then two rows of different games are neighbours, and their difference is a jump. Choose rows, don't remove them.",
             ),
-            Mistake(until_the_end, "The last row of the recording is in it. It has no row after, so it can't be asked about."),
+            Mistake(
+                until_the_end,
+                "The last row of the recording is in it. It has no row after, so it can't be asked about.",
+            ),
             Mistake(blanked, "Rows beside a border are set to zero. Zeros would count in a fit: leave these rows out."),
             Mistake(
                 one_and_shifted,
@@ -279,7 +297,9 @@ EXERCISES = (
                 lambda *x: came(*x, after=None),
                 "After a last row the game is over, so its own return should be 0. Yours reaches into the next game.",
             ),
-            Mistake(lambda *x: came(*x, tail="zero"), "Where the recording ends the game goes on: begin with values[:, -1]."),
+            Mistake(
+                lambda *x: came(*x, tail="zero"), "Where the recording ends the game goes on: begin with values[:, -1]."
+            ),
             Mistake(lambda *x: came(*x, time=0), "The value of step t is used where that of t + 1 belongs."),
             Mistake(
                 lambda *x: came(*x, flag=0),
@@ -340,7 +360,11 @@ EXERCISES = (
         given=("healthy", "sick", "low", "high"),
         mistakes=(
             Mistake(
-                lambda h, s, a, b: (total((s <= a) | (s >= b)), len(s) - total((s <= a) | (s >= b)), total((h <= a) | (h >= b))),
+                lambda h, s, a, b: (
+                    total((s <= a) | (s >= b)),
+                    len(s) - total((s <= a) | (s >= b)),
+                    total((h <= a) | (h >= b)),
+                ),
                 "A value that lies exactly on the edge counts as outside. The range includes its edges.",
             ),
             Mistake(
@@ -348,11 +372,19 @@ EXERCISES = (
                 "Found and missed are swapped: found is a sick run OUTSIDE the healthy range.",
             ),
             Mistake(
-                lambda h, s, a, b: (total(outside(s, a, b)), len(s) - total(outside(s, a, b)), len(h) - total(outside(h, a, b))),
+                lambda h, s, a, b: (
+                    total(outside(s, a, b)),
+                    len(s) - total(outside(s, a, b)),
+                    len(h) - total(outside(h, a, b)),
+                ),
                 "A false alarm is a healthy run OUTSIDE the range. Yours counts those inside.",
             ),
             Mistake(
-                lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(~((h >= a) & (h <= b)))),
+                lambda h, s, a, b: (
+                    total(~((s >= a) & (s <= b))),
+                    total((s >= a) & (s <= b)),
+                    total(~((h >= a) & (h <= b))),
+                ),
                 "A NaN counts as outside: with `not (low <= x <= high)` it does. It can't be told, so it is no alarm.",
             ),
             Mistake(
@@ -391,7 +423,11 @@ EXERCISES = (
                 "The order is another one: found, missed, false alarms.",
             ),
             Mistake(
-                lambda h, s, a, b: (total((s < a) & (s > b)), len(s) - total((s < a) & (s > b)), total((h < a) & (h > b))),
+                lambda h, s, a, b: (
+                    total((s < a) & (s > b)),
+                    len(s) - total((s < a) & (s > b)),
+                    total((h < a) & (h > b)),
+                ),
                 "No number is below low AND above high. One of the two is enough: `|`.",
             ),
             Mistake(

@@ -41,12 +41,21 @@ def picture(*shape: int) -> Tensor:
 
 def to_network_cases() -> list[tuple]:
     by_hand = torch.tensor([0, 51, 255, 102], dtype=torch.uint8).view(1, 1, 2, 2, 1)
-    return [(by_hand,), *((picture(*shape),) for shape in ((2, 3, 4, 6, 3), (3, 8, 4, 1), (2, 2, 5, 5, 2), (4, 1, 6, 4, 3)))]
+    return [
+        (by_hand,),
+        *((picture(*shape),) for shape in ((2, 3, 4, 6, 3), (3, 8, 4, 1), (2, 2, 5, 5, 2), (4, 1, 6, 4, 3))),
+    ]
 
 
 def loss_cases() -> list[tuple]:
-    by_hand = torch.tensor([0.5, 1.0]).view(1, 1, 1, 2, 1), torch.tensor([255, 255], dtype=torch.uint8).view(1, 1, 1, 2, 1)
-    return [by_hand, *((uniform(*shape), picture(*shape)) for shape in ((2, 3, 4, 5, 1), (3, 2, 2, 2, 3), (1, 4, 3, 6, 2)))]
+    by_hand = (
+        torch.tensor([0.5, 1.0]).view(1, 1, 1, 2, 1),
+        torch.tensor([255, 255], dtype=torch.uint8).view(1, 1, 1, 2, 1),
+    )
+    return [
+        by_hand,
+        *((uniform(*shape), picture(*shape)) for shape in ((2, 3, 4, 5, 1), (3, 2, 2, 2, 3), (1, 4, 3, 6, 2))),
+    ]
 
 
 class Small(ImageDecoder):
@@ -54,7 +63,14 @@ class Small(ImageDecoder):
 
     def __init__(self, height: int, width: int, channels: int, bspace: int, deter: int):
         super().__init__(
-            image=(2 * height, 2 * width, 1), deter=deter, latent=6, hidden=4, depth=channels, mults=(1,), kernel=3, bspace=bspace
+            image=(2 * height, 2 * width, 1),
+            deter=deter,
+            latent=6,
+            hidden=4,
+            depth=channels,
+            mults=(1,),
+            kernel=3,
+            bspace=bspace,
         )
         with torch.no_grad():
             for parameter in self.parameters():
@@ -285,14 +301,19 @@ EXERCISES = (
             ),
             Mistake(wrong_project(z_first=True), "z's picture is read as (N, C, h, w). It comes as (N, h, w, C)."),
             Mistake(wrong_project(latent=False), "z is not used: what the dice say would never be seen."),
-            Mistake(wrong_project(memory=False), "h is not used: the picture would show nothing that is only remembered."),
+            Mistake(
+                wrong_project(memory=False), "h is not used: the picture would show nothing that is only remembered."
+            ),
             Mistake(
                 wrong_project(swapped=True),
                 "h and z are cut at the wrong place: a feature holds h first, `decoder.deter` numbers, then z.",
             ),
             Mistake(wrong_project(product=True), "The two pictures are multiplied; they are added."),
             Mistake(wrong_project(mean=True), "This is the mean of the two pictures; they are added."),
-            Mistake(wrong_project(turned=True), "Height and width are swapped: `decoder.small` is (height, width, channels)."),
+            Mistake(
+                wrong_project(turned=True),
+                "Height and width are swapped: `decoder.small` is (height, width, channels).",
+            ),
         ),
         hints=(
             "Two small pictures, one from h and one from z, are added.",
@@ -322,7 +343,8 @@ EXERCISES = (
                 "0.5 is subtracted from the picture. The encoder does so; the decoder's sigmoid gives 0 to 1.",
             ),
             Mistake(
-                lambda p, x: (p - x / 255).abs().sum((-3, -2, -1)).mean(), "These are absolute errors; the paper squares them."
+                lambda p, x: (p - x / 255).abs().sum((-3, -2, -1)).mean(),
+                "These are absolute errors; the paper squares them.",
             ),
             Mistake(
                 lambda p, x: 0.5 * (p - x / 255).square().sum((-3, -2, -1)).mean(),
@@ -333,7 +355,8 @@ EXERCISES = (
                 "One axis of the picture is missing in the sum: height, width and channels.",
             ),
             Mistake(
-                lambda p, x: (p - x / 255).square().sum((-3, -2, -1)), "There is one number for each picture. Take their mean."
+                lambda p, x: (p - x / 255).square().sum((-3, -2, -1)),
+                "There is one number for each picture. Take their mean.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2)).mean(),
@@ -344,7 +367,8 @@ EXERCISES = (
                 "First squared, then summed: here errors of both signs cancel before they are squared.",
             ),
             Mistake(
-                lambda p, x: (p - x / 255).square().sum() / len(x), "Over time it is a sum. Batch and time both get the mean."
+                lambda p, x: (p - x / 255).square().sum() / len(x),
+                "Over time it is a sum. Batch and time both get the mean.",
             ),
             Mistake(
                 lambda p, x: (

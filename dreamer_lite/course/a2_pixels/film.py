@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...envs import make_env
+from ...envs.making import make_env
 from ...rssm import State
 from ..bundled import bundled_pixel_agent
 from ..episodes import Episode, play, thoughts
@@ -26,12 +26,15 @@ def angle(picture: Tensor) -> Tensor:
     the cart. A degree moves the tip by a fifth of a pixel; the shades of grey make that readable."""
     dark = 1 - picture[..., ABOVE, :, 0]
     dark = torch.where(dark > 0.08, dark, torch.zeros_like(dark))  # a decoder's white is not quite white
-    rows, columns = torch.arange(dark.shape[-2], dtype=dark.dtype)[:, None], torch.arange(dark.shape[-1], dtype=dark.dtype)
+    rows, columns = (
+        torch.arange(dark.shape[-2], dtype=dark.dtype)[:, None],
+        torch.arange(dark.shape[-1], dtype=dark.dtype),
+    )
     weight = dark / dark.sum((-2, -1), keepdim=True).clamp(min=1e-6)
     row, column = ((weight * place).sum((-2, -1), keepdim=True) for place in (rows, columns))
-    slope = (weight * (rows - row) * (columns - column)).sum((-2, -1)) / (weight * (rows - row).square()).sum((-2, -1)).clamp(
-        min=1e-6
-    )
+    slope = (weight * (rows - row) * (columns - column)).sum((-2, -1)) / (weight * (rows - row).square()).sum(
+        (-2, -1)
+    ).clamp(min=1e-6)
     return torch.rad2deg(torch.atan(-slope * WIDE / HIGH))
 
 
@@ -70,7 +73,9 @@ def film(seed: int = 0, shuffled: bool = False, dreams: int = 5) -> Film:
         for action in actions.unbind(1):
             state = model.rssm.imagine_step(state, action)
             features.append(state.feature)
-    return Film(seen.steps.obs[:last] / 255, model.decoder(states.feature[:last]), model.decoder(torch.stack(features, 1)))
+    return Film(
+        seen.steps.obs[:last] / 255, model.decoder(states.feature[:last]), model.decoder(torch.stack(features, 1))
+    )
 
 
 def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
@@ -235,7 +240,9 @@ def steps_true(seed: int, shuffled: bool, tolerance: float) -> list[int]:
 
 def ruler_error(count: int = 10) -> Tensor:
     """How far the angle read off real pictures is from the real one, in degrees, over some episodes."""
-    return torch.cat([(angle(episode(seed).steps.obs / 255) - true_angle(episode(seed))).abs() for seed in range(count)])
+    return torch.cat(
+        [(angle(episode(seed).steps.obs / 255) - true_angle(episode(seed))).abs() for seed in range(count)]
+    )
 
 
 def how_long(shuffled: bool, tolerance: float = 3.0, count: int = 20) -> list[float]:
@@ -251,4 +258,6 @@ def draw_true(found: dict[str, list[float]]) -> tuple[Figure, str]:
         axes.plot(values, row + np.linspace(-0.15, 0.15, len(values)), "o", color=(DREAM, OWN)[row], alpha=0.7)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
-    return figure, "; ".join(f"{name}: {min(values):.0f} to {max(values):.0f} steps" for name, values in found.items()) + "."
+    return figure, "; ".join(
+        f"{name}: {min(values):.0f} to {max(values):.0f} steps" for name, values in found.items()
+    ) + "."

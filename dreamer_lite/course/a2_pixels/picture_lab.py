@@ -12,12 +12,11 @@ from torch import Tensor
 from tqdm.notebook import tqdm
 
 from ...agent import make_world_model
-from ...config import Config
-from ...envs import Envs
+from ...config import Config, Spaces
+from ...envs.stepping import Envs
 from ...optim import LaProp
 from ...replay import Experience
 from ...rssm import State
-from ...spaces import Spaces
 from ...world_model import WorldModel
 from ..explore import DREAM, REALITY, bundle, canvas, png
 from ..n06_world_model.model_lab import sequences
@@ -53,7 +52,11 @@ def new_model(seed: int = 0) -> WorldModel:
 
 
 def train(
-    steps: int, brightness: float = 1.0, weight: float = 1.0, look: Callable[[WorldModel, int], Any] | None = None, seed: int = 0
+    steps: int,
+    brightness: float = 1.0,
+    weight: float = 1.0,
+    look: Callable[[WorldModel, int], Any] | None = None,
+    seed: int = 0,
 ) -> WorldModel:
     """A world model of random play, whose reconstruction loss has this weight. `look` is called every fiftieth step."""
     model, memory = new_model(seed), dimmed(random_catch(), brightness)
@@ -103,14 +106,19 @@ def draw_dream(model: WorldModel, step: int, episode: int = 0) -> tuple[Figure, 
     ):
         for t in range(8):
             axes = figure.add_subplot(2, 8, 8 * row + t + 1)
-            axes.imshow(pictures[t, ..., 0], cmap="gray", norm=PowerNorm(0.5, 0, 1, clip=True))  # dark tones are drawn lighter
+            axes.imshow(
+                pictures[t, ..., 0], cmap="gray", norm=PowerNorm(0.5, 0, 1, clip=True)
+            )  # dark tones are drawn lighter
             axes.set(xticks=[], yticks=[])
             if t == 0:
                 axes.set_ylabel(name, color=colour)
             if row == 0:
                 axes.set_title("looked" if t < LOOKED else f"dreamed {t - LOOKED + 1}", fontsize=8)
     wrong = float(((dream - seen.obs / 255) ** 2).sum((-3, -2, -1))[:, LOOKED:].mean())
-    return figure, f"After {step} train steps: the squared error of a dreamed picture is {wrong:.2f}, summed over its 256 pixels."
+    return (
+        figure,
+        f"After {step} train steps: the squared error of a dreamed picture is {wrong:.2f}, summed over its 256 pixels.",
+    )
 
 
 class Growing:

@@ -27,7 +27,10 @@ def to_bounds(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return low + (action.clamp(-1, 1) + 1) / 2 * (high - low)
 
 
-finished_reset, finished_step = HiddenCatch.reset, HiddenCatch.step  # these names stay when the reader's versions stand in
+finished_reset, finished_step = (
+    HiddenCatch.reset,
+    HiddenCatch.step,
+)  # these names stay when the reader's versions stand in
 
 
 class Torques(BoundedNormal):
@@ -106,7 +109,9 @@ def reset_cases() -> list[tuple]:
     return [(seed,) for seed in (3, 0, 11, 5)]
 
 
-ONE_THING = "Only the observation comes back. gymnasium wants two things: the observation and a dictionary, which may be empty."
+ONE_THING = (
+    "Only the observation comes back. gymnasium wants two things: the observation and a dictionary, which may be empty."
+)
 
 
 NO_INFO = "The second thing must be a dictionary; an empty one, `{}`, will do."
@@ -210,7 +215,9 @@ def moves_to(column: int, way: int | None) -> list[int]:
     return [0, 0, 0, *side, *[1] * (3 - abs(column)), 1]
 
 
-FOUR_THINGS = "There are four things. gymnasium wants five: observation, reward, terminated, truncated, and a dictionary."
+FOUR_THINGS = (
+    "There are four things. gymnasium wants five: observation, reward, terminated, truncated, and a dictionary."
+)
 
 
 def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict[str, Any]:
@@ -264,9 +271,13 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
     world.caught += caught if how != "not counted" else 0
     reward = {"minus": float(caught) - float(landed and not below), "steps": 1.0}.get(how, float(caught))
     missed, enough = landed and not below, world.caught == world.balls
-    terminated = {"both": missed or enough, "swapped": enough, "landing": landed, "never": False, "any miss": not below}.get(
-        how, missed
-    )
+    terminated = {
+        "both": missed or enough,
+        "swapped": enough,
+        "landing": landed,
+        "never": False,
+        "any miss": not below,
+    }.get(how, missed)
     truncated = {"swapped": missed, "both": False, "missed too": enough or missed, "no limit": False}.get(how, enough)
     if how == "drops at landing" and landed and not missed:
         world.drop()
@@ -292,10 +303,16 @@ WHY_NOT = {
         "A",
         "curious",
     ): "Run A: its policy stays open, but look at the losses: the world model hardly learns. An actor can't make up its mind in a dream that knows nothing.",
-    ("A", "forgetful"): "Run A: a model without memory still learns what it sees. Here even the reconstruction loss stays high.",
+    (
+        "A",
+        "forgetful",
+    ): "Run A: a model without memory still learns what it sees. Here even the reconstruction loss stays high.",
     ("A", "greedy"): "Run A: a greedy actor's entropy falls to 0 at once. Here it stays high.",
     ("A", "blind"): "Run A: zeros are the easiest thing to reconstruct; the loss would be near 0 at once.",
-    ("B", "sluggish"): "Run B: its reconstruction loss falls as in the healthy run. The world model is fine; look at the policy.",
+    (
+        "B",
+        "sluggish",
+    ): "Run B: its reconstruction loss falls as in the healthy run. The world model is fine; look at the policy.",
     (
         "B",
         "forgetful",
@@ -367,14 +384,20 @@ EXERCISES = (
                 "The sign of ln σ is wrong in ln π: a wider policy spreads its probability thinner, so ln σ is subtracted.",
             ),
             Mistake(
-                wrong_terms(constant=0.0), "The constant ½ ln 2π = 0.919 is missing in ln π. It has no gradient, but it counts."
+                wrong_terms(constant=0.0),
+                "The constant ½ ln 2π = 0.919 is missing in ln π. It has no gradient, but it counts.",
             ),
             Mistake(
-                wrong_terms(constant=math.log(2 * math.pi)), "In ln π the constant is ½ ln 2π, not ln 2π: the half is missing."
+                wrong_terms(constant=math.log(2 * math.pi)),
+                "In ln π the constant is ½ ln 2π, not ln 2π: the half is missing.",
             ),
             Mistake(wrong_terms(half=1.0), "The factor ½ is missing before the square in ln π."),
-            Mistake(wrong_terms(squared=False), "In ln π the gap is squared, but σ is not: divide by σ first, then square."),
-            Mistake(changed(lambda p, a, x: -x), "ln π has the wrong sign. The minus of a loss comes later, in the loss."),
+            Mistake(
+                wrong_terms(squared=False), "In ln π the gap is squared, but σ is not: divide by σ first, then square."
+            ),
+            Mistake(
+                changed(lambda p, a, x: -x), "ln π has the wrong sign. The minus of a loss comes later, in the loss."
+            ),
             Mistake(changed(lambda p, a, x: x.exp()), "This is the density, not its logarithm."),
             Mistake(
                 changed(lambda p, a, x: Torques(p.mode, p.std).log_prob(a.clamp(-1, 1))),
@@ -396,12 +419,17 @@ EXERCISES = (
                 changed(lambda p, a, x: x / a.shape[-1]),
                 "The sum over the parts of an action has become a mean: independent parts multiply, so their logarithms add up.",
             ),
-            Mistake(changed(entropy=lambda p, a, x: -x), "The entropy has the wrong sign: a wider policy is more undecided."),
+            Mistake(
+                changed(entropy=lambda p, a, x: -x), "The entropy has the wrong sign: a wider policy is more undecided."
+            ),
             Mistake(
                 changed(entropy=lambda p, a, x: -p.log_prob(a)),
                 "This is -ln π of the one action that was taken. The entropy is its mean over all actions, which has a formula of its own.",
             ),
-            Mistake(wrong_terms(nats=0.5 * math.log(2 * math.pi)), "In the entropy the ½ is missing: it is ½ + ½ ln 2π + ln σ."),
+            Mistake(
+                wrong_terms(nats=0.5 * math.log(2 * math.pi)),
+                "In the entropy the ½ is missing: it is ½ + ½ ln 2π + ln σ.",
+            ),
             Mistake(wrong_terms(nats=0.5), "In the entropy ½ ln 2π is missing: it is ½ + ½ ln 2π + ln σ."),
             Mistake(wrong_terms(growth=2.0), "In the entropy ln σ counts twice: ½ ln σ² is ln σ."),
             Mistake(wrong_terms(growth=0.0), "The entropy doesn't know how wide the policy is: ln σ is missing."),
@@ -410,9 +438,12 @@ EXERCISES = (
                 "The entropy is cut off at 0. That of a density may be negative: a narrow one is above 1.",
             ),
             Mistake(
-                changed(entropy=lambda p, a, x: x.sum()), "The entropy is summed over everything. Sum over the last axis only."
+                changed(entropy=lambda p, a, x: x.sum()),
+                "The entropy is summed over everything. Sum over the last axis only.",
             ),
-            Mistake(lambda p, a: torque_terms(p, a)[::-1], "The two are in the wrong order: first ln π, then the entropy."),
+            Mistake(
+                lambda p, a: torque_terms(p, a)[::-1], "The two are in the wrong order: first ln π, then the entropy."
+            ),
         ),
         hints=(
             "A normal density is highest at its mean, falls with the squared distance in units of σ, and is the higher the narrower it is. Both answers are sums over the last axis.",
@@ -437,15 +468,21 @@ EXERCISES = (
                 lambda a, l, h: l + a.clamp(-1, 1) * (h - l),
                 "-1 would land below low: bring the action to 0 … 1 first, (action + 1) / 2.",
             ),
-            Mistake(lambda a, l, h: l + (a.clamp(-1, 1) + 1) * (h - l), "The half is missing: from -1 to 1 is a distance of 2."),
+            Mistake(
+                lambda a, l, h: l + (a.clamp(-1, 1) + 1) * (h - l),
+                "The half is missing: from -1 to 1 is a distance of 2.",
+            ),
             Mistake(
                 lambda a, l, h: l + a.clamp(0, 1) * (h - l),
                 "It is clipped to 0 … 1, but an action runs from -1 to 1: everything below 0 would be low.",
             ),
             Mistake(
-                lambda a, l, h: a.clamp(-1, 1) * (h - l) / 2, "The width is right, but the middle is at 0. Add (low + high) / 2."
+                lambda a, l, h: a.clamp(-1, 1) * (h - l) / 2,
+                "The width is right, but the middle is at 0. Add (low + high) / 2.",
             ),
-            Mistake(lambda a, l, h: h + (a.clamp(-1, 1) + 1) / 2 * (l - h), "Low and high are swapped: -1 stands for low."),
+            Mistake(
+                lambda a, l, h: h + (a.clamp(-1, 1) + 1) / 2 * (l - h), "Low and high are swapped: -1 stands for low."
+            ),
             Mistake(
                 lambda a, l, h: (l + h) / 2 + a.clamp(-1, 1) * (h - l),
                 "The width is twice too large: from the middle to each bound it is half of high - low.",
@@ -500,13 +537,17 @@ EXERCISES = (
             ),
             Mistake(wrong_reset("late"), "The ball drops before the seed is sown, so the first one is not the seed's."),
             Mistake(
-                wrong_reset("score"), "`world.caught` is not set back to 0: the balls of the last game would count in this one."
+                wrong_reset("score"),
+                "`world.caught` is not set back to 0: the balls of the last game would count in this one.",
             ),
             Mistake(
                 wrong_reset("paddle"),
                 "The paddle stays where the last game left it. `world.drop()` sets it back; nothing should move it afterwards.",
             ),
-            Mistake(wrong_reset("stale"), "It looks before the new ball drops, so the first observation is from the last game."),
+            Mistake(
+                wrong_reset("stale"),
+                "It looks before the new ball drops, so the first observation is from the last game.",
+            ),
             Mistake(wrong_reset("twice"), "Two balls drop, and the first is never seen."),
             Mistake(lambda world, seed=None, options=None: finished_reset(world, seed=seed)[0], ONE_THING),
             Mistake(lambda world, seed=None, options=None: (finished_reset(world, seed=seed)[0], None), NO_INFO),
@@ -544,17 +585,29 @@ EXERCISES = (
                 "The game ends as soon as the paddle is not below the ball, even while the ball is still falling.",
             ),
             Mistake(wrong_step("no limit"), "It never stops: after `world.balls` caught balls it should be truncated."),
-            Mistake(wrong_step("not counted"), "`world.caught` is not counted up, so the game never reaches its limit."),
             Mistake(
-                wrong_step("always paid"), "It pays for every step in which the paddle is below the ball. Only a landing pays."
+                wrong_step("not counted"), "`world.caught` is not counted up, so the game never reaches its limit."
+            ),
+            Mistake(
+                wrong_step("always paid"),
+                "It pays for every step in which the paddle is below the ball. Only a landing pays.",
             ),
             Mistake(wrong_step("steps"), "It pays 1 for every step. Only a caught ball pays."),
             Mistake(wrong_step("minus"), "A miss costs 1 here; in this game it pays 0, and ends."),
-            Mistake(wrong_step("paid twice"), "The step that brings the new ball pays too. A ball is paid once, when it lands."),
-            Mistake(wrong_step("no left"), "The action is 0, 1 or 2, for left, stay and right: the paddle moves by action - 1."),
-            Mistake(wrong_step("mirrored"), "Left and right are swapped: action 0 moves to the left, to smaller numbers."),
             Mistake(
-                wrong_step("never locked"), "The paddle moves in the upper half, too. It is locked while `world.row` is above 3."
+                wrong_step("paid twice"),
+                "The step that brings the new ball pays too. A ball is paid once, when it lands.",
+            ),
+            Mistake(
+                wrong_step("no left"),
+                "The action is 0, 1 or 2, for left, stay and right: the paddle moves by action - 1.",
+            ),
+            Mistake(
+                wrong_step("mirrored"), "Left and right are swapped: action 0 moves to the left, to smaller numbers."
+            ),
+            Mistake(
+                wrong_step("never locked"),
+                "The paddle moves in the upper half, too. It is locked while `world.row` is above 3.",
             ),
             Mistake(
                 wrong_step("locked too long"),
@@ -573,9 +626,12 @@ EXERCISES = (
                 "The next ball drops in the step of the landing, so nobody sees the last one land. It drops one step later.",
             ),
             Mistake(
-                wrong_step("falls while locked"), "The ball stops falling in the lower half. It falls one row in every step."
+                wrong_step("falls while locked"),
+                "The ball stops falling in the lower half. It falls one row in every step.",
             ),
-            Mistake(wrong_step("late paddle"), "The ball is compared with the place where the paddle was BEFORE it moved."),
+            Mistake(
+                wrong_step("late paddle"), "The ball is compared with the place where the paddle was BEFORE it moved."
+            ),
             Mistake(wrong_step("near"), "A ball beside the paddle counts as caught. It must be the same column."),
             Mistake(
                 wrong_step("no new ball"),
@@ -596,7 +652,8 @@ EXERCISES = (
         lambda: [()],
         judge=judge_causes,
         mistakes=tuple(
-            Mistake(lambda run=run, wrong=wrong: ANSWERS | {run: wrong}, words) for (run, wrong), words in WHY_NOT.items()
+            Mistake(lambda run=run, wrong=wrong: ANSWERS | {run: wrong}, words)
+            for (run, wrong), words in WHY_NOT.items()
         ),
         hints=(
             "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there surprise that never ends?",

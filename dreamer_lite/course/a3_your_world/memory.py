@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...agent import Dreamer
-from ...config import Refused
+from ...errors import Refused
 from ...rssm import State
 from ..bundled import ASSETS
 from ..episodes import Episode, play, thoughts
@@ -26,7 +26,10 @@ MOVES = ("left", "stay", "right")
 def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
     """The alignment X-ray of an episode: what was seen, what led to it, what came with it; and where the ball really was."""
     steps, ball = episode.steps, [str(ball) for ball in episode.notes]
-    flags = [["yes" if flag else "·" for flag in part.tolist()] for part in (steps.is_first, steps.is_last, steps.is_terminal)]
+    flags = [
+        ["yes" if flag else "·" for flag in part.tolist()]
+        for part in (steps.is_first, steps.is_last, steps.is_terminal)
+    ]
     moves = [MOVES[int(action.argmax())] if action.any() else "–" for action in steps.action]
     rows = {
         "the ball, as it really is": ball,
@@ -41,7 +44,11 @@ def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
     }
     colours = (GREY, REALITY, REALITY, REALITY, OWN, POSTERIOR, GREY, GREY, GREY)
     figure = draw_table(rows, colours, t, steps.is_first.tolist(), width=0.5)
-    end = "the ball was missed: the world ends" if steps.is_terminal[-1] else "five balls were caught: we stop, the world goes on"
+    end = (
+        "the ball was missed: the world ends"
+        if steps.is_terminal[-1]
+        else "five balls were caught: we stop, the world goes on"
+    )
     return figure, (
         f"Step {t}: the action '{moves[t]}' led to paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}. In the last step {end}."
     )
@@ -101,7 +108,9 @@ def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) ->
     board.legend(fontsize=7, loc="upper right")
     tidy(below, xlabel="column", ylim=(0, 1.05), ylabel="dreams").bar(range(-3, 4), shares, color=DREAM)
     below.set_xticks(range(-3, 4))
-    axes = tidy(right.subplots(), xlabel="step", ylabel="surprise (nats)", ylim=(0, max(6.0, float(nats[1:].max()) + 0.5)))
+    axes = tidy(
+        right.subplots(), xlabel="step", ylabel="surprise (nats)", ylim=(0, max(6.0, float(nats[1:].max()) + 0.5))
+    )
     axes.plot(range(1, len(kept)), kept[1:], color=POSTERIOR, label="memory kept")
     if forget:
         axes.plot(range(1, len(nats)), nats[1:], color=OWN, linestyle="--", label="cleared at every step")
@@ -155,7 +164,12 @@ def balls(name: str) -> list[float]:
     return [card["final_evaluation"]["sampled"]["mean"] for card in cards]
 
 
-PATIENTS = {"healthy": "HiddenCatch", "A": "HiddenCatch-sluggish", "B": "HiddenCatch-curious", "C": "HiddenCatch-forgetful"}
+PATIENTS = {
+    "healthy": "HiddenCatch",
+    "A": "HiddenCatch-sluggish",
+    "B": "HiddenCatch-curious",
+    "C": "HiddenCatch-forgetful",
+}
 PANELS = {
     "return": "return: balls caught",
     "reconstruction": "reconstruction loss",

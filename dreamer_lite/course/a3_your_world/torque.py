@@ -48,7 +48,9 @@ def draw_hold() -> tuple[Figure, str]:
     return figure, "; ".join(words) + "."
 
 
-def pushed(mean: float, width: float, action: float, better: float, rate: float = 0.3, terms: Callable = torque_terms) -> tuple:
+def pushed(
+    mean: float, width: float, action: float, better: float, rate: float = 0.3, terms: Callable = torque_terms
+) -> tuple:
     """A policy before and after one step along better · gradient of ln π(action): both as BoundedNormal."""
     raw = torch.logit(torch.tensor((width - 0.1) / 0.9), eps=1e-6) - 2
     weights = torch.stack([torch.atanh(torch.tensor(mean)), raw]).requires_grad_()
@@ -59,7 +61,9 @@ def pushed(mean: float, width: float, action: float, better: float, rate: float 
     return BoundedNormal(*weights.detach().split(1)), BoundedNormal(*moved.split(1))
 
 
-def draw_push(mean: float, width: float, action: float, better: float, terms: Callable = torque_terms) -> tuple[Figure, str]:
+def draw_push(
+    mean: float, width: float, action: float, better: float, terms: Callable = torque_terms
+) -> tuple[Figure, str]:
     """The density before and after, and the action that was taken."""
     before, after = pushed(mean, width, action, better, terms=terms)
     figure = canvas(7, 2.6)
@@ -105,7 +109,8 @@ def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, 
     """Where ten episodes went, over angle and speed, and the torque there; the line is one of them, until step t."""
     seen = [swing(agent, seed).steps for seed in range(10)]
     obs, torque = (
-        torch.cat([torch.as_tensor(part) for part in parts]) for parts in zip(*((s.obs[:-1], s.action[1:, 0]) for s in seen))
+        torch.cat([torch.as_tensor(part) for part in parts])
+        for parts in zip(*((s.obs[:-1], s.action[1:, 0]) for s in seen))
     )
     figure = canvas(5.6, 3.6)
     axes = figure.add_subplot()
@@ -116,7 +121,11 @@ def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, 
     axes.plot(np.insert(angle, gaps, np.nan), np.insert(speed, gaps, np.nan), color="black", linewidth=1)
     axes.plot(angle[-1], speed[-1], "o", color=REALITY, fillstyle="none", markersize=9)
     axes.set(
-        xlabel="angle (°), 0 is upright", ylabel="speed (rad/s)", xticks=range(-180, 181, 90), xlim=(-180, 180), ylim=(-8.5, 8.5)
+        xlabel="angle (°), 0 is upright",
+        ylabel="speed (rad/s)",
+        xticks=range(-180, 181, 90),
+        xlim=(-180, 180),
+        ylim=(-8.5, 8.5),
     )
     axes.set_facecolor("#DDDDDD")
     figure.colorbar(points, label="torque (N m)")
@@ -165,7 +174,9 @@ def draw_torque_fan(agent: Dreamer, t: int, horizon: int, way: str) -> tuple[Fig
     unwrapped = np.rad2deg(np.unwrap(np.deg2rad(dreams), axis=1))
     unwrapped += 360 * np.round((float(seen[t]) - unwrapped[:, :1]) / 360)
     figure = canvas(7.5, 3)
-    axes = tidy(figure.add_subplot(), xlabel="step", ylabel="angle (°), 0 is upright", xlim=(max(t - 15, 0), t + horizon))
+    axes = tidy(
+        figure.add_subplot(), xlabel="step", ylabel="angle (°), 0 is upright", xlim=(max(t - 15, 0), t + horizon)
+    )
     axes.plot(steps, unwrapped.T, color=DREAM, alpha=0.25, linewidth=1)
     axes.plot([], [], color=DREAM, label="24 dreams")
     first = max(t - 15, 0)

@@ -54,7 +54,9 @@ def lets_go_cases() -> list[tuple]:
         error = uniform(steps, size) * 0.2 + 0.3
         start = int(torch.randint(3, 6, ()))
         share = torch.full((size,), 0.2) if size > 1 else torch.ones(1)
-        share[size // 2] = size - share.sum() + share[size // 2]  # most of it in one number, so that only the mean will do
+        share[size // 2] = (
+            size - share.sum() + share[size // 2]
+        )  # most of it in one number, so that only the mean will do
         error[start : start + 4] += share
         cases.append((real, real + sign * error, 0.6 + 0.3 * float(torch.rand(()))))
     one_number = torch.full((8, 4), 0.1)
@@ -80,16 +82,21 @@ EXERCISES = (
         lean_cases,
         letters="N",
         mistakes=(
-            Mistake(lambda angle: (angle < 0).long(), "This pushes away from the side the pole leans to: the sign is reversed."),
             Mistake(
-                lambda angle: (angle >= 0).long(), "At exactly 0 the pole leans to neither side; the exercise asks for 0 there."
+                lambda angle: (angle < 0).long(),
+                "This pushes away from the side the pole leans to: the sign is reversed.",
+            ),
+            Mistake(
+                lambda angle: (angle >= 0).long(),
+                "At exactly 0 the pole leans to neither side; the exercise asks for 0 there.",
             ),
             Mistake(
                 lambda angle: angle > 0,
                 "This gives True and False. The environment wants whole numbers: `.long()` turns one into the other.",
             ),
             Mistake(
-                lambda angle: angle, "This hands back the angle itself. The environment wants an action: 1 for right, 0 for left."
+                lambda angle: angle,
+                "This hands back the angle itself. The environment wants an action: 1 for right, 0 for left.",
             ),
             Mistake(lambda angle: torch.sign(angle).long(), "This gives -1 for left. CartPole's actions are 0 and 1."),
             Mistake(lambda angle: torch.ones_like(angle).long(), "This always pushes right, wherever the pole leans."),
@@ -111,14 +118,22 @@ EXERCISES = (
                 lambda D, S, K: ((D,), (S, K), (D * S * K,)),
                 "The feature is h and z side by side: their sizes add, they don't multiply.",
             ),
-            Mistake(lambda D, S, K: ((D,), (S, K), (D + S + K,)), "z holds S groups of K numbers each, S·K in all, not S + K."),
-            Mistake(lambda D, S, K: ((D,), (K, S), (D + S * K,)), "z is (S, K): groups first, classes second. Yours is swapped."),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D + S + K,)),
+                "z holds S groups of K numbers each, S·K in all, not S + K.",
+            ),
+            Mistake(
+                lambda D, S, K: ((D,), (K, S), (D + S * K,)),
+                "z is (S, K): groups first, classes second. Yours is swapped.",
+            ),
             Mistake(lambda D, S, K: ((D,), (S, K), (S * K,)), "The feature holds the memory h too, not z alone."),
             Mistake(
                 lambda D, S, K: ((D,), (S * K,), (D + S * K,)),
                 "z keeps its two axes, (S, K); only inside the feature is it laid flat.",
             ),
-            Mistake(lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, also when it has one entry: (D,), not D."),
+            Mistake(
+                lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, also when it has one entry: (D,), not D."
+            ),
         ),
         hints=(
             "Three shapes, in order: memory, dice, both side by side. A shape is a tuple.",
@@ -136,7 +151,8 @@ EXERCISES = (
                 "An error that equals the tolerance does not exceed it: use >.",
             ),
             Mistake(
-                lambda r, d, e: first((r - d).abs().mean(-1) > e, -1), "Where it never lets go, return T, the number of steps."
+                lambda r, d, e: first((r - d).abs().mean(-1) > e, -1),
+                "Where it never lets go, return T, the number of steps.",
             ),
             Mistake(
                 lambda r, d, e: first((r - d).mean(-1).abs() > e, len(r)),
@@ -147,7 +163,8 @@ EXERCISES = (
                 "This asks for the largest of the numbers; the exercise asks for their mean.",
             ),
             Mistake(
-                lambda r, d, e: first((r - d).abs().sum(-1) > e, len(r)), "This is the sum over the numbers, not their mean."
+                lambda r, d, e: first((r - d).abs().sum(-1) > e, len(r)),
+                "This is the sum over the numbers, not their mean.",
             ),
             Mistake(
                 lambda r, d, e: first((r - d).square().mean(-1) > e, len(r)),

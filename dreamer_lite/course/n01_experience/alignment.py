@@ -13,7 +13,9 @@ def cells(stream: Experience, late: int = 0) -> list[list[str]]:
     """The words in each row of the X-ray, one per step. `late` moves the actions by so many steps."""
     arrows = [("left" if action[0] else "right") if action.any() else "–" for action in stream.action]
     arrows = ["–"] * late + arrows[: len(arrows) - late] if late >= 0 else arrows[-late:] + ["–"] * -late
-    flags = [[("yes" if flag else "·") for flag in part] for part in (stream.is_first, stream.is_last, stream.is_terminal)]
+    flags = [
+        [("yes" if flag else "·") for flag in part] for part in (stream.is_first, stream.is_last, stream.is_terminal)
+    ]
     return [
         [f"{float(angle):+.2f}" for angle in stream.obs[:, 2]],
         arrows,
@@ -29,7 +31,9 @@ def draw_alignment(stream: Experience, t: int, late: int = 0) -> Figure:
     return draw_table(dict(zip(ROWS, cells(stream, late))), colours, t, stream.is_first.tolist())
 
 
-def draw_table(rows: dict[str, list[str]], colours: tuple[str, ...], t: int, is_first: list[bool], width: float = 0.42) -> Figure:
+def draw_table(
+    rows: dict[str, list[str]], colours: tuple[str, ...], t: int, is_first: list[bool], width: float = 0.42
+) -> Figure:
     """Rows of words with their names, a column per step; column t is lit, and a line stands before each first step."""
     figure = canvas(width * len(is_first) + 1.9, 0.37 * len(rows))
     axes = figure.add_subplot()
@@ -41,7 +45,9 @@ def draw_table(rows: dict[str, list[str]], colours: tuple[str, ...], t: int, is_
     for column in range(1, len(is_first)):
         if is_first[column]:
             axes.axvline(column - 0.5, color="black", linewidth=1.5)
-    axes.set(xlim=(-0.5, len(is_first) - 0.5), ylim=(len(rows) - 0.5, -0.5), xticks=range(0, len(is_first), 2), xlabel="step")
+    axes.set(
+        xlim=(-0.5, len(is_first) - 0.5), ylim=(len(rows) - 0.5, -0.5), xticks=range(0, len(is_first), 2), xlabel="step"
+    )
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axes.spines[:].set_visible(False)
     return figure

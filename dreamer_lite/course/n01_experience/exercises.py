@@ -80,13 +80,18 @@ EXERCISES = (
                 lambda a, f: a * (~f)[..., None],
                 "One early: the action beside step t must be the one that LED to it, not the one taken after it.",
             ),
-            Mistake(lambda a, f: a, "This changes nothing: the action beside step t is still the one taken after seeing it."),
+            Mistake(
+                lambda a, f: a, "This changes nothing: the action beside step t is still the one taken after seeing it."
+            ),
             Mistake(late, "One late: this shifts by two steps. The action that led to step t was chosen at t - 1."),
             Mistake(
                 lambda a, f: torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], 1) * (~f)[..., None],
                 "Shifted the wrong way: this looks into the future, at the action of step t + 1.",
             ),
-            Mistake(shifted, "The reset row keeps its action. Where is_first, no action of this episode led here: put zeros."),
+            Mistake(
+                shifted,
+                "The reset row keeps its action. Where is_first, no action of this episode led here: put zeros.",
+            ),
             Mistake(
                 lambda a, f: a.roll(1, 1) * (~f)[..., None],
                 "roll wraps around: the first step gets the last action of the row. Put zeros there.",
@@ -126,9 +131,12 @@ EXERCISES = (
             Mistake(lambda l, t: ~t, "Right, but as True and False. The head learns from numbers: `.float()`."),
             Mistake(lambda l, t: t.float(), "Reversed: 1 means that the world goes on."),
             Mistake(
-                lambda l, t: l.float(), "This marks the last steps with 1. The world goes on where nothing terminal happened."
+                lambda l, t: l.float(),
+                "This marks the last steps with 1. The world goes on where nothing terminal happened.",
             ),
-            Mistake(lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."),
+            Mistake(
+                lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."
+            ),
             Mistake(
                 lambda l, t: (~(l & ~t)).float(),
                 "This ends the world at truncations and lets it go on where the pole fell: is_terminal decides.",
@@ -167,7 +175,8 @@ EXERCISES = (
                 "Ages count forward in time, from the oldest row to newer ones; yours go back.",
             ),
             Mistake(
-                lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)], "Time runs backwards inside your sequences."
+                lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)],
+                "Time runs backwards inside your sequences.",
             ),
             Mistake(
                 lambda r, o, a, s: r[(o + a + torch.arange(s)[:, None]) % len(r)],
@@ -177,7 +186,10 @@ EXERCISES = (
                 lambda r, o, a, s: (o + a[:, None] + torch.arange(s)) % len(r),
                 "These are the row numbers. Index the ring with them.",
             ),
-            Mistake(lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s + 1)) % len(r)], "Each sequence is one step too long."),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s + 1)) % len(r)],
+                "Each sequence is one step too long.",
+            ),
             Mistake(
                 lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)) % (len(r) - 1)],
                 "The ring has L rows, so the remainder is % L, not % (L - 1).",

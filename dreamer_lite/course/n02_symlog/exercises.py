@@ -42,9 +42,7 @@ def judge_expose(version: Callable) -> str | None:
     if good * bad < 0:
         return None
     if abs(x) > 1:
-        return (
-            f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
-        )
+        return f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
     return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. |x| + 1e-5 must be below 1."
 
 
@@ -119,7 +117,9 @@ EXERCISES = (
                 lambda x: torch.sign(x) * torch.log1p(1 + x.abs()),
                 "There is a 1 too much: `log1p(y)` is ln(1 + y) already, so it takes |x|.",
             ),
-            Mistake(lambda x: x / x.abs() * torch.log1p(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."),
+            Mistake(
+                lambda x: x / x.abs() * torch.log1p(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."
+            ),
             Mistake(lambda x: symlog(symlog(x)), "symlog is applied twice."),
             Mistake(lambda x: torch.log1p(x.abs()), "The sign is lost: symlog(-3) must be -symlog(3)."),
             Mistake(
@@ -144,7 +144,8 @@ EXERCISES = (
                 "The 1 is missing: the logarithm of |x| alone is negative below 1, and has no value at 0.",
             ),
             Mistake(
-                lambda x: torch.sign(x) * torch.log1p(x), "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value."
+                lambda x: torch.sign(x) * torch.log1p(x),
+                "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log1p(x.square()),
@@ -177,30 +178,36 @@ EXERCISES = (
                 "The -1 stands inside the exponential. It comes after: exp(|x|) - 1, and `torch.expm1` does both.",
             ),
             Mistake(
-                lambda x: 1 / symlog(x), "This is 1 / symlog(x). The inverse of a function undoes it; it is not 1 divided by it."
+                lambda x: 1 / symlog(x),
+                "This is 1 / symlog(x). The inverse of a function undoes it; it is not 1 divided by it.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * (2.718 ** x.abs() - 1),
                 "2.718 is only nearly e, and for a large x that matters. `torch.expm1` is exact.",
             ),
             Mistake(
-                lambda x: torch.sign(x) * (torch.expm1(x.abs()) - 1), "There is a -1 too much: `expm1(y)` is exp(y) - 1 already."
+                lambda x: torch.sign(x) * (torch.expm1(x.abs()) - 1),
+                "There is a -1 too much: `expm1(y)` is exp(y) - 1 already.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.expm1(x.abs() - 1),
                 "The -1 stands inside: `expm1(y)` takes |x| itself, and subtracts the 1 after the exponential.",
             ),
-            Mistake(lambda x: x / x.abs() * torch.expm1(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."),
+            Mistake(
+                lambda x: x / x.abs() * torch.expm1(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."
+            ),
             Mistake(
                 lambda x: torch.sign(x) * (torch.exp(x.abs()) - 1),
                 "`exp(|x|) - 1` loses small numbers to rounding. `torch.expm1` keeps them.",
             ),
             Mistake(lambda x: torch.expm1(x.abs()), "The sign is lost: symexp(-2) must be -symexp(2)."),
             Mistake(
-                lambda x: torch.expm1(x), "For negative x, exp(x) - 1 never falls below -1. Take |x|, and put the sign in front."
+                lambda x: torch.expm1(x),
+                "For negative x, exp(x) - 1 never falls below -1. Take |x|, and put the sign in front.",
             ),
             Mistake(
-                lambda x: torch.sign(x) * torch.exp(x.abs()), "The -1 is missing: symexp(0) must be 0, and yours jumps there."
+                lambda x: torch.sign(x) * torch.exp(x.abs()),
+                "The -1 is missing: symexp(0) must be 0, and yours jumps there.",
             ),
             Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()) - 1, "Mind the brackets: sign(x) · (exp(|x|) - 1)."),
             Mistake(lambda x: torch.sign(x) * torch.expm1(x), "Inside stands |x|, not x."),
@@ -229,7 +236,8 @@ EXERCISES = (
                 "The smooth L1 loss has half the square for small errors, and a straight line for large ones. The plain square is meant.",
             ),
             Mistake(
-                lambda p, t: (p - torch.log1p(t.abs())).square(), "The sign of the target is lost: symlog(-3) is -symlog(3)."
+                lambda p, t: (p - torch.log1p(t.abs())).square(),
+                "The sign of the target is lost: symlog(-3) is -symlog(3).",
             ),
             Mistake(lambda p, t: (p - t).square(), "The target is not squashed: this is the plain squared error."),
             Mistake(
@@ -242,12 +250,18 @@ EXERCISES = (
                 "There is a factor 1/2 too much. The paper prints it; the official code, and we, leave it out.",
             ),
             Mistake(
-                lambda p, t: (p - symlog(t)).square().mean(), "This is one number for all. Keep the shape; averaging comes later."
+                lambda p, t: (p - symlog(t)).square().mean(),
+                "This is one number for all. Keep the shape; averaging comes later.",
             ),
-            Mistake(lambda p, t: (symlog(p) - t).square(), "The roles are swapped: squash the target, not the prediction."),
-            Mistake(lambda p, t: symlog(p - t).square(), "This squashes the difference. Squash the target, then subtract."),
             Mistake(
-                lambda p, t: (p.detach() - symlog(t)).square(), "The prediction is detached: no network could learn from this."
+                lambda p, t: (symlog(p) - t).square(), "The roles are swapped: squash the target, not the prediction."
+            ),
+            Mistake(
+                lambda p, t: symlog(p - t).square(), "This squashes the difference. Squash the target, then subtract."
+            ),
+            Mistake(
+                lambda p, t: (p.detach() - symlog(t)).square(),
+                "The prediction is detached: no network could learn from this.",
             ),
             Mistake(lambda p, t: p - symlog(t), "The square is missing."),
             Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. The squared one is meant."),

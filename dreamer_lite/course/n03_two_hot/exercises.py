@@ -134,7 +134,10 @@ def loss_cases() -> list[tuple]:
     cases = [(torch.zeros(1, 5), torch.tensor([0.5]), two_hot_bins(5, 2.0))]
     for shape, count, limit in (((3,), 5, 2.0), ((2, 4), 41, 8.0), ((2, 3, 2), 255, 20.0)):
         cases.append((normal(*shape, count, size=2), normal(*shape, size=5), two_hot_bins(count, limit)))
-    return [*cases, (torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([1.0]), two_hot_bins(5, 2.0))]  # a very sure head
+    return [
+        *cases,
+        (torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([1.0]), two_hot_bins(5, 2.0)),
+    ]  # a very sure head
 
 
 def cross(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
@@ -188,7 +191,9 @@ EXERCISES = (
             ),
             Mistake(
                 lambda count=255, limit=20.0: symexp(
-                    torch.cat([-torch.linspace(0, limit, count // 2 + 1).flip(0), torch.linspace(0, limit, count // 2 + 1)])
+                    torch.cat(
+                        [-torch.linspace(0, limit, count // 2 + 1).flip(0), torch.linspace(0, limit, count // 2 + 1)]
+                    )
                 ),
                 "The 0 is there twice: of two mirrored halves one keeps it, the other doesn't.",
             ),
@@ -231,7 +236,8 @@ EXERCISES = (
                 "The count is fixed at 255; use the argument.",
             ),
             Mistake(
-                lambda count=255, limit=20.0: symexp(symexp(torch.linspace(-limit, limit, count))), "symexp is applied twice."
+                lambda count=255, limit=20.0: symexp(symexp(torch.linspace(-limit, limit, count))),
+                "symexp is applied twice.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: symexp(torch.linspace(limit, -limit, count)),
@@ -282,13 +288,17 @@ EXERCISES = (
                 "The pair is one bin too low: x must lie between its two bins. 1 is subtracted once too often.",
             ),
             Mistake(
-                lambda x, b: off_by_one(x, b, -1, right=False), "The pair is one bin too low. 1 is subtracted once too often."
+                lambda x, b: off_by_one(x, b, -1, right=False),
+                "The pair is one bin too low. 1 is subtracted once too often.",
             ),
             Mistake(
                 two_nearest,
                 "These are the two nearest bins. Bins are not even, so both may lie on one side of x; it is the one below and the one above.",
             ),
-            Mistake(one_width, "All gaps are taken to be as wide as the first. Each pair of bins has its own width, high - low."),
+            Mistake(
+                one_width,
+                "All gaps are taken to be as wide as the first. Each pair of bins has its own width, high - low.",
+            ),
             Mistake(
                 without_a_last_pair,
                 "At the last bin both neighbours are the same bin, and 0 / 0 is nan. Clamp the lower one to len(bins) - 2.",
@@ -298,14 +308,16 @@ EXERCISES = (
                 "x is clipped to ±20, the limit in symlog space. Clip it to the outermost bins, bins[0] and bins[-1].",
             ),
             Mistake(
-                lambda x, b: raw_weights(x, b, swap=True), "The two weights are swapped: the nearer bin must get the larger one."
+                lambda x, b: raw_weights(x, b, swap=True),
+                "The two weights are swapped: the nearer bin must get the larger one.",
             ),
             Mistake(
                 lambda x, b: raw_weights(x, b, symlog_space=True),
                 "The shares are taken in symlog space. They are linear in raw space, so that weights · bins gives x back.",
             ),
             Mistake(
-                lambda x, b: raw_weights(symlog(x), b), "The target is squashed by symlog, but these bins are raw values already."
+                lambda x, b: raw_weights(symlog(x), b),
+                "The target is squashed by symlog, but these bins are raw values already.",
             ),
             Mistake(
                 one_hot,
@@ -316,8 +328,12 @@ EXERCISES = (
                 lambda x, b: raw_weights(x.clamp(-2, 2), b),
                 "Values are clipped at ±2 (the limit in symlog space). The outermost bins are much larger.",
             ),
-            Mistake(unclipped, "Numbers beyond the last bin get weights outside 0 to 1: clip x to the outermost bins first."),
-            Mistake(lower_only, "All the weight is on the bin below. The bin above gets its share, so that the mean is x."),
+            Mistake(
+                unclipped, "Numbers beyond the last bin get weights outside 0 to 1: clip x to the outermost bins first."
+            ),
+            Mistake(
+                lower_only, "All the weight is on the bin below. The bin above gets its share, so that the mean is x."
+            ),
             Mistake(lambda x, b: raw_weights(x, b)[..., :-1], "One bin is missing: there are as many weights as bins."),
             Mistake(lambda x, b: two_hot(x, b).flip(-1), "The weights run from high to low; bins rise."),
         ),
@@ -338,7 +354,8 @@ EXERCISES = (
         kept_for="two_hot:two_hot_mean",
         mistakes=(
             Mistake(
-                lambda l, b: two_hot_mean(l, b).sum(), "Everything is added up to one number: the sum needs its axis, `sum(-1)`."
+                lambda l, b: two_hot_mean(l, b).sum(),
+                "Everything is added up to one number: the sum needs its axis, `sum(-1)`.",
             ),
             Mistake(
                 lambda l, b: ((l.softmax(-1) - l.softmax(-1).flip(-1))[..., 128:] * b[128:]).sum(-1),
@@ -346,12 +363,15 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, b: (
-                    (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) * b[-(len(b) // 2) :]
+                    (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2].flip(-1))
+                    * b[-(len(b) // 2) :]
                 ).mean(-1),
                 "This is the mean over the pairs. The pairs are added up.",
             ),
             Mistake(
-                lambda l, b: (l.softmax(-1)[..., len(b) // 2 :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[len(b) // 2 :],
+                lambda l, b: (
+                    (l.softmax(-1)[..., len(b) // 2 :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[len(b) // 2 :]
+                ),
                 "The upper half begins with the middle bin, so it has one entry more than the lower one. The middle bin is 0 and has no partner.",
             ),
             Mistake(
@@ -359,16 +379,22 @@ EXERCISES = (
                 "The middle is fixed at that of 255 bins. It is `len(bins) // 2`.",
             ),
             Mistake(
-                lambda l, b: (l[..., -(len(b) // 2) :] - l[..., : len(b) // 2].flip(-1)).softmax(-1) @ b[-(len(b) // 2) :],
+                lambda l, b: (
+                    (l[..., -(len(b) // 2) :] - l[..., : len(b) // 2].flip(-1)).softmax(-1) @ b[-(len(b) // 2) :]
+                ),
                 "The logits are paired, and softmax comes after. Probabilities are paired: softmax first.",
             ),
             Mistake(
                 two_sums,
                 "Two separate sums, one for each half: both reach millions, and their rounding stays. Subtract the probabilities of each pair FIRST.",
             ),
-            Mistake(lambda l, b: paired(l, b, axis=0), "The softmax runs over the batch. It belongs on the last axis, the bins."),
             Mistake(
-                lambda l, b: paired(l, b, turn=0), "The flip turns the batch. It is the bins that run the other way: `flip(-1)`."
+                lambda l, b: paired(l, b, axis=0),
+                "The softmax runs over the batch. It belongs on the last axis, the bins.",
+            ),
+            Mistake(
+                lambda l, b: paired(l, b, turn=0),
+                "The flip turns the batch. It is the bins that run the other way: `flip(-1)`.",
             ),
             Mistake(
                 lambda l, b: paired(l, b, softmax=lambda x: x.exp() / x.exp().sum(-1, keepdim=True)),
@@ -380,7 +406,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, b: (
-                    (l.softmax(-1)[..., -(len(b) // 2) :] + l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[-(len(b) // 2) :]
+                    (l.softmax(-1)[..., -(len(b) // 2) :] + l.softmax(-1)[..., : len(b) // 2].flip(-1))
+                    @ b[-(len(b) // 2) :]
                 ),
                 "The probabilities of a pair are added. The lower bin is -b, so its probability is subtracted.",
             ),
@@ -393,12 +420,18 @@ EXERCISES = (
                 "A plain sum over the bins: equal probabilities leave rounding dust where exactly 0 is due. Pair mirror bins first.",
             ),
             Mistake(
-                lambda l, b: (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2]) @ b[-(len(b) // 2) :],
+                lambda l, b: (
+                    (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2]) @ b[-(len(b) // 2) :]
+                ),
                 "The lower half runs the other way: flip it, so that p(-b) stands beside p(+b).",
             ),
-            Mistake(lambda l, b: 2 * two_hot_mean(l, b), "Each pair is counted twice: sum over one half of the bins only."),
+            Mistake(
+                lambda l, b: 2 * two_hot_mean(l, b), "Each pair is counted twice: sum over one half of the bins only."
+            ),
             Mistake(lambda l, b: l @ b, "These are logits, not probabilities: softmax first."),
-            Mistake(lambda l, b: symexp(two_hot_mean(l, b)), "symexp is applied once more; the bins are raw values already."),
+            Mistake(
+                lambda l, b: symexp(two_hot_mean(l, b)), "symexp is applied once more; the bins are raw values already."
+            ),
             Mistake(
                 lambda l, b: symexp(l.softmax(-1) @ symlog(b)),
                 "This averages in symlog space. Then a mean of returns isn't the mean return.",
@@ -454,26 +487,36 @@ EXERCISES = (
                 lambda l, x, b: cross(l, x, b) + torch.xlogy(two_hot(x, b), two_hot(x, b)).sum(-1),
                 "This is the KL divergence, smaller by the entropy of the target. Cross-entropy is meant.",
             ),
-            Mistake(lambda l, x, b: -(two_hot(x, b) * l.log_softmax(-1)), "The bins' axis is still there: sum over it."),
-            Mistake(lambda l, x, b: -cross(l, x, b), "The sign is missing: log-probabilities are negative, a loss is not."),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * l.log_softmax(-1)), "The bins' axis is still there: sum over it."
+            ),
+            Mistake(
+                lambda l, x, b: -cross(l, x, b), "The sign is missing: log-probabilities are negative, a loss is not."
+            ),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l.softmax(-1)).sum(-1),
                 "The logarithm is missing: cross-entropy uses log-probabilities.",
             ),
             Mistake(
-                lambda l, x, b: -(two_hot(x, b) * l).sum(-1), "These are logits. `log_softmax` makes log-probabilities of them."
+                lambda l, x, b: -(two_hot(x, b) * l).sum(-1),
+                "These are logits. `log_softmax` makes log-probabilities of them.",
             ),
             Mistake(
                 lambda l, x, b: (two_hot_mean(l, b) - x).square(),
                 "This is the squared error of the mean. Two-hot learns by cross-entropy, whatever the size of x.",
             ),
             Mistake(lambda l, x, b: cross(l, x, b).mean(), "This is one number for all. Keep one loss per target."),
-            Mistake(lambda l, x, b: cross(l, x, b) / 0.6931471805599453, "This is in bits. We use nats: the natural logarithm."),
+            Mistake(
+                lambda l, x, b: cross(l, x, b) / 0.6931471805599453,
+                "This is in bits. We use nats: the natural logarithm.",
+            ),
             Mistake(
                 lambda l, x, b: -(l.softmax(-1) * two_hot(x, b).clamp(min=1e-9).log()).sum(-1),
                 "The roles are swapped: the target's weights stand outside, the network's log-probabilities inside.",
             ),
-            Mistake(lambda l, x, b: cross(l, symlog(x), b), "The target is squashed by symlog, but the bins are raw values."),
+            Mistake(
+                lambda l, x, b: cross(l, symlog(x), b), "The target is squashed by symlog, but the bins are raw values."
+            ),
             Mistake(
                 lambda l, x, b: cross(l, x, b) / len(b),
                 "This divides by the number of bins: cross-entropy is a sum over bins, not a mean.",

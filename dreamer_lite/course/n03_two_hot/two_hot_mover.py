@@ -83,7 +83,9 @@ def draw_peaks(share: float, high: float = 100.0) -> tuple[Figure, str]:
         fontsize=9,
         ha="right",
     )
-    axes.set_xticks(symlog(torch.tensor([-100.0, -10, -1, 0, 1, 10, 100])), ["-100", "-10", "-1", "0", "1", "10", "100"])
+    axes.set_xticks(
+        symlog(torch.tensor([-100.0, -10, -1, 0, 1, 10, 100])), ["-100", "-10", "-1", "0", "1", "10", "100"]
+    )
     return figure, f"Two-hot keeps both peaks, and its mean reads {mean:.1f}; the true mean is {answer:g}."
 
 

@@ -50,7 +50,9 @@ def draw_dice(a: float, b: float, c: float, d: float, estimator: str, again: int
 
 def dice_explorer() -> Explorer:
     """Load a die, throw it, and see what a loss on the sample can tell the logits."""
-    faces = {name: slider(f"logit of face {i}", -6, 6, value) for i, (name, value) in enumerate(zip("abcd", (1, 0, -1, 0)))}
+    faces = {
+        name: slider(f"logit of face {i}", -6, 6, value) for i, (name, value) in enumerate(zip("abcd", (1, 0, -1, 0)))
+    }
     return Explorer(
         draw_dice,
         "Probabilities of a die's faces, samples as a grid of colours, and the push on each logit.",

@@ -51,14 +51,21 @@ def up_to_constants(*names: str) -> Callable:
 
     def probe(version: Callable, *case: Tensor) -> dict:
         found = plain(version, *case)
-        return {name: part if name == "the result" else part - part.mean(-1, keepdim=True) for name, part in found.items()}
+        return {
+            name: part if name == "the result" else part - part.mean(-1, keepdim=True) for name, part in found.items()
+        }
 
     return probe
 
 
 def kl_cases() -> list[tuple]:
     by_hand = torch.tensor([[[0.9, 0.1]]]), torch.tensor([[[0.5, 0.5]]])
-    return [by_hand, (dice(1, 2, 3), dice(1, 2, 3)), (dice(2, 4, 5), dice(2, 4, 5)), (dice(3, 2, 4, 3), dice(3, 2, 4, 3))]
+    return [
+        by_hand,
+        (dice(1, 2, 3), dice(1, 2, 3)),
+        (dice(2, 4, 5), dice(2, 4, 5)),
+        (dice(3, 2, 4, 3), dice(3, 2, 4, 3)),
+    ]
 
 
 def entropy_cases() -> list[tuple]:
@@ -166,7 +173,9 @@ EXERCISES = (
                 lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / 8,
                 "The number of classes is fixed at 8; it is `logits.shape[-1]`.",
             ),
-            Mistake(lambda l, mix=0.01: l.softmax(-1), "There is no uniform part: a class can still reach probability 0."),
+            Mistake(
+                lambda l, mix=0.01: l.softmax(-1), "There is no uniform part: a class can still reach probability 0."
+            ),
             Mistake(
                 lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix,
                 "The uniform part is too large: it is shared by K classes, mix / K for each. Yours add up to more than 1.",
@@ -217,7 +226,9 @@ EXERCISES = (
         tolerance=1e-3,
         mistakes=(
             Mistake(
-                lambda p, noise=None: straight(p, -torch.log(-torch.log(torch.rand_like(p) if noise is None else noise))),
+                lambda p, noise=None: straight(
+                    p, -torch.log(-torch.log(torch.rand_like(p) if noise is None else noise))
+                ),
                 "The given noise is turned into Gumbel noise once more. It is Gumbel noise already; only your own has to be made.",
             ),
             Mistake(
@@ -253,7 +264,8 @@ EXERCISES = (
                 "All dice of a row share one set of noise, so they don't fall independently: noise has the shape of probs.",
             ),
             Mistake(
-                own_noise(lambda p: gumbel(p, *p.shape[-2:])), "All rows share one set of noise: noise has the shape of probs."
+                own_noise(lambda p: gumbel(p, *p.shape[-2:])),
+                "All rows share one set of noise: noise has the shape of probs.",
             ),
             Mistake(
                 own_noise(lambda p: gumbel(p, p.shape[-1])),
@@ -263,7 +275,10 @@ EXERCISES = (
                 scaled,
                 "one_hot · p / sg(p) has the gradient 1/p, on the drawn class alone. Straight-through ADDS p - sg(p), so every class gets one.",
             ),
-            Mistake(most_likely, "This always takes the likeliest class. A sample follows the noise: argmax of ln p + noise."),
+            Mistake(
+                most_likely,
+                "This always takes the likeliest class. A sample follows the noise: argmax of ln p + noise.",
+            ),
             Mistake(
                 no_detach,
                 "No gradient comes through: an argmax has none, and `probs - probs` would cancel. Add `probs - probs.detach()`: 0 in value, and a gradient.",
@@ -274,9 +289,14 @@ EXERCISES = (
                 "The probabilities are added to the one-hot, so it is no longer one-hot. Add probs - probs.detach(), which is 0 in value.",
             ),
             Mistake(no_log, "The noise belongs on ln p, not on p: only then is the draw distributed as p."),
-            Mistake(upside_down, "Without given noise the shares are wrong. Gumbel noise has two minus signs: -log(-log(u))."),
+            Mistake(
+                upside_down,
+                "Without given noise the shares are wrong. Gumbel noise has two minus signs: -log(-log(u)).",
+            ),
             Mistake(always_alike, "Every throw is the same: a seed is set inside. Leave the random state alone."),
-            Mistake(reversed_gradient, "The gradient has the wrong sign: probs - probs.detach(), not the other way round."),
+            Mistake(
+                reversed_gradient, "The gradient has the wrong sign: probs - probs.detach(), not the other way round."
+            ),
             Mistake(through_log, "The gradient is that of ln p. Straight-through borrows the gradient of p itself."),
         ),
         hints=(
@@ -301,7 +321,8 @@ EXERCISES = (
                 "This is a difference of two entropies. Both logarithms are weighted with p: p · (ln p - ln q).",
             ),
             Mistake(
-                lambda p, q: kl(p.softmax(-1), q.softmax(-1)), "softmax is applied once more: p and q are probabilities already."
+                lambda p, q: kl(p.softmax(-1), q.softmax(-1)),
+                "softmax is applied once more: p and q are probabilities already.",
             ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).clamp(min=0).sum((-2, -1)),
@@ -320,13 +341,20 @@ EXERCISES = (
                 "The sum over the classes is missing: both of the last two axes go.",
             ),
             Mistake(lambda p, q: kl(p, q) + kl(q, p), "Both directions are added. KL(p || q) is one of them."),
-            Mistake(lambda p, q: kl(q, p), "KL reversed: this is KL(q || p). The expectation is under the first one, p."),
             Mistake(
-                lambda p, q: kl(p, q) / p.shape[-2], "This is the mean over groups. Independent dice add up: sum over groups."
+                lambda p, q: kl(q, p), "KL reversed: this is KL(q || p). The expectation is under the first one, p."
             ),
-            Mistake(lambda p, q: (p * (p.log() - q.log())).sum(-1), "This is one number per group. Sum over the groups too."),
+            Mistake(
+                lambda p, q: kl(p, q) / p.shape[-2],
+                "This is the mean over groups. Independent dice add up: sum over groups.",
+            ),
+            Mistake(
+                lambda p, q: (p * (p.log() - q.log())).sum(-1), "This is one number per group. Sum over the groups too."
+            ),
             Mistake(lambda p, q: -kl(p, q), "The sign is reversed: KL is never negative."),
-            Mistake(lambda p, q: -(p * q.log()).sum((-2, -1)), "This is the cross-entropy. KL subtracts the entropy of p."),
+            Mistake(
+                lambda p, q: -(p * q.log()).sum((-2, -1)), "This is the cross-entropy. KL subtracts the entropy of p."
+            ),
             Mistake(
                 lambda p, q: (p.log() - q.log()).sum((-2, -1)),
                 "The weights are missing: each class counts with its probability p.",
@@ -334,7 +362,8 @@ EXERCISES = (
             Mistake(lambda p, q: kl(p, q) / 0.6931471805599453, "This is in bits. We use nats: the natural logarithm."),
             Mistake(lambda p, q: kl(p, q).sum(), "This adds up the whole batch. Sum over the last two axes only."),
             Mistake(
-                lambda p, q: (q * (p.log() - q.log())).sum((-2, -1)), "The weights are those of q. The expectation is under p."
+                lambda p, q: (q * (p.log() - q.log())).sum((-2, -1)),
+                "The weights are those of q. The expectation is under p.",
             ),
             Mistake(
                 lambda p, q: kl(p, q.detach()),
@@ -385,15 +414,22 @@ EXERCISES = (
                 lambda p: p.shape[-2] * -(p.mean(-2) * p.mean(-2).log()).sum(-1),
                 "The dice are averaged first. Each die has its own entropy, and these add up.",
             ),
-            Mistake(lambda p: -p.log().mean((-2, -1)), "Each class counts with its probability p, and the classes are summed."),
-            Mistake(lambda p: -(p * p.log()).sum(-2), "The sum over the classes is missing: both of the last two axes go."),
+            Mistake(
+                lambda p: -p.log().mean((-2, -1)),
+                "Each class counts with its probability p, and the classes are summed.",
+            ),
+            Mistake(
+                lambda p: -(p * p.log()).sum(-2), "The sum over the classes is missing: both of the last two axes go."
+            ),
             Mistake(lambda p: -entropy(p), "The sign is missing: ln p is negative, entropy is not."),
             Mistake(lambda p: entropy(p) / p.shape[-2], "This is the mean over groups; the groups' entropies add up."),
             Mistake(lambda p: -(p * p.log()).sum(-1), "This is one number per group. Sum over the groups too."),
             Mistake(lambda p: -p.log().sum((-2, -1)), "Each class counts with its probability: p · ln p."),
             Mistake(lambda p: entropy(p).sum(), "This adds up the whole batch. Sum over the last two axes only."),
             Mistake(lambda p: -(p * p.log2()).sum((-2, -1)), "This is in bits. We use nats: the natural logarithm."),
-            Mistake(lambda p: -(p * p.log()).mean((-2, -1)), "This divides by the number of entries. Entropy is a sum."),
+            Mistake(
+                lambda p: -(p * p.log()).mean((-2, -1)), "This divides by the number of entries. Entropy is a sum."
+            ),
         ),
         hints=(
             "The expected surprise of a die that follows p.",

@@ -50,7 +50,11 @@ def posterior_probe(version: Callable, rssm: RSSM, h: Tensor, tokens: Tensor) ->
 
 
 def clear_cases() -> list[tuple]:
-    by_hand = State(torch.tensor([[1.0, 2], [3, 4]]), torch.ones(2, 1, 2)), torch.ones(2, 2), torch.tensor([True, False])
+    by_hand = (
+        State(torch.tensor([[1.0, 2], [3, 4]]), torch.ones(2, 1, 2)),
+        torch.ones(2, 2),
+        torch.tensor([True, False]),
+    )
     return [by_hand, *((a_start(B), normal(B, 2), torch.arange(B) % 2 == 0) for B in (2, 3, 5))]
 
 
@@ -135,7 +139,9 @@ def carried_on(rssm: RSSM, states: State, actions: Tensor, is_first: Tensor) -> 
 def states_and_logits(out: Any) -> tuple[State, Tensor]:
     """What came back, if it is such a pair. Raises Complaint."""
     if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
-        raise Complaint(f"It returns {kind(out)}; two things are expected, `return states, logits`, the states as one State.")
+        raise Complaint(
+            f"It returns {kind(out)}; two things are expected, `return states, logits`, the states as one State."
+        )
     if isinstance(out[0], Tensor) and isinstance(out[1], tuple):
         raise Complaint("The order is reversed: first the states, then the logits.")
     if isinstance(out[0], list):
@@ -190,7 +196,9 @@ def looped(
         given = noise[:, t] if (noise is not None or needs_noise) and not deaf else None
         z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
         kept = sample(unimix(logits[-1], mix), given) if again else z
-        states.append(cleared if before else State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept))
+        states.append(
+            cleared if before else State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept)
+        )
         state = State(h.detach(), z.detach()) if detach else State(h, z) if carry else start
     h, z = (torch.stack(parts, stack) for parts in zip(*states))
     found = torch.stack(logits, stack)
@@ -231,7 +239,9 @@ EXERCISES = (
                 "The gates are detached: they could never learn.",
             ),
             Mistake(
-                lambda h, r, c, u: torch.lerp(h, torch.tanh((r.exp() / (1 + r.exp())) * c), (u - 1).exp() / (1 + (u - 1).exp())),
+                lambda h, r, c, u: torch.lerp(
+                    h, torch.tanh((r.exp() / (1 + r.exp())) * c), (u - 1).exp() / (1 + (u - 1).exp())
+                ),
                 "exp(x) / (1 + exp(x)) is nan for a large x. `torch.sigmoid` stays finite.",
             ),
             Mistake(
@@ -276,14 +286,16 @@ EXERCISES = (
                 "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) · candidate).",
             ),
             Mistake(
-                lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()), "reset and update are swapped."
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()),
+                "reset and update are swapped.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid() - 1),
                 "The -1 belongs inside: σ(update - 1), not σ(update) - 1.",
             ),
             Mistake(
-                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c), "The old memory is missing: add (1 - u) · h."
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c),
+                "The old memory is missing: add (1 - u) · h.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), u - 1),
@@ -317,7 +329,9 @@ EXERCISES = (
                 "view(-1, S, K) melts all leading axes into one. Keep them: `unflatten(-1, (S, K))` touches the last axis alone.",
             ),
             Mistake(
-                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)).transpose(-1, -2),
+                lambda m, h, x: (
+                    m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)).transpose(-1, -2)
+                ),
                 "The flat axis is cut as (K, S) and then turned round, so numbers land in other places. Cut it as (S, K).",
             ),
             Mistake(
@@ -371,7 +385,10 @@ EXERCISES = (
                 "The mask (B,) lies along the last axis of each, not along the batch. Give it the axes it lacks: `keep[:, None]`, `keep[:, None, None]`.",
             ),
             Mistake(
-                lambda s, a, f: (State(s.h * (~f).float()[:, None], s.z * (~f).float()[:, None]), a * (~f).float()[:, None]),
+                lambda s, a, f: (
+                    State(s.h * (~f).float()[:, None], s.z * (~f).float()[:, None]),
+                    a * (~f).float()[:, None],
+                ),
                 "z has one axis more than h, and its mask, too: `keep[:, None, None]`.",
             ),
             Mistake(
@@ -401,9 +418,12 @@ EXERCISES = (
                 lambda s, a, f: (State(s.h * (~f).float(), clear(s, a, f)[0].z), clear(s, a, f)[1]),
                 "The mask (B,) lies along the last axis of h, not along the batch: `keep[:, None]` turns it.",
             ),
-            Mistake(lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."),
             Mistake(
-                lambda s, a, f: clear(s, a, ~f), "The mask is reversed: this forgets everywhere except where an episode begins."
+                lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."
+            ),
+            Mistake(
+                lambda s, a, f: clear(s, a, ~f),
+                "The mask is reversed: this forgets everywhere except where an episode begins.",
             ),
             Mistake(
                 lambda s, a, f: (clear(s, a, f)[0], a),
@@ -422,7 +442,8 @@ EXERCISES = (
                 "This clears every row. Only those with is_first begin anew.",
             ),
             Mistake(
-                lambda s, a, f: (s, clear(s, a, f)[1]), "The action is cleared, but the state still carries the last episode."
+                lambda s, a, f: (s, clear(s, a, f)[1]),
+                "The action is cleared, but the state still carries the last episode.",
             ),
         ),
         hints=(
@@ -451,13 +472,18 @@ EXERCISES = (
                 wrongly(store="hz"),
                 "What is stored is detached: the states that come back have no gradient, so nothing learns from them.",
             ),
-            Mistake(wrongly(store="h"), "The h that comes back is detached, so no loss that reads it teaches the memory."),
-            Mistake(wrongly(store="z"), "The z that comes back is detached, so no loss that reads it teaches the posterior."),
+            Mistake(
+                wrongly(store="h"), "The h that comes back is detached, so no loss that reads it teaches the memory."
+            ),
+            Mistake(
+                wrongly(store="z"), "The z that comes back is detached, so no loss that reads it teaches the posterior."
+            ),
             Mistake(wrongly(probabilities=True), "The mixed probabilities come back where the logits are wanted."),
             Mistake(wrongly(forget="nothing"), "Nothing is cleared: memory leaks from one episode into the next."),
             Mistake(wrongly(forget="action"), "The state is not cleared where an episode begins, only the action."),
             Mistake(
-                wrongly(forget="state"), "The action is not cleared where an episode begins: it belongs to the episode before."
+                wrongly(forget="state"),
+                "The action is not cleared where an episode begins: it belongs to the episode before.",
             ),
             Mistake(wrongly(forget="h"), "h is cleared, z is not."),
             Mistake(
@@ -473,7 +499,10 @@ EXERCISES = (
                 wrongly(stale=True),
                 "The posterior sees the old memory. It should see the h of this step, after the recurrent one.",
             ),
-            Mistake(wrongly(stack=0), "Stacked along axis 0: the result is (T, B, …). Batch comes first: stack along axis 1."),
+            Mistake(
+                wrongly(stack=0),
+                "Stacked along axis 0: the result is (T, B, …). Batch comes first: stack along axis 1.",
+            ),
             Mistake(wrongly(mode=True), "The noise is not used: z is the likeliest class instead of a sample."),
             Mistake(
                 wrongly(mix=0.0),
@@ -485,7 +514,8 @@ EXERCISES = (
             ),
             Mistake(wrongly(carry=False), "The state is not carried on: every step starts from `start` again."),
             Mistake(
-                wrongly(needs_noise=True), "It works with given noise only. Without it, `sample` makes its own: pass None on."
+                wrongly(needs_noise=True),
+                "It works with given noise only. Without it, `sample` makes its own: pass None on.",
             ),
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
         ),

@@ -10,10 +10,9 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from ...agent import make_world_model
-from ...config import Config
+from ...config import Config, Spaces
 from ...latents import kl
 from ...replay import Experience
-from ...spaces import Spaces
 from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
 from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal
@@ -96,7 +95,11 @@ def wrong_split(**how: Any) -> Callable:
 
 
 def target_cases() -> list[tuple]:
-    return [(torch.tensor([False, False, True]), 100), (torch.rand(3, 5) > 0.6, 333), (torch.tensor([[True], [False]]), 20)]
+    return [
+        (torch.tensor([False, False, True]), 100),
+        (torch.rand(3, 5) > 0.6, 333),
+        (torch.tensor([[True], [False]]), 20),
+    ]
 
 
 def flat(is_terminal: Tensor) -> Tensor:
@@ -105,7 +108,9 @@ def flat(is_terminal: Tensor) -> Tensor:
 
 def tiny_model() -> WorldModel:
     sizes = dict(deter=8, rssm_hidden=5, groups=2, classes=3, hidden=6, blocks=2, encoder_layers=1, decoder_layers=1)
-    model = make_world_model(Config.preset("debug", **sizes, bins=11, bin_limit=4.0, discount_horizon=50), Spaces(3, 2, True))
+    model = make_world_model(
+        Config.preset("debug", **sizes, bins=11, bin_limit=4.0, discount_horizon=50), Spaces(3, 2, True)
+    )
     for parameter in model.parameters():
         parameter.data += torch.randn_like(parameter) * 0.2
     return model
@@ -167,7 +172,13 @@ def flipped(b: Experience, discount_horizon: float) -> Tensor:
 
 
 def fit_cases() -> list[tuple]:
-    uneven = {"rep": 0.1, "continue": 1.5, "dyn": 1.0, "reward": 0.5, "reconstruction": 2.0}  # in another order than the losses
+    uneven = {
+        "rep": 0.1,
+        "continue": 1.5,
+        "dyn": 1.0,
+        "reward": 0.5,
+        "reconstruction": 2.0,
+    }  # in another order than the losses
     return [
         (tiny_model(), 0.01, tiny_batch(2, 3), SCALES),
         (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
@@ -202,7 +213,9 @@ def fit_probe(version: Callable, model: WorldModel, rate: float, batch: Experien
                 raise
             raise Complaint(TOO_EARLY) from error
         if isinstance(out, Tensor) and out.requires_grad:
-            raise Complaint("The loss comes back with its graph, which would keep all of it in memory: return `total.detach()`.")
+            raise Complaint(
+                "The loss comes back with its graph, which would keep all of it in memory: return `total.detach()`."
+            )
         found[f"the loss of the {n} step"] = out
         found[f"the number of optimizer steps after the {n} call"] = optimizer.steps
         found[f"the weights after the {n} step"] = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -235,7 +248,9 @@ def fitted(
     if in_order:
         scales = dict(zip(losses, scales.values()))
     total = share * sum(
-        (1 if plain else scales[name]) * getattr(loss, pool)() for name, loss in losses.items() if not only or name in only
+        (1 if plain else scales[name]) * getattr(loss, pool)()
+        for name, loss in losses.items()
+        if not only or name in only
     )
     if early:
         optimizer.step()
@@ -310,11 +325,20 @@ EXERCISES = (
                 lambda t, discount_horizon=333: flat(t) - 1 / discount_horizon,
                 "Terminal steps become negative: the 1/discount_horizon is taken off only where the episode goes on.",
             ),
-            Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / 333), "The horizon is fixed at 333; use the argument."),
-            Mistake(lambda t, discount_horizon=333: t.float(), "This is the end, not the going on; and the discount is missing."),
-            Mistake(lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** 2, "The discount counts twice."),
             Mistake(
-                lambda t, discount_horizon=333: flat(t) * 0.99, "The discount is fixed at 0.99; it is 1 - 1/discount_horizon."
+                lambda t, discount_horizon=333: flat(t) * (1 - 1 / 333),
+                "The horizon is fixed at 333; use the argument.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: t.float(),
+                "This is the end, not the going on; and the discount is missing.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** 2, "The discount counts twice."
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * 0.99,
+                "The discount is fixed at 0.99; it is 1 - 1/discount_horizon.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: 1 - t.float() * (1 - 1 / discount_horizon),
@@ -341,7 +365,9 @@ EXERCISES = (
         kept_for="world_model:WorldModel.prediction_losses",
         mistakes=(
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.predict_obs(f) - b.obs).square().sum(-1)),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: (m.predict_obs(f) - b.obs).square().sum(-1)
+                ),
                 "The reconstruction is compared in raw units. `world_model.decoder.loss` compares in symlog space, where the decoder speaks.",
             ),
             Mistake(
@@ -364,7 +390,9 @@ EXERCISES = (
                 "sigmoid, then log: for a large logit one of the logarithms is -inf. `F.binary_cross_entropy_with_logits` stays finite.",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: right_losses(m, f, b)["reward"] * ~b.is_first),
+                lambda m, f, b: predicted(
+                    m, f, b, reward=lambda m, f, b: right_losses(m, f, b)["reward"] * ~b.is_first
+                ),
                 "The reward loss is left out where an episode begins. It counts there as well: the head learns that nothing was paid yet.",
             ),
             Mistake(
@@ -389,7 +417,9 @@ EXERCISES = (
                     lambda m, f, b: (
                         continue_target(b.is_terminal, m.discount_horizon) * 0
                         + F.binary_cross_entropy_with_logits(
-                            continue_target(b.is_terminal, m.discount_horizon), m.continue_head(f).squeeze(-1), reduction="none"
+                            continue_target(b.is_terminal, m.discount_horizon),
+                            m.continue_head(f).squeeze(-1),
+                            reduction="none",
                         )
                     )
                 ),
@@ -397,7 +427,12 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, f, b: predicted(
-                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), torch.sign(b.obs) * b.obs.abs().log1p())
+                    m,
+                    f,
+                    b,
+                    reconstruction=lambda m, f, b: m.decoder.loss(
+                        m.decoder(f), torch.sign(b.obs) * b.obs.abs().log1p()
+                    ),
                 ),
                 "The observation is squashed twice: `decoder.loss` applies symlog itself. Hand it batch.obs as it is.",
             ),
@@ -408,12 +443,15 @@ EXERCISES = (
                 "The reward loss is averaged already. Keep (B, T).",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs).mean()),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs).mean()
+                ),
                 "The reconstruction loss is averaged already. Keep (B, T).",
             ),
             Mistake(
                 lambda m, f, b: (
-                    right_losses(m, f, b) | {name: right_losses(m, f.detach(), b)[name] for name in ("reward", "continue")}
+                    right_losses(m, f, b)
+                    | {name: right_losses(m, f.detach(), b)[name] for name in ("reward", "continue")}
                 ),
                 "The feature is detached for reward and continue: the state learns from all three losses.",
             ),
@@ -426,15 +464,21 @@ EXERCISES = (
                 "The feature is detached for the continue head: the state learns from all three losses.",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)
+                ),
                 "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale.",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3
+                ),
                 "The squared error is averaged over the observation; it is summed.",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 2),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 2
+                ),
                 "There is a factor 1/2 in the squared error; the official code has none.",
             ),
             Mistake(
@@ -446,7 +490,9 @@ EXERCISES = (
                     m,
                     f,
                     b,
-                    reward=lambda m, f, b: two_hot_loss(m.reward_head(f), torch.sign(b.reward) * b.reward.abs().log1p(), m.bins),
+                    reward=lambda m, f, b: two_hot_loss(
+                        m.reward_head(f), torch.sign(b.reward) * b.reward.abs().log1p(), m.bins
+                    ),
                 ),
                 "The reward is squashed by symlog before two_hot_loss. The bins are raw values, and so is the target.",
             ),
@@ -489,7 +535,9 @@ EXERCISES = (
                 "The arguments of decoder.loss are swapped: first the prediction, then the observation.",
             ),
             Mistake(
-                lambda m, f, b: predicted(m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)),
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)
+                ),
                 "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`.",
             ),
             Mistake(
@@ -507,7 +555,9 @@ EXERCISES = (
             Mistake(
                 wrong_continue(
                     lambda m, f, b: F.binary_cross_entropy_with_logits(
-                        m.continue_head(f), continue_target(b.is_terminal, m.discount_horizon)[..., None], reduction="none"
+                        m.continue_head(f),
+                        continue_target(b.is_terminal, m.discount_horizon)[..., None],
+                        reduction="none",
                     )
                 ),
                 "The continue loss still has the logit's last axis: squeeze it, so that it is (B, T).",
@@ -518,7 +568,9 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_continue(
-                    lambda m, f, b: (m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)).square()
+                    lambda m, f, b: (
+                        m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)
+                    ).square()
                 ),
                 "The continue head is learned by squared error; it is a coin, so binary cross-entropy.",
             ),
@@ -582,8 +634,13 @@ EXERCISES = (
                 wrong_split(stop=("p", "q")),
                 "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached.",
             ),
-            Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."),
-            Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn it is the posterior that is detached."),
+            Mistake(
+                wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."
+            ),
+            Mistake(
+                wrong_split(stop=("p", "p")),
+                "Both losses move the posterior. In dyn it is the posterior that is detached.",
+            ),
             Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
             Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
             Mistake(
@@ -606,7 +663,10 @@ EXERCISES = (
                 lambda q, p, free=1.0: (split(q, p, free)[0], 0.1 * split(q, p, free)[1]),
                 "rep is multiplied by 0.1 already. The weights come later, in the sum.",
             ),
-            Mistake(wrong_split(clip="zero"), "Below the free nats the loss becomes 0. It stays at the floor: max(free, KL)."),
+            Mistake(
+                wrong_split(clip="zero"),
+                "Below the free nats the loss becomes 0. It stays at the floor: max(free, KL).",
+            ),
             Mistake(
                 lambda q, p, free=1.0: tuple(loss.detach() for loss in split(q, p, free)),
                 "Everything is detached: no gradient reaches either side.",
@@ -616,12 +676,18 @@ EXERCISES = (
                 "softmax is applied to probabilities. posterior and prior are probabilities already.",
             ),
             Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
-            Mistake(wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."),
+            Mistake(
+                wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."
+            ),
             Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
             Mistake(
-                wrong_split(clip="max"), "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…)."
+                wrong_split(clip="max"),
+                "This clips from above: max(free, KL) never falls BELOW the free nats, so clamp(min=…).",
             ),
-            Mistake(wrong_split(clip="minus"), "The free nats are subtracted. In the formula they are a floor: max(free, KL)."),
+            Mistake(
+                wrong_split(clip="minus"),
+                "The free nats are subtracted. In the formula they are a floor: max(free, KL).",
+            ),
             Mistake(
                 wrong_split(clip="mean"),
                 "The losses are averaged before the clip. Keep one value for each entry; the mean comes later.",
@@ -676,7 +742,10 @@ EXERCISES = (
             ),
             Mistake(wrong_fit(plain=True), "The scales are not used: total is the sum of scale · mean loss."),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue")), "dyn and rep are missing from the sum."),
-            Mistake(wrong_fit(only=("reconstruction",)), "Only the reconstruction is trained; sum all losses in the dictionary."),
+            Mistake(
+                wrong_fit(only=("reconstruction",)),
+                "Only the reconstruction is trained; sum all losses in the dictionary.",
+            ),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue", "dyn")), "rep is missing from the sum."),
             Mistake(wrong_fit(share=0.2), "The five losses are averaged; they are added."),
             Mistake(wrong_fit(twice=True), "The optimizer steps twice; once is enough."),

@@ -59,7 +59,10 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(0)
         agent = Dreamer(Config.preset("small", imag_last=0), CARTPOLE)
-        for head in (agent.critic.net, agent.world_model.reward_head):  # they start at zero, and so would their gradients
+        for head in (
+            agent.critic.net,
+            agent.world_model.reward_head,
+        ):  # they start at zero, and so would their gradients
             nn.init.normal_(head[-1].weight, std=0.1)
         for net in (
             agent.world_model.rssm.prior_net,
@@ -114,7 +117,9 @@ def draw_boxes(filled: dict[str, str], title: str, marks: dict[str, str]) -> Fig
         axes.annotate("", (x2 - 0.43, y2), (x1 + 0.43, y1), arrowprops={"arrowstyle": "-|>", "color": GREY})
     for name, (x, y) in PLACES.items():
         axes.add_patch(
-            FancyBboxPatch((x - 0.38, y - 0.25), 0.76, 0.5, boxstyle="round,pad=0.02", fc=filled.get(name, PLAIN), ec=GREY)
+            FancyBboxPatch(
+                (x - 0.38, y - 0.25), 0.76, 0.5, boxstyle="round,pad=0.02", fc=filled.get(name, PLAIN), ec=GREY
+            )
         )
         colour = "white" if filled.get(name) == OWN else "black"
         axes.text(x, y, f"{name} {marks.get(name, '')}".strip(), ha="center", va="center", fontsize=9, color=colour)

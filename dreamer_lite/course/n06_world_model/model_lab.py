@@ -121,7 +121,10 @@ def draw_losses(history: list[dict[str, float]], every: int) -> tuple[Figure, st
     axes = tidy(figure.add_subplot(), xlabel="training steps", ylabel="loss", yscale="log")
     for name in history[0]:
         axes.plot(
-            [every * k for k in range(len(history))], [row[name] for row in history], "--" if name == "rep" else "-", label=name
+            [every * k for k in range(len(history))],
+            [row[name] for row in history],
+            "--" if name == "rep" else "-",
+            label=name,
         )
     axes.legend(fontsize=8, ncol=2)
     ends = ", ".join(f"{name} {history[0][name]:.3g} → {history[-1][name]:.3g}" for name in history[0])

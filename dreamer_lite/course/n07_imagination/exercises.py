@@ -8,11 +8,10 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from ...agent import make_world_model
-from ...config import Config
+from ...config import Config, Spaces
 from ...imagination import Dream, imagine, step_weights
 from ...latents import unimix
 from ...rssm import RSSM, State
-from ...spaces import Spaces
 from ...world_model import WorldModel
 from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, uniform
 
@@ -56,7 +55,9 @@ class Policy:
     def sample(self, noise: Tensor | None = None) -> Tensor:
         self.actor.throws += 1
         turn = 0 if self.actor.throws % 3 else 1
-        return F.one_hot(self.order[..., turn], self.order.shape[-1]).float() + 0 * self.logits  # a sample has a gradient
+        return (
+            F.one_hot(self.order[..., turn], self.order.shape[-1]).float() + 0 * self.logits
+        )  # a sample has a gradient
 
 
 class SureActor(torch.nn.Linear):
@@ -72,7 +73,9 @@ class SureActor(torch.nn.Linear):
 
 def tiny_model() -> WorldModel:
     sizes = dict(deter=8, rssm_hidden=5, groups=2, classes=3, hidden=6, blocks=2, encoder_layers=1, decoder_layers=1)
-    model = make_world_model(Config.preset("debug", **sizes, bins=11, bin_limit=3.0, discount_horizon=50), Spaces(3, 2, True))
+    model = make_world_model(
+        Config.preset("debug", **sizes, bins=11, bin_limit=3.0, discount_horizon=50), Spaces(3, 2, True)
+    )
     model.rssm = SureRSSM(token_size=6, action_size=2, deter=8, hidden=5, groups=2, classes=3, blocks=2)
     for parameter in model.parameters():
         parameter.data += torch.randn_like(parameter) * 0.3
@@ -94,7 +97,9 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
     actor.throws = 0
     out = version(model, actor, start, horizon)
     if not isinstance(out, Dream):
-        raise Complaint(f"It returns {kind(out)}; a Dream is expected: `Dream(states, features, actions, rewards, continues)`.")
+        raise Complaint(
+            f"It returns {kind(out)}; a Dream is expected: `Dream(states, features, actions, rewards, continues)`."
+        )
     if not isinstance(out.states, State):
         raise Complaint(
             "The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes one of all features."
@@ -287,12 +292,17 @@ EXERCISES = (
                 wrong_along(old_z=True),
                 "Only the memory moves on: the dice of the start are never thrown again. `imagine_step` does both halves of a step.",
             ),
-            Mistake(wrong_along(soft=True), "z is the prior's probabilities. A dream throws the dice: `imagine_step` samples."),
+            Mistake(
+                wrong_along(soft=True),
+                "z is the prior's probabilities. A dream throws the dice: `imagine_step` samples.",
+            ),
             Mistake(
                 lambda m, s, a: along(m, s, a)[:, -1:].expand(-1, a.shape[1], -1),
                 "Every step shows the last observation. Read one after each step.",
             ),
-            Mistake(wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."),
+            Mistake(
+                wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."
+            ),
             Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
             Mistake(
                 wrong_along(early=True),
@@ -301,7 +311,8 @@ EXERCISES = (
             Mistake(wrong_along(late=True), "The actions are one step late: step t uses actions[:, t]."),
             Mistake(wrong_along(carry=False), "The state is not carried on: every step starts from `start` again."),
             Mistake(
-                wrong_along(stack=0), "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1."
+                wrong_along(stack=0),
+                "Stacked along axis 0: the result is (H, N, O). The batch comes first: stack along axis 1.",
             ),
             Mistake(wrong_along(zero_z=True), "z is thrown away. The feature needs both h and z."),
             Mistake(wrong_along(backwards=True), "The actions are taken in reverse order."),
@@ -342,16 +353,27 @@ EXERCISES = (
                 "Collected after the step: state 0 is the start itself, and actions[:, t] stands beside the state it was chosen in. Collect first, then step.",
             ),
             Mistake(wrong_dream(discount=0.98), "There is an extra discount: the continue head has it inside already."),
-            Mistake(wrong_dream(discount=0.99), "There is an extra 0.99: the continue head has the discount inside already."),
+            Mistake(
+                wrong_dream(discount=0.99), "There is an extra 0.99: the continue head has the discount inside already."
+            ),
             Mistake(
                 wrong_dream(noted=True),
                 "The actor is asked anew for the record: each `.sample()` throws again, so these are not the actions that were taken.",
             ),
-            Mistake(wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."),
-            Mistake(wrong_dream(steps=2), "The dream is one state too long: start plus `horizon` steps make H + 1 states."),
-            Mistake(wrong_dream(mode=True), "The actions are the most likely ones. A dream explores: take `.sample()`."),
+            Mistake(
+                wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."
+            ),
+            Mistake(
+                wrong_dream(steps=2), "The dream is one state too long: start plus `horizon` steps make H + 1 states."
+            ),
+            Mistake(
+                wrong_dream(mode=True), "The actions are the most likely ones. A dream explores: take `.sample()`."
+            ),
             Mistake(wrong_dream(carry=False), "The state is not carried on: every step starts from `start` again."),
-            Mistake(wrong_dream(logits=True), "The continues are logits. `world_model.predict_continue` gives probabilities."),
+            Mistake(
+                wrong_dream(logits=True),
+                "The continues are logits. `world_model.predict_continue` gives probabilities.",
+            ),
             Mistake(
                 wrong_dream(gradient=True),
                 "Gradients are kept. Nothing has to flow back through the dream: put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
@@ -386,9 +408,13 @@ EXERCISES = (
             ),
             Mistake(wrong_dream(swap=True), "Rewards and continues are swapped."),
             Mistake(
-                wrong_dream(raw=True), "The rewards are two-hot logits. `world_model.predict_reward` reads a number from them."
+                wrong_dream(raw=True),
+                "The rewards are two-hot logits. `world_model.predict_reward` reads a number from them.",
             ),
-            Mistake(wrong_dream(skip=True), "State 0 is the start itself, before any step. This dream begins one step later."),
+            Mistake(
+                wrong_dream(skip=True),
+                "State 0 is the start itself, before any step. This dream begins one step later.",
+            ),
         ),
         hints=(
             "A loop over H + 1 states. In each: the policy chooses, the heads read, and unless it was the last one, the model takes a step.",
@@ -444,8 +470,12 @@ EXERCISES = (
                 "The weights are one step late: the weight of state t includes its own continue.",
             ),
             Mistake(lambda c: c[:, :-1], "The product is missing: a step counts only if all before it went on."),
-            Mistake(lambda c: c.cumsum(1)[:, :-1], "This is a running sum. How likely it is that all went on is a product."),
-            Mistake(lambda c: c.cumprod(0)[:, :-1], "The product runs over the batch; it should run over time, axis 1."),
+            Mistake(
+                lambda c: c.cumsum(1)[:, :-1], "This is a running sum. How likely it is that all went on is a product."
+            ),
+            Mistake(
+                lambda c: c.cumprod(0)[:, :-1], "The product runs over the batch; it should run over time, axis 1."
+            ),
             Mistake(
                 lambda c: c[:, :-1].flip(1).cumprod(1).flip(1),
                 "The product runs backwards: it should take what came BEFORE, not what comes after.",
@@ -454,7 +484,10 @@ EXERCISES = (
                 lambda c: c.prod(1, keepdim=True).expand(-1, c.shape[1] - 1),
                 "This is one product for the whole dream. Each step has its own.",
             ),
-            Mistake(lambda c: (0.99 * c).cumprod(1)[:, :-1], "There is an extra discount: it is inside the continues already."),
+            Mistake(
+                lambda c: (0.99 * c).cumprod(1)[:, :-1],
+                "There is an extra discount: it is inside the continues already.",
+            ),
             Mistake(lambda c: c.cumprod(1)[:, :-2], "Two states are cut off; only the last one has no weight."),
             Mistake(lambda c: c[:, 1:].cumprod(1), "The start's own continue is left out. The product begins with it."),
         ),

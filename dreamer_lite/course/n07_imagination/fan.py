@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...envs import make_envs
+from ...envs.making import make_envs
 from ...imagination import imagine
 from ...rssm import State
 from ..bundled import Watched, bundled_agent, random_stream, watch
@@ -29,7 +29,11 @@ def chosen(way: str, real: Tensor, copies: int, horizon: int) -> Tensor:
     """Actions (copies, horizon, 2) that don't depend on the dream."""
     if way == "as in reality":
         return real[None].expand(copies, -1, -1)
-    side = torch.randint(2, (copies, horizon)) if way == "random" else torch.full((copies, horizon), int(way == "always right"))
+    side = (
+        torch.randint(2, (copies, horizon))
+        if way == "random"
+        else torch.full((copies, horizon), int(way == "always right"))
+    )
     return torch.eye(2)[side]
 
 
@@ -112,7 +116,11 @@ def episodes(count: int = 20, context: int = 10, ahead: int = 100) -> tuple[Stat
     seen = [watched(context + ahead + 1, seed=100 + k) for k in range(count)]
     seen = [one for one in seen if len(one.obs) == context + ahead + 1]
     start = State(*(torch.cat(part) for part in zip(*(moment(one, context) for one in seen))))
-    return start, torch.stack([one.actions[context + 1 :] for one in seen]), torch.stack([one.obs[context:] for one in seen])
+    return (
+        start,
+        torch.stack([one.actions[context + 1 :] for one in seen]),
+        torch.stack([one.obs[context:] for one in seen]),
+    )
 
 
 @lru_cache(1)

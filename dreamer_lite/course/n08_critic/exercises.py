@@ -18,7 +18,15 @@ def dream_returns(rewards: Tensor, continues: Tensor, values: Tensor, lam: float
 
 
 def return_cases() -> list[tuple]:
-    cases = [(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.9, 0.5]]), torch.tensor([[10.0, 20.0]]), torch.tensor([20.0]), 0.5)]
+    cases = [
+        (
+            torch.tensor([[1.0, 1.0]]),
+            torch.tensor([[0.9, 0.5]]),
+            torch.tensor([[10.0, 20.0]]),
+            torch.tensor([20.0]),
+            0.5,
+        )
+    ]
     for N, H, lam in ((2, 3, 0.95), (3, 7, 0.3), (4, 15, 0.8)):
         values = normal(N, H, size=10)
         cases.append((normal(N, H), uniform(N, H), values, normal(N, size=10), lam))
@@ -102,7 +110,9 @@ def dream_cases() -> list[tuple]:
     ]
 
 
-def wrong_slices(r: slice = slice(1, None), c: slice = slice(1, None), v: slice = slice(1, None), boot: int = -1) -> Callable:
+def wrong_slices(
+    r: slice = slice(1, None), c: slice = slice(1, None), v: slice = slice(1, None), boot: int = -1
+) -> Callable:
     return lambda R, C, V, lam=0.95: lambda_return(R[:, r], C[:, c], V[:, v], V[:, boot], lam)
 
 
@@ -151,7 +161,11 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda r, c, v, b, lam=0.95: torch.cat(
-                    [returned(r[:, :-1], c[:, :-1], v[:, :-1], b, lam if isinstance(lam, float) else lam[:, :-1]), b[:, None]], 1
+                    [
+                        returned(r[:, :-1], c[:, :-1], v[:, :-1], b, lam if isinstance(lam, float) else lam[:, :-1]),
+                        b[:, None],
+                    ],
+                    1,
                 ),
                 "The last return is the bootstrap itself. The bootstrap stands behind the last step, which brings a reward and a continue of its own.",
             ),
@@ -176,16 +190,27 @@ EXERCISES = (
                 "The continues are multiplied up beforehand; the recursion does that by itself.",
             ),
             Mistake(
-                wrong_return(swap=True), "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value."
+                wrong_return(swap=True),
+                "λ and 1 - λ are swapped: λ belongs to the return of the next step, 1 - λ to the value.",
             ),
             Mistake(
                 wrong_return(outside=True),
                 "The continue multiplies the reward too. The reward has arrived; only what follows is discounted.",
             ),
-            Mistake(wrong_return(discount=1 - 1 / 333), "The discount counts twice: it is inside the continues already."),
-            Mistake(wrong_return(discount=0.99), "There is an extra 0.99: the discount is inside the continues already."),
-            Mistake(wrong_return(bracket=True), "A bracket is missing: the continue fades both, the value and the longer look."),
-            Mistake(wrong_return(still=True), "The longer look is always the bootstrap: R must be carried on from step to step."),
+            Mistake(
+                wrong_return(discount=1 - 1 / 333), "The discount counts twice: it is inside the continues already."
+            ),
+            Mistake(
+                wrong_return(discount=0.99), "There is an extra 0.99: the discount is inside the continues already."
+            ),
+            Mistake(
+                wrong_return(bracket=True),
+                "A bracket is missing: the continue fades both, the value and the longer look.",
+            ),
+            Mistake(
+                wrong_return(still=True),
+                "The longer look is always the bootstrap: R must be carried on from step to step.",
+            ),
             Mistake(wrong_return(long=True), "There are H + 1 returns: the bootstrap itself is not one of them."),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 0],
@@ -197,17 +222,28 @@ EXERCISES = (
                 "The returns come out in reverse order: the loop runs backwards, so turn the list round before stacking.",
             ),
             Mistake(
-                wrong_return(stack=0), "Stacked along axis 0: the result is (H, N). The batch comes first: stack along axis 1."
+                wrong_return(stack=0),
+                "Stacked along axis 0: the result is (H, N). The batch comes first: stack along axis 1.",
             ),
             Mistake(
                 moved(rewards=1),
                 "The rewards are one step early: index t already holds what arrives after step t. Don't shift again.",
             ),
-            Mistake(moved(rewards=-1), "The rewards are one step late: index t already holds what arrives after step t."),
-            Mistake(moved(continues=1), "The continues are one step early: index t already holds what arrives after step t."),
-            Mistake(moved(continues=-1), "The continues are one step late: index t already holds what arrives after step t."),
-            Mistake(moved(values=1), "The values are one step early: values[:, t] is v of the state after step t already."),
-            Mistake(moved(values=-1), "The values are one step late: this takes the value of the state before the step."),
+            Mistake(
+                moved(rewards=-1), "The rewards are one step late: index t already holds what arrives after step t."
+            ),
+            Mistake(
+                moved(continues=1), "The continues are one step early: index t already holds what arrives after step t."
+            ),
+            Mistake(
+                moved(continues=-1), "The continues are one step late: index t already holds what arrives after step t."
+            ),
+            Mistake(
+                moved(values=1), "The values are one step early: values[:, t] is v of the state after step t already."
+            ),
+            Mistake(
+                moved(values=-1), "The values are one step late: this takes the value of the state before the step."
+            ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, v, v[:, -1], lam),
                 "The bootstrap is not used: R_H is the argument `bootstrap`, not the last value.",
@@ -225,7 +261,8 @@ EXERCISES = (
                 "λ is not used: this is the plain sum of rewards plus the bootstrap (λ = 1).",
             ),
             Mistake(
-                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 0.0), "λ is not used: this looks one step ahead only (λ = 0)."
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 0.0),
+                "λ is not used: this looks one step ahead only (λ = 0).",
             ),
             Mistake(
                 wrong_return(all_lambda=True),
@@ -279,11 +316,16 @@ EXERCISES = (
                 "The bootstrap is (N, 1), and spreads every dream over every other. `values[:, -1]` is (N,).",
             ),
             Mistake(
-                wrong_slices(r=BEFORE, c=BEFORE), "Rewards and continues are one step late: what step t brings lies at t + 1."
+                wrong_slices(r=BEFORE, c=BEFORE),
+                "Rewards and continues are one step late: what step t brings lies at t + 1.",
             ),
-            Mistake(wrong_slices(r=BEFORE, v=BEFORE), "Rewards and values are one step late: what step t brings lies at t + 1."),
             Mistake(
-                wrong_slices(c=BEFORE, v=BEFORE), "Continues and values are one step late: what step t brings lies at t + 1."
+                wrong_slices(r=BEFORE, v=BEFORE),
+                "Rewards and values are one step late: what step t brings lies at t + 1.",
+            ),
+            Mistake(
+                wrong_slices(c=BEFORE, v=BEFORE),
+                "Continues and values are one step late: what step t brings lies at t + 1.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], R[:, -1], lam),
@@ -293,7 +335,9 @@ EXERCISES = (
                 wrong_slices(r=BEFORE),
                 "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + 1].",
             ),
-            Mistake(wrong_slices(c=BEFORE), "The continues are one step late: what follows step t is continues[:, t + 1]."),
+            Mistake(
+                wrong_slices(c=BEFORE), "The continues are one step late: what follows step t is continues[:, t + 1]."
+            ),
             Mistake(
                 wrong_slices(v=BEFORE),
                 "The values are one step late: step t leads to state t + 1, and its value is values[:, t + 1].",
@@ -302,8 +346,13 @@ EXERCISES = (
                 wrong_slices(BEFORE, BEFORE, BEFORE),
                 "All three are one step late: what step t brings lies at t + 1. Cut off the first, not the last.",
             ),
-            Mistake(wrong_slices(boot=-2), "The bootstrap is the last value but one: the dream ends in state H, values[:, -1]."),
-            Mistake(wrong_slices(boot=0), "The bootstrap is the value of the start; it should be that of the last state."),
+            Mistake(
+                wrong_slices(boot=-2),
+                "The bootstrap is the last value but one: the dream ends in state H, values[:, -1].",
+            ),
+            Mistake(
+                wrong_slices(boot=0), "The bootstrap is the value of the start; it should be that of the last state."
+            ),
             Mistake(
                 wrong_slices(slice(None), slice(None), slice(None)),
                 "All H + 1 entries are used: the start's own reward belongs to the past. Cut off the first.",
@@ -345,23 +394,33 @@ EXERCISES = (
                 "The two targets are added into one number. They are two losses, added.",
             ),
             Mistake(
-                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1].detach(), s[:, :-1], b)),
+                lambda l, r, s, b, w: (
+                    w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1].detach(), s[:, :-1], b))
+                ),
                 "The logits are detached in the slow critic's term, which then holds nothing back.",
             ),
             Mistake(
-                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1].detach(), r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                lambda l, r, s, b, w: (
+                    w * (two_hot_loss(l[:, :-1].detach(), r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b))
+                ),
                 "The logits are detached in the returns' term, so the critic learns nothing from them.",
             ),
             Mistake(
-                lambda l, r, s, b, w: w * (0.98 * two_hot_loss(l[:, :-1], r, b) + 0.02 * two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                lambda l, r, s, b, w: (
+                    w * (0.98 * two_hot_loss(l[:, :-1], r, b) + 0.02 * two_hot_loss(l[:, :-1], s[:, :-1], b))
+                ),
                 "The terms are weighted 0.98 and 0.02. Those are the slow critic's update; here both count in full.",
             ),
             Mistake(
-                lambda l, r, s, b, w: w * (0.02 * two_hot_loss(l[:, :-1], r, b) + 0.98 * two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                lambda l, r, s, b, w: (
+                    w * (0.02 * two_hot_loss(l[:, :-1], r, b) + 0.98 * two_hot_loss(l[:, :-1], s[:, :-1], b))
+                ),
                 "The terms are weighted 0.02 and 0.98. Those are the slow critic's update; here both count in full.",
             ),
             Mistake(
-                lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], symlog(r), b) + two_hot_loss(l[:, :-1], symlog(s[:, :-1]), b)),
+                lambda l, r, s, b, w: (
+                    w * (two_hot_loss(l[:, :-1], symlog(r), b) + two_hot_loss(l[:, :-1], symlog(s[:, :-1]), b))
+                ),
                 "Both targets are squashed by symlog. The bins are raw values, and so are the targets.",
             ),
             Mistake(
@@ -371,14 +430,19 @@ EXERCISES = (
                 "Both terms are squared errors; both are two-hot classifications.",
             ),
             Mistake(
-                lambda l, r, s, b, w: (w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b))) / w.sum(),
+                lambda l, r, s, b, w: (
+                    (w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b))) / w.sum()
+                ),
                 "This divides by the sum of the weights. Keep the plain weighted losses.",
             ),
             Mistake(
                 lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b),
                 "The slow critic is missing: add the loss to slow_values.",
             ),
-            Mistake(wrong_critic(weigh="none"), "The weights are not used: what comes after an imagined end must count nothing."),
+            Mistake(
+                wrong_critic(weigh="none"),
+                "The weights are not used: what comes after an imagined end must count nothing.",
+            ),
             Mistake(wrong_critic(weigh="main"), "The slow critic's term is not weighted; both are."),
             Mistake(
                 wrong_critic(first=1),
@@ -426,8 +490,13 @@ EXERCISES = (
                 ),
                 "two_hot_loss wants logits; these are probabilities already.",
             ),
-            Mistake(lambda l, r, s, b, w: -critic_loss(l, r, s, b, w), "The minus is too much: two_hot_loss is a loss already."),
-            Mistake(lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2, "The two losses are averaged; they are added."),
+            Mistake(
+                lambda l, r, s, b, w: -critic_loss(l, r, s, b, w),
+                "The minus is too much: two_hot_loss is a loss already.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2, "The two losses are averaged; they are added."
+            ),
         ),
         hints=(
             "Two targets for the same logits: the λ-return, and what the slow critic says. Weighted as the dream counts them.",

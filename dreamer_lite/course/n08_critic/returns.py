@@ -65,7 +65,11 @@ def truth() -> Tensor:
     """What each moment is worth under the random policy, (48,): the mean over its dreams, without any critic."""
     dream = dreams()
     whole_return = lambda_return(
-        dream.rewards[:, 1:], dream.continues[:, 1:], torch.zeros_like(dream.rewards[:, 1:]), torch.zeros(len(dream.rewards)), 1.0
+        dream.rewards[:, 1:],
+        dream.continues[:, 1:],
+        torch.zeros_like(dream.rewards[:, 1:]),
+        torch.zeros(len(dream.rewards)),
+        1.0,
     )[:, 0]
     return whole_return.view(MOMENTS, COPIES).mean(1)
 
@@ -79,7 +83,9 @@ def critics(seed: int = 0, loss: Callable = critic_loss) -> dict[str, Critic]:
         critic = Critic(feature_size=model.feature_size, hidden=64, slow_rate=0.1)
         optimizer = LaProp([(critic.net, 1e-3)], warmup=20)
         pick = torch.randint(len(start.h), (32 * (max(TRAINED.values()) + 1),))
-        dream = imagine(model, coin, State(start.h[pick], start.z[pick]), 15)  # for all updates, since a coin does not learn
+        dream = imagine(
+            model, coin, State(start.h[pick], start.z[pick]), 15
+        )  # for all updates, since a coin does not learn
         batches = zip(*(part.split(32) for part in (dream.features, dream.rewards, dream.continues)))
         for update, (features, rewards, continues) in enumerate(batches):
             for name in (name for name, updates in TRAINED.items() if updates == update):
@@ -132,7 +138,10 @@ def draw_look_weights(lams: tuple[float, ...] = (0.5, 0.8, 0.95), horizon: int =
     figure, looks = canvas(7.5, 2.6), torch.arange(1, horizon + 1)
     for column, lam in enumerate(lams):
         axes = tidy(
-            figure.add_subplot(1, len(lams), column + 1), title=f"λ = {lam:g}", xlabel="steps looked ahead", ylim=(0, 0.55)
+            figure.add_subplot(1, len(lams), column + 1),
+            title=f"λ = {lam:g}",
+            xlabel="steps looked ahead",
+            ylim=(0, 0.55),
         )
         axes.bar(looks, look_weights(lam, horizon), color=DREAM)
         axes.set_xticks([1, 5, 10, 15])

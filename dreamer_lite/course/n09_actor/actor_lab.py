@@ -15,11 +15,11 @@ from ...actor import Categorical, ReturnScale
 from ...actor import actor_loss as finished_loss
 from ...agent import Dreamer
 from ...critic import critic_loss, lambda_return
-from ...envs import make_envs
+from ...envs.making import make_envs
+from ...evaluation.evaluate import evaluate
 from ...imagination import imagine, step_weights
 from ...optim import LaProp
 from ...rssm import State
-from ...run.evaluate import evaluate
 from ..bundled import CARTPOLE, bundled_agent, remembered
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy, whole
 from .exercises import advantages as finished_advantages
@@ -136,10 +136,14 @@ def dreamed_life(schooling: Schooling, update: int, steps: int = 500, count: int
 def draw_lives(pairs: dict[str, list[tuple[float, float]]]) -> tuple[Figure, str]:
     """Dreamed life against real life, one dot for each actor; on the diagonal the dream tells the truth."""
     figure = canvas(4.2, 3.6)
-    axes = tidy(figure.add_subplot(), xlabel="steps in reality", ylabel="steps in the dream", xlim=(0, 520), ylim=(0, 520))
+    axes = tidy(
+        figure.add_subplot(), xlabel="steps in reality", ylabel="steps in the dream", xlim=(0, 520), ylim=(0, 520)
+    )
     axes.plot([0, 520], [0, 520], color=GREY, linestyle=":")
     for (name, found), marker, colour in zip(pairs.items(), "os^", (DREAM, OWN, REALITY)):
-        axes.plot([real for _, real in found], [dreamed for dreamed, _ in found], marker, color=colour, label=name, alpha=0.8)
+        axes.plot(
+            [real for _, real in found], [dreamed for dreamed, _ in found], marker, color=colour, label=name, alpha=0.8
+        )
     axes.legend(fontsize=8, loc="upper left")
     off = [dreamed / real for found in pairs.values() for dreamed, real in found]
     return figure, f"The dream says {min(off):.2f} to {max(off):.2f} times what reality says, for {len(off)} actors."

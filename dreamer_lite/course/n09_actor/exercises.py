@@ -35,7 +35,9 @@ class Policy(Categorical):
 
 
 def log_prob_probe(version: Callable, policy: Policy, action: Tensor) -> dict:
-    return with_gradients("the logits")(lambda logits, action: version(Categorical(logits), action), policy.logits, action)
+    return with_gradients("the logits")(
+        lambda logits, action: version(Categorical(logits), action), policy.logits, action
+    )
 
 
 def scale_cases() -> list[tuple]:
@@ -209,10 +211,13 @@ EXERCISES = (
                 lambda p, a: (a * p.log_probs).sum(-1, keepdim=True),
                 "The actions' axis is still there, with length 1: one number for each action taken, (…).",
             ),
-            Mistake(lambda p, a: (a * p.log_probs).sum(), "Everything is summed to one number. Sum over the last axis only."),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(), "Everything is summed to one number. Sum over the last axis only."
+            ),
             Mistake(lambda p, a: ((1 - a) * p.log_probs).sum(-1), "This takes the actions that were NOT taken."),
             Mistake(
-                lambda p, a: (a * p.log_probs).sum(0), "The sum runs over the batch; it runs over the actions, the last axis."
+                lambda p, a: (a * p.log_probs).sum(0),
+                "The sum runs over the batch; it runs over the actions, the last axis.",
             ),
         ),
         hints=(
@@ -259,7 +264,8 @@ EXERCISES = (
                 "The first update takes the percentiles over completely. The range starts at 0, and always moves by the rate.",
             ),
             Mistake(
-                wrong_scale(store_floor=True), "The floor is written into the stored range. Only what comes back has the floor."
+                wrong_scale(store_floor=True),
+                "The floor is written into the stored range. Only what comes back has the floor.",
             ),
             Mistake(
                 wrong_scale(per_row=True),
@@ -280,7 +286,8 @@ EXERCISES = (
             ),
             Mistake(wrong_scale(levels=(0.25, 0.75)), "These are the quartiles; it is the 5th to the 95th percentile."),
             Mistake(
-                wrong_scale(levels=(0.95, 0.05)), "Low and high are swapped, so the range is negative and the limit hides it."
+                wrong_scale(levels=(0.95, 0.05)),
+                "Low and high are swapped, so the range is negative and the limit hides it.",
             ),
             Mistake(
                 wrong_scale(spread=lambda x: x.std()),
@@ -301,11 +308,17 @@ EXERCISES = (
             Mistake(wrong_scale(floor="max"), "The limit is a floor, not a ceiling: clamp(min=…)."),
             Mistake(wrong_scale(floor="add"), "The limit is added. It is a floor: max(limit, range)."),
             Mistake(wrong_scale(floor="one"), "The floor is a fixed 1; use return_scale.limit."),
-            Mistake(wrong_scale(levels=(0.05, 0.95)), "The percentiles are fixed at 5 and 95; use return_scale.levels."),
+            Mistake(
+                wrong_scale(levels=(0.05, 0.95)), "The percentiles are fixed at 5 and 95; use return_scale.levels."
+            ),
             Mistake(wrong_scale(rate=0.01), "The rate is fixed at 0.01; use return_scale.rate."),
             Mistake(wrong_scale(down=True), "The range is upside down: the high percentile minus the low one."),
-            Mistake(wrong_scale(batch=True), "The width is that of this batch. It is the running range, after its update."),
-            Mistake(debiased, "The running range is debiased. The official one is not: it starts at 0 and rises slowly."),
+            Mistake(
+                wrong_scale(batch=True), "The width is that of this batch. It is the running range, after its update."
+            ),
+            Mistake(
+                debiased, "The running range is debiased. The official one is not: it starts at 0 and rises slowly."
+            ),
         ),
         hints=(
             "Percentiles of this batch; move the running range a little towards them; give its width, but never less than the limit.",
@@ -333,14 +346,20 @@ EXERCISES = (
                 "The mean value of the dream is subtracted; each return has its own, values[:, t].",
             ),
             Mistake(
-                lambda r, v, s: (r - v.mean()) / s, "The mean value of all is subtracted; each return has its own, values[:, t]."
+                lambda r, v, s: (r - v.mean()) / s,
+                "The mean value of all is subtracted; each return has its own, values[:, t].",
             ),
-            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-1, 1), "Advantages beyond ±1 are cut off. Nothing is clipped."),
+            Mistake(
+                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-1, 1),
+                "Advantages beyond ±1 are cut off. Nothing is clipped.",
+            ),
             Mistake(
                 lambda r, v, s: (r - v[:, :1]) / s,
                 "The value of the start is subtracted from all; each return has its own, values[:, t].",
             ),
-            Mistake(lambda r, v, s: ((r - v[:, :-1]) / s).abs(), "The sign is lost: worse than expected must stay negative."),
+            Mistake(
+                lambda r, v, s: ((r - v[:, :-1]) / s).abs(), "The sign is lost: worse than expected must stay negative."
+            ),
             Mistake(lambda r, v, s: (r - v[:, :-1]) / s.square(), "The scale divides twice."),
             Mistake(lambda r, v, s: r / v[:, :-1] / s, "The return is divided by the value; the value is subtracted."),
             Mistake(
@@ -349,8 +368,13 @@ EXERCISES = (
             ),
             Mistake(lambda r, v, s: (v[:, :-1] - r) / s, "The sign is wrong: better than expected must be positive."),
             Mistake(lambda r, v, s: r - v[:, :-1], "The scale is not used."),
-            Mistake(lambda r, v, s: r / s, "The value is not subtracted: then all actions look good wherever life is good."),
-            Mistake(lambda r, v, s: r / s - v[:, :-1], "Only the return is divided by the scale. Subtract first, then divide."),
+            Mistake(
+                lambda r, v, s: r / s, "The value is not subtracted: then all actions look good wherever life is good."
+            ),
+            Mistake(
+                lambda r, v, s: r / s - v[:, :-1],
+                "Only the return is divided by the scale. Subtract first, then divide.",
+            ),
             Mistake(lambda r, v, s: (r - v[:, :-1]) * s, "The scale multiplies; it divides."),
             Mistake(
                 lambda r, v, s: r - v[:, :-1] / s,
@@ -369,13 +393,17 @@ EXERCISES = (
                 "The floor of 1 is in the scale already; divide by what you are given.",
             ),
             Mistake(
-                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0), "Bad surprises are cut off at 0. They must stay negative."
+                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0),
+                "Bad surprises are cut off at 0. They must stay negative.",
             ),
             Mistake(
                 lambda r, v, s: (lambda a: (a - a.mean()) / a.std())(r - v[:, :-1]),
                 "This makes mean 0 and deviation 1 in each batch. Only the scale divides, and nothing is centred.",
             ),
-            Mistake(lambda r, v, s: (r - r.mean()) / s, "The mean return is subtracted; it should be the value of each state."),
+            Mistake(
+                lambda r, v, s: (r - r.mean()) / s,
+                "The mean return is subtracted; it should be the value of each state.",
+            ),
         ),
         hints=(
             "What came, minus what was expected in that state, in units of the scale.",
@@ -443,7 +471,9 @@ EXERCISES = (
                 lambda l, e, a, w, s=3e-4: -w * (a.detach() * l + s * e),
                 "The weights are not detached: the model would learn to end the dream.",
             ),
-            Mistake(lambda l, e, a, w, s=3e-4: -w * (a * l + s * e), "Neither the advantage nor the weights are detached."),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w * (a * l + s * e), "Neither the advantage nor the weights are detached."
+            ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -(a.detach() * l + s * e),
                 "The weights are not used: what comes after an imagined end must count nothing.",

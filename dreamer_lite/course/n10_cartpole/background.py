@@ -6,8 +6,8 @@ import sys
 import torch
 
 from ...config import Config
-from ...run import bench
-from ...run.device import use_device
+from ...training import bench
+from ...training.device import use_device
 from .parts import Part
 
 

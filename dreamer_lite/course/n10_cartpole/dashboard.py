@@ -17,14 +17,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 import torch
 
-from ...config import Config, Refused
-from ...envs import Make
+from ...config import Config, Spaces
+from ...envs.making import EnvFactory, config_for
+from ...errors import Refused
+from ...rng import fork_rng
 from ...rssm import State
-from ...run.checkpoint import Saved, read
-from ...run.device import fork_rng, use_device
-from ...run.folder import refuse_existing
-from ...run.loop import Training, train
-from ...spaces import Spaces
+from ...training.checkpoint import Saved, read
+from ...training.device import use_device
+from ...training.folder import refuse_existing
+from ...training.loop import Interrupted, train
+from ...training.state import Training
 from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY
 from .parts import Part, installed
 
@@ -71,9 +73,12 @@ class Dashboard:
         if not self.history:  # a resumed run has a past
             self.history = [dict(row) for row in training.log.rows]
         training.read_metrics()
-        row = {"env_steps": training.env_steps, "return": float(np.mean(training.returns)) if training.returns else math.nan}
-        if training.recent:
-            row |= dict(zip(training.names, np.mean(training.recent, 0).tolist()))
+        row = {
+            "env_steps": training.env_steps,
+            "return": float(np.mean(training.returns)) if training.returns else math.nan,
+        }
+        if training.metrics.recent:
+            row |= dict(zip(training.metrics.names, np.mean(training.metrics.recent, 0).tolist()))
         self.history.append(row)
 
 
@@ -170,7 +175,9 @@ def panel(
     pen.text((right - 6, lower + 3), f"{last:g}", fill=GREY, font=font(14), anchor="ra")
     for points, colour in lines:
         if len(points) > 1:
-            pen.line([place(x, y) for x, y in points[:: max(len(points) // 400, 1)]], fill=colour, width=3, joint="curve")
+            pen.line(
+                [place(x, y) for x, y in points[:: max(len(points) // 400, 1)]], fill=colour, width=3, joint="curve"
+            )
     for x, y in dots:
         px, py = place(x, y)
         pen.ellipse([px - 5, py - 5, px + 5, py + 5], fill=REALITY)
@@ -212,7 +219,11 @@ def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarr
     middle = (left + right) / 2 + x * scale
     pen.line([(left + 0.2 * scale, ground), (right - 0.2 * scale, ground)], fill=GREY, width=3)
     pen.rectangle([middle - 24, ground - 26, middle + 24, ground], fill=colour)
-    pen.line([(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))], fill="black", width=7)
+    pen.line(
+        [(middle, ground - 26), (middle + 112 * np.sin(angle), ground - 26 - 112 * np.cos(angle))],
+        fill="black",
+        width=7,
+    )
 
 
 def pendulum(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarray, colour: str) -> None:
@@ -234,7 +245,11 @@ def board(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndar
         pen.ellipse([middle - 9, height - 9, middle + 9, height + 9], fill=colour)
 
 
-SCENES = {"CartPole": cart, "Pendulum": pendulum, "HiddenCatch": board}  # what can be drawn of an environment, from its numbers
+SCENES = {
+    "CartPole": cart,
+    "Pendulum": pendulum,
+    "HiddenCatch": board,
+}  # what can be drawn of an environment, from its numbers
 
 
 def around(values: list[float], env: str) -> tuple[float, float]:
@@ -266,13 +281,14 @@ def train_live(
     parts: Sequence[Part] = (),
     device: str = "auto",
     compile: bool = False,
-    make_env: Make | None = None,
+    make_env: EnvFactory | None = None,
 ) -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
     make_env: makes the environments, as in `train`. Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
     """
     out, dashboard, seen, device = Path(out), Dashboard(), [], use_device(device)
+    config = config_for(config, make_env)
     try:
         saved = run_in(out, config) if (out / "checkpoint.pt").exists() else refuse_existing(out)
     except Refused as error:
@@ -283,9 +299,23 @@ def train_live(
         dashboard(training)
 
     with installed(parts):
-        card = train(config, out, device, resume=saved or False, progress=False, on_step=look, compile=compile, make_env=make_env)
+        try:
+            card = train(
+                config,
+                out,
+                device=device,
+                resume=saved or False,
+                progress=False,
+                on_step=look,
+                compile=compile,
+                make_env=make_env,
+            )
+        except Interrupted as stop:  # saved; the cell can be run again to go on
+            card = stop.card
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {
-        "dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4) if seen else 0.0
+        "dashboard_share": round(dashboard.spent / max(time.perf_counter() - dashboard.started, 1e-9), 4)
+        if seen
+        else 0.0
     }

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ...actor import actor_loss
 from ...agent import Carry, Dreamer
-from ...config import Config
+from ...config import Config, Spaces
 from ...critic import critic_loss, lambda_return
 from ...imagination import Dream, imagine, step_weights
 from ...rssm import RSSM, State
-from ...spaces import Spaces
 from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, keeping, kind, normal, uniform
 
 
@@ -154,7 +153,8 @@ def losses_cases() -> list[tuple]:
     found = []
     for N, H, far in ((1, 2, 0.0), (3, 4, 0.0), (4, 5, 300.0)):
         agent = Dreamer(
-            Config.preset("debug", average=0, lam=0.8, entropy=0.05, return_rate=0.3, discount_horizon=20), Spaces(3, 2, True)
+            Config.preset("debug", average=0, lam=0.8, entropy=0.05, return_rate=0.3, discount_horizon=20),
+            Spaces(3, 2, True),
         )
         for parameter in agent.parameters():
             parameter.data += torch.randn_like(parameter) * 0.3
@@ -174,7 +174,9 @@ def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
     agent = copy.deepcopy(agent)
     out = version(agent, dream)
     if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(part, dict) for part in out):
-        raise Complaint(f"It returns {kind(out)}; two dictionaries are expected: the losses, and what was found on the way.")
+        raise Complaint(
+            f"It returns {kind(out)}; two dictionaries are expected: the losses, and what was found on the way."
+        )
     for part, names in zip(out, (("actor", "critic"), FOUND)):
         if missing := [name for name in names if name not in part]:
             raise Complaint(
@@ -186,11 +188,19 @@ def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
         "the return scale": found["return_scale"],
         "the advantage": found["advantage"],
     }
-    seen |= {"the weight": found["weight"], "the value": found["value"], "the policy's entropy": found["policy_entropy"]}
+    seen |= {
+        "the weight": found["weight"],
+        "the value": found["value"],
+        "the policy's entropy": found["policy_entropy"],
+    }
     seen |= {"the actor's loss": losses["actor"], "the critic's loss": losses["critic"]}
     for name, loss in list(losses.items()):
         for who, network in (("actor", agent.actor), ("critic", agent.critic.net)):
-            taught = [gradient(loss, p).flatten() for p in network.parameters()] if isinstance(loss, Tensor) else [torch.zeros(1)]
+            taught = (
+                [gradient(loss, p).flatten() for p in network.parameters()]
+                if isinstance(loss, Tensor)
+                else [torch.zeros(1)]
+            )
             seen[f"what the {name}'s loss teaches the {who}"] = torch.cat(taught)
     return seen | {"the stored range of the return scale": agent.return_scale.range.clone()}
 
@@ -318,21 +328,33 @@ EXERCISES = (
             Mistake(wrong_act(stale_action=True), "The new carry holds the old action; it holds the one just chosen."),
             Mistake(wrong_act(swap=True), "greedy is reversed: greedy means the most likely action, `policy.mode`."),
             Mistake(
-                wrong_act(always=True), "The most likely action is taken even when greedy is False; then it should be a sample."
+                wrong_act(always=True),
+                "The most likely action is taken even when greedy is False; then it should be a sample.",
             ),
             Mistake(wrong_act(always=False), "greedy is not used: it asks for `policy.mode`."),
             Mistake(wrong_act(old=True), "The policy sees the state from before the look. It should see the new one."),
-            Mistake(wrong_act(zero=True), "The last action is thrown away: carry.action is what led to this observation."),
             Mistake(
-                wrong_act(border=False), "is_first is not used: the agent takes the memory of the last episode into the next."
+                wrong_act(zero=True), "The last action is thrown away: carry.action is what led to this observation."
             ),
-            Mistake(wrong_act(dream=True), "This dreams: the prior never looks at obs. An agent that is awake uses `observe`."),
+            Mistake(
+                wrong_act(border=False),
+                "is_first is not used: the agent takes the memory of the last episode into the next.",
+            ),
+            Mistake(
+                wrong_act(dream=True),
+                "This dreams: the prior never looks at obs. An agent that is awake uses `observe`.",
+            ),
             Mistake(wrong_act(blind=True), "The observation is not used."),
             Mistake(wrong_act(forget=True), "Every step begins with an empty state; it goes on from carry.state."),
             Mistake(wrong_act(new=True), "Every step counts as the first of an episode: pass is_first on."),
             Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry holds the new state."),
-            Mistake(wrong_act(memory=True), "The policy does not see z. It reads the whole feature, h and z: `state.feature`."),
-            Mistake(wrong_act(axes=True), "The time axis is still there. observe gives (E, 1, …); take `[:, 0]` of h and z."),
+            Mistake(
+                wrong_act(memory=True),
+                "The policy does not see z. It reads the whole feature, h and z: `state.feature`.",
+            ),
+            Mistake(
+                wrong_act(axes=True), "The time axis is still there. observe gives (E, 1, …); take `[:, 0]` of h and z."
+            ),
             Mistake(
                 wrong_act(gradient=True),
                 "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
@@ -382,19 +404,23 @@ EXERCISES = (
                 "This rounds the ratio first, and loses what adds up over many steps. Round at the end.",
             ),
             Mistake(
-                lambda e, r, b, t: int(e / (b * t)) * int(r), "This rounds before it multiplies by the ratio. Round at the end."
+                lambda e, r, b, t: int(e / (b * t)) * int(r),
+                "This rounds before it multiplies by the ratio. Round at the end.",
             ),
             Mistake(lambda e, r, b, t: round(e * r / (b * t)), "This rounds to the nearest whole number; round down."),
             Mistake(lambda e, r, b, t: int(e * r // (b + t)), "A batch holds batch · length steps, not their sum."),
             Mistake(lambda e, r, b, t: int(e * r // (b * t)) + 1, "One step too many."),
             Mistake(
-                lambda e, r, b, t: math.ceil(e * r / (b * t)), "This rounds up, so it takes a step that is not paid for yet."
+                lambda e, r, b, t: math.ceil(e * r / (b * t)),
+                "This rounds up, so it takes a step that is not paid for yet.",
             ),
             Mistake(lambda e, r, b, t: int(e * r // b), "A train step replays batch · length steps, not batch."),
             Mistake(lambda e, r, b, t: int(e * r // t), "A train step replays batch · length steps, not length."),
             Mistake(lambda e, r, b, t: int(e * b * t // r), "Upside down: a higher ratio must give more train steps."),
             Mistake(lambda e, r, b, t: int(e // r), "This ignores how many steps a batch holds."),
-            Mistake(lambda e, r, b, t: int(e * r), "These are replayed steps. A train step replays batch · length of them."),
+            Mistake(
+                lambda e, r, b, t: int(e * r), "These are replayed steps. A train step replays batch · length of them."
+            ),
         ),
         hints=(
             "Each step may be replayed `ratio` times. How many steps does one train step replay?",
@@ -416,11 +442,15 @@ EXERCISES = (
                 "`steps or None` makes None of 0 steps, since 0 counts as false.",
             ),
             Mistake(
-                lambda rows, th: rows[[e >= th for _, _, e in rows].index(max(e >= th for _, _, e in rows))][0] if rows else None,
+                lambda rows, th: (
+                    rows[[e >= th for _, _, e in rows].index(max(e >= th for _, _, e in rows))][0] if rows else None
+                ),
                 "If no evaluation reaches the threshold, the first True among only False is at 0. The answer is None then.",
             ),
             Mistake(
-                lambda rows, th: next((None if math.isnan(e) else s for s, r, e in rows if math.isnan(e) or e >= th), None),
+                lambda rows, th: next(
+                    (None if math.isnan(e) else s for s, r, e in rows if math.isnan(e) or e >= th), None
+                ),
                 "This stops at the first row without an evaluation. Skip it, and go on.",
             ),
             Mistake(
@@ -444,14 +474,17 @@ EXERCISES = (
                 "This looks at training returns: few episodes, and the policy was changing. Use the evaluation.",
             ),
             Mistake(
-                lambda rows, th: next((s for s, r, e in rows if e > th), None), "Reaching the threshold is enough: >=, not >."
+                lambda rows, th: next((s for s, r, e in rows if e > th), None),
+                "Reaching the threshold is enough: >=, not >.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None),
                 "This asks for both columns. Only the evaluation counts.",
             ),
             Mistake(
-                lambda rows, th: next((s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None),
+                lambda rows, th: next(
+                    (s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None
+                ),
                 "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted.",
             ),
             Mistake(
@@ -483,7 +516,9 @@ EXERCISES = (
                 "This is the number of the row. Environment steps are wanted.",
             ),
             Mistake(
-                lambda rows, th: max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,))[0],
+                lambda rows, th: max(
+                    rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2], default=(None,)
+                )[0],
                 "This is the best evaluation, whether or not it reaches the threshold.",
             ),
             Mistake(
@@ -520,11 +555,13 @@ EXERCISES = (
                 "Rewards, continues and values are one step late: what step t brings lies at t + 1, `[:, 1:]`.",
             ),
             Mistake(
-                wrong_lesson(boot=-2), "The bootstrap is the last value but one; it is that of the last state, `values[:, -1]`."
+                wrong_lesson(boot=-2),
+                "The bootstrap is the last value but one; it is that of the last state, `values[:, -1]`.",
             ),
             Mistake(wrong_lesson(lam=0.95), "λ is left at its default; the agent's is `agent.config.lam`."),
             Mistake(
-                wrong_lesson(entropy=3e-4), "The entropy's weight is left at its default; the agent's is `agent.config.entropy`."
+                wrong_lesson(entropy=3e-4),
+                "The entropy's weight is left at its default; the agent's is `agent.config.entropy`.",
             ),
             Mistake(
                 wrong_lesson(scaled="none"),

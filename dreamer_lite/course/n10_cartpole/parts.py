@@ -31,7 +31,11 @@ def my_parts() -> list[Part]:
         f"<b>{part.name} was kept, but is not right any more; the finished version is used.</b> {code(part.problem)}"
         for part in broken
     ]
-    say(f"{len(mine)} of {len(parts)} parts are yours", lines, COLOURS["not yet" if broken else "right" if mine else "blank"])
+    say(
+        f"{len(mine)} of {len(parts)} parts are yours",
+        lines,
+        COLOURS["not yet" if broken else "right" if mine else "blank"],
+    )
     return parts
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from ...agent import Dreamer
-from ...config import Config, Refused
-from ...run import bench
-from ...run.checkpoint import load
-from ...run.draw import draw_cart
-from ...run.evaluate import OpenLoop, open_loop
+from ...config import Config
+from ...errors import Refused
+from ...evaluation.drawing import draw_cart
+from ...evaluation.dreams import OpenLoop, open_loop
+from ...training import bench
+from ...training.checkpoint import load
 from ..bundled import ASSETS
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, tidy, whole
 from ..notebook import show as show_html
@@ -42,7 +43,9 @@ def read_run(file: Path) -> list[tuple[float, float]]:
     """(environment steps, mean return) of each evaluation in a metrics.csv."""
     with open(file, newline="") as rows:
         return [
-            (float(row["env_steps"]), float(row["eval_mean"])) for row in csv.DictReader(rows) if float(row["eval_episodes"] or 0)
+            (float(row["env_steps"]), float(row["eval_mean"]))
+            for row in csv.DictReader(rows)
+            if float(row["eval_episodes"] or 0)
         ]
 
 
@@ -139,7 +142,9 @@ def time_by_size() -> list[tuple[int, float]]:
     for exponent in range(4, 23):
         x = torch.ones(2**exponent)
         y = torch.empty_like(x)
-        found.append((len(x), float(np.median([bench.seconds(lambda: torch.add(x, x, out=y), "cpu") for _ in range(60)]))))
+        found.append(
+            (len(x), float(np.median([bench.seconds(lambda: torch.add(x, x, out=y), "cpu") for _ in range(60)])))
+        )
     return found
 
 
@@ -152,7 +157,12 @@ def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Fig
     launch = float(took[:6].min() * 1e6)
     above.axhline(launch, color=GREY, linestyle="--", linewidth=1)
     above.annotate(
-        f"launch: {launch:.1f} µs, however small", (numbers[-1], launch), ha="right", va="bottom", color=GREY, fontsize=9
+        f"launch: {launch:.1f} µs, however small",
+        (numbers[-1], launch),
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=9,
     )
     tidy(above, xscale="log", yscale="log", ylabel="µs for one\noperation")
     below.hist(np.clip(sizes, 1, numbers[-1]), np.geomspace(1, numbers[-1], 45), color=DREAM)

@@ -1,4 +1,4 @@
-"""Environments that are stepped in processes of their own, for those that are slow: gymnasium's AsyncVectorEnv."""
+"""Environments in worker processes, for slow ones: Gymnasium's AsyncVectorEnv."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +15,12 @@ from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 import numpy as np
 
-from ..config import Refused
-from ..envs import Make, NotFinite, episode_seed, finite, place
-from ..replay import Experience, each
-from ..spaces import Spaces, native_action, seen, spaces_of
+from ..config import Spaces
+from ..errors import Refused
+from ..replay import Experience, map_obs
+from .making import EnvFactory
+from .spaces import native_action, spaces_of, to_agent_obs
+from .stepping import NotFinite, episode_seed, finite, place
 
 
 class Translated(gymnasium.Wrapper):
@@ -35,33 +37,35 @@ class Translated(gymnasium.Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         self.episode, self.steps = self.episode + 1, 0
-        with self.at_work():
+        with self.reporting_errors():
             obs, _ = self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode))
-            return seen(self.env.observation_space, obs), {}
+            return to_agent_obs(self.env.observation_space, obs), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
         self.steps += 1
-        with self.at_work():
+        with self.reporting_errors():
             obs, reward, terminated, truncated, _ = self.env.step(native_action(self.env.action_space, action))
-            return seen(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
+            return to_agent_obs(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """What goes wrong inside is told with its traceback, as text: that is what surely arrives in the other process."""
+    def reporting_errors(self) -> Iterator[None]:
+        """Errors inside are reported with their traceback as text, since that always survives the way to the other process."""
         try:
             yield
         except Exception as error:
             where = place(self.i, self.steps, self.episode)
-            raise RuntimeError(f"{where} raised this; the last checkpoint is kept\n{traceback.format_exc()}") from error
+            raise RuntimeError(
+                f"{where} raised this error; the last checkpoint is kept\n{traceback.format_exc()}"
+            ) from error
 
 
 class WorkerEnvs:
-    """What `envs.Envs` is, with a process for each environment. Gotcha: an unfinished episode can't be played again after a resume.
+    """Like `Envs`, with a process for each environment. Gotcha: an unfinished episode can't be played again after a resume.
 
-    The seeds are those that `Envs` gives: an environment that is deterministic given its seed plays the same episodes here.
+    Seeds are those of `Envs`: an environment that is deterministic given its seed plays the same episodes here.
     """
 
-    def __init__(self, make: Make, count: int, seed: int = 0, seconds: float = 0):
+    def __init__(self, make: EnvFactory, count: int, seed: int = 0, seconds: float = 0):
         env = make()
         self.spaces: Spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
@@ -90,16 +94,18 @@ class WorkerEnvs:
         self.began = True
         for i in range(self.count):
             try:
-                finite(each(lambda part: part[i], obs), reward[i])
+                finite(map_obs(lambda part: part[i], obs), reward[i])
             except NotFinite as error:
-                raise Refused(f"{place(i, self.steps[i], self.episode[i])} {error}; the last checkpoint is kept") from error
+                raise Refused(
+                    f"{place(i, self.steps[i], self.episode[i])} {error}; the last checkpoint is kept"
+                ) from error
         done = (terminated | truncated) & ~first
         self.done = done.tolist()
         taken = np.where(first[:, None], 0, actions).astype(np.float32)
         return Experience(obs, taken, np.where(first, 0, reward).astype(np.float32), first, done, terminated & ~first)
 
     def ask(self, question: Callable[[], Any], answer: Callable[..., Any]) -> Any:
-        """Ask all processes, and wait for their answers. Raises Refused if one takes too long."""
+        """Ask all processes and wait for the answers. Raises Refused if one takes too long."""
         self.failed = True  # until they have answered
         try:
             question()
@@ -113,7 +119,7 @@ class WorkerEnvs:
         return got
 
     def close(self) -> None:
-        """End the processes: politely, if they answer, within ten seconds."""
+        """End the processes; those that don't answer within ten seconds are killed."""
         if self.failed:
             self.kill()
         patience = threading.Timer(10, self.kill)
@@ -131,17 +137,17 @@ class WorkerEnvs:
         return {"episode": list(self.episode), "done": list(self.done)}
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
-        """Go on with the next episodes; returns what is to be said of each one that was not at its end."""
+        """Go on with the next episodes; returns a message for each environment whose episode was unfinished."""
         self.episode = list(state["episode"])
         self.envs.set_attr("episode", self.episode)
         return {
-            i: f"environment {i} could not be restored: it is stepped in a process of its own; it begins a new episode"
+            i: f"environment {i} could not be restored, since it runs in a worker process; it begins a new episode"
             for i, (done, episode) in enumerate(zip(state["done"], state["episode"]))
             if not done and episode >= 0
         }
 
 
-def translated(make: Make, seed: int, i: int) -> gymnasium.Env:
+def translated(make: EnvFactory, seed: int, i: int) -> gymnasium.Env:
     if multiprocessing.parent_process():  # Ctrl-C is for the run, which saves and then ends this process
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return Translated(make(), seed, i)

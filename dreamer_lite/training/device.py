@@ -1,14 +1,16 @@
 """Where a run computes: its device, its threads, its memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import ctypes
 import os
 from pathlib import Path
+import platform
+import time
 
 import torch
 
-from ..config import Refused
+from ..errors import Refused
 
 
 def use_device(name: str = "auto", threads: int = 0) -> str:
@@ -26,50 +28,33 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name.split(":")[0] == "mps":
         raise Refused(
-            "device 'mps' is refused: a train step is thousands of small operations, Apple's GPU has nothing that starts them all at once, "
-            "as CUDA has, and none of it was ever tried there; give --device cpu or auto"
+            "device 'mps' is not supported: a train step is thousands of small operations, Apple's GPU can't launch them all at once as CUDA "
+            "can, and nothing was ever tried there; use --device cpu or auto"
         )
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
-        raise Refused(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:N")
+        raise Refused(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(index) >= torch.cuda.device_count():
         raise Refused(
-            f"device {name!r} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-            "devices here; give --device cpu or auto"
+            f"device {name!r} is not there: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here; use --device cpu or "
+            "auto"
         )
     if name != "cpu":
-        torch.cuda.set_device(int(index))  # what names no device, like a stream, shall mean this one
+        torch.cuda.set_device(int(index))  # for whatever names no device, such as a stream
     return name
 
 
 def one_of_several() -> bool:
-    """Whether torchrun started this process, and others with it."""
+    """Whether torchrun started this process together with others."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
-
-
-def fork_rng(device: torch.device | str):
-    """A context that leaves PyTorch's random states as they were, that of the device included."""
-    return torch.random.fork_rng([device] if torch.device(device).type == "cuda" else [])
-
-
-@contextmanager
-def seeded(device: torch.device | str, seed: int) -> Iterator[None]:
-    """Inside, PyTorch's dice on the CPU and on this device begin with the seed; afterwards they go on where they were, and those of other
-    devices were never touched, as they would be by torch.manual_seed."""
-    with fork_rng(device):
-        torch.default_generator.manual_seed(seed)
-        if torch.device(device).type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 kept = False  # whether `keep_memory` changed this process
 
 
 def keep_memory() -> None:
-    """Have glibc keep freed memory instead of handing it back to the system and faulting it in again, page by page, for every large
-    tensor of every step. No effect where there is no glibc.
+    """Have glibc keep freed memory, instead of returning it to the system and faulting it in again, page by page, for every large tensor
+    of every step. No effect without glibc.
 
     It changes the whole process, so only the command line does it; the run card says so. Measured: a train step takes 15 to 30 % less time.
     """
@@ -87,8 +72,28 @@ def memory_is_kept() -> bool:
     return kept
 
 
+def seconds(action: Callable[[], object], device: torch.device | str) -> float:
+    """How long `action` takes, including what it launched on a GPU."""
+    start = time.perf_counter()
+    action()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def device_name(device: torch.device | str) -> str:
+    """What the device calls itself: "NVIDIA H200", "AMD EPYC 9B14"."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def free_memory(device: torch.device | str) -> int | None:
-    """Bytes that can still be had on a device; None where that can't be told."""
+    """Bytes free on a device; None where the system doesn't say."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -108,8 +113,8 @@ NO_ROOM = (
 
 
 @contextmanager
-def refuse_what_does_not_fit(what: str, device: torch.device | str) -> Iterator[None]:
-    """Inside, running out of memory becomes one line that says what to do; any other error stays as it is."""
+def refuse_out_of_memory(what: str, device: torch.device | str) -> Iterator[None]:
+    """Inside, running out of memory becomes one line that says what to do; other errors stay as they are."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # PyTorch on a CPU raises RuntimeError
@@ -117,6 +122,6 @@ def refuse_what_does_not_fit(what: str, device: torch.device | str) -> Iterator[
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(words in text for words in NO_ROOM):
             raise
         raise Refused(
-            f"{what} does not fit into the memory of {device}; take a smaller preset, --batch_size, --hidden, --deter or "
+            f"{what} does not fit into the memory of {device}; use a smaller preset, --batch_size, --hidden, --deter or "
             f"--replay_size ({(text.splitlines() or ['-'])[0][-90:]})"
         ) from error

@@ -7,32 +7,9 @@ from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 
-from .evaluate import OpenLoop
+from .dreams import OpenLoop
 
 REALITY, DREAM, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # colour-blind safe, and the same everywhere
-
-
-def draw_learning_curve(runs: list[list[dict[str, float]]], path: Path | str, threshold: float | None = None) -> None:
-    """Mean evaluation return over environment steps, one line per run; the dashed line is the task's own threshold."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    for rows in runs:
-        points = [(row["env_steps"], row["eval_mean"]) for row in rows if row["eval_episodes"]]
-        axes.plot(*zip(*points) if points else ([], []), color=REALITY, marker=".", alpha=1 if len(runs) == 1 else 0.55)
-    if threshold is not None:
-        axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
-        axes.annotate(
-            f"solved: {threshold:g}",
-            (1, threshold),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            color=GREY,
-            fontsize=9,
-        )
-    axes.set(xlabel="environment steps", ylabel="mean return of an evaluation")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
 
 
 def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
@@ -110,7 +87,11 @@ def draw_cart(axes, obs: np.ndarray, colour: str) -> None:
     axes.plot([-2.4, -2.4, None, 2.4, 2.4], [-0.1, 0.1, None, -0.1, 0.1], color=GREY, linewidth=1)
     axes.fill([x - 0.35, x + 0.35, x + 0.35, x - 0.35], [-0.18, -0.18, 0.18, 0.18], color=colour)
     axes.plot(
-        [x, x + 1.3 * np.sin(angle)], [0.18, 0.18 + 1.3 * np.cos(angle)], color="black", linewidth=3, solid_capstyle="round"
+        [x, x + 1.3 * np.sin(angle)],
+        [0.18, 0.18 + 1.3 * np.cos(angle)],
+        color="black",
+        linewidth=3,
+        solid_capstyle="round",
     )
     axes.set(xlim=(-2.6, 2.6), ylim=(-0.35, 1.75), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -164,27 +145,3 @@ def pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def draw_growth(panels: dict[str, dict[str, list[tuple[float, float]]]], path: Path | str) -> None:
-    """Seconds of a train step over the factor by which one thing grew, a line for each thing, a panel for each shape that they
-    began at; grey: in proportion."""
-    figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.5), layout="constrained")
-    for number, (shape, times) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), number + 1)
-        factors = [factor for factor, _ in next(iter(times.values()))]
-        whole = np.median([took for points in times.values() for factor, took in points if factor == 1])
-        axes.plot(factors, [whole * factor for factor in factors], color=GREY, linestyle=":", label="in proportion")
-        for (name, points), colour, marker in zip(times.items(), (REALITY, DREAM, "#009E73", "#CC79A7"), "osD^"):
-            axes.plot(*zip(*points), color=colour, marker=marker, markersize=5, label=name)
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log", base=2)
-        axes.set_xticks(factors, [f"×{factor:g}" for factor in factors])
-        ticks = [whole * factor for factor in (0.125, *factors, 4.0)]
-        axes.set_yticks(ticks, [f"{1000 * tick:.0f} ms" for tick in ticks])
-        axes.set(title=shape, xlabel="one thing grows, the others stay", ylim=(ticks[0], ticks[-1]))
-        axes.spines[["top", "right"]].set_visible(False)
-        if number == 0:
-            axes.set_ylabel("one train step")
-            axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)

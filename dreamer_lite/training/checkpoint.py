@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..agent import Dreamer
-from ..config import Config, Refused
-from ..spaces import Spaces
+from ..config import Config, Spaces
+from ..errors import Refused, first_line
 
 FORMAT = "dreamer_lite checkpoint 2"
 WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "iostream")
 ADVICE = "give a file that dreamer_lite wrote, or train again"
+OLD_MARK = ", made by a function"  # ended the environment's name before there was env_from_function
 
 
 def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
@@ -42,8 +43,14 @@ def write(path: Path, content: dict[str, Any]) -> None:
     except BaseException as error:
         beside.unlink(missing_ok=True)
         # PyTorch's own writer turns a full disk into a RuntimeError.
-        if isinstance(error, OSError) or isinstance(error, RuntimeError) and any(words in str(error) for words in WRITER):
-            raise Refused(f"checkpoint {path} cannot be written: {error}; free some space, or give another folder") from error
+        if (
+            isinstance(error, OSError)
+            or isinstance(error, RuntimeError)
+            and any(words in str(error) for words in WRITER)
+        ):
+            raise Refused(
+                f"checkpoint {path} cannot be written: {error}; free some space, or give another folder"
+            ) from error
         raise
 
 
@@ -65,19 +72,23 @@ class Saved(NamedTuple):
     rest: dict[str, Any]
 
 
-def read(path: Path | str, env: str | None = None, wrap: str | None = None, env_args: Sequence[str] | None = None) -> Saved:
+def read(
+    path: Path | str, env: str | None = None, wrap: str | None = None, env_args: Sequence[str] | None = None
+) -> Saved:
     """Read a checkpoint and check it. Only data is read (`weights_only`), so a hostile file cannot run code.
 
-    env, wrap, env_args: what the user names. A name such as module:Name-v0 imports that module, and an argument may name a file, so a
-    checkpoint that has such words is refused unless the user gives them too: the user's word counts, not the file's. Raises Refused, in one line, for that, and for a file that is
-    missing, damaged, or not ours.
+    env, wrap, env_args: what the user gave. A name such as module:Name-v0 imports that module, and an argument may name a file, so a
+    checkpoint with such words is refused unless the user gives them too: the user's word counts, not the file's. Raises Refused for that,
+    and for a file that is missing, damaged, or not ours.
     """
     file = find(path)
     content = read_data(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refused(f"checkpoint {file} is not a '{FORMAT}'; {ADVICE}")
-    with refuse_what_does_not_fit_this_version(file):
-        saved = Saved(Config(**content["config"]), Spaces(**content["spaces"]), dict(content["weights"]), dict(content["rest"]))
+    with refuse_other_versions(file):
+        saved = Saved(
+            read_config(content["config"]), Spaces(**content["spaces"]), dict(content["weights"]), dict(content["rest"])
+        )
         bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
     if bad:
         raise Refused(
@@ -98,14 +109,21 @@ def read(path: Path | str, env: str | None = None, wrap: str | None = None, env_
     return saved
 
 
+def read_config(settings: dict[str, Any]) -> Config:
+    """The settings in a checkpoint, also of version 0.2, which marked environments from a function by their name."""
+    if (env := settings["env"]).endswith(OLD_MARK):
+        settings = {**settings, "env": env.removesuffix(OLD_MARK), "env_from_function": True}
+    return Config(**settings)
+
+
 def read_data(file: Path) -> Any:
-    """What `write` wrote."""
+    """What `write` wrote. Raises Refused for a file that is damaged or holds more than data."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
     except Exception as error:  # whatever a damaged zip or pickle provokes
-        raise Refused(f"checkpoint {file} cannot be read ({reason(error)}); {ADVICE}") from error
+        raise Refused(f"checkpoint {file} cannot be read ({first_line(error)}); {ADVICE}") from error
 
 
 def load(
@@ -117,31 +135,33 @@ def load(
 ) -> Dreamer:
     """The agent of a checkpoint, ready for use: with the average of its weights, if it has one.
 
-    env, wrap, env_args: where it shall play, instead of what it was trained with; wrap "" is none. Raises Refused as `read` does, and for weights that
-    don't fit the sizes beside them.
+    env, wrap, env_args: what it is to play, instead of what it was trained on; wrap "" is none. Raises Refused as `read` does, and for
+    weights that don't fit the sizes beside them.
     """
     return agent_of(read(path, env, wrap, env_args), path, env, wrap, env_args).to(device)
 
 
 def agent_of(
-    saved: Saved, path: Path | str, env: str | None = None, wrap: str | None = None, env_args: Sequence[str] | None = None
+    saved: Saved,
+    path: Path | str,
+    env: str | None = None,
+    wrap: str | None = None,
+    env_args: Sequence[str] | None = None,
 ) -> Dreamer:
-    """The agent of what was read; path: where that was, for what is told."""
-    given = {"env": env, "wrap": wrap, "env_args": env_args}
+    """The agent of what was read; path: where that was, for error messages."""
+    given = {"env": env, "wrap": wrap, "env_args": env_args, "env_from_function": None if env is None else False}
     changed = replace(saved.config, **{name: value for name, value in given.items() if value is not None})
-    with refuse_what_does_not_fit_this_version(find(path)):
+    with refuse_other_versions(find(path)):
         agent = Dreamer(changed, saved.spaces)
         agent.load_state_dict(saved.weights)
     return agent
 
 
 @contextmanager
-def refuse_what_does_not_fit_this_version(file: Path) -> Iterator[None]:
+def refuse_other_versions(file: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise Refused(f"checkpoint {file} does not fit this version of dreamer_lite ({reason(error)}); {ADVICE}") from error
-
-
-def reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise Refused(
+            f"checkpoint {file} does not fit this version of dreamer_lite ({first_line(error)}); {ADVICE}"
+        ) from error

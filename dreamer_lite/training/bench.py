@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 import statistics
 import sys
-import time
 from typing import Any
 
 import torch
@@ -15,15 +14,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..agent import Dreamer
-from ..config import Config, Refused
-from ..envs import make_envs
+from ..config import Config, Spaces
+from ..envs.making import make_envs
+from ..errors import Refused
+from ..evaluation.rollout import rollout
 from ..learner import Learner
 from ..replay import Experience
 from ..rssm import State
-from ..spaces import Spaces
 from .capture import WARM_UP, Captured
 from .compiled import compile_learner
-from .draw import draw_growth
+from .device import seconds
+from .plots import draw_growth
 
 SHAPES = {
     # The two shapes that implementations are compared at: 4 observations, 2 actions, 15 imagined steps.
@@ -70,14 +71,6 @@ def make_step(config: Config, device: str) -> tuple[Learner, Callable[[], Any]]:
     """A new learner with its agent, and one train step of it."""
     learner, batch, start = make_learner(config, device)
     return learner, lambda: learner.train_step(batch, start)
-
-
-def seconds(action: Callable[[], object], device: str) -> float:
-    start = time.perf_counter()
-    action()
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[float]]:
@@ -142,7 +135,11 @@ def kernels(step: Callable[[], Any]) -> list[float]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
         torch.cuda.synchronize()
-    return [event.device_time_total / 1e6 for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return [
+        event.device_time_total / 1e6
+        for event in profile.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    ]
 
 
 def time_ways(config: Config, device: str, repeats: int, compiled: bool) -> Iterator[tuple[str, list[float], float]]:
@@ -165,7 +162,9 @@ def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[fl
             seq_len=max(int(c.seq_len * f), 2), imag_last=min(c.imag_last, max(int(c.seq_len * f), 2))
         ),
         "H, imagined steps": lambda f: dict(horizon=max(int(c.horizon * f), 1)),
-        "network, widths": lambda f: dict(deter=int(c.deter * f), hidden=int(c.hidden * f), rssm_hidden=int(c.rssm_hidden * f)),
+        "network, widths": lambda f: dict(
+            deter=int(c.deter * f), hidden=int(c.hidden * f), rssm_hidden=int(c.rssm_hidden * f)
+        ),
     }
     for name, change in changes.items():
         found[name] = []
@@ -182,15 +181,7 @@ def env_steps_per_second(config: Config, device: str, steps: int = 300) -> float
     """Acting alone: the policy and the environments, without training."""
     envs = make_envs(config.env, config.envs, 0)
     agent = Dreamer(config, envs.spaces, device)
-    carry = agent.initial(config.envs)
-
-    def play() -> None:
-        nonlocal carry
-        for _ in range(steps):
-            step = envs.step(carry.action.cpu().numpy()).to(device)
-            carry = agent.act(step.obs, step.is_first, carry)
-
-    return steps * config.envs / seconds(play, device)
+    return steps * config.envs / seconds(lambda: [None for _ in rollout(agent, envs, steps)], device)
 
 
 def own_peak() -> int | None:
@@ -223,17 +214,21 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     for part, values in parts.items():
         line(part, spread(values))
     line(
-        "acting", f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments"
+        "acting",
+        f"{env_steps_per_second(config, device):7.0f} environment steps/s without training, {config.envs} environments",
     )
     peak = own_peak() if device == "cpu" else torch.cuda.max_memory_allocated(device)
     line(
         "peak memory",
-        f"{peak / 1e6:7.0f} MB {'of the process' if device == 'cpu' else 'on the GPU'}" if peak else "unknown on this platform",
+        f"{peak / 1e6:7.0f} MB {'of the process' if device == 'cpu' else 'on the GPU'}"
+        if peak
+        else "unknown on this platform",
     )
     _, step = make_step(config, device)
     sizes = operations(step)
     line(
-        "operations", f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers"
+        "operations",
+        f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers",
     )
     work, rate = matrix_work(step), matmul_rate(device)
     line(
@@ -248,7 +243,9 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     eager = None
     for way, values, prepared in time_ways(config, device, repeats, compiled):
         eager = eager or statistics.median(values)
-        words = f"{spread(values)}; {statistics.median(values) / eager:.2f} of eager, after {prepared:.1f} s of preparation"
+        words = (
+            f"{spread(values)}; {statistics.median(values) / eager:.2f} of eager, after {prepared:.1f} s of preparation"
+        )
         line(way, words if way != "eager" else spread(values))
 
 

@@ -5,9 +5,9 @@ import json
 
 from IPython.display import display
 
-from ..run.draw import filmstrip
-from ..run.evaluate import open_loop
-from ..run.export import player_page
+from ..evaluation.drawing import filmstrip
+from ..evaluation.dreams import open_loop
+from ..web_player.export import player_page
 from .bundled import bundled_agent
 from .explore import png
 
@@ -34,5 +34,7 @@ def dream_player(mode: str = "you") -> None:
     pair = open_loop(agent, agent.config.env, steps=60, seed=3)
     alt = "A filmstrip: a cart in reality above, the dream of it below. Where scripts run, this is the dream player."
     page = json.dumps(player_page(agent, "float16", mode)).replace("</", "<\\/").replace("<!--", "<\\!--")
-    html = HTML.format(mode=mode, alt=alt, picture=b64encode(png(filmstrip(pair), dpi=70)).decode(), page=page, height=HEIGHT)
+    html = HTML.format(
+        mode=mode, alt=alt, picture=b64encode(png(filmstrip(pair), dpi=70)).decode(), page=page, height=HEIGHT
+    )
     display({"text/html": html, "text/plain": alt}, raw=True)

@@ -15,20 +15,20 @@ from torch import Tensor
 
 from ..actor import actor_loss
 from ..agent import Dreamer
+from ..evaluation.drawing import DREAM, GREY, REALITY
 from ..imagination import Dream, imagine
 from ..latents import kl, unimix
 from ..learner import Learner
-from ..replay import Experience, Obs, each
+from ..replay import Experience, Obs, map_obs, obs_by_kind
 from ..rssm import State
 from ..world_model import kl_losses
-from .draw import DREAM, GREY, REALITY
 
 
-class Case(NamedTuple):
+class Evidence(NamedTuple):
     """What the looks look at. E environments side by side, T steps in each."""
 
     agent: Dreamer
-    memory: Experience  # (L, …) rows of the replay, one after the other; without a replay, what one environment gave
+    replayed: Experience  # (L, …) rows of the replay, one after the other; without a replay, what one environment gave
     played: Experience  # (E, T, …) what the agent lived through just now
     states: State  # (E, T, …) what it thought
     rows: list[dict[str, float]]  # of metrics.csv
@@ -66,13 +66,13 @@ class Finding(NamedTuple):
     advice: str  # where to look on, if it is not healthy
 
     @property
-    def told(self) -> list[Measure]:
+    def measured(self) -> list[Measure]:
         """The measures that can be told."""
         return [measure for measure in self.measures if measure.healthy is not None]
 
     @property
     def healthy(self) -> bool | None:
-        return all(measure.healthy for measure in self.told) if self.told else None
+        return all(measure.healthy for measure in self.measured) if self.measured else None
 
 
 def panels(count: int = 1, height: float = 2.8, widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
@@ -86,29 +86,33 @@ def panels(count: int = 1, height: float = 2.8, widths: Sequence[float] | None =
 SHIFTS = (-1, 0, 1)  # the row before, the row itself, the row after
 
 
-def alignment(case: Case) -> Finding:
-    """Does the memory keep together what belongs together? A linear fit of the change of the observation, with the action of three rows."""
-    left, memory = unexplained(case.memory), case.memory
-    firsts = memory.action[memory.is_first]
+def alignment(evidence: Evidence) -> Finding:
+    """Does the replayed keep together what belongs together? A linear fit of the change of the observation, with the action of three rows."""
+    left, replayed = unexplained(evidence.replayed), evidence.replayed
+    firsts = replayed.action[replayed.is_first]
     beyond = left[1] - min(left) if min(left) < 0.9 else math.nan  # else no action explains anything
     first = firsts.abs().max().item() if len(firsts) else math.nan
-    ended = case.cut.float().mean().item() if len(case.cut) else math.nan
+    ended = evidence.cut.float().mean().item() if len(evidence.cut) else math.nan
     return Finding(
         "Alignment X-ray",
         "Do action, reward and flags of the replay lie beside the observation that they belong to?",
         [
-            Measure("what the row's own action leaves unexplained, beyond what the best of three rows leaves", beyond, high=0.02),
+            Measure(
+                "what the row's own action leaves unexplained, beyond what the best of three rows leaves",
+                beyond,
+                high=0.02,
+            ),
             Measure("largest action in a row that begins an episode", first, 0, 0),
             Measure("share of the episodes cut off by a clock that are stored as ended", ended, 0, 0),
         ],
-        draw_alignment(memory, left, case.cut.tolist()),
+        draw_alignment(replayed, left, evidence.cut.tolist()),
         "Notebook 01, and `run/loop.py: Training.collect`, `envs.py: Envs.step_one`.",
     )
 
 
-def draw_alignment(memory: Experience, left: list[float], cut: list[bool]) -> Figure:
+def draw_alignment(replayed: Experience, left: list[float], cut: list[bool]) -> Figure:
     figure, (tape, bars, clock) = panels(3, widths=(2.2, 1.3, 1))
-    draw_tape(tape, memory)
+    draw_tape(tape, replayed)
     shown = bars.bar(["row\nbefore", "row\nitself", "row\nafter"], np.nan_to_num(left), color=[GREY, REALITY, GREY])
     bars.bar_label(shown, ["not told" if math.isnan(share) else f"{share:.2f}" for share in left], fontsize=8)
     bars.set_ylim(0, 1.15)
@@ -131,18 +135,18 @@ def action_pairs(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> t
     return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
 
 
-def unexplained(memory: Experience) -> list[float]:
+def unexplained(replayed: Experience) -> list[float]:
     """For the row before, the row itself and the row after: the share of the change of an observation that its action leaves unexplained.
 
     0 to 1, by linear fits on the observation before, with that action and without, for that number of the observation which one of the
     three explains best. NaN for pictures, and where there are too few rows.
     """
-    obs = memory.obs["vector"] if isinstance(memory.obs, dict) and "vector" in memory.obs else memory.obs
-    if isinstance(obs, dict) or obs.dtype == torch.uint8:
+    obs = obs_by_kind(replayed.obs).get("vector")
+    if obs is None:
         return [math.nan] * len(SHIFTS)
     shares = []
     for shift in SHIFTS:
-        before, change, action = action_pairs(obs.double(), memory.action.double(), memory.is_first, shift)
+        before, change, action = action_pairs(obs.double(), replayed.action.double(), replayed.is_first, shift)
         if len(before) < max(50, 5 * (before.shape[1] + action.shape[1])):
             return [math.nan] * len(SHIFTS)
         without = torch.cat([before, torch.ones_like(before[:, :1])], 1)
@@ -155,28 +159,30 @@ def unexplained(memory: Experience) -> list[float]:
     return table[:, table.min(0).values.argmin()].tolist()
 
 
-def draw_tape(axes: Axes, memory: Experience) -> None:
+def draw_tape(axes: Axes, replayed: Experience) -> None:
     """The rows around the last border of episodes: what is stored in each."""
-    ends = memory.is_last.nonzero()[:, 0]
-    ends = ends[(ends >= 6) & (ends < len(memory.reward) - 4)]
-    last = int(ends[-1]) if len(ends) else min(6, len(memory.reward) - 5)
+    ends = replayed.is_last.nonzero()[:, 0]
+    ends = ends[(ends >= 6) & (ends < len(replayed.reward) - 4)]
+    last = int(ends[-1]) if len(ends) else min(6, len(replayed.reward) - 5)
     rows = torch.arange(last - 6, last + 5)
-    names = ["reward", "first", "last", "terminal", *(f"action {i}" for i in range(memory.action.shape[-1]))][:10]
-    table = torch.stack([memory.reward, memory.is_first, memory.is_last, memory.is_terminal, *memory.action.T][: len(names)])[
-        :, rows
-    ].float()
+    names = ["reward", "first", "last", "terminal", *(f"action {i}" for i in range(replayed.action.shape[-1]))][:10]
+    table = torch.stack(
+        [replayed.reward, replayed.is_first, replayed.is_last, replayed.is_terminal, *replayed.action.T][: len(names)]
+    )[:, rows].float()
     axes.imshow(table / table.abs().amax(1, keepdim=True).clamp(min=1), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(table.numpy()):
-        axes.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black")
+        axes.text(
+            j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 else "black"
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(rows)), [f"{int(row) - last:+d}" for row in rows])
     axes.set_title("rows of the replay;\n+0 is an episode's last", fontsize=9)
     axes.tick_params(labelsize=7)
 
 
-def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
+def windows(evidence: Evidence, horizon: int) -> tuple[Tensor, Tensor]:
     """Where pieces of `horizon` steps after a step lie within one episode: environment and first step, (N,) each."""
-    first = case.played.is_first
+    first = evidence.played.is_first
     places = [
         (e, t)
         for e in range(len(first))
@@ -188,19 +194,21 @@ def windows(case: Case, horizon: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def dream_errors(case: Case, horizon: int) -> Tensor:
+def dream_errors(evidence: Evidence, horizon: int) -> Tensor:
     """Mean reconstruction losses along played pieces, (3, horizon): of a dream with the actions taken, with those of another piece, and of
     a dream in which nothing moves."""
-    model, played = case.agent.world_model, case.played
-    env, time = windows(case, horizon)
-    start, other = State(*(part[env, time] for part in case.states)), torch.randperm(len(env))
+    model, played = evidence.agent.world_model, evidence.played
+    env, time = windows(evidence, horizon)
+    start, other = State(*(part[env, time] for part in evidence.states)), torch.randperm(len(env))
     own = shuffled = start
     errors = []
     for k in range(1, horizon + 1):
         own = model.rssm.imagine_step(own, played.action[env, time + k])
         shuffled = model.rssm.imagine_step(shuffled, played.action[env[other], time[other] + k])
-        seen = each(lambda part: part[env, time + k], played.obs)
-        errors.append([model.decoder.loss(model.decoder(state.feature), seen).mean() for state in (own, shuffled, start)])
+        seen = map_obs(lambda part: part[env, time + k], played.obs)
+        errors.append(
+            [model.decoder.loss(model.decoder(state.feature), seen).mean() for state in (own, shuffled, start)]
+        )
     return torch.tensor(errors).T
 
 
@@ -209,10 +217,10 @@ def ratio(a: float, b: float) -> float:
     return a / b if b else math.nan
 
 
-def control(case: Case) -> Finding:
+def control(evidence: Evidence) -> Finding:
     """Does a dream obey? Its error along an episode with the actions taken, beside two that must be worse."""
-    horizon = next((h for h in (15, 10, 5, 3) if len(windows(case, h)[0]) >= 8), 0)
-    errors = dream_errors(case, horizon) if horizon else torch.full((3, 1), math.nan)
+    horizon = next((h for h in (15, 10, 5, 3) if len(windows(evidence, h)[0]) >= 8), 0)
+    errors = dream_errors(evidence, horizon) if horizon else torch.full((3, 1), math.nan)
     figure, (axes,) = panels()
     for error, name, colour in zip(
         errors, ("its own actions", "actions of another moment", "nothing moves"), (REALITY, DREAM, GREY)
@@ -226,7 +234,9 @@ def control(case: Case) -> Finding:
         "Does the world model use the actions, and does it dream better than a picture that stands still?",
         [
             Measure(
-                "error with its own actions, over the error with those of another moment", ratio(own, shuffled), high=CONTROL
+                "error with its own actions, over the error with those of another moment",
+                ratio(own, shuffled),
+                high=CONTROL,
             ),
             Measure("error, over that of a dream in which nothing moves", ratio(own, still), high=STILL),
         ],
@@ -239,11 +249,11 @@ HALF = 6  # steps of each of two episodes
 
 
 @torch.no_grad()
-def moved_states(case: Case) -> Tensor:
+def moved_states(evidence: Evidence) -> Tensor:
     """How far each state, with the odds of its dice, moves, by row, when one observation, by column, is replaced: (12, 12), the last six steps of an episode and then the
     first six of another. Without dice, so that the same goes in twice."""
-    agent, played, model = case.agent, case.played, case.agent.world_model
-    env, time = windows(case, HALF - 1)
+    agent, played, model = evidence.agent, evidence.played, evidence.agent.world_model
+    env, time = windows(evidence, HALF - 1)
     if len(env) < 3:  # episodes are shorter: whatever is there
         env, time = torch.zeros(3, dtype=torch.int64), torch.arange(3)
 
@@ -254,35 +264,39 @@ def moved_states(case: Case) -> Tensor:
         return torch.cat([piece(i, part), piece(k, part)])[None]
 
     middle, last = len(env) // 2, len(env) - 1
-    obs, strange = (each(lambda part: joined(i, k, part), played.obs) for i, k in ((0, middle), (last, last)))
+    obs, strange = (map_obs(lambda part: joined(i, k, part), played.obs) for i, k in ((0, middle), (last, last)))
     actions = joined(0, middle, played.action)
     is_first = (torch.arange(2 * HALF, device=agent.device) % HALF == 0)[None]
     noise = torch.zeros(1, 2 * HALF, agent.config.groups, agent.config.classes, device=agent.device)
 
     def think(obs: Obs) -> Tensor:
         states, logits = model.rssm.observe(model.encoder(obs), actions, is_first, agent.initial(1).state, noise)
-        return torch.cat([states.feature[0], logits[0].flatten(1)], 1)  # the die's odds, too: they move before it falls otherwise
+        return torch.cat(
+            [states.feature[0], logits[0].flatten(1)], 1
+        )  # the die's odds, too: they move before it falls otherwise
 
     usual, moved = think(obs), torch.zeros(2 * HALF, 2 * HALF)
     for t in range(2 * HALF):
-        mixed = each(lambda part: part.clone(), obs)
-        pairs = [(mixed[kind], strange[kind]) for kind in mixed] if isinstance(mixed, dict) else [(mixed, strange)]
+        mixed = map_obs(lambda part: part.clone(), obs)
+        pairs = zip(obs_by_kind(mixed).values(), obs_by_kind(strange).values())
         for part, new in pairs:
             part[:, t] = new[:, t]
         moved[:, t] = (think(mixed) - usual).abs().amax(-1)
     return moved
 
 
-def causality(case: Case) -> Finding:
+def causality(evidence: Evidence) -> Finding:
     """What does an observation change? Only its own state and later ones of the same episode."""
-    moved = moved_states(case)
+    moved = moved_states(evidence)
     past, across = moved.triu(1).max().item(), moved[HALF:, :HALF].max().item()
     figure, (axes,) = panels(height=3.4)
     axes.imshow((moved > 0).float() + moved.clamp(max=1), cmap="Blues", vmin=0, vmax=2, aspect="auto")
     axes.axhline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.axvline(HALF - 0.5, color=DREAM, linewidth=1)
     axes.set(xlabel="the observation of this step is replaced", ylabel="the state of this step moves")
-    axes.set_title("blue: it moves, the darker the further; white: not at all; orange: a new episode begins", fontsize=10)
+    axes.set_title(
+        "blue: it moves, the darker the further; white: not at all; orange: a new episode begins", fontsize=10
+    )
     return Finding(
         "Causality triangle",
         "Which states move when one observation is replaced by another?",
@@ -292,15 +306,15 @@ def causality(case: Case) -> Finding:
             Measure("largest move of the step's own state", moved.diagonal().max().item(), low=1e-6),
         ],
         figure,
-        "Notebook 05, and `rssm.py: RSSM.observe`, where the memory is reset.",
+        "Notebook 05, and `rssm.py: RSSM.observe`, where the replayed is reset.",
     )
 
 
 @torch.no_grad()
-def surprise(case: Case) -> Finding:
+def surprise(evidence: Evidence) -> Finding:
     """Is it surprised by what can't be? The KL along an episode, and for an observation of another moment."""
-    rssm, h = case.agent.world_model.rssm, case.states.h
-    tokens = case.agent.world_model.encoder(case.played.obs)
+    rssm, h = evidence.agent.world_model.rssm, evidence.states.h
+    tokens = evidence.agent.world_model.encoder(evidence.played.obs)
     prior = unimix(rssm.prior(h), rssm.mix)
     order = torch.randperm(tokens.shape[1])
     lived, kicked = (kl(unimix(rssm.posterior(h, seen), rssm.mix), prior) for seen in (tokens, tokens[:, order]))
@@ -308,7 +322,7 @@ def surprise(case: Case) -> Finding:
     steps = torch.arange(min(80, h.shape[1]))
     axes.plot(steps, lived[0, steps].cpu(), color=REALITY, label="as it was")
     axes.plot(steps[5::10], kicked[0, steps[5::10]].cpu(), "^", color=DREAM, label="shown another moment instead")
-    for t in case.played.is_first[0, steps].nonzero()[:, 0].tolist():
+    for t in evidence.played.is_first[0, steps].nonzero()[:, 0].tolist():
         axes.axvline(t, color=GREY, linewidth=0.8, linestyle=":")
     axes.axhline(KICKED, color=DREAM, linewidth=0.8, linestyle="--", label="limit of their mean over all games")
     axes.set(xlabel="step (dotted: an episode begins)", ylabel="KL, nats", title="surprise")
@@ -326,15 +340,15 @@ def surprise(case: Case) -> Finding:
 
 
 FLOW = {  # what learns from each loss, over a single step; replay_critic is not asked, since it needs sequences
-    "reconstruction": {"encoder", "memory", "posterior", "decoder"},
-    "reward": {"encoder", "memory", "posterior", "reward head"},
-    "continue": {"encoder", "memory", "posterior", "continue head"},
-    "dyn": {"memory", "prior"},
-    "rep": {"encoder", "memory", "posterior"},
+    "reconstruction": {"encoder", "replayed", "posterior", "decoder"},
+    "reward": {"encoder", "replayed", "posterior", "reward head"},
+    "continue": {"encoder", "replayed", "posterior", "continue head"},
+    "dyn": {"replayed", "prior"},
+    "rep": {"encoder", "replayed", "posterior"},
     "actor": {"actor"},
     "critic": {"critic"},
 }
-PARTS = ("encoder", "memory", "posterior", "prior", "decoder", "reward head", "continue head", "actor", "critic")
+PARTS = ("encoder", "replayed", "posterior", "prior", "decoder", "reward head", "continue head", "actor", "critic")
 
 
 def part_of(name: str) -> str:
@@ -344,7 +358,7 @@ def part_of(name: str) -> str:
         ("world_model.decoder", "decoder"),
         ("world_model.rssm.prior_net", "prior"),
         ("world_model.rssm.posterior_net", "posterior"),
-        ("world_model.rssm", "memory"),
+        ("world_model.rssm", "replayed"),
         ("world_model.reward_head", "reward head"),
         ("world_model.continue_head", "continue head"),
         ("actor", "actor"),
@@ -354,16 +368,16 @@ def part_of(name: str) -> str:
     return "critic"
 
 
-def gradient_norms(case: Case) -> Tensor:
+def gradient_norms(evidence: Evidence) -> Tensor:
     """Norm of the gradient of each loss at each part, by FLOW and PARTS, over single steps, so that nothing comes through time."""
-    agent = thawed(case.agent)
+    agent = thawed(evidence.agent)
     agent.world_model.free_nats = 0.0  # else a step that costs nothing teaches nobody, whatever the code does
     with torch.no_grad():
         for parameter in agent.parameters():  # heads that begin with zeros hand nothing back, which is no leak
             parameter += 1e-4 * torch.randn_like(parameter)
-    batch = case.played.map(lambda part: part[:, 1::4].reshape(-1, 1, *part.shape[2:]))
-    start = State(*(part[:, :-1:4].flatten(0, 1) for part in case.states))
-    losses = agent.world_model.loss(batch, start)[0] | agent.dream_losses(dream_of(case, agent))[0]
+    batch = evidence.played.map(lambda part: part[:, 1::4].reshape(-1, 1, *part.shape[2:]))
+    start = State(*(part[:, :-1:4].flatten(0, 1) for part in evidence.states))
+    losses = agent.world_model.loss(batch, start)[0] | agent.dream_losses(dream_of(evidence, agent))[0]
     names, parameters = zip(*((name, p) for name, p in agent.named_parameters() if p.requires_grad))
     squares = torch.zeros(len(FLOW), len(PARTS))
     for row, loss in enumerate(FLOW):
@@ -374,15 +388,18 @@ def gradient_norms(case: Case) -> Tensor:
     return squares.sqrt()
 
 
-def flow(case: Case) -> Finding:
+def flow(evidence: Evidence) -> Finding:
     """Which part learns from which loss?"""
-    norms = gradient_norms(case)
+    norms = gradient_norms(evidence)
     pairs = [(loss, part, norms[i, k] > 0) for i, loss in enumerate(FLOW) for k, part in enumerate(PARTS)]
     leaks = [f"{part} from {loss}" for loss, part, learns in pairs if learns and part not in FLOW[loss]]
     dry = [f"{part} from {loss}" for loss, part, learns in pairs if not learns and part in FLOW[loss]]
     figure, (axes,) = panels(height=3.4)
     colours = [
-        [(DREAM if f"{part} from {loss}" in leaks else "#BBD7EA") if norms[i, k] else "white" for k, part in enumerate(PARTS)]
+        [
+            (DREAM if f"{part} from {loss}" in leaks else "#BBD7EA") if norms[i, k] else "white"
+            for k, part in enumerate(PARTS)
+        ]
         for i, loss in enumerate(FLOW)
     ]
     axes.imshow([[to_rgb(colour) for colour in row] for row in colours], aspect="auto")
@@ -391,7 +408,9 @@ def flow(case: Case) -> Finding:
             axes.text(k, i, f"{value:.0e}", ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(PARTS)), PARTS, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(FLOW)), FLOW, fontsize=8)
-    axes.set_title("norm of the gradient within one step; orange: this part should not learn from that loss", fontsize=10)
+    axes.set_title(
+        "norm of the gradient within one step; orange: this part should not learn from that loss", fontsize=10
+    )
     return Finding(
         "Gradient-flow map",
         "Which part learns from which loss?",
@@ -411,18 +430,18 @@ def thawed(agent: Dreamer) -> Dreamer:
     return agent
 
 
-def dream_of(case: Case, agent: Dreamer) -> Dream:
+def dream_of(evidence: Evidence, agent: Dreamer) -> Dream:
     """Dreams from up to 200 of the played steps."""
-    flat = State(*(part.flatten(0, 1) for part in case.states))
+    flat = State(*(part.flatten(0, 1) for part in evidence.states))
     every = max(1, len(flat.h) // 200)
     return imagine(agent.world_model, agent.actor, State(*(part[::every] for part in flat)), agent.config.horizon)
 
 
 @torch.no_grad()
-def free_nats(case: Case) -> Finding:
+def free_nats(evidence: Evidence) -> Finding:
     """Where does the KL stop to press? The two losses against the KL itself, for priors that are moved towards their posterior."""
-    rssm, free = case.agent.world_model.rssm, case.agent.config.free_nats
-    h, tokens = case.states.h.flatten(0, 1), case.agent.world_model.encoder(case.played.obs).flatten(0, 1)
+    rssm, free = evidence.agent.world_model.rssm, evidence.agent.config.free_nats
+    h, tokens = evidence.states.h.flatten(0, 1), evidence.agent.world_model.encoder(evidence.played.obs).flatten(0, 1)
     posterior, prior = unimix(rssm.posterior(h, tokens), rssm.mix), unimix(rssm.prior(h), rssm.mix)
     nearer = torch.rand(len(h), 1, 1, device=h.device)
     prior = nearer * posterior + (1 - nearer) * prior
@@ -462,16 +481,21 @@ def real_returns(rewards: Tensor, values: Tensor, is_last: Tensor, is_terminal: 
 
 
 @torch.no_grad()
-def returns(case: Case) -> Finding:
+def returns(evidence: Evidence) -> Finding:
     """Is what the critic promises what comes? Its value of each played state beside the return that followed.
 
     Where the recording or a clock ends, the critic's own value stands in for the rest. Steps at which that is more than half are left out.
     """
-    agent, played = case.agent, case.played
-    value, gamma = agent.critic.value(agent.critic(case.states.feature)), 1 - 1 / agent.config.discount_horizon  # (E, T)
+    agent, played = evidence.agent, evidence.played
+    value, gamma = (
+        agent.critic.value(agent.critic(evidence.states.feature)),
+        1 - 1 / agent.config.discount_horizon,
+    )  # (E, T)
     flags = played.is_last, played.is_terminal, gamma
     real = real_returns(played.reward, value, *flags)  # (E, T-1)
-    own = real_returns(torch.zeros_like(value), torch.ones_like(value), *flags)  # the weight of the critic's own value in it
+    own = real_returns(
+        torch.zeros_like(value), torch.ones_like(value), *flags
+    )  # the weight of the critic's own value in it
     told = ~played.is_last[:, :-1] & (own <= 0.5)
     real, value = real[told], value[:, :-1][told]
     far = real.abs() >= real.abs().quantile(0.5) if len(real) else real.bool()
@@ -506,10 +530,10 @@ def counted(dream: Dream, values: Tensor, lam: float) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def by_hand(case: Case) -> Finding:
+def by_hand(evidence: Evidence) -> Finding:
     """Is a dream counted rightly? The agent's weights and λ-returns beside those of two loops."""
-    agent = thawed(case.agent)
-    dream = dream_of(case, agent)
+    agent = thawed(evidence.agent)
+    dream = dream_of(evidence, agent)
     found = agent.dream_losses(dream)[1]
     pairs = list(zip((found["weight"], found["imagined_return"]), counted(dream, found["value"], agent.config.lam)))
     apart = [(mine - right).abs().max().item() for mine, right in pairs]
@@ -538,15 +562,17 @@ def by_hand(case: Case) -> Finding:
     )
 
 
-def curves(case: Case) -> Finding:
+def curves(evidence: Evidence) -> Finding:
     """How sure is the policy, and how large is a large return? Both along the run and now, and what the entropy bonus does now."""
-    agent, c = thawed(case.agent), case.agent.config
-    dream = dream_of(case, agent)
+    agent, c = thawed(evidence.agent), evidence.agent.config
+    dream = dream_of(evidence, agent)
     ranges = [agent.return_scale.range.clone()]  # before the losses move it
     ranges.append(torch.quantile(agent.dream_losses(dream)[1]["imagined_return"], agent.return_scale.levels))
     scale, spread = (max((high - low).item(), c.return_limit) for low, high in ranges)
     entropy = agent.actor(dream.features[:, :-1]).entropy().mean().item()
-    most = sum(map(math.log, agent.spaces.choices or (agent.spaces.action_size,))) if agent.spaces.discrete else math.nan
+    most = (
+        sum(map(math.log, agent.spaces.choices or (agent.spaces.action_size,))) if agent.spaces.discrete else math.nan
+    )
     push = pushed(agent, dream, c.entropy)
     return Finding(
         "Entropy and scale",
@@ -556,7 +582,7 @@ def curves(case: Case) -> Finding:
             Measure("share of the largest entropy that is left", ratio(entropy, most), *LEFT),
             Measure("direction in which the entropy bonus pushes the entropy, 1 is up", push, 0.5, 1.001),
         ],
-        draw_curves(case.rows, most, spread, push),
+        draw_curves(evidence.rows, most, spread, push),
         "Notebook 09. Entropy near 0 too soon: more --entropy. Near its largest: less, or the advantages say nothing yet.",
     )
 
@@ -575,7 +601,9 @@ def draw_curves(rows: list[dict[str, float]], most: float, spread: float, push: 
             "what the\nbonus does", tip, tail, arrowprops=dict(arrowstyle="-|>", color=REALITY, linewidth=3), **inside
         )
     axes[1].plot(steps, [row.get("return_scale", math.nan) for row in rows], color=DREAM, label="return scale")
-    axes[1].plot(steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now")
+    axes[1].plot(
+        steps[-1:] or [0], [spread], "^", color=REALITY, label="5th to 95th percentile of dreamed returns, now"
+    )
     axes[1].axhline(SCALE * spread, color=REALITY, linewidth=0.8, linestyle="--", label="the scale should lie above")
     axes[1].set_title("return scale", fontsize=10)
     axes[1].set_ylim(0, 1.6 * max(spread, *(row.get("return_scale", 0) for row in rows), 1))
@@ -599,13 +627,13 @@ def pushed(agent: Dreamer, dream: Dream, bonus: float) -> float:
     return -(down @ up).item() / size if size > 0 else math.nan
 
 
-def overfit(case: Case, steps: int = 60) -> Finding:
+def overfit(evidence: Evidence, steps: int = 60) -> Finding:
     """Can it learn anything at all? Fresh weights and one small batch, over and over."""
-    c = replace(case.agent.config, world_lr=1e-3, actor_lr=1e-3, critic_lr=1e-3, warmup=1, average=0, imag_last=2)
-    agent = Dreamer(c, case.agent.spaces, case.agent.device)
+    c = replace(evidence.agent.config, world_lr=1e-3, actor_lr=1e-3, critic_lr=1e-3, warmup=1, average=0, imag_last=2)
+    agent = Dreamer(c, evidence.agent.spaces, evidence.agent.device)
     learner = Learner(agent)
-    length = min(8, case.played.reward.shape[1])
-    batch = case.played.map(lambda part: part[:, :length])
+    length = min(8, evidence.played.reward.shape[1])
+    batch = evidence.played.map(lambda part: part[:, :length])
     start, losses = agent.initial(len(batch.reward)).state, []
     for _ in range(steps):
         means = learner.train_step(batch, start)[1]
@@ -637,7 +665,7 @@ def overfit(case: Case, steps: int = 60) -> Finding:
     )
 
 
-LOOKS: dict[str, Callable[[Case], Finding]] = {
+CHECKS: dict[str, Callable[[Evidence], Finding]] = {
     "alignment": alignment,
     "control": control,
     "causality": causality,

@@ -12,28 +12,29 @@ import torch
 from torch import Tensor
 import torch.distributed as dist
 
-from ..config import Refused
+from ..actor import ReturnScale
+from ..errors import Refused
 from ..learner import Learner
 from . import checkpoint
 from .device import one_of_several
 
 
-class Team:
-    """The processes of a run: here, this one alone. What they are asked for is answered over all, so all must ask in the same order."""
+class Processes:
+    """The processes that train one agent: here, this one alone. Each question is answered over all of them, so all must ask in the same order."""
 
     rank, size = 0, 1
-    again = False  # whether torchrun has started them before, and they had begun this run
+    again = False  # whether torchrun has restarted them after they had begun this run
 
     def begin(self) -> None:
         """Note that the run has begun, for those that torchrun may start in place of these."""
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that evaluates, logs and tells."""
+        """Whether this is the process that evaluates, logs and prints."""
         return self.rank == 0
 
     def seed(self, seed: int) -> int:
-        """The run's own seed for the first process, another one for each of the others."""
+        """The run's own seed for the first process, a different one for each of the others."""
         return seed if self.leads else int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
 
     def sum(self, number: int) -> int:
@@ -45,7 +46,7 @@ class Team:
         return True
 
     def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` gives in the first process. The others don't call it, and stop if it is refused there."""
+        """What `make` returns in the first process. The others don't call it, and stop if it is refused there."""
         return make()
 
     def share(self, learner: Learner) -> None:
@@ -53,18 +54,33 @@ class Team:
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
-        """Inside, the first process writes the checkpoint of this environment step. What the others have of their own lies beside it before."""
+        """Inside, the first process writes the checkpoint of this environment step. What the others have of their own is written beside it before."""
         yield
 
 
-ALONE = Team()
+SINGLE_PROCESS = Processes()
 
 
-class Several(Team):
-    """Those that torchrun started. Raises Refused in each that is left once another one is gone."""
+class SharedReturnScale(ReturnScale):
+    """A return scale that sees the returns of all processes."""
+
+    def __init__(self, scale: ReturnScale, gather: Callable[[Tensor], Tensor]):
+        super().__init__(scale.rate, scale.limit, *scale.levels.tolist())
+        self.levels, self.range, self.gather = scale.levels, scale.range, gather
+
+    def update(self, returns: Tensor) -> Tensor:
+        return super().update(self.gather(returns.contiguous()))
+
+
+class TorchrunProcesses(Processes):
+    """Those that torchrun started. Raises Refused in the remaining ones once another one is gone."""
 
     def __init__(self, store: dist.Store) -> None:
-        self.rank, self.size, self.store = dist.get_rank(), dist.get_world_size(), store  # the store outlives the processes
+        self.rank, self.size, self.store = (
+            dist.get_rank(),
+            dist.get_world_size(),
+            store,
+        )  # the store outlives the processes
         self.again = self.from_first(lambda: store.check(["begun"]))
 
     def begin(self) -> None:
@@ -73,7 +89,7 @@ class Several(Team):
 
     def sum(self, number: int) -> int:
         total = torch.tensor(int(number))
-        with told():
+        with refuse_lost_process():
             dist.all_reduce(total)
         return int(total)
 
@@ -88,54 +104,52 @@ class Several(Team):
                 box[0] = make()
             except Refused as error:
                 refused, box[1] = error, False
-        with told():
+        with refuse_lost_process():
             dist.broadcast_object_list(box, 0)
         if refused:
             raise refused
         if not box[1]:
-            raise SystemExit(2)  # the first one says why
+            raise SystemExit(2)  # the first process prints why
         return box[0]
 
     def gather(self, part: Tensor) -> Tensor:
-        """The parts of all processes, one after the other along the first axis."""
+        """The tensors of all processes, one after the other along the first axis."""
         parts = [torch.empty_like(part) for _ in range(self.size)]
-        with told():
+        with refuse_lost_process():
             dist.all_gather(parts, part)
         return torch.cat(parts)
 
     def share(self, learner: Learner) -> None:
-        optimizer, scale = learner.optimizer, learner.agent.return_scale
-        clip, update = optimizer.clip_gradients, scale.update
+        learner.reduce_gradients = self.average
+        learner.agent.return_scale = SharedReturnScale(learner.agent.return_scale, self.gather)
 
-        def average_and_clip() -> None:
-            with told():
-                dist.all_reduce(optimizer.gradients)
-            optimizer.gradients.div_(self.size)
-            clip()
-
-        optimizer.clip_gradients, scale.update = average_and_clip, lambda returns: update(self.gather(returns.contiguous()))
+    def average(self, tensor: Tensor) -> None:
+        """Replace a tensor by its mean over all processes."""
+        with refuse_lost_process():
+            dist.all_reduce(tensor)
+        tensor.div_(self.size)
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
         if not self.leads:
-            checkpoint.write(part(out, self.rank, step), own)
+            checkpoint.write(process_file(out, self.rank, step), own)
         self.sum(0)  # all parts are there
         yield
         self.sum(0)  # and the checkpoint that needs them
         if self.leads:
-            for old in set(out.glob("process*.pt*")) - {part(out, rank, step) for rank in range(self.size)}:
+            for old in set(out.glob("process*.pt*")) - {process_file(out, rank, step) for rank in range(self.size)}:
                 with suppress(OSError):
                     old.unlink()
 
 
-def part(out: Path, rank: int, step: int) -> Path:
-    """The file of what a process has of its own."""
+def process_file(out: Path, rank: int, step: int) -> Path:
+    """Where a process saves what it has of its own."""
     return out / f"process{rank}-{step}.pt"
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Inside, processes talk to each other. That one of them is gone becomes one line."""
+def refuse_lost_process() -> Iterator[None]:
+    """Inside, processes talk to each other. A process that is gone is reported in one line."""
     try:
         yield
     except RuntimeError as error:
@@ -151,18 +165,20 @@ def may_restart() -> bool:
 
 
 @contextmanager
-def team(device: str) -> Iterator[Team]:
-    """The processes that torchrun started with this one; this one alone, if it did not."""
+def processes_of_torchrun(device: str) -> Iterator[Processes]:
+    """The processes that torchrun started with this one; this one alone without torchrun."""
     if not one_of_several():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     # Processes that were started again must not find the addresses of those before them.
     store, rank, size = next(dist.rendezvous("env://"))
     fresh = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-    patience = timedelta(days=1)  # the others wait while the first one evaluates; a process that dies is noticed at once
+    patience = timedelta(
+        days=1
+    )  # the others wait while the first one evaluates; a process that dies is noticed at once
     dist.init_process_group(backend, timeout=patience, store=fresh, rank=rank, world_size=size)
     try:
-        yield Several(store)
+        yield TorchrunProcesses(store)
     finally:
         dist.destroy_process_group()

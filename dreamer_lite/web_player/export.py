@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..agent import Dreamer
-from ..config import Refused
-from ..spaces import Spaces
+from ..config import Spaces
+from ..errors import Refused
 
-PLAYER = Path(__file__).parent / "player"
+HERE = Path(__file__).parent
 KINDS = {"float32": np.float32, "float16": np.float16}
 
 
@@ -58,16 +58,22 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
         "reward": c.reward_layers,
         "head": c.head_layers,
     }
-    return {"config": sizes, "mode": mode, "kind": kind, "tensors": tensors, "numbers": b64encode(numbers.tobytes()).decode()}
+    return {
+        "config": sizes,
+        "mode": mode,
+        "kind": kind,
+        "tensors": tensors,
+        "numbers": b64encode(numbers.tobytes()).decode(),
+    }
 
 
 def player_page(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> str:
     """The whole page as HTML. Raises as `player_data` does."""
-    page = (PLAYER / "player.html").read_text(encoding="utf-8")
+    page = (HERE / "player.html").read_text(encoding="utf-8")
     parts = {
-        "/*DREAM_JS*/": (PLAYER / "dream.js").read_text(encoding="utf-8"),
+        "/*DREAM_JS*/": (HERE / "dream.js").read_text(encoding="utf-8"),
         "/*DATA*/": json.dumps(player_data(agent, kind, mode)),
-        "/*PLAYER_JS*/": (PLAYER / "player.js").read_text(encoding="utf-8"),
+        "/*PLAYER_JS*/": (HERE / "player.js").read_text(encoding="utf-8"),
     }
     for place, text in parts.items():
         page = page.replace(place, text.replace("</", "<\\/") if place == "/*DATA*/" else text)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from .. import scan
 from ..agent import Dreamer
-from ..config import Config, Refused
-from ..envs import make_envs
+from ..config import Config
+from ..envs.making import make_envs
+from ..errors import Refused
 from ..learner import Learner
 from ..replay import Experience
+from ..rng import fork_rng
 from ..rssm import State
-from .device import fork_rng
 
 NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
@@ -31,11 +32,11 @@ OPTIONS = {
     },  # else nothing is kept for the next run
 }
 
-TOLD = "compiling the train step: about ten seconds, or two minutes where it was not done before …"
+COMPILING = "compiling the train step: about ten seconds, or two minutes the first time …"
 
 
 class Objective(nn.Module):
-    """`Learner.objective` as a module, so that it can be called with other parameters than its own."""
+    """The learner's objective as a module, so that it can be called with other parameters than its own."""
 
     def __init__(self, learner: Learner):
         super().__init__()
@@ -46,15 +47,15 @@ class Objective(nn.Module):
 
 
 def compile_learner(learner: Learner) -> float:
-    """Have the learner's objective and its gradient compiled, now; returns the seconds it took.
+    """Compile the learner's objective and its gradient, now; returns the seconds it took.
 
     Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
     """
     began, agent, objective = time.perf_counter(), learner.agent, Objective(learner)
     if agent.device.type != "cpu":
-        raise Refused("it is made for the CPU; on a GPU --capture takes the launches away")
+        raise Refused("compiling is made for the CPU; on a GPU --capture removes the launches")
     if scan.operator is None or NO_GUARDS is None:
-        raise Refused(f"PyTorch {torch.__version__} lacks what it takes, the scan operator among it; 2.13 has it")
+        raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
         # As views of one flat vector the parameters share a storage, which the scan operator refuses. The copies are compiled away.
@@ -66,7 +67,7 @@ def compile_learner(learner: Learner) -> float:
     keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
     try:
-        with left_as_it_was(learner):
+        with unchanged_afterwards(learner):
             compiled(blank_batch(agent), agent.initial(agent.config.batch_size).state)[0].backward()
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -77,27 +78,27 @@ def compile_learner(learner: Learner) -> float:
 
 
 def keep_in(folder: Path) -> None:
-    """Have PyTorch keep what it compiles in this folder. Raises Refused if that can't be written."""
+    """Have PyTorch keep what it compiles in this folder. Raises Refused if it can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise Refused(
-            f"what is compiled would be kept in {folder}, and {error}; choose another place by XDG_CACHE_HOME"
+            f"compiled code would be kept in {folder}, but {error}; choose another place with XDG_CACHE_HOME"
         ) from error
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def warm(config: Config) -> float:
-    """Compile what a run with these settings will need, and keep it; returns the seconds it took. Raises Refused where it can't be done."""
+    """Compile what a run with these settings will need, and keep it; returns the seconds it took. Raises Refused where that isn't possible."""
     envs = make_envs(config, 1, config.seed)
     envs.close()
     return compile_learner(Learner(Dreamer(config, envs.spaces)))
 
 
 def cache_folder() -> Path:
-    """Where what was compiled is kept for later runs. To delete it costs only time."""
+    """Where compiled code is kept for later runs. Deleting it costs only time."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dreamer_lite"
 
 
@@ -110,18 +111,18 @@ def blank_batch(agent: Dreamer) -> Experience:
 
 
 @contextmanager
-def left_as_it_was(learner: Learner):
+def unchanged_afterwards(learner: Learner):
     """Inside the losses may be computed; afterwards random states, running statistics and gradients are what they were before."""
     buffers = list(learner.agent.buffers())
     before = [buffer.clone() for buffer in buffers]
-    talk = logging.getLogger("torch._inductor")
-    level = talk.level
-    talk.setLevel(logging.ERROR)  # it tells of each operation that takes a detour
+    logger = logging.getLogger("torch._inductor")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of each operation without a fast path
     try:
         with fork_rng("cpu"):
             yield
     finally:
-        talk.setLevel(level)
+        logger.setLevel(level)
         for buffer, value in zip(buffers, before):
             buffer.copy_(value)
         learner.optimizer.zero_grad()

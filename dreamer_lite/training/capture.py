@@ -4,31 +4,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import gc
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..config import Refused
-from .device import fork_rng, refuse_what_does_not_fit
+from ..errors import Refused
+from ..replay import Replay
+from ..rng import fork_rng
+from .device import refuse_out_of_memory
+from .step import TrainStep
 
-if TYPE_CHECKING:
-    from .loop import Training
-
-WARM_UP = 3  # calls before the recording: libraries pick their kernels, and buffers come to exist
-COMPARED = 5  # steps that are done both ways, to prove a record
-ALIKE = 0.02  # share of a change by which two ways may differ; more where nudges in the last digit of the weights lead to more
-UNSURE = 0.2  # where such nudges lead to more than this, nothing can be judged: it is noise, divided by its own size
-ALWAYS = ("count", "square", "replayed h", "replayed z")  # is judged all the same
-TRIES = 3  # comparisons, since rounding alone may turn a throw of the dice; a wrong record fails in each
+WARM_UP = 3  # calls before the recording: libraries pick their kernels, and buffers are allocated
+COMPARED = 5  # steps taken both ways to prove a record
+TOLERANCE = (
+    0.02  # share of a change by which two ways may differ; more where rounding noise in the weights leads to more
+)
+TOO_NOISY = (
+    0.2  # where rounding noise leads to more than this, nothing can be judged: it is noise divided by its own size
+)
+ALWAYS_JUDGED = ("count", "square", "replayed h", "replayed z")  # noisy or not
+TRIES = 3  # comparisons, since rounding alone may change a sample; a wrong record fails every time
 
 
 class Captured:
     """Does what `step` does, on the current GPU. The first calls run it, the next one records it, all later ones replay the record.
 
-    step: reads and writes the same tensors each time, has static shapes, waits for no value, and depends on nothing that only
-    Python knows and that changes: a replay repeats its launches, not its Python. Its random numbers come from the GPU's default
-    generator. What it wrote lies where the recorded call left it.
+    step: reads and writes the same tensors each time, has static shapes, waits for no value, and depends on nothing that changes in
+    Python: a replay repeats its launches, not its Python. Its random numbers come from the GPU's default generator. Its results are
+    where the recorded call left them.
     """
 
     def __init__(self, step: Callable[[], None]):
@@ -85,45 +88,44 @@ def renew_generator(dice: Tensor) -> None:
     torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh.graphsafe_get_state())
 
 
-def proven(training: "Training") -> tuple[Captured, tuple[float, float]]:
-    """The step of this run, recorded, and seen to do what the step does; the seconds a step takes as it is, and recorded.
+def prove(train_step: TrainStep) -> tuple[Captured, tuple[float, float]]:
+    """Record a train step, and prove that the record does the same; returns it, with the seconds of a plain step and of a replayed one.
 
-    Some steps are done both ways from the same state, with the same dice; then weights, optimizer, running statistics, replay and metrics
-    are compared, and all is left as it was. Raises Refused if the step cannot be recorded, or if the record does something else.
+    A few steps are taken both ways from the same state and random state; then weights, optimizer, running statistics, replay buffer and
+    metrics are compared, and everything is left as it was. Raises Refused if the step can't be recorded, or if the record differs.
     """
-    captured = Captured(training.step)
-    with refuse_what_does_not_fit("a recorded train step beside the plain one", training.device):
-        with undone(training):
+    captured, device = Captured(train_step), train_step.learner.agent.device
+    with refuse_out_of_memory("a recorded train step beside the plain one", device):
+        with undone(train_step):
             for _ in range(WARM_UP + 1):
                 captured()
-        recorded = training.latest  # where a replay leaves its metrics
+        recorded = train_step.metrics  # where a replay leaves its metrics
         for _ in range(TRIES):
-            with one_more(training):
-                plain, before = outcome(training, training.step)
-                nudged, _ = outcome(training, training.step, nudge=2**-23)
-                training.latest = recorded
-                replayed, after = outcome(training, captured)
+            with one_more_step(train_step.replay):
+                plain, before = outcome(train_step, train_step)
+                nudged, _ = outcome(train_step, train_step, nudge=2**-23)
+                train_step.metrics = recorded
+                replayed, after = outcome(train_step, captured)
             if not (different := difference(plain, nudged, replayed)):
                 return captured, (before, after)
-    raise Refused(f"its record was tried beside the step itself, and led to another {different}")
+    raise Refused(f"its record was tried beside the plain step, and gave a different {different}")
 
 
-def changing(training: "Training") -> dict[str, list[Tensor]]:
-    """All that a train step changes, and that later steps depend on."""
-    agent, replay = training.agent, training.replay
+def changing(train_step: TrainStep) -> dict[str, list[Tensor]]:
+    """All that a train step changes and later steps depend on."""
+    agent, replay = train_step.learner.agent, train_step.replay
     held = min(replay.added, replay.length)
     return {
         "slow critic": [p.detach() for p in agent.critic.slow_net.parameters()],
         "running statistic": list(agent.buffers()),
-        **{name: [tensor] for name, tensor in training.learner.tensors().items()},
+        **{name: [tensor] for name, tensor in train_step.learner.tensors().items()},
         **{f"replayed {name}": [replay.data[name][:, :held]] for name in ("h", "z")},
     }
 
 
 @contextmanager
-def one_more(training: "Training") -> Iterator[None]:
-    """Inside the replay holds a step more than at the recording, so that a record which holds its length is found out."""
-    replay = training.replay
+def one_more_step(replay: Replay) -> Iterator[None]:
+    """Inside, the replay buffer holds one step more than at the recording, so that a record with a frozen length is found out."""
     replay.added += 1
     replay.count += 1
     try:
@@ -134,46 +136,51 @@ def one_more(training: "Training") -> Iterator[None]:
 
 
 @contextmanager
-def undone(training: "Training") -> Iterator[dict[str, list[Tensor]]]:
-    """Inside steps may be taken; afterwards everything is as it was before. Gives what it was."""
-    tensors, generator = changing(training), training.replay.generator
-    before, dice = {name: [part.clone() for part in parts] for name, parts in tensors.items()}, generator.get_state()
+def undone(train_step: TrainStep) -> Iterator[dict[str, list[Tensor]]]:
+    """Inside, train steps may be taken; afterwards everything is as it was before. Yields what it was."""
+    tensors, generator = changing(train_step), train_step.replay.generator
+    before, state = {name: [part.clone() for part in parts] for name, parts in tensors.items()}, generator.get_state()
     try:
-        with fork_rng(training.device):
+        with fork_rng(train_step.learner.agent.device):
             yield before
     finally:
-        generator.set_state(dice)
+        generator.set_state(state)
         for name, parts in tensors.items():
             for part, value in zip(parts, before[name]):
                 part.copy_(value)
 
 
-def outcome(training: "Training", step: Callable[[], None], nudge: float = 0) -> tuple[dict[str, Tensor], float]:
-    """Take some steps, and undo them: how far each tensor moved, the course of each metric; and the seconds a step took."""
-    with undone(training) as before:
-        weights = training.learner.optimizer.weights
+def outcome(train_step: TrainStep, way: Callable[[], None], nudge: float = 0) -> tuple[dict[str, Tensor], float]:
+    """Take a few train steps this way, and undo them: how far each tensor moved, each metric over the steps; and the seconds per step.
+
+    nudge: relative noise in the weights before each step, to see how much rounding alone changes.
+    """
+    with undone(train_step) as before:
+        weights = train_step.learner.optimizer.weights
         factors = 1 + nudge * (torch.arange(len(weights), device=weights.device) % 3 - 1)
         metrics, began = [], time.perf_counter()
         for _ in range(COMPARED):
             if nudge:
                 weights.mul_(factors)
-            step()
-            metrics.append(training.latest.clone())
+            way()
+            metrics.append(train_step.metrics.clone())
         rows = torch.stack(metrics).cpu().double()  # waits for the GPU
         took = (time.perf_counter() - began) / COMPARED
         moved = {
-            name: torch.cat([(now.cpu().double() - old.cpu().double()).flatten() for now, old in zip(parts, before[name])])
-            for name, parts in changing(training).items()
+            name: torch.cat(
+                [(now.cpu().double() - old.cpu().double()).flatten() for now, old in zip(parts, before[name])]
+            )
+            for name, parts in changing(train_step).items()
         }
-    return moved | {f"metric {name}": row for name, row in zip(training.names, rows.T)}, took
+    return moved | {f"metric {name}": row for name, row in zip(train_step.names, rows.T)}, took
 
 
 def difference(plain: dict[str, Tensor], nudged: dict[str, Tensor], replayed: dict[str, Tensor]) -> str | None:
-    """What the replayed steps led to another of, by more than rounding explains."""
+    """The first thing that the replayed steps changed differently, by more than rounding explains; None if there is none."""
     for name in plain:
         floor = 0.02 if name.startswith("metric") else 1e-6  # what is shorter counts as that long
         noise, apart = (distance(plain[name], other[name], floor) for other in (nudged, replayed))
-        if (noise < UNSURE or name in ALWAYS) and not apart <= max(ALIKE, min(10 * noise, 0.5)):
+        if (noise < TOO_NOISY or name in ALWAYS_JUDGED) and not apart <= max(TOLERANCE, min(10 * noise, 0.5)):
             return f"{name}, {apart:.0%} apart"
     return None
 

@@ -2,69 +2,72 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 import json
 from pathlib import Path
 import platform
 import shutil
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 
 from .. import __version__
-from ..config import Refused
-from .device import memory_is_kept
-from .draw import draw_learning_curve
-
-if TYPE_CHECKING:
-    from .loop import Training
+from ..errors import Refused
+from .device import device_name, memory_is_kept
+from .plots import draw_learning_curve
+from .state import Training
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Inside only files of the run are written; what keeps them from it is told in one line."""
+    """Inside, only files of the run are written; what prevents that is reported in one line."""
     try:
         yield
     except OSError as error:
         raise Refused(
-            f"the run's folder {out} cannot be written ({error}); give another one with --out, or free some space"
+            f"the run's folder {out} cannot be written ({error}); choose another one (--out), or free some space"
         ) from error
 
 
 def refuse_existing(out: Path) -> None:
     """A new run needs a folder of its own."""
     if (out / "checkpoint.pt").exists():
-        raise Refused(f"{out} already holds a run; go on with it by --resume {out}, or give another folder with --out")
+        raise Refused(
+            f"{out} already holds a run. To go on with it: --resume {out}, or resume=True from Python. For a new run choose another folder (--out)"
+        )
     if out.is_dir() and any(out.iterdir()):
-        raise Refused(f"{out} is not empty; give another folder with --out")
+        raise Refused(f"{out} is not empty; choose another folder (--out)")
 
 
-def prepare(out: Path, training: "Training") -> None:
+def prepare(out: Path, training: Training) -> None:
     """Find out before training, not after, whether the run can be written."""
-    replays = training.team.size * sum(ring.nbytes for ring in training.replay.data.values())
+    replays = training.processes.size * sum(ring.nbytes for ring in training.replay.data.values())
     need = 2 * replays + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free
     if free < need:
         raise Refused(
-            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, give "
-            "another folder with --out, or a smaller --replay_size"
+            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, choose another folder (--out), "
+            "or a smaller --replay_size"
         )
     with writing(out):
         (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def finish(out: Path, training: "Training", done: bool) -> dict[str, Any]:
+def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
     """Write the run card and the learning curve; returns the card."""
     card = run_card(training, done)
     with writing(out):
         (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold)
+        title = f"{training.config.env}, {card['preset']} preset, seed {training.config.seed}"
+        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold, title)
     return card
 
 
-def held(training: "Training") -> dict[str, float] | None:
-    """Of the evaluations since it was solved: how many, the share at or above the threshold, the worst."""
+def held(training: Training) -> dict[str, float] | None:
+    """Of the evaluations since the task was solved: how many, the share at or above the threshold, the worst."""
     solved = training.solved
     means = [row["eval_mean"] for row in training.log.evaluations if solved and row["env_steps"] > solved["env_steps"]]
     if not means:
@@ -73,19 +76,21 @@ def held(training: "Training") -> dict[str, float] | None:
     return {"evaluations": len(means), "share_at_threshold": share, "worst": min(means)}
 
 
-def final_evaluation(training: "Training", greedy: bool) -> dict[str, float]:
+def final_evaluation(training: Training, greedy: bool) -> dict[str, float]:
     scores = training.play(training.config.eval_episodes, training.config.seed, greedy)
     return {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)}
 
 
-def run_card(training: "Training", done: bool) -> dict[str, Any]:
-    """The run in a few lines, for people and programs. Seconds to solve end where the evaluation begins that found it."""
+def run_card(training: Training, done: bool) -> dict[str, Any]:
+    """The run in a few lines, for people and programs. Seconds to solve end where the evaluation that found it begins."""
     c, solved = training.config, training.solved or {}
     final = {name: final_evaluation(training, name == "greedy") if done else None for name in ("sampled", "greedy")}
-    name = torch.cuda.get_device_name(training.device) if training.device != "cpu" else platform.processor() or platform.machine()
     return {
         "env": c.env,
+        "preset": c.nearest_preset(),
         "seed": c.seed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
         "until": training.until,
         "finished": done,
         "env_steps": training.env_steps,
@@ -98,15 +103,15 @@ def run_card(training: "Training", done: bool) -> dict[str, Any]:
         "held": held(training),
         "final_evaluation": final,
         "device": training.device,
-        "device_name": name,
+        "device_name": device_name(training.device),
         "threads": torch.get_num_threads(),
         "memory_kept": memory_is_kept(),
         "compiled": training.compiled,
         "compile_seconds": training.compile_seconds,
         "captured": training.captured is not None,
         "capture_seconds": training.capture_seconds,
-        "acts_on": str(training.player.agent().device),
-        "processes": training.team.size,
+        "acts_on": str(training.acting.agent().device),
+        "processes": training.processes.size,
         "notes": training.notes,
         "versions": {
             "dreamer_lite": __version__,

@@ -1,0 +1,174 @@
+"""How an environment is made: by its name with arguments, wrappers and images, or by a Python function."""
+
+import ast
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+import json
+import os
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import parse_env_id
+
+from ..config import Config
+from ..errors import Refused
+from .spaces import is_image
+from .stepping import Envs
+
+EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
+NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
+
+
+def make_env(
+    name: str, pixels: int = 0, gray: bool = False, args: Sequence[str] = (), wrap: str = "", render: bool = False
+) -> gymnasium.Env:
+    """The Gymnasium environment with the ID `name`; `module:name` imports the module first.
+
+    args: keyword arguments for the environment, each as key=value. wrap: module:function, which takes the environment and returns a
+    wrapped one. pixels: render observations as images of this height and width; gray: convert images to grayscale. render: make it with
+    render_mode="rgb_array", if it has that. Raises Refused where there is no such environment, or where a package it needs is missing;
+    an error inside its own code stays as it is.
+    """
+    module, colon, plain = name.rpartition(":")
+    try:
+        if colon:
+            import_named(module)
+        parse_env_id(plain)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise cannot_be_made(name, error) from error
+    options = dict(read_arg(arg) for arg in args)
+    try:
+        env = gymnasium.make(plain, **options)
+        if (pixels or render) and "rgb_array" in env.metadata.get("render_modes", []):
+            env.close()
+            if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+                os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # otherwise pygame fails for lack of a screen
+            env = gymnasium.make(plain, **options, render_mode="rgb_array")
+        env = wrapped(env, wrap) if wrap else env
+        return with_images(env, pixels, gray) if pixels or gray else env
+    except NOT_THERE as error:
+        raise cannot_be_made(name, error) from error
+    except (TypeError, ValueError, KeyError) as error:
+        if not args or isinstance(error, Refused):
+            raise
+        raise cannot_be_made(name, error) from error
+
+
+def read_arg(arg: str) -> tuple[str, Any]:
+    """key=value; the value is read as JSON, as a Python literal, or as text."""
+    key, equals, value = arg.partition("=")
+    if not equals or not key.isidentifier() or key in ("id", "render_mode"):
+        raise Refused(
+            f"--env_args takes key=value, for example is_slippery=false, except for id and render_mode; got {arg!r}"
+        )
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return key, read(value)
+    return key, value
+
+
+def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
+    """The environment with images as observations: its own if it has some, otherwise what it renders."""
+    from gymnasium.wrappers import AddRenderObservation, GrayscaleObservation, ResizeObservation
+
+    try:
+        if pixels and not is_image(env.observation_space):
+            if env.render_mode != "rgb_array":
+                raise Refused(
+                    f"--pixels needs an environment that renders images (rgb_array); {env.spec.id if env.spec else env} does not"
+                )
+            env = AddRenderObservation(env)
+        if not is_image(env.observation_space):
+            raise Refused("--gray needs images; add --pixels 64, for example")
+        shape = env.observation_space.shape
+        if gray and len(shape) == 3 and shape[-1] not in (1, 3):
+            raise Refused(f"--gray needs colour images, with three channels; these have the shape {shape}")
+        env = ResizeObservation(env, (pixels, pixels)) if pixels else env
+        return GrayscaleObservation(env, keep_dim=True) if gray and shape[-1] == 3 and len(shape) == 3 else env
+    except (AssertionError, ValueError) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused(
+            f"--pixels and --gray can't convert images of {env.observation_space}: {' '.join(str(error).split())}"
+        ) from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise Refused(
+            f'--pixels needs more packages ({error}); install them: pip install "dreamer-lite[pixels]"'
+        ) from error
+
+
+def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
+    """The environment as the function module:function wraps it. Raises Refused if that doesn't return an environment."""
+    function = named_function(wrap)
+    made = function(env) if callable(function) else None
+    if not isinstance(made, gymnasium.Env):
+        raise Refused(
+            f"--wrap needs a function that takes an environment and returns one; {wrap!r} is, or returns, a "
+            f"{type(made if callable(function) else function).__name__}"
+        )
+    return made
+
+
+def import_named(module: str) -> Any:
+    """Import a module the user named. Raises ModuleNotFoundError if it is missing, RuntimeError if something it imports is missing."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise gymnasium.error.Error(f"{module!r} is not a module name")
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module != error.name and not module.startswith(f"{error.name}."):
+            raise RuntimeError(f"the module {module} cannot be imported") from error
+        raise
+
+
+def named_function(name: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
+    """The function called module:function. Raises Refused if there is none."""
+    module, _, function = name.rpartition(":")
+    try:
+        return getattr(import_named(module), function)
+    except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
+        raise Refused(
+            f"--wrap needs module:function, a function that takes an environment and returns one; got {name!r} ({error})"
+        ) from error
+
+
+def cannot_be_made(name: str, error: Exception) -> Refused:
+    return Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}")
+
+
+def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFactory:
+    """A function that makes the environment: of this name, of a run's settings, or the given function itself.
+
+    Raises Refused for settings whose environments came from a Python function, since their name alone can't make one.
+    """
+    if isinstance(env, Config):
+        if env.env_from_function:
+            raise Refused(
+                f"environment {env.env!r} was made by a Python function, so its name can't make it; pass the function again "
+                "(make_env= to train, env= to evaluate), or name another environment"
+            )
+        return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render)
+    return partial(make_env, env) if isinstance(env, str) else env
+
+
+def make_envs(
+    env: str | Config | EnvFactory, count: int = 1, seed: int = 0, remember: bool = True, seconds: float = 0
+) -> Envs:
+    """`count` environments, as `env_factory` makes them and with `Envs`' options.
+
+    Raises Refused for unknown names and unsupported spaces.
+    """
+    return Envs(env_factory(env), count, seed, remember, seconds)
+
+
+def config_for(config: Config, make_env: EnvFactory | None) -> Config:
+    """The settings, with the name of what a function makes where they name no environment themselves: its ID, else its class."""
+    if make_env is None or config.env != Config.env:
+        return config
+    env = make_env()
+    name = env.spec.id if env.spec else type(env.unwrapped).__name__
+    env.close()
+    return replace(config, env=name, env_from_function=True)

@@ -1,0 +1,191 @@
+"""Environments stepped side by side: episodes and their seeds, and a state that can be saved (notebook 01)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import signal
+import sys
+import threading
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from ..errors import Refused
+from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
+from .spaces import native_action, spaces_of, to_agent_obs
+
+MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept so that it can be played again after a resume
+
+
+class Envs:
+    """`count` copies of one environment, each made by `make()`. Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1].
+
+    After the last step of an episode the next `step` resets, whatever its action, as in the official `embodied/core/driver.py`; so
+    the very first `step` resets them all. Each episode has its own seed, made from the run's seed, the environment's number and the
+    episode's number. That seed and the actions since are all that must be saved: a restored environment plays its episode again up to
+    where it was. remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. Raises Refused for
+    unsupported spaces, for a step that takes longer, and for numbers that are not finite.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], gymnasium.Env],
+        count: int = 1,
+        seed: int = 0,
+        remember: bool = True,
+        seconds: float = 0,
+    ):
+        self.envs = [make() for _ in range(count)]
+        env = self.envs[0]
+        self.seed, self.remember, self.seconds = seed, remember, seconds
+        self.spaces = spaces_of(env.observation_space, env.action_space)
+        self.threshold = env.spec.reward_threshold if env.spec else None
+        self.episode = [-1] * count
+        self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to be kept
+        self.obs: list[Obs | None] = [None] * count  # the latest
+        self.done = [True] * count
+        self.steps = [0] * count  # within the current episodes
+
+    def __len__(self) -> int:
+        return len(self.envs)
+
+    def step(self, actions: np.ndarray, which: Sequence[int] | None = None) -> Experience:
+        """Take one action (E, A) in each environment, or in those numbered `which`; returns arrays (E, …)."""
+        which = range(len(self)) if which is None else which
+        parts = [
+            self.reset_one(i) if self.done[i] else self.step_one(i, action)
+            for i, action in zip(which, actions, strict=True)
+        ]
+        return stack(parts)
+
+    def reset_one(self, i: int) -> Experience:
+        self.episode[i] += 1
+        self.history[i], self.done[i], self.steps[i] = [], False, 0
+        with reporting_errors(self, i), within(self.seconds):
+            obs, _ = self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i]))
+            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
+        nothing = np.zeros(self.spaces.action_size, np.float32)
+        return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
+
+    def step_one(self, i: int, action: np.ndarray) -> Experience:
+        if self.remember and self.history[i] is not None:
+            self.history[i].append(action)
+            if len(self.history[i]) > MAX_REPLAYED_ACTIONS:
+                self.history[i] = None
+        self.steps[i] += 1
+        with reporting_errors(self, i), within(self.seconds):
+            obs, reward, terminated, truncated, _ = self.envs[i].step(native_action(self.envs[i].action_space, action))
+            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs), reward)
+        self.done[i] = bool(terminated or truncated)
+        return Experience(
+            self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated)
+        )
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        history = [None if h is None else torch.from_numpy(np.stack(h)) if h else [] for h in self.history]
+        obs = [None if x is None else map_obs(lambda part: torch.from_numpy(part.copy()), x) for x in self.obs]
+        return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
+        """Play each unfinished episode again, and compare where it ends with the stored observation.
+
+        An environment that can't be restored this way begins a new episode; returns a message for each of them.
+        """
+        lost = {}
+        for i, (episode, done, history, obs) in enumerate(
+            zip(*(state[name] for name in ("episode", "done", "history", "obs")))
+        ):
+            self.episode[i] = episode
+            if done or episode < 0:  # the next step resets anyway
+                continue
+            if history is None:
+                why = f"its episode had more than {MAX_REPLAYED_ACTIONS:,} steps"
+            else:
+                why = (
+                    None
+                    if self.play_again(i, history, obs)
+                    else "replayed with the same seed and actions, its episode went differently (does it use randomness beyond its seed?)"
+                )
+            self.done[i] = why is not None
+            if why:
+                lost[i] = f"environment {i} could not be restored: {why}; it begins a new episode"
+        return lost
+
+    def play_again(self, i: int, history: Sequence[torch.Tensor], obs: Obs) -> bool:
+        """Play an environment's current episode again. Returns whether it ends where it was."""
+        self.episode[i] -= 1
+        self.reset_one(i)
+        for action in history:
+            if self.done[i]:
+                return False
+            self.step_one(i, action.numpy())
+        now, before = obs_by_kind(self.obs[i]), obs_by_kind(obs)
+        return not self.done[i] and all(np.array_equal(now[kind], before[kind].numpy()) for kind in before)
+
+
+def episode_seed(seed: int, env: int, episode: int) -> int:
+    """The seed of an episode, from the run's seed, the environment's number and the episode's."""
+    return int(np.random.SeedSequence([seed, env, episode]).generate_state(1)[0])
+
+
+class NotFinite(Refused):
+    """An environment returned NaN or infinity."""
+
+
+def finite(obs: Obs, reward: float = 0.0) -> Obs:
+    """The observation. Raises NotFinite if a number in it, or the reward, is NaN or infinite."""
+    vector = obs_by_kind(obs).get("vector", np.zeros(0))
+    if not np.isfinite(reward):
+        raise NotFinite(f"returned the reward {reward}")
+    if not np.isfinite(vector).all():
+        raise NotFinite(f"returned {vector[~np.isfinite(vector)][0]} in its observation")
+    return obs
+
+
+def place(i: int, step: int, episode: int) -> str:
+    """Which environment and when, to begin a sentence with."""
+    return f"environment {i}, step {step} of episode {episode},"
+
+
+@contextmanager
+def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
+    """Inside, code of environment i runs. Errors there are reported with its number, episode and step; its own errors keep their type."""
+    where = place(i, envs.steps[i], envs.episode[i])
+    try:
+        yield
+    except (NotFinite, TookTooLong) as error:
+        raise Refused(f"{where} {error}; the last checkpoint is kept") from error
+    except Exception as error:
+        note = f"{where} raised this error; the last checkpoint is kept"
+        error.add_note(note) if hasattr(error, "add_note") else print(
+            f"dreamer_lite: {note}", file=sys.stderr
+        )  # Python 3.10
+        raise
+
+
+class TookTooLong(Refused):
+    """An environment did not answer in time."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Inside, Python code is interrupted after this many seconds, with TookTooLong; 0: never. No effect without a timer (Windows)."""
+    if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TookTooLong(f"took more than {seconds:g} seconds, the limit set by --env_seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,89 @@
+"""How true are the agent's dreams? An episode in reality, and the dream beside it."""
+
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from ..agent import Dreamer
+from ..envs.making import EnvFactory
+from ..envs.spaces import number_names
+from ..errors import Refused, first_line
+from ..replay import Obs, map_obs, obs_by_kind
+from ..rng import seeded
+from .evaluate import FIRST_SEED, matching_envs
+from .rollout import rollout
+
+
+class OpenLoop(NamedTuple):
+    """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
+
+    env: str
+    real: np.ndarray  # (T, O) the numbers in the observations
+    dreamed: np.ndarray  # (T, O) the same, decoded from the dream
+    actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
+    real_pictures: np.ndarray | None = None  # (T, H, W, C) bytes, where the agent sees images
+    dreamed_pictures: np.ndarray | None = None  # (T, H, W, C)
+    frames: list[np.ndarray] = []  # T images (H, W, 3) that the environment rendered, if it was asked to and can
+    names: list[str] = []  # of the numbers
+    undrawn: str = ""  # why there are no frames, where the environment failed to render them
+
+
+@torch.no_grad()
+def open_loop(
+    agent: Dreamer,
+    env: str | EnvFactory | None = None,
+    steps: int = 60,
+    context: int = 10,
+    seed: int = 0,
+    render: bool = False,
+) -> OpenLoop:
+    """Let the agent play. It looks for `context` steps and once more, then its world model dreams on from the same actions alone.
+
+    Returns `steps` steps, the first of them the last one that was seen; fewer if the real episode ends. render: keep what the
+    environment renders, if it can. Raises Refused if the episode ends within the context, or as `evaluate` does.
+    """
+    envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
+    real, dreamed, actions, frames, undrawn = [], [], [], [], ""
+    with seeded(agent.device, FIRST_SEED + seed):
+        state = agent.initial(1).state
+        for t, (step, carry) in enumerate(rollout(agent, envs, context + steps)):
+            if step.is_first[0] and t:
+                break
+            state = rssm.imagine_step(state, step.action) if t > context else carry.state
+            if t >= context:
+                dreamed.append(
+                    map_obs(lambda part: part[0].cpu().numpy(), agent.world_model.predict_obs(state.feature))
+                )
+                real.append(map_obs(lambda part: part[0].cpu().numpy(), step.obs))
+                actions.append(step.action[0].cpu().numpy())
+                frame, undrawn = (None, undrawn) if undrawn else rendered(envs.envs[0])
+                frames += [frame] if frame is not None else []
+    names = number_names(envs.envs[0].observation_space)
+    envs.close()
+    if not real:
+        raise Refused(
+            f"the episode ended within {context} steps, before the dream began; try another seed or less context"
+        )
+    (real, real_pictures), (dreamed, dreamed_pictures) = numbers_and_pictures(real), numbers_and_pictures(dreamed)
+    name = env if isinstance(env, str) else agent.config.env
+    return OpenLoop(name, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names, undrawn)
+
+
+def numbers_and_pictures(observations: list[Obs]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers (T, O) and the images (T, H, W, C) of T observations; no numbers are (T, 0), no images None."""
+    kinds = [obs_by_kind(obs) for obs in observations]
+    pictures = np.stack([obs["image"] for obs in kinds]) if "image" in kinds[0] else None
+    return np.stack([obs.get("vector", np.zeros(0)) for obs in kinds]), pictures
+
+
+def rendered(env: gymnasium.Env) -> tuple[np.ndarray | None, str]:
+    """What the environment renders, (H, W, 3), or None if it wasn't made for that; and why it failed, if it did."""
+    if env.render_mode != "rgb_array":
+        return None, ""
+    try:
+        frame = env.render()
+    except Exception as error:  # no pygame, no OpenGL, or a bug in the renderer: the dream needs none of them
+        return None, first_line(error)
+    return (frame, "") if isinstance(frame, np.ndarray) and frame.ndim == 3 else (None, "")

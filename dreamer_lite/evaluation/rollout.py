@@ -1,0 +1,28 @@
+"""The play loop: the agent looks, chooses, and the environments take a step."""
+
+from collections.abc import Iterator, Sequence
+
+from ..agent import Carry, Dreamer
+from ..envs.stepping import Envs
+from ..replay import Experience
+
+
+def play_step(
+    agent: Dreamer, envs: Envs, carry: Carry, greedy: bool = False, which: Sequence[int] | None = None
+) -> tuple[Experience, Carry]:
+    """Take the action that `carry` holds, (E, A), in each environment, or in those numbered `which`; then look and choose the next one.
+
+    Returns the step, tensors (E, …) on the agent's device, and the agent's new carry. Gotcha: an environment whose episode is over
+    resets instead, so the first step of all is a reset.
+    """
+    actions = carry.action.cpu().numpy()
+    step = (envs.step(actions) if which is None else envs.step(actions, which)).to(agent.device)
+    return step, agent.act(step.obs, step.is_first, carry, greedy)
+
+
+def rollout(agent: Dreamer, envs: Envs, steps: int, greedy: bool = False) -> Iterator[tuple[Experience, Carry]]:
+    """Play so many steps in every environment, across the ends of episodes; yields what `play_step` returns, one after the other."""
+    carry = agent.initial(len(envs))
+    for _ in range(steps):
+        step, carry = play_step(agent, envs, carry, greedy)
+        yield step, carry

@@ -1,0 +1,1 @@
+"""A run: train steps, the loop around them, and everything in its folder."""

@@ -1,0 +1,214 @@
+"""The loop: environments → replay → world model → imagination → critic and actor → environments (notebook 10)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config import Config
+from ..envs.making import EnvFactory, config_for
+from ..errors import Refused
+from . import checkpoint, folder
+from .compiled import COMPILING, compile_learner
+from .options import RunOptions
+from .parallel import SINGLE_PROCESS, Processes
+from .resume import resume_training
+from .state import Training
+
+HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and with how many episodes, an agent that solved its task is watched
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run early; everything is saved. `card` is the run card so far."""
+
+    def __init__(self, card: dict[str, Any], out: Path):
+        self.card = card
+        super().__init__(
+            f"stopped after {card['env_steps']} environment steps, everything is saved; to go on: "
+            f"train(config, {str(out)!r}, resume=True)"
+        )
+
+
+def run(training: Training, out: Path, progress: bool, on_step: Callable[[Training], None] | None) -> dict[str, Any]:
+    """Collect and learn until the run is finished or interrupted; save; returns the run card. Raises Interrupted."""
+    c = training.config
+    bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
+    started = time.perf_counter() - training.seconds
+    with watch_interrupts(training.processes.leads) as interrupted, bar:
+        while not (stop := finished(training)):
+            training.collect()
+            training.learn()
+            training.seconds = time.perf_counter() - started
+            bar.update(training.stride)
+            if is_time(training, c.eval_every) or is_time(training, c.log_every):
+                scores = measure(training) if is_time(training, c.eval_every) else None
+                with folder.writing(out):
+                    training.write_row(scores)
+            if training.env_steps % 20 < training.stride:
+                show_progress(bar, training)
+            if on_step:
+                on_step(training)
+            if training.processes.sum(interrupted()):
+                break
+            if is_time(training, c.save_every):
+                training.save(out)
+        training.save(out)
+        done = finished(training)
+        card = training.processes.from_first(lambda: folder.finish(out, training, done))
+    if not (stop or done):
+        raise Interrupted(card, out)
+    return card
+
+
+def train(
+    config: Config,
+    out: Path | str,
+    *,
+    resume: bool | checkpoint.Saved = False,
+    make_env: EnvFactory | None = None,
+    on_step: Callable[[Training], None] | None = None,
+    processes: Processes = SINGLE_PROCESS,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train an agent and leave everything in the folder `out`; returns the run card.
+
+    resume: go on with the run in `out`, or from what was read of it already; it stays compiled if it was. make_env: a function that makes
+    the environment, instead of the ID in config.env; each call makes a new one. on_step: called with the `Training` after each
+    environment step, to look at the run; it must not change it. processes: those that train together (`parallel.py`); all of them call
+    this function. options: the fields of `RunOptions`: device, until, compile, capture, tensorboard, progress.
+
+    Ctrl-C finishes the step at hand, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input and for a folder
+    that can't be written, Diverged if a loss is not finite.
+    """
+    out, how = Path(out), RunOptions(**options)
+    config = config_for(config, make_env)
+    how.refuse_what_cannot_be_fast(config, processes)
+    if not resume and not processes.again:
+        processes.from_first(lambda: folder.refuse_existing(out))
+    processes.begin()
+    saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
+    if saved:
+        how = replace(how, compile=saved.rest.get("compiled", False))
+        how.refuse_what_cannot_be_fast(config, processes)
+        training = resume_training(out, how.device, config, saved, processes, make_env)
+    else:
+        training = Training(config, how.device, processes, make_env)
+    try:
+        if how.progress:
+            print(announcement(training, out), flush=True)
+        prepare(training, out, how, begin=not resume)
+        return run(training, out, how.progress, on_step)
+    finally:
+        training.log.close()
+        training.envs.close()
+
+
+def announcement(training: Training, out: Path) -> str:
+    """Two lines: what the agent sees and does; how large it is, where it computes, where its files go."""
+    c, spaces, count = training.config, training.envs.spaces, training.processes.size
+    weights = sum(p.numel() for p in training.learner.optimizer.params())
+    together = f", {count} processes" if count > 1 else ""
+    return (
+        f"{c.env}, seed {c.seed}: sees {spaces.observation_words}; chooses {spaces.action_words}\n"
+        f"{weights:,} weights on {training.device}{together}; files in {out}; Ctrl-C saves and stops"
+    )
+
+
+def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None:
+    """Everything between the first network and the first step: the folder, the first checkpoint, the compiled train step."""
+    training.until, training.progress = how.until, how.progress
+    with folder.writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if how.compile:
+        compile_train_step(training)
+    if training.device != "cpu" and training.processes.size == 1 and not training.config.replay_on_host:
+        training.capture = how.capture
+    training.processes.from_first(lambda: folder.prepare(out, training))
+    if not (out / "config.json").exists():
+        raise Refused(
+            f"{out} is not the folder the first process writes to; on several machines, give one that they share"
+        )
+    with folder.writing(out):
+        if begin:
+            training.save(out)
+        if training.processes.leads:
+            training.log.open(out, how.tensorboard)
+
+
+def compile_train_step(training: Training) -> None:
+    print(COMPILING, flush=True)
+    try:
+        training.compile_seconds = compile_learner(training.learner)
+        training.compiled = True
+        print(f"compiled in {training.compile_seconds:.0f} seconds", flush=True)
+    except Refused as error:
+        training.notes.append(f"nothing was compiled: {error}")
+        print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
+
+
+def is_time(training: Training, every: int) -> bool:
+    """Whether the last step crossed a multiple of `every` environment steps."""
+    return bool(every) and training.env_steps % every < training.stride
+
+
+def measure(training: Training) -> np.ndarray | None:
+    """Evaluate the agent as it is now, and note whether that solves the task; None before there is anything to evaluate."""
+    training.read_metrics()
+    c, threshold = training.config, training.envs.threshold
+    if training.env_steps < c.learn_start:
+        return None
+    episodes, seed = HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps
+    scores = training.processes.from_first(lambda: training.play(episodes, seed))
+    if threshold is not None and training.solved is None and scores.mean() >= threshold:
+        training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
+    return scores
+
+
+def finished(training: Training) -> bool:
+    c = training.config
+    if training.env_steps >= c.steps or c.episodes and training.episodes >= c.episodes:
+        return True
+    if training.solved is None or training.until == "steps":
+        return False
+    return training.until == "solved" or training.env_steps >= max(2 * training.solved["env_steps"], HOLD_STEPS)
+
+
+def show_progress(bar: tqdm, training: Training) -> None:
+    evaluations = training.log.evaluations
+    bar.set_postfix(
+        {
+            "return": f"{np.mean(training.returns or [0]):.4g}",
+            "evaluation": f"{evaluations[-1]['eval_mean']:.4g}" if evaluations else "-",
+            "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}",
+        },
+        refresh=False,
+    )
+
+
+@contextmanager
+def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C or SIGTERM is noted, to be acted on between two steps; a second Ctrl-C stops at once. A second SIGTERM changes nothing."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not seen and tell:
+            print("\nstopping after this step, and saving …", file=sys.stderr)
+        seen.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

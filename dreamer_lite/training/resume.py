@@ -1,0 +1,61 @@
+"""A run goes on from its checkpoint."""
+
+from pathlib import Path
+import sys
+
+from ..config import Config
+from ..envs.making import EnvFactory
+from ..errors import Refused
+from ..rng import fork_rng
+from . import checkpoint
+from .parallel import Processes, process_file
+from .state import Training
+
+CHANGEABLE = ("steps", "episodes", "env_seconds")  # settings that may differ in a resumed run
+
+
+def resume_training(
+    out: Path,
+    device: str,
+    config: Config,
+    saved: checkpoint.Saved,
+    processes: Processes,
+    make_env: EnvFactory | None = None,
+) -> Training:
+    """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't change on the way."""
+    for name, (old, new) in config.changes(saved.config).items():
+        if name not in CHANGEABLE:
+            raise Refused(
+                f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
+            )
+    if "replay" not in saved.rest:
+        raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+    training, rest = Training(config, device, processes, make_env), saved.rest
+    before = rest.get("processes", 1)
+    if own := processes.rank % before:  # the first one's is in the checkpoint itself
+        rest |= checkpoint.read_data(process_file(out, own, rest["env_steps"]))
+    with checkpoint.refuse_other_versions(checkpoint.find(out)):
+        training.agent.load_state_dict(saved.weights)
+        training.load_state_dict(rest)
+        envs = rest["envs"]
+    saved.weights.clear()  # the replay buffer is large, and need not be held twice
+    rest.clear()
+    if processes.rank >= before:
+        training.begin_with_a_copy()
+        lost = []
+    else:
+        with fork_rng(device):  # whatever an environment does while it plays again
+            lost = training.restore_envs(envs)
+    if processes.size != before and processes.leads:
+        lost.append(
+            f"{processes.size} processes go on with a run of {before}: "
+            + (
+                "new ones begin with a copy of another's replay buffer"
+                if processes.size > before
+                else "the replay buffers of the others are lost"
+            )
+        )
+        training.notes.append(lost[-1])
+    for note in lost:
+        print(f"dreamer_lite: {note}", file=sys.stderr)
+    return training

@@ -1,0 +1,249 @@
+"""Everything that changes during a run, and how it is saved and restored."""
+
+from collections import deque
+import math
+from pathlib import Path
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..agent import Carry, Dreamer
+from ..config import Config
+from ..envs.making import EnvFactory, env_factory
+from ..envs.stepping import Envs
+from ..envs.workers import WorkerEnvs
+from ..errors import Refused
+from ..evaluation.evaluate import MAX_COPIES, cut_off_words, play_episodes
+from ..evaluation.rollout import play_step
+from ..learner import Learner
+from ..replay import Replay
+from ..rssm import State
+from . import checkpoint
+from .acting import fastest_acting
+from .capture import Captured, prove
+from .device import free_memory, refuse_out_of_memory
+from .log import Log, Metrics
+from .parallel import SINGLE_PROCESS, Processes
+from .step import TrainStep
+
+
+class Diverged(FloatingPointError):
+    """A loss or a weight is not finite."""
+
+
+class Training:
+    """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run.
+
+    Raises Refused for an environment that can't be made or isn't supported, and for what doesn't fit into memory.
+    """
+
+    PLAIN = ("env_steps", "train_steps", "due", "episodes", "seconds", "solved", "until", "notes", "compiled")
+    OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # what each process has of its own
+
+    def __init__(
+        self,
+        config: Config,
+        device: str = "cpu",
+        processes: Processes = SINGLE_PROCESS,
+        make_env: EnvFactory | None = None,
+    ):
+        c, self.config, self.device, self.processes = config, config, device, processes
+        seed = processes.seed(c.seed)
+        torch.manual_seed(c.seed)  # the same weights in all processes
+        self.make_env = make_env or env_factory(c)
+        self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
+        with refuse_out_of_memory("the agent with its replay buffer", device):
+            self.learner = Learner(Dreamer(c, self.envs.spaces, device))
+            processes.share(self.learner)
+            self.replay = self.make_replay("cpu" if c.replay_on_host else device)
+        self.train_step = TrainStep(self.learner, self.replay)
+        self.replay.generator.manual_seed(seed)
+        if not processes.leads:
+            torch.manual_seed(seed)
+        self.acting = fastest_acting(self.learner, c.envs, learning=True)
+        self.evaluating = fastest_acting(self.learner, min(c.eval_episodes, MAX_COPIES), learning=False)
+        self.carry = self.acting.agent().initial(c.envs)
+        self.env_steps = self.train_steps = self.episodes = 0  # environment steps and episodes of all processes
+        self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
+        self.running = np.zeros(c.envs)  # returns of the unfinished episodes
+        self.returns: deque[float] = deque(maxlen=10)  # of the latest finished ones
+        self.seconds = 0.0
+        self.solved: dict[str, float] | None = None
+        self.until, self.progress = "solved", False
+        self.notes: list[str] = []  # for the run card
+        self.log, self.metrics = Log(), Metrics()
+        self.compiled, self.compile_seconds = False, None  # decided before the first step
+        self.capture = "off"  # whether a train step is to be recorded once there is something to learn from
+        self.captured: Captured | None = None  # what replays it
+        self.capture_seconds: tuple[float, float] | None = None  # of a plain train step, and of a replayed one
+
+    @property
+    def agent(self) -> Dreamer:
+        return self.learner.agent
+
+    def make_replay(self, device: str) -> Replay:
+        c, spaces = self.config, self.envs.spaces
+        sizes = dict(obs_size=spaces.obs_size, image=spaces.image, action_size=spaces.action_size)
+        latent = dict(deter=c.deter, groups=c.groups, classes=c.classes)
+        need, free = Replay.bytes_needed(c.replay_size, **sizes, **latent), free_memory(device)
+        if free is not None and need > free:
+            raise Refused(
+                f"the replay buffer of {c.replay_size:,} steps needs {need / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free; "
+                "use a smaller --replay_size, smaller images, or --replay_on_host on a GPU"
+            )
+        return Replay(capacity=c.replay_size, envs=c.envs, device=device, **sizes, **latent)
+
+    @property
+    def stride(self) -> int:
+        """Environment steps of one `collect`, over all processes."""
+        return len(self.envs) * self.processes.size
+
+    def collect(self) -> None:
+        """Take one step in every environment, and keep it in the replay buffer."""
+        step, self.carry = play_step(self.acting.agent(), self.envs, self.carry)
+        self.replay.add(step, self.carry.state)
+        self.env_steps += self.stride
+        reward, is_first, is_last = (part.cpu().numpy() for part in (step.reward, step.is_first, step.is_last))
+        self.running = np.where(is_first, 0, self.running) + reward
+        self.returns.extend(self.running[is_last].tolist())
+        self.episodes += self.processes.sum(int(is_last.sum()))
+        if self.env_steps >= self.config.learn_start:
+            self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
+
+    def learn(self) -> None:
+        """Take the train steps that are due. Raises Diverged if a loss is not finite."""
+        while self.due >= 1 and self.replay.added > self.config.seq_len:
+            if self.capture != "off":
+                self.capture_train_step()
+            self.due -= 1
+            with refuse_out_of_memory("a train step", self.device):
+                (self.captured or self.train_step)()
+            self.train_steps += 1
+            self.metrics.add(self.train_step.names, self.train_step.metrics)
+            if self.device == "cpu" or len(self.metrics.unread) == 50:  # reading waits for a GPU, so do it seldom
+                self.read_metrics()
+
+    def capture_train_step(self) -> None:
+        """Replay the train step from a record from now on, if the record provably does the same; say which way it went."""
+        must, self.capture = self.capture == "on", "off"
+        try:
+            self.captured, self.capture_seconds = prove(self.train_step)
+        except Refused as error:
+            if must:
+                raise Refused(f"{error}; with --capture auto the run goes on without a record") from error
+            self.notes.append(f"the train step is not captured: {error}")
+            tqdm.write(f"dreamer_lite: {self.notes[-1]}; the run goes on as with --capture off", file=sys.stderr)
+        else:
+            tqdm.write(
+                "the train step is captured: one launch, {1:.4f} seconds instead of {0:.4f}".format(
+                    *self.capture_seconds
+                )
+            )
+
+    def read_metrics(self) -> None:
+        """Fetch the metrics of the latest train steps. Raises Diverged if one of them is not finite."""
+        first = self.train_steps - len(self.metrics.unread) + 1
+        for number, row in enumerate(self.metrics.read(), first):
+            bad = [f"{name} = {value}" for name, value in zip(self.metrics.names, row) if not math.isfinite(value)]
+            if bad:
+                raise Diverged(f"train step {number} (about environment step {self.env_steps}): {', '.join(bad)}")
+
+    def write_row(self, scores: np.ndarray | None) -> None:
+        """Add a row to metrics.csv: the evaluation, if there was one, and means since the last row."""
+        self.read_metrics()
+        row: dict[str, float] = {
+            "env_steps": self.env_steps,
+            "train_steps": self.train_steps,
+            "episodes": self.episodes,
+            "seconds": round(self.seconds, 2),
+        }
+        nan = float("nan")
+        row["return"] = float(np.mean(self.returns)) if self.returns else nan
+        evaluation = (nan, nan, 0) if scores is None else (scores.mean(), scores.std(), len(scores))
+        row |= dict(zip(("eval_mean", "eval_std", "eval_episodes"), evaluation))
+        self.log.add(row | self.metrics.take_means())
+
+    def state_dict(self) -> dict[str, Any]:
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device != "cpu":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        plain = {name: getattr(self, name) for name in self.PLAIN}
+        metrics = {"names": self.metrics.names, "sums": self.metrics.sums, "summed": self.metrics.count}
+        return (
+            plain
+            | metrics
+            | {
+                "learner": self.learner.state_dict(),
+                "replay": self.replay.state_dict(),
+                "rng": rng,
+                "envs": self.envs.state_dict(),
+                "running": self.running.tolist(),
+                "returns": list(self.returns),
+                "rows": self.log.rows,
+                "carry": [*self.carry.state, self.carry.action],
+                "device": self.device,
+                "threads": torch.get_num_threads(),
+                "processes": self.processes.size,
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self.PLAIN:
+            setattr(self, name, state[name])
+        self.metrics.names, self.metrics.sums, self.metrics.count = state["names"], state["sums"], state["summed"]
+        self.learner.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
+        self.running, self.returns = np.array(state["running"]), deque(state["returns"], maxlen=10)
+        self.log.rows = state["rows"]
+        h, z, action = (part.to(self.carry.action.device) for part in state["carry"])
+        self.carry = Carry(State(h, z), action)
+        torch.set_rng_state(state["rng"]["cpu"])
+        if "cuda" in state["rng"] and self.device != "cpu":
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+
+    def restore_envs(self, state: dict[str, Any]) -> list[str]:
+        """Play the unfinished episodes again, in the environments' own code; returns a message for each that can't be restored.
+
+        The replay buffer marks where such an episode broke off, so that no return reaches across.
+        """
+        lost = self.envs.load_state_dict(state)
+        self.replay.break_off(lost)
+        self.notes += lost.values()
+        return list(lost.values())
+
+    def begin_with_a_copy(self) -> None:
+        """Begin as a new process of a resumed run: with a copy of another process's replay buffer, own random states, new episodes."""
+        seed = self.processes.seed(self.config.seed + self.train_steps)
+        torch.manual_seed(seed)
+        self.replay.generator.manual_seed(seed)
+        self.replay.break_off(range(len(self.envs)))
+
+    def save(self, out: Path) -> None:
+        """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on.
+
+        Raises Diverged if weights are not finite, Refused if the processes of the run have different ones.
+        """
+        self.read_metrics()
+        weights = self.learner.optimizer.weights
+        if not weights.isfinite().all():  # never replace a good checkpoint by such a one
+            raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): weights")
+        if not self.processes.same(weights):
+            raise Refused(
+                f"after train step {self.train_steps} the weights differ between the processes; the last checkpoint is kept"
+            )
+        state = self.state_dict()
+        own = {name: state[name] for name in self.OWN}
+        with self.processes.saving(out, own, self.env_steps), self.learner.averaged() as agent:
+            if self.processes.leads:
+                checkpoint.save(out / "checkpoint.pt", agent, **state)
+
+    def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
+        """Returns of the agent in fresh episodes, with its averaged weights. Episodes that were cut off go into the notes."""
+        with self.learner.averaged():
+            returns, cut = play_episodes(self.evaluating.agent(), self.make_env, episodes, seed, greedy, self.progress)
+        if cut and not any("cut off there" in note for note in self.notes):
+            self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_off_words(cut, episodes)}")
+        return returns

@@ -1,0 +1,1 @@
+"""The dream player: a trained CartPole agent as one web page."""
