@@ -21,7 +21,7 @@ class Spaces(NamedTuple):
     choices: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.observation_words} as observation and {self.action_words} as action"
+        return f"sees {self.observation_words} and chooses {self.action_words}"
 
     @property
     def observation_words(self) -> str:

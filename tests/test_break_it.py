@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 import sys
 
+from custom_envs import register
 import gymnasium
 from gymnasium.spaces import Box, Discrete
 import numpy as np
-from odd_envs import register
 import pytest
 import torch
 
@@ -158,7 +158,7 @@ ODD = [
     "Blackjack-v1",
     "dreamer_lite.course.worlds:Catch-v0",
     "dreamer_lite.course.worlds:Dials-v0",
-    "odd_envs:Mixed-v0",
+    "custom_envs:Mixed-v0",
 ]
 
 

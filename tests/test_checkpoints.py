@@ -131,7 +131,7 @@ def test_an_environment_with_other_spaces_is_refused(tmp_path, capsys):
     for words in (["evaluate"], ["dream"]):
         assert main([*words, str(tmp_path / "a.pt"), "--env", "Pendulum-v1"]) == 2
         assert (
-            "Pendulum-v1 has observations of 3 numbers and 1 continuous actions, but this agent was trained with"
+            "an agent in Pendulum-v1 sees 3 numbers and chooses 1 number, but this agent sees 4 numbers"
             in capsys.readouterr().err
         )
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from odd_envs import register
+from custom_envs import register
 import pytest
 
 from dreamer_lite.__main__ import main
@@ -27,7 +27,7 @@ BAD = {
     "--batch_size x": "'x' is not a whole number",
     "--batch-size 0": "batch_size must be positive, got 0",
     "--env Nope-v0": "'Nope-v0' cannot be made",
-    "--env Unbounded-v0": "it needs finite bounds on every number",
+    "--env Unbounded-v0": "every number needs finite bounds",
     "--device foo": "auto, cpu, cuda or cuda:N",
     "--device cuda:99": "CUDA devices here",
     "--deter 10 --blocks 4": "deter=10 and blocks=4",
@@ -47,17 +47,17 @@ BAD = {
     "--resume file": "takes a run's folder, got the file file",
     "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
     "--env nomod:Nope-v0": "No module named 'nomod'",
-    "--env a:b:c": "'a:b' is no name of a module",
-    "--env ..foo:Bar-v0": "is no name of a module",
-    "--env :CartPole-v1": "is no name of a module",
+    "--env a:b:c": "'a:b' is not a module name",
+    "--env ..foo:Bar-v0": "is not a module name",
+    "--env :CartPole-v1": "is not a module name",
     "--env no,name": "Malformed environment ID",
     "--seed 100000000000000000000": "seed must be",
     "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
     "--episodes -1": "episodes must be 0 or more",
     "extra": "Available subcommands: train, evaluate",
     "--latent_dim": "--latent_dim",
-    "--capture on --device cpu": "on a CPU there is nothing to record",
-    "--device mps": "was ever tried there; give --device cpu or auto",
+    "--capture on --device cpu": "there is nothing to record on a CPU",
+    "--device mps": "was ever tried there; use --device cpu or auto",
 }
 
 
@@ -104,7 +104,7 @@ def shown(words, capsys):
 def test_the_help_explains_every_setting_and_lists_every_command(capsys):
     text = shown(["--help"], capsys)
     for field in fields(Config):
-        assert re.search(rf"--{field.name}[ ,]", text)
+        assert re.search(rf"--{field.name}[ ,]", text) or field.name == "env_from_function"
     assert text.count("(official") >= 40 and "--latent_dim INT, --groups INT" in text
     for name, kind in {"train": None, **OTHERS}.items():
         assert f"• {name} " in text
@@ -131,12 +131,12 @@ def test_the_help_shows_the_presets_own_defaults(capsys):
 )
 def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
     """It is no bad input: exit code 1, and Python's own account of where it happened."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import odd_envs; odd_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import custom_envs; custom_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert (
         result.returncode == 1
         and "Traceback" in result.stderr
-        and "odd_envs.py" in result.stderr
+        and "custom_envs.py" in result.stderr
         and error in result.stderr
     )
     assert "dreamer_lite: " not in result.stderr

@@ -16,6 +16,7 @@ from dreamer_lite.training import checkpoint, parallel
 from dreamer_lite.training.device import use_device
 
 HERE = Path(__file__).parent
+LOUD = ["-m", "dreamer_lite", "--preset", "debug", "--until", "steps", "--device", "cpu"]
 RUN = ["-m", "dreamer_lite", "--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu"]
 
 
@@ -50,7 +51,7 @@ def content(out):
 
 def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    said = launch(*RUN, "--steps", 400, "--out", whole)
+    said = launch(*LOUD, "--steps", 400, "--out", whole)
     assert said.count("2 processes") == 1 and said.count("sampled actions") == 1  # one of them tells
     launch(*RUN, "--steps", 200, "--out", parts)
     launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 400)
@@ -60,7 +61,7 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
         assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
     assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone
     assert (
-        "the replays of the others are lost"
+        "the replay buffers of the others are lost"
         in subprocess.run(
             [sys.executable, *RUN[:2], "--quiet", "--resume", parts, "--steps", "450"],
             capture_output=True,
@@ -150,7 +151,7 @@ def test_a_folder_that_is_not_empty_is_refused_once(tmp_path):
 def test_a_run_that_may_be_started_again_needs_a_folder(monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
     assert main(RUN[2:]) == 2
-    assert "with --max-restarts give the run's folder by --out" in capsys.readouterr().err
+    assert "--max-restarts needs the run's folder as --out" in capsys.readouterr().err
 
 
 def test_a_run_that_was_there_before_is_not_taken_for_one_to_go_on_with(tmp_path):

@@ -1,10 +1,10 @@
 """What is stored together belongs together, and a restored environment is the same environment."""
 
+from custom_envs import Counting, Drifting, Plain
 import gymnasium
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
-from odd_envs import Counting, Drifting, Plain
 import pytest
 from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
@@ -155,18 +155,14 @@ PICTURE = SPACES.Box(0, 255, (16, 16, 3), np.uint8)
 @pytest.mark.parametrize(
     "kind, space, why",
     [
-        ("observation", SPACES.Text(4), "has no fixed number of numbers"),
-        ("observation", SPACES.Sequence(SPACES.Discrete(2)), "has no fixed number of numbers"),
-        ("observation", SPACES.Graph(SPACES.Box(0, 1, (2,)), None), "has no fixed number of numbers"),
-        (
-            "observation",
-            SPACES.Dict(a=SPACES.Discrete(2), b=SPACES.Dict(c=SPACES.Text(3))),
-            "at b.c has no fixed number",
-        ),
+        ("observation", SPACES.Text(4), "has no fixed size"),
+        ("observation", SPACES.Sequence(SPACES.Discrete(2)), "has no fixed size"),
+        ("observation", SPACES.Graph(SPACES.Box(0, 1, (2,)), None), "has no fixed size"),
+        ("observation", SPACES.Dict(a=SPACES.Discrete(2), b=SPACES.Dict(c=SPACES.Text(3))), "at b.c has no fixed size"),
         (
             "observation",
             SPACES.Dict(a=PICTURE, b=SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
-            "all need one height and width",
+            "need the same height and width",
         ),
         ("action", SPACES.Dict(a=SPACES.Discrete(2)), "acts in Discrete, MultiDiscrete, MultiBinary"),
         ("action", SPACES.Box(-np.inf, np.inf, (2,)), "needs finite bounds"),
@@ -175,7 +171,7 @@ PICTURE = SPACES.Box(0, 255, (16, 16, 3), np.uint8)
     ],
 )
 def test_unsupported_spaces_are_refused_in_one_line_that_says_what_to_do(kind, space, why):
-    with pytest.raises(Refused, match=f"{kind} space.*{why}.*gymnasium's Transform(Observation|Action)") as error:
+    with pytest.raises(Refused, match=f"{kind} space.*{why}.*Gymnasium's Transform(Observation|Action)") as error:
         Envs(lambda: Odd(**{kind: space}))
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
@@ -248,7 +244,7 @@ def test_an_episode_that_came_out_otherwise_is_told_and_begins_anew():
     envs, again = Envs(Drifting, 2), Envs(Drifting, 2)
     still(envs, 5)
     lost = again.load_state_dict(envs.state_dict())
-    assert len(lost) == 2 and all("played again, its episode came out otherwise" in line for line in lost.values())
+    assert len(lost) == 2 and all("its episode went differently" in line for line in lost.values())
     assert still(again, 1)[0].is_first.all() and not still(again, 1)[0].is_first.any()
 
 

@@ -10,8 +10,8 @@ import sys
 import time
 import warnings
 
+from custom_envs import Forgetful, register
 import numpy as np
-from odd_envs import Forgetful, register
 from PIL import Image
 import pytest
 import torch
@@ -363,7 +363,7 @@ def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp
         Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False
     )
     assert card["env_steps"] == 120 and any(
-        "environment 0 could not be restored: played again" in note for note in card["notes"]
+        "environment 0 could not be restored: replayed with the same seed" in note for note in card["notes"]
     )
     replay = read(tmp_path).rest["replay"]["data"]
     last, first = replay["is_last"][:, 44], replay["is_first"][:, 45]

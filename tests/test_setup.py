@@ -87,12 +87,15 @@ def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
 
 
 LAYERS = [  # each may import from itself and from those before it
-    ["symlog", "two_hot", "nets", "codecs", "scan", "spaces", "optim", "replay", "envs", "config"],
+    ["errors", "rng", "symlog", "two_hot", "nets", "codecs", "scan", "optim", "replay", "config"],
     ["latents", "rssm", "world_model", "imagination", "critic", "actor"],
     ["agent", "learner"],
-    ["run"],
+    ["evaluation"],
+    ["training"],
+    ["diagnostics", "web_player"],
     ["command_line", "__main__", "course"],
 ]
+ENVS_KNOW = {"errors", "config", "replay"}  # envs stands beside the whole agent
 TORCH_ONLY = ["symlog", "two_hot", "latents", "rssm", "world_model", "imagination", "critic", "actor"]
 
 
@@ -107,15 +110,52 @@ def imports(path):
             yield from [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
 
 
+def modules(path):
+    """The modules of ours that a file imports, as paths below the package: training/loop, config."""
+    for name in imports(path):
+        if name.startswith("."):
+            place = name[1:].replace(".", "/")
+            yield place if (PACKAGE / f"{place}.py").exists() or (PACKAGE / place).is_dir() else str(Path(place).parent)
+
+
 def test_arrows_point_one_way():
-    """course → run → the whole agent → the algorithm → what it stands on; see CONTRIBUTING.md."""
+    """course → diagnostics, web_player → training → evaluation → the whole agent → the algorithm → what it stands on; see CONTRIBUTING.md."""
     place = {name: k for k, names in enumerate(LAYERS) for name in names}
-    assert {path.stem for path in PACKAGE.glob("*.py")} | {"run", "course"} == {*place, "__init__"}
+    rooms = {
+        path.name.removesuffix(".py")
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms == {*place, "envs", "__init__"}
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for name in imports(path):
-            if name.startswith(".") and (target := name[1:].split(".")[0]) in place and room != "__init__":
-                assert place[target] <= place[room], f"{path.name} imports {target}"
+        targets = {module.split("/")[0] for module in modules(path)}
+        if room == "envs":
+            assert targets <= {"envs", *ENVS_KNOW}, (path, targets)
+        elif room != "__init__":
+            wrong = {target for target in targets & place.keys() if place[target] > place[room]}
+            assert not wrong, f"{path.name} imports {wrong}"
+            assert "envs" not in targets or place[room] >= place["evaluation"], f"{path.name} knows of environments"
+
+
+def test_no_two_modules_import_each_other():
+    """Nor three in a circle; nothing is imported for its type only, but for the agent's in the command line, which must start quickly."""
+    arrows = {
+        str(path.relative_to(PACKAGE).with_suffix("")): set(modules(path))
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    for path in PACKAGE.rglob("*.py"):
+        assert "TYPE_CHECKING" not in path.read_text() or path.name == "command_line.py", path
+    while free := [name for name, targets in arrows.items() if not targets & arrows.keys() - {name}]:
+        for name in free:
+            del arrows[name]
+    assert not arrows, f"a circle: {sorted(arrows)}"
+
+
+def test_only_the_command_line_knows_tyro():
+    for path in PACKAGE.rglob("*.py"):
+        assert "tyro" not in set(imports(path)) or path.name == "command_line.py", path
 
 
 def test_the_algorithm_needs_torch_only():

@@ -86,7 +86,7 @@ def play(agent: Dreamer, make: EnvFactory, copies: int = COPIES, steps: int = ST
     if envs.spaces != agent.spaces:
         envs.close()
         raise Refused(
-            f"the environment has {envs.spaces}, but this agent was trained with {agent.spaces}; give one with the same spaces"
+            f"an agent in this environment {envs.spaces}, but this agent {agent.spaces}; give one with the same spaces"
         )
     with seeded("cpu", 0):
         rows, carries = zip(*rollout(agent, envs, steps))

@@ -112,8 +112,8 @@ class WorkerEnvs:
             got = answer(timeout=self.seconds or None)
         except NoAnswer as error:
             raise Refused(
-                f"one of {self.count} environments, {place(0, self.steps[0], self.episode[0])} or another, took more than {self.seconds:g} seconds, the limit by "
-                "--env_seconds; the last checkpoint is kept"
+                f"one of {self.count} environments took more than {self.seconds:g} seconds, the limit set by --env_seconds (environment 0 "
+                f"was in step {self.steps[0]} of episode {self.episode[0]}); the last checkpoint is kept"
             ) from error
         self.failed = False
         return got

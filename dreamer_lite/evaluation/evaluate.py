@@ -85,6 +85,6 @@ def matching_envs(agent: Dreamer, env: str | EnvFactory | None, count: int, seed
     if envs.spaces != agent.spaces:
         envs.close()
         raise Refused(
-            f"{named.env} has {envs.spaces}, but this agent was trained with {agent.spaces}; name an environment with the same spaces"
+            f"an agent in {named.env} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same spaces"
         )
     return envs
