@@ -1,7 +1,7 @@
 """For all tests: workers, notebook kernels and trainings share the cores, so one thread each is fastest, and memory that was freed is kept
 by the processes they start, as the command line does it. What the notebooks write, kept parts and runs, goes to a folder of its own, so
-that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them. And notebook kernels
-import only what the extra `course` installs: readers have no more."""
+that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them.
+Notebook kernels import only what the extra `course` installs: readers have no more."""
 
 from importlib import metadata
 import os
@@ -29,8 +29,10 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled")
 
 
 def installed_with(extra: str) -> set[str]:
-    """The distributions that `pip install -e ".[extra]"` brings, with all that they need in turn. Our own requirements are read from
-    pyproject.toml, which may be newer than what was installed of it."""
+    """The distributions that `pip install -e ".[extra]"` brings, with all that they need in turn.
+
+    Our own requirements are read from pyproject.toml: the installed metadata may be older.
+    """
     project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*map(Requirement, project["dependencies"] + project["optional-dependencies"][extra])]
     found: set[tuple[str, str]] = {("dreamer-lite", "")}  # name and extra

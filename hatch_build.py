@@ -1,4 +1,4 @@
-"""The README as a package index shows it. Links and pictures inside the repository lead nowhere there, so only their words stay."""
+"""The README for a package index. Links and pictures from the repository don't work there, so only their words stay."""
 
 from pathlib import Path
 import re

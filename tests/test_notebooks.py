@@ -221,7 +221,7 @@ except ModuleNotFoundError as error:
 
 
 def test_kernels_import_only_what_the_course_installs(kernel):
-    """conftest.py hides the rest from them: what only the tests install would hide what is missing in the extra `course`."""
+    """conftest.py hides the rest: what only the tests install would hide what the extra `course` lacks."""
     course = {"dreamer_lite", "torch", "gymnasium", "jupyterlab", "ipywidgets", "nbval", "pygame", "cv2", "json"}
     others = {"hypothesis", "xdist", "playwright", "hatchling", "tensorboard"}
     assert all(find_spec(name) for name in course | others)
