@@ -1,12 +1,23 @@
 """For all tests: workers, notebook kernels and trainings share the cores, so one thread each is fastest, and memory that was freed is kept
 by the processes they start, as the command line does it. What the notebooks write, kept parts and runs, goes to a folder of its own, so
-that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them."""
+that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them.
+Notebook kernels import only what the extra `course` installs: readers have no more."""
 
+from importlib import metadata
 import os
+from pathlib import Path
+import sys
 import tempfile
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest needs it there, too
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
@@ -15,6 +26,57 @@ folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
 # Workers take over that of the process that started them.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled")
+
+
+def installed_with(extra: str) -> set[str]:
+    """The distributions that `pip install -e ".[extra]"` brings, with all that they need in turn.
+
+    Our own requirements are read from pyproject.toml: the installed metadata may be older.
+    """
+    project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*map(Requirement, project["dependencies"] + project["optional-dependencies"][extra])]
+    found: set[tuple[str, str]] = {("dreamer-lite", "")}  # name and extra
+    while wanted:
+        requirement = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        new = {(name, chosen) for chosen in ("", *requirement.extras)} - found
+        found |= new
+        try:
+            needs = [*map(Requirement, metadata.requires(name) or [])]
+        except metadata.PackageNotFoundError:  # optional, or for another machine
+            continue
+        for _, chosen in new:
+            wanted += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": chosen})]
+    return {name for name, _ in found}
+
+
+def modules_besides(names: set[str]) -> set[str]:
+    """The modules that belong only to other distributions than those named."""
+    owners = metadata.packages_distributions()
+    return {module for module, dists in owners.items() if not names & {canonicalize_name(dist) for dist in dists}}
+
+
+# Kernels run what is in IPython's start-up folder before the first cell. To them, the other modules are not installed.
+STARTUP = """
+def hide(modules):
+    from importlib.machinery import PathFinder
+    import sys
+
+    class Visible(PathFinder):
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            return None if name in modules else super().find_spec(name, path, target)
+
+    sys.meta_path[sys.meta_path.index(PathFinder)] = Visible
+
+
+hide({modules})
+del hide
+"""
+os.environ["IPYTHONDIR"] = f"{folder.name}/ipython"
+startup = Path(folder.name, "ipython", "profile_default", "startup", "course_only.py")
+startup.parent.mkdir(parents=True)
+startup.write_text(STARTUP.format(modules=modules_besides(installed_with("course"))), encoding="utf-8")
 
 LONGEST = [
     "tests/test_speed",  # compiles what notebook 10 finds

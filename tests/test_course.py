@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
-from dreamer_lite.course import check, hint, keep, kept, progress, setup, solution
+from dreamer_lite.course import check, hint, keep, kept, progress, self_check, setup, solution
 from dreamer_lite.course.agent_map import LIT, agent_map, alt, boxes
 from dreamer_lite.course.errors import raised, usual_cause
 from dreamer_lite.course.exercise import Complaint, Exercise, Mistake
@@ -691,6 +691,17 @@ def test_hints_go_deeper_and_solution_shows_the_source(capsys, monkeypatch):
     assert "dreamer_lite/symlog.py" in out and "torch.expm1" in out
     setup("02", seed=3)
     assert "seed 3" in capsys.readouterr().out
+
+
+def test_self_check_names_what_is_missing_and_the_command_that_installs_it(capsys, monkeypatch):
+    for module, package in (("pygame", "pygame"), ("cv2", "opencv-python-headless")):
+        assert self_check() and f"✓ {package}" in capsys.readouterr().out
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)  # importing it fails
+            assert not self_check()
+        out = capsys.readouterr().out
+        assert "something is missing" in out and f"✗ {package} is not installed" in out
+        assert f"run this in a cell: %pip install {package}" in out
 
 
 def test_keep_saves_checks_again_and_refuses_what_is_wrong(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The notebooks keep their contract, blank and filled in."""
 
 import ast
+from importlib.util import find_spec
 import inspect
 from pathlib import Path
 import re
@@ -207,6 +208,29 @@ def kernel():
     yield manager
     if manager.is_alive():
         manager.shutdown_kernel(now=True)
+
+
+WHAT_IS_THERE = """
+from importlib.util import find_spec
+print({{name for name in {names} if find_spec(name)}})
+try:
+    import hypothesis
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def test_kernels_import_only_what_the_course_installs(kernel):
+    """conftest.py hides the rest: what only the tests install would hide what the extra `course` lacks."""
+    course = {"dreamer_lite", "torch", "gymnasium", "jupyterlab", "ipywidgets", "nbval", "pygame", "cv2", "json"}
+    others = {"hypothesis", "xdist", "playwright", "hatchling", "tensorboard"}
+    assert all(find_spec(name) for name in course | others)
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(WHAT_IS_THERE.format(names=sorted(course | others)))]
+    )
+    NotebookClient(book, km=kernel).execute()
+    names, error = "".join(out.text for out in book.cells[0].outputs).splitlines()
+    assert ast.literal_eval(names) == course and error == "No module named 'hypothesis'"
 
 
 @pytest.mark.parametrize("name", NAMES)

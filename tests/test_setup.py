@@ -1,13 +1,17 @@
 """The set-up files agree with each other and with the code."""
 
 import ast
+import email
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
+import pytest
 import torch
 import yaml
 
@@ -176,30 +180,87 @@ def test_least_squares_use_a_driver_that_finds_the_rank():
             assert "linalg.lstsq(" not in line or "gelsd" in line, f"{path.name}: {line.strip()}"
 
 
-def test_the_wheel_carries_what_the_course_needs(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
+def build(target, source, folder):
+    """The wheel or sdist that hatchling makes of a source folder."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (file,) = folder.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return file
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    return build("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Built from the unpacked sdist, so that test fails, too, where the sdist lacks something."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.unpack_archive(sdist, folder)
+    return build("wheel", next(folder.glob("dreamer_lite-*")), folder)
+
+
+def test_the_sdist_holds_what_builds_the_wheel_and_no_more(sdist):
+    with tarfile.open(sdist) as archive:
+        inside = {name.split("/")[1] for name in archive.getnames()}
+    assert inside == {
+        ".gitignore",
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "assets",
+        "dreamer_lite",
+        "hatch_build.py",
+        "pyproject.toml",
+    }
+    assert sdist.stat().st_size < 7e6
+
+
+def test_what_a_package_index_shows(wheel):
+    """Licence, addresses, and a README whose links work outside the repository."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "installed")
-    program = """
-from dreamer_lite.course.bundled import ASSETS, bundled_agent
-from dreamer_lite.course.n10_cartpole.run_view import recorded
-from dreamer_lite.course.index import EXERCISES
-from dreamer_lite.web_player.export import player_page
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        about = email.message_from_bytes(archive.read(name))
+    assert about["License-Expression"] == "MIT" and about.get_all("License-File") == ["LICENSE"]
+    assert [address.split(",")[0] for address in about.get_all("Project-URL")] == ["Paper", "Official code"]
+    assert "Typing :: Typed" in about.get_all("Classifier")
+    readme = about.get_payload(decode=True).decode()
+    assert readme.startswith("# Dreamer Lite") and "picture: " in readme
+    assert re.findall(r"\]\((?!https?:|#)", readme) == []
+
+
+COURSE_FROM_A_WHEEL = """
+import dreamer_lite
+from dreamer_lite.course import self_check, setup
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, scores, verdicts
+from dreamer_lite.course.a2_pixels import film
+from dreamer_lite.course.a3_your_world import memory
+from dreamer_lite.course.dream_player import dream_player
+from dreamer_lite.course.index import EXERCISES
+from dreamer_lite.course.n10_cartpole.run_view import recorded
+
+assert "installed" in dreamer_lite.__file__ and len(EXERCISES) > 30
+setup("00")
+dream_player("you")  # prints the page where there is no notebook
+assert self_check()
+assert len(recorded()) == 10
 assert len(scores()) == len(PATIENTS) == len(verdicts()["values"])
-assert "installed" in str(ASSETS) and len(recorded()) == 10 and len(EXERCISES) > 30 and len(player_page(bundled_agent())) > 100_000
+assert "real angle" in film.draw_film(20, 0, "as in reality")[1]
+assert "At the end" in memory.draw_patients()[1]
 """
+
+
+def test_the_wheel_carries_what_the_course_needs(wheel, tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*install, "--target", "installed", str(wheel)], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "installed/dreamer_lite/py.typed").exists()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", COURSE_FROM_A_WHEEL], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+    assert "dreamer-player" in result.stdout and len(result.stdout) > 100_000
 
 
 def test_lint_and_format():

@@ -224,7 +224,8 @@ def self_check() -> bool:
             platform.python_version(),
             "install a newer Python and make the environment again",
         ),
-        *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets")),
+        *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets", "pygame")),
+        module_row("cv2", "opencv-python-headless"),
         agent_row(),
         ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a place of your own"),
     ]
@@ -237,16 +238,13 @@ def self_check() -> bool:
     return good
 
 
-def module_row(name: str) -> tuple[str, bool, str, str]:
+def module_row(name: str, package: str = "") -> tuple[str, bool, str, str]:
+    """package: what pip calls it, if that is not the module's name."""
+    package = package or name
     try:
-        return name, True, importlib.import_module(name).__version__, ""
+        return package, True, importlib.import_module(name).__version__, ""
     except ImportError:
-        return (
-            name,
-            False,
-            "is not installed",
-            f"run the set-up command of the README, or: python -m pip install {name}",
-        )
+        return package, False, "is not installed", f"run this in a cell: %pip install {package}"
 
 
 def agent_row() -> tuple[str, bool, str, str]:
