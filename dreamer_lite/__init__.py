@@ -10,7 +10,7 @@ print(evaluate(agent, episodes=20).mean())
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # The public names, by the module they are from. Each is imported when it is first used: PyTorch takes seconds to import.
 EXPORTS = {

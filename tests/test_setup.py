@@ -12,11 +12,13 @@ import tarfile
 import zipfile
 
 import pytest
+import pytest
 import torch
 import yaml
 
 from dreamer_lite.command_line import parse
 from dreamer_lite.config import Config
+from dreamer_lite.errors import Refused
 from dreamer_lite.training import checkpoint
 
 if sys.version_info >= (3, 11):
@@ -57,15 +59,32 @@ def test_conda_and_pip_install_the_same():
     assert conda == pip
 
 
-def test_every_dependency_earns_a_line_in_the_readme():
-    readme = (ROOT / "README.md").read_text()
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "notebooks/README.md",
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("assets/**/README.md"),
+]
+
+
+def test_every_dependency_earns_a_line():
+    page = (ROOT / "docs/install.md").read_text()
     _, core, test = pyproject_lists()
     for r in [*core, *test]:
-        assert re.search(rf"^\| `{requirement(r)[0]}` \|", readme, re.M), f"the README does not say why {r} is needed"
+        assert re.search(rf"^\| `{requirement(r)[0]}` \|", page, re.M), f"docs/install.md does not say why {r} is needed"
 
 
-def test_files_and_pictures_that_the_readme_names_exist():
-    for document in [ROOT / "README.md", *ROOT.glob("assets/**/README.md"), ROOT / "notebooks/README.md"]:
+def test_the_readme_is_one_page_and_each_other_page_opens_with_its_answer():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    for page in ROOT.glob("docs/*.md"):
+        title, _, first = page.read_text().splitlines()[:3]
+        assert title.startswith("# ") and first.startswith("**Short answer:** "), page.name
+        assert page.name in (ROOT / "README.md").read_text(), f"no way leads to {page.name}"
+
+
+def test_files_and_pictures_that_a_document_names_exist():
+    for document in DOCUMENTS:
         text = document.read_text()
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
             assert (document.parent / target).exists(), f"{document.name} names {target}"
@@ -74,11 +93,29 @@ def test_files_and_pictures_that_the_readme_names_exist():
         )
 
 
-def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
+def test_the_map_names_files_and_functions_that_exist():
+    """`training/loop.py: run` in CONTRIBUTING.md: the file is there, and what is named in it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`([\w/]+\.py): ([\w.]+)`", text)
+    assert len(places) > 25
+    for file, name in places:
+        found = [path for path in (PACKAGE / file, ROOT / file) if path.exists()]
+        assert found, f"the map names {file}"
+        assert re.search(rf"\b{name.split('.')[-1]}\b", found[0].read_text()), f"{file} has no {name}"
+
+
+def blocks(language):
+    """The code blocks of the documents, each with the name of its document."""
+    for document in DOCUMENTS:
+        for block in re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.S):
+            yield document.name, block
+
+
+def test_commands_in_the_documents_are_understood(monkeypatch, capsys):
     """Each is parsed, up to the point where it would run."""
     lines = [
         line.split("#")[0].split()
-        for block in re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        for _, block in blocks("bash")
         for line in block.splitlines()
         if line.startswith(("python -m dreamer_lite", "dreamer-lite"))
     ]
@@ -88,6 +125,16 @@ def test_commands_in_the_readme_are_understood(monkeypatch, capsys):
         words = words[3:] if words[0] == "python" else words[1:]
         if "--help" not in words:
             assert parse(words).run
+
+
+@pytest.mark.parametrize("name, block", list(blocks("python")), ids=lambda part: part if part.endswith(".md") else "")
+def test_the_examples_in_python_run(name, block, tmp_path, monkeypatch, capsys):
+    """Word for word, but for the settings, which learn nothing here."""
+    monkeypatch.chdir(tmp_path)
+    exec(re.sub(r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block), {})
+    assert float(capsys.readouterr().out.splitlines()[-1]) is not None
+    with pytest.raises(Refused, match="resume=True from Python"):
+        exec(re.sub(r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block), {})
 
 
 LAYERS = [  # each may import from itself and from those before it
