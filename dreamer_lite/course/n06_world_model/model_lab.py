@@ -51,8 +51,8 @@ def train(
     free_nats: float = 1.0,
     progress: bool = True,
 ) -> WorldModel:
-    """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0; otherwise the
-    error after the last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
+    """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0; otherwise
+    the error after the last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
     model, memory = new_model(seed, free_nats), random_stream(2000, seed)
     optimizer = new_optimizer(model)
     rates = optimizer.rates.clone()
@@ -81,8 +81,8 @@ def look(model: WorldModel, obs: Tensor, actions: Tensor) -> State:
 
 @torch.no_grad()
 def errors(model: WorldModel, along: Callable = dream_along) -> dict[str, Tensor]:
-    """Mean absolute error of the four numbers at each dreamed step (30,): for the model, for the model with shuffled actions,
-    and for two that don't dream: "copy" repeats the last observation, "looking" sees each one."""
+    """Mean absolute error of the four numbers at each dreamed step (30,): for the model, for the model with shuffled
+    actions, and for two that don't dream: "copy" repeats the last observation, "looking" sees each one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         obs, actions = (part.clone() for part in unseen())  # a reader's function may write into them
