@@ -113,8 +113,7 @@ class Spread(NamedTuple):
 @lru_cache(256)
 @torch.no_grad()
 def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable | None = None) -> Spread:
-    """How good the λ-returns of a critic of this age are, for every λ. `returns`: another function for
-    lambda_return."""
+    """How good the λ-returns of a critic of this age are, for every λ. returns: used in place of lambda_return."""
     dream, critic = dreams(), critics(seed)[age]
     upto = slice(1, horizon + 1)
     values = critic.value(critic(dream.features[:, upto]))

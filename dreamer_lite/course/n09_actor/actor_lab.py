@@ -1,5 +1,4 @@
-"""Notebook 09: an actor trained only inside the bundled agent's world model; the return scale on a toy; a policy
-map."""
+"""Notebook 09: an actor trained only in the bundled agent's world model; the return scale on a toy; a policy map."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,8 +38,7 @@ def newborn(seed: int = 0) -> Dreamer:
 
 
 class Schooling(NamedTuple):
-    """An actor that learned in dreams: its agent, the imagined return of each update, and snapshots of the actor's
-    weights."""
+    """An actor that learned in dreams: its agent, the imagined return of each update, and snapshots of its weights."""
 
     agent: Dreamer
     returns: list[float]
@@ -97,8 +95,7 @@ def draw_starts(memory: State) -> State:
 
 
 def go_on(last: State, weights: Tensor, memory: State) -> State:
-    """Where the next dreams begin: where the last ones ended if the pole stands, except one in twenty; else in
-    `memory`."""
+    """The next dreams' start: where the last ones ended if the pole stands (19 times of 20), else in `memory`."""
     stands = (weights > 0.5) & (torch.rand(N) > 0.05)
     fresh = draw_starts(memory)
     return State(torch.where(stands[:, None], last.h, fresh.h), torch.where(stands[:, None, None], last.z, fresh.z))
@@ -240,8 +237,7 @@ def toy(
     updates: int = 200,
     loss: Callable = finished_loss,
 ) -> Tensor:
-    """Probabilities of the four actions after each update, (updates + 1, 4): rewards times `size`, with or without the
-    return scale."""
+    """Probabilities of the four actions after each update, (updates + 1, 4), for rewards times `size`, scaled or not."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         logits = torch.nn.Parameter(torch.zeros(4))

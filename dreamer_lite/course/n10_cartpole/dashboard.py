@@ -1,7 +1,6 @@
 """Notebook 10: training, live. A figure in the output of the running cell, redrawn about twice a second.
 
-It is drawn with Pillow, since a redraw may cost only a few milliseconds. It only watches: the run is the same without
-it.
+It is drawn with Pillow, since a redraw may cost only a few milliseconds. It only watches; the run stays the same.
 """
 
 from base64 import b64encode
@@ -38,8 +37,7 @@ LOSSES = {"reconstruction": DREAM, "reward": POSTERIOR, "continue": OWN, "critic
 
 
 class Dashboard:
-    """Called after each step of a run. `spent` is the time drawing took so far, in seconds; `drawn` counts the
-    redraws."""
+    """Called after each step of a run. `spent`: seconds that drawing took so far; `drawn`: number of redraws."""
 
     def __init__(self, every: float = 0.5):
         self.every, self.next, self.spent, self.drawn = every, 0.0, 0.0, 0

@@ -1,5 +1,4 @@
-"""Notebook 10: a finished run beside the recorded ones, as a card, episode by episode; and what a train step is made
-of."""
+"""Notebook 10: a finished run beside the recorded ones, as a card, episode by episode; the cost of a train step."""
 
 import csv
 from functools import lru_cache
@@ -92,8 +91,7 @@ def run_card(card: dict[str, Any]) -> None:
 
 
 def load_run(folder: Path, env: str | None = None) -> Dreamer:
-    """The agent of a run. Raises Refused as `dreamer_lite.load` does: an environment in a module of its own must be
-    named."""
+    """The agent of a run. Raises Refused as `dreamer_lite.load` does: name an environment in a module of its own."""
     return load(folder, env=env).requires_grad_(False)
 
 
@@ -152,8 +150,7 @@ def time_by_size() -> list[tuple[int, float]]:
 
 
 def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Figure, str]:
-    """Above: the time of one operation over its size. Below: how large the operations of a train step are. Returns a
-    sentence, too."""
+    """Above: the time of one operation over its size. Below: how large a train step's operations are. And a sentence."""
     figure = canvas(7, 4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     numbers, took = np.array(times).T
