@@ -237,7 +237,7 @@ def toy(
     updates: int = 200,
     loss: Callable = finished_loss,
 ) -> Tensor:
-    """Probabilities of the four actions after each update, (updates + 1, 4), for rewards times `size`, scaled or not."""
+    """Probabilities of the four actions after each update, (updates + 1, 4), rewards times `size`, scaled or not."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         logits = torch.nn.Parameter(torch.zeros(4))

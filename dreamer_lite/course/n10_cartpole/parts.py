@@ -45,7 +45,7 @@ def my_parts() -> list[Part]:
 
 @contextmanager
 def installed(parts: list[Part]) -> Iterator[None]:
-    """Inside, the package runs with the reader's kept parts and no others; afterwards as before, even after an error."""
+    """Inside, the package runs with the reader's kept parts and no others; after, as before, even after an error."""
     with unplugged(), ExitStack() as stack:
         for part in parts:
             if part.yours:

@@ -150,7 +150,7 @@ def time_by_size() -> list[tuple[int, float]]:
 
 
 def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Figure, str]:
-    """Above: the time of one operation over its size. Below: how large a train step's operations are. And a sentence."""
+    """Above: the time of one operation over its size. Below: how large a train step's operations are. A sentence."""
     figure = canvas(7, 4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     numbers, took = np.array(times).T
