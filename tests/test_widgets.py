@@ -323,11 +323,11 @@ def test_returns_without_a_critic_have_no_bias_and_those_of_a_fresh_one_have_no_
     assert 5 < returns.truth().mean() < 25
 
 
-def test_looks_add_up_to_one_and_mix_the_returns_by_hand():
+def test_return_weights_add_up_to_one_and_mix_the_returns_by_hand():
     for lam in (0.0, 0.5, 0.95, 1.0):
-        assert torch.isclose(returns.look_weights(lam, 7).sum(), torch.ones(()))
+        assert torch.isclose(returns.return_weights(lam, 7).sum(), torch.ones(()))
     one, two = 10.0, 10.9  # the looks of notebook 08
-    assert returns.look_weights(0.5, 2) @ torch.tensor([one, two]) == pytest.approx(10.45)
+    assert returns.return_weights(0.5, 2) @ torch.tensor([one, two]) == pytest.approx(10.45)
 
 
 def test_lives_of_a_calm_and_of_a_falling_cart_differ_in_reality_as_for_the_critic():

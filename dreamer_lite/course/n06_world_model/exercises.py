@@ -17,12 +17,12 @@ from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
 from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal
 
-right_losses = WorldModel.prediction_losses  # while a reader's version is judged, the class has that one
+right_losses = WorldModel.prediction_losses  # kept, since judging puts a reader's version into the class
 SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
 
 
 def fit(world_model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float]) -> Tensor:
-    """One training step on one batch: the weighted sum of the mean losses goes down. Returns that sum, before the step."""
+    """One training step on the weighted sum of the mean losses of one batch. Returns that sum, from before the step."""
     losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))
     total = sum(scales[name] * losses[name].mean() for name in losses)
     optimizer.zero_grad()
@@ -178,7 +178,7 @@ def fit_cases() -> list[tuple]:
         "dyn": 1.0,
         "reward": 0.5,
         "reconstruction": 2.0,
-    }  # in another order than the losses
+    }  # not in the order of the losses
     return [
         (tiny_model(), 0.01, tiny_batch(2, 3), SCALES),
         (tiny_model(), 0.003, tiny_batch(3, 4), uneven),
@@ -186,7 +186,10 @@ def fit_cases() -> list[tuple]:
     ]
 
 
-TOO_EARLY = "optimizer.step() runs before backward, which then finds other weights than those of the loss. One sum, one backward, one step."
+TOO_EARLY = (
+    "optimizer.step() runs before backward, so the weights have changed since the loss was computed. "
+    "First the sum, then backward, then the step."
+)
 
 
 class Watched(torch.optim.SGD):
@@ -299,7 +302,8 @@ EXERCISES = (
                 lambda t, discount_horizon=333: (
                     (flat(t) * (1 - 1 / discount_horizon)).cumprod(-1).clamp(max=1).sign() * (1 - 1 / discount_horizon)
                 ),
-                "All steps after a terminal one get 0, too. Each step answers for itself: a new episode may begin behind it.",
+                "All steps after a terminal one get 0, too. Each step stands alone: a new episode may begin right "
+                "after it.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: torch.where(t, 0.0, discount_horizon / (discount_horizon + 1)),
@@ -307,7 +311,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda t, discount_horizon=333: torch.full_like(t, True) & ~t,
-                "These are true and false; the target is a number, 1 - 1/discount_horizon, where the episode goes on.",
+                "These are true and false; the target is a number: 1 - 1/discount_horizon where the episode goes on, "
+                "else 0.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: torch.where(t, 1 - 1 / discount_horizon, 0.0),
@@ -331,7 +336,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda t, discount_horizon=333: t.float(),
-                "This is the end, not the going on; and the discount is missing.",
+                "It is reversed: this is 1 at the end, 0 where the episode goes on. The discount is missing, too.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** 2, "The discount counts twice."
@@ -342,11 +347,12 @@ EXERCISES = (
             ),
             Mistake(
                 lambda t, discount_horizon=333: 1 - t.float() * (1 - 1 / discount_horizon),
-                "A bracket is off: the discount belongs to the steps that go on. This gives them 1, and terminal ones 1/discount_horizon.",
+                "A bracket is in the wrong place: the discount belongs to the steps that go on. This gives them 1, "
+                "and terminal steps 1/discount_horizon.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: flat(t) * discount_horizon,
-                "This multiplies by the discount_horizon; the discount is 1 - 1/discount_horizon.",
+                "This multiplies by discount_horizon; the discount is 1 - 1/discount_horizon.",
             ),
         ),
         hints=(
@@ -368,7 +374,8 @@ EXERCISES = (
                 lambda m, f, b: predicted(
                     m, f, b, reconstruction=lambda m, f, b: (m.predict_obs(f) - b.obs).square().sum(-1)
                 ),
-                "The reconstruction is compared in raw units. `world_model.decoder.loss` compares in symlog space, where the decoder speaks.",
+                "The reconstruction is compared in raw units. `world_model.decoder.loss` compares in symlog space, "
+                "where the decoder speaks.",
             ),
             Mistake(
                 wrong_continue(
@@ -378,7 +385,8 @@ EXERCISES = (
                         reduction="none",
                     )
                 ),
-                "sigmoid first: for a large logit it is exactly 0 or 1, and F.binary_cross_entropy then puts 100 for the logarithm. "
+                "The sigmoid is taken first: for a large logit it is exactly 0 or 1, and F.binary_cross_entropy then "
+                "cuts the loss off at 100. "
                 "`F.binary_cross_entropy_with_logits` takes the logit itself.",
             ),
             Mistake(
@@ -387,17 +395,19 @@ EXERCISES = (
                         m.continue_head(f).squeeze(-1).sigmoid(), continue_target(b.is_terminal, m.discount_horizon)
                     )
                 ),
-                "sigmoid, then log: for a large logit one of the logarithms is -inf. `F.binary_cross_entropy_with_logits` stays finite.",
+                "The sigmoid is taken first, then the log: for a large logit one of the logarithms is -inf. "
+                "`F.binary_cross_entropy_with_logits` stays finite.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
                     m, f, b, reward=lambda m, f, b: right_losses(m, f, b)["reward"] * ~b.is_first
                 ),
-                "The reward loss is left out where an episode begins. It counts there as well: the head learns that nothing was paid yet.",
+                "The reward loss is left out where an episode begins. It counts there as well: the head learns that "
+                "nothing was paid yet.",
             ),
             Mistake(
                 wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_last, m.discount_horizon))),
-                "is_last is taken for is_terminal: where a time limit cuts off, the world goes on.",
+                "is_last is taken for is_terminal: an episode that a time limit cuts off would have gone on.",
             ),
             Mistake(
                 wrong_continue(
@@ -423,7 +433,8 @@ EXERCISES = (
                         )
                     )
                 ),
-                "The arguments of binary_cross_entropy_with_logits are swapped: the logit comes first, the target second.",
+                "The arguments of binary_cross_entropy_with_logits are swapped: the logit comes first, the target "
+                "second.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
@@ -467,13 +478,14 @@ EXERCISES = (
                 lambda m, f, b: predicted(
                     m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().sum(-1)
                 ),
-                "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on one scale.",
+                "The decoder's prediction is in symlog space, the observation is not. `decoder.loss` puts both on "
+                "one scale.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
                     m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.decoder(f), b.obs) / 3
                 ),
-                "The squared error is averaged over the observation; it is summed.",
+                "The squared error is averaged over the observation; it should be summed.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
@@ -483,7 +495,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: (m.predict_reward(f) - b.reward).square()),
-                "The reward is learned by squared error. It is a two-hot classification: two_hot_loss on the logits.",
+                "The reward head is trained by squared error. Use two_hot_loss on its logits: reward prediction is "
+                "two-hot classification.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
@@ -524,7 +537,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_continue(lambda m, f, b: entropy_of(m, f, b.is_terminal.float())),
-                "The continue target is the end itself. It is 0 at an end, else the discount: continue_target.",
+                "The continue target is is_terminal itself. It should be 0 at a terminal step, else the discount: "
+                "continue_target.",
             ),
             Mistake(
                 wrong_continue(lambda m, f, b: entropy_of(m, f, continue_target(b.is_terminal, 100))),
@@ -538,13 +552,14 @@ EXERCISES = (
                 lambda m, f, b: predicted(
                     m, f, b, reconstruction=lambda m, f, b: m.decoder.loss(m.predict_obs(f), b.obs)
                 ),
-                "predict_obs has undone the symlog; decoder.loss wants the decoder's own answer, `world_model.decoder(feature)`.",
+                "predict_obs undoes the symlog; decoder.loss wants the decoder's own answer, "
+                "`world_model.decoder(feature)`.",
             ),
             Mistake(
                 lambda m, f, b: predicted(
                     m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f).softmax(-1), b.reward, m.bins)
                 ),
-                "two_hot_loss wants logits; these are probabilities already.",
+                "two_hot_loss wants logits; these are already probabilities.",
             ),
             Mistake(
                 lambda m, f, b: {
@@ -572,7 +587,7 @@ EXERCISES = (
                         m.predict_continue(f) - continue_target(b.is_terminal, m.discount_horizon)
                     ).square()
                 ),
-                "The continue head is learned by squared error; it is a coin, so binary cross-entropy.",
+                "The continue head is trained by squared error; it predicts a coin flip, so use binary cross-entropy.",
             ),
             Mistake(
                 lambda m, f, b: {name: loss.mean() for name, loss in right_losses(m, f, b).items()},
@@ -580,15 +595,18 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, f, b: right_losses(m, f.detach(), b),
-                "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow.",
+                "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow back.",
             ),
         ),
         hints=(
-            "Three heads read the same feature. Each has its own kind of loss, all of them from earlier notebooks.",
-            "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and `F.binary_cross_entropy_with_logits(logit, "
+            "Three heads read the same feature. Each has its own kind of loss; Idea 1 names all three.",
+            "`world_model.decoder.loss(prediction, obs)`, `two_hot_loss(logits, reward, world_model.bins)`, and "
+            "`F.binary_cross_entropy_with_logits(logit, "
             'target, reduction="none")`. The continue head\'s output is (B, T, 1): squeeze the last axis.',
-            '`{"reconstruction": world_model.decoder.loss(world_model.decoder(feature), batch.obs), "reward": two_hot_loss(world_model.reward_head(feature), '
-            'batch.reward, world_model.bins), "continue": F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), '
+            '`{"reconstruction": world_model.decoder.loss(world_model.decoder(feature), batch.obs), "reward": '
+            "two_hot_loss(world_model.reward_head(feature), "
+            'batch.reward, world_model.bins), "continue": '
+            "F.binary_cross_entropy_with_logits(world_model.continue_head(feature).squeeze(-1), "
             'continue_target(batch.is_terminal, world_model.discount_horizon), reduction="none")}`',
         ),
     ),
@@ -601,18 +619,20 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda q, p, free=1.0: split(q, p, free / q.shape[-2], per_group=True),
-                "Each die has its own share of the floor. The floor stands under the sum over all dice.",
+                "Here each die has its own share of the floor. The floor applies to the sum over all dice.",
             ),
             Mistake(
                 lambda q, p, free=1.0: tuple(
                     loss + (raw - raw.detach()) * (loss == free)
                     for loss, raw in zip(split(q, p, free), split(q, p, free, clip="none"))
                 ),
-                "Below the free nats a gradient still flows. A floor is flat: `.clamp(min=free_nats)` gives no gradient there.",
+                "Below the free nats a gradient still flows. A floor is flat: `.clamp(min=free_nats)` gives no "
+                "gradient there.",
             ),
             Mistake(
                 lambda q, p, free=1.0: (split(q, p, free)[0], kl(p.detach(), q).clamp(min=free)),
-                "The KL in rep is reversed; it is KL(posterior || prior) in both losses, and only the stop-gradient moves.",
+                "The KL in rep is reversed; both losses are KL(posterior || prior), and only the stop-gradient "
+                "changes sides.",
             ),
             Mistake(
                 lambda q, p, free=1.0: (split(q, p, free)[0] * 0.5, split(q, p, free)[1] * 0.1),
@@ -628,21 +648,17 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_split(stop=("", "")),
-                "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior in rep.",
+                "There is no stop-gradient: both losses pull on both sides. Detach the posterior in dyn, the prior "
+                "in rep.",
             ),
             Mistake(
                 wrong_split(stop=("p", "q")),
-                "dyn and rep are swapped: dyn moves the prior, so in dyn it is the posterior that is detached.",
+                "dyn and rep are swapped: dyn moves the prior, so in dyn the posterior is detached.",
             ),
-            Mistake(
-                wrong_split(stop=("q", "q")), "Both losses move the prior. In rep it is the prior that is detached."
-            ),
-            Mistake(
-                wrong_split(stop=("p", "p")),
-                "Both losses move the posterior. In dyn it is the posterior that is detached.",
-            ),
-            Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: the prior is detached there."),
-            Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: the posterior is detached there."),
+            Mistake(wrong_split(stop=("q", "q")), "Both losses move the prior. In rep, detach the prior."),
+            Mistake(wrong_split(stop=("p", "p")), "Both losses move the posterior. In dyn, detach the posterior."),
+            Mistake(wrong_split(stop=("q", "")), "rep lacks its stop-gradient: detach the prior there."),
+            Mistake(wrong_split(stop=("", "p")), "dyn lacks its stop-gradient: detach the posterior there."),
             Mistake(
                 lambda q, p, free=1.0: (split(q, p, free)[0], split(q, p, free, stop=("p", "q"), reverse=True)[1]),
                 "The KL in rep is reversed: it is KL(posterior || prior) in both losses.",
@@ -677,7 +693,7 @@ EXERCISES = (
             ),
             Mistake(wrong_split(reverse=True), "The KL is reversed: it is KL(posterior || prior), in both losses."),
             Mistake(
-                wrong_split(per_group=True), "The free nats are given to each group. They clip the sum over groups."
+                wrong_split(per_group=True), "The free nats are applied to each group. They clip the sum over groups."
             ),
             Mistake(wrong_split(clip="none"), "The free nats are missing: a loss below free_nats is set to free_nats."),
             Mistake(
@@ -700,8 +716,10 @@ EXERCISES = (
         ),
         hints=(
             "The same number twice, KL(posterior || prior). The two differ only in which side may move.",
-            "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep the prior.",
-            "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, prior.detach()).clamp(min=free_nats)`, `return dyn, rep`",
+            "`.detach()` stops the gradient; `.clamp(min=free_nats)` is the floor. dyn detaches the posterior, rep "
+            "the prior.",
+            "`dyn = kl(posterior.detach(), prior).clamp(min=free_nats)`, `rep = kl(posterior, "
+            "prior.detach()).clamp(min=free_nats)`, `return dyn, rep`",
         ),
     ),
     Exercise(
@@ -714,19 +732,22 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 starts_for_steps,
-                "The start has a row for each step, T. It has one for each sequence: `len(batch.obs)`, which is B.",
+                "The start state has one row per step, T. It needs one per sequence: `len(batch.obs)`, which is B.",
             ),
             Mistake(
                 counts_fields,
-                "`len(batch)` is 6, the number of its parts: obs, action, and so on. The number of sequences is `len(batch.obs)`.",
+                "`len(batch)` is 6, the number of its fields: obs, action, and so on. The number of sequences is "
+                "`len(batch.obs)`.",
             ),
             Mistake(
                 wrong_fit(after=True),
-                "The loss that comes back was measured after the step. The one that was trained on is wanted: no second forward pass.",
+                "The returned loss was measured after the step. Return the one that was trained on, without a second "
+                "forward pass.",
             ),
             Mistake(
                 wrong_fit(clip=1.0),
-                "The gradients are clipped before the step. The optimizer that the agent uses does its own clipping; here nothing is clipped.",
+                "The gradients are clipped before the step. The agent's optimizer does its own clipping, so don't "
+                "clip here.",
             ),
             Mistake(wrong_fit(only=("dyn", "rep")), "Only dyn and rep are trained; sum all losses in the dictionary."),
             Mistake(wrong_fit(clear=False), "Old gradients pile up: call optimizer.zero_grad() before backward."),
@@ -734,7 +755,8 @@ EXERCISES = (
             Mistake(wrong_fit(early=True), TOO_EARLY),
             Mistake(
                 wrong_fit(late=True),
-                "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between backward and step and wipes it.",
+                "No gradient reaches the step: backward() is missing, or optimizer.zero_grad() stands between "
+                "backward and step and wipes it.",
             ),
             Mistake(
                 wrong_fit(pool="sum"),
@@ -747,7 +769,7 @@ EXERCISES = (
                 "Only the reconstruction is trained; sum all losses in the dictionary.",
             ),
             Mistake(wrong_fit(only=("reconstruction", "reward", "continue", "dyn")), "rep is missing from the sum."),
-            Mistake(wrong_fit(share=0.2), "The five losses are averaged; they are added."),
+            Mistake(wrong_fit(share=0.2), "The five losses are averaged; they should be added."),
             Mistake(wrong_fit(twice=True), "The optimizer steps twice; once is enough."),
             Mistake(
                 wrong_fit(in_order=True),
@@ -755,9 +777,11 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Five lines: losses, their weighted sum, clear the gradients, go backward, step.",
-            "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start is `world_model.rssm.initial(B)`.",
-            "`losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))`, `total = sum(scales[name] * losses[name].mean() for name in losses)`, "
+            "Six lines: the losses, their weighted sum, clear the gradients, backward, step, return.",
+            "`world_model.loss(batch, start)` gives three things; the first is a dictionary of (B, T) losses. start "
+            "is `world_model.rssm.initial(B)`.",
+            "`losses, _, _ = world_model.loss(batch, world_model.rssm.initial(len(batch.obs)))`, `total = "
+            "sum(scales[name] * losses[name].mean() for name in losses)`, "
             "`optimizer.zero_grad()`, `total.backward()`, `optimizer.step()`, `return total.detach()`",
         ),
     ),

@@ -55,7 +55,7 @@ def modules(agent: Dreamer) -> dict[str, list[nn.Module]]:
 
 @lru_cache(2)
 def flows(steps: int = 8) -> dict[str, dict[str, float]]:
-    """The size of each loss's gradient at each module, from a fresh agent and one batch of random play in sequences of `steps`."""
+    """The size of each loss's gradient at each module: fresh agent, one batch of random play, sequences of `steps`."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(0)
         agent = Dreamer(Config.preset("small", imag_last=0), CARTPOLE)
@@ -67,7 +67,7 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
         for net in (
             agent.world_model.rssm.prior_net,
             agent.world_model.rssm.posterior_net,
-        ):  # far apart, so that no free nat hides it
+        ):  # far apart, so that the free nats hide no gradient
             net[-1].weight.data *= 5
         memory = random_stream(400)
         batch = sequences(memory._replace(is_first=torch.zeros_like(memory.is_first)), 16, max(steps, 2))
@@ -88,7 +88,7 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
 
 
 def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, str]:
-    """The parts of the agent; filled are those the reader guessed, or those that get a gradient."""
+    """A box for each part of the agent, filled if the reader guessed it, or if it gets a gradient."""
     sizes, title = flows(int(steps)).get(loss), f"loss: {loss}, sequences of {steps}"
     if sizes is None:
         return draw_boxes({}, title, {}), f"{loss} needs more than one step: choose 8."
@@ -101,7 +101,8 @@ def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, 
     right = sum((name in guessed) == (name in reached) for name in GUESSED)
     marks = {name: "✓" if (name in guessed) == (name in reached) else "✗" for name in GUESSED}
     return draw_boxes(dict.fromkeys(reached, LIT), title, marks), (
-        f"{loss}, sequences of {steps}: gradient reaches {listed(reached)}. Your guess: {right} of {len(GUESSED)} boxes right."
+        f"{loss}, sequences of {steps}: gradient reaches {listed(reached)}. "
+        f"Your guess: {right} of {len(GUESSED)} boxes right."
     )
 
 

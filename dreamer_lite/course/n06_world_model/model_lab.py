@@ -20,7 +20,7 @@ from ..explore import DREAM, GREY, OWN, canvas, tidy
 from ..n07_imagination.exercises import dream_along
 from .exercises import fit as finished_fit
 
-# As in the `small` preset: four numbers weigh little against the other losses, so the reconstruction counts a hundred times.
+# As in the `small` preset: the reconstruction of four small numbers is little beside the other losses, hence 100.
 SCALES = {"reconstruction": 100.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
 CONTEXT, AHEAD = 5, 30  # steps looked at, then dreamed
 
@@ -36,7 +36,7 @@ def new_optimizer(model: WorldModel, rate: float = 3e-3) -> LaProp:
 
 
 def sequences(memory: Experience, B: int = 32, T: int = 16) -> Experience:
-    """B random sequences of T steps, as a batch. Their first step is marked is_first, since nothing is remembered from before."""
+    """B random sequences of T steps, as a batch. The first step is marked is_first: each starts from an empty state."""
     first = torch.randint(len(memory.obs) - T, (B, 1))
     batch = memory.map(lambda part: part[first + torch.arange(T)])
     batch.is_first[:, 0] = True
@@ -51,8 +51,8 @@ def train(
     free_nats: float = 1.0,
     progress: bool = True,
 ) -> WorldModel:
-    """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0: else the error after the
-    last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
+    """A world model trained on 2,000 steps of random play. Over the second half the learning rate falls to 0; otherwise
+    the error after the last step depends on the last few batches (0.10 to 0.26 over seeds instead of 0.11 to 0.13)."""
     model, memory = new_model(seed, free_nats), random_stream(2000, seed)
     optimizer = new_optimizer(model)
     rates = optimizer.rates.clone()
@@ -81,11 +81,11 @@ def look(model: WorldModel, obs: Tensor, actions: Tensor) -> State:
 
 @torch.no_grad()
 def errors(model: WorldModel, along: Callable = dream_along) -> dict[str, Tensor]:
-    """Mean absolute error of the four numbers, for each dreamed step (30,): the model, with shuffled actions, and two that don't
-    dream: "copy" repeats the last observation, "looking" sees each one."""
+    """Mean absolute error of the four numbers at each dreamed step (30,): for the model, for the model with shuffled
+    actions, and for two that don't dream: "copy" repeats the last observation, "looking" sees each one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        obs, actions = (part.clone() for part in unseen())  # a reader's function may write on them
+        obs, actions = (part.clone() for part in unseen())  # a reader's function may write into them
         states = look(model, obs, actions)
         start = State(states.h[:, CONTEXT - 1], states.z[:, CONTEXT - 1])
         real, ahead = obs[:, CONTEXT:], actions[:, CONTEXT:]
@@ -116,7 +116,7 @@ def draw_errors(runs: list[dict[str, Tensor]]) -> tuple[Figure, str]:
 
 
 def draw_losses(history: list[dict[str, float]], every: int) -> tuple[Figure, str]:
-    """Each loss over training steps, on a logarithmic scale. history: the mean losses before every so many steps."""
+    """Each loss over training steps, on a logarithmic scale. history: the mean losses, taken each `every` steps."""
     figure = canvas(7, 2.8)
     axes = tidy(figure.add_subplot(), xlabel="training steps", ylabel="loss", yscale="log")
     for name in history[0]:

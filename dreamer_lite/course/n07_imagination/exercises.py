@@ -17,7 +17,8 @@ from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, unif
 
 
 def dream_along(world_model: WorldModel, start: State, actions: Tensor) -> Tensor:
-    """What the model expects to see, in the observation's own units, if these actions are taken: start (N, …), (N, H, A) → (N, H, O)."""
+    """The observations that the model expects after these actions, in their own units: start (N, …), (N, H, A) → (N, H,
+    O)."""
     state, seen = start, []
     for t in range(actions.shape[1]):
         state = world_model.rssm.imagine_step(state, actions[:, t])
@@ -26,7 +27,7 @@ def dream_along(world_model: WorldModel, start: State, actions: Tensor) -> Tenso
 
 
 class SureRSSM(RSSM):
-    """Its dreams always take the likeliest class, so that two right versions dream the same. It counts its steps."""
+    """Always takes the likeliest class, so that two right versions dream the same. It counts its steps."""
 
     steps = 0
 
@@ -43,7 +44,7 @@ class SureRSSM(RSSM):
 
 
 class Policy:
-    """Its samples take turns, and differ from its mode: a second throw is not the first one."""
+    """Its samples alternate and differ from its mode, so that a second sample is not the first one."""
 
     def __init__(self, actor: "SureActor", logits: Tensor):
         self.actor, self.logits, self.order = actor, logits, logits.argsort(-1)
@@ -61,7 +62,7 @@ class Policy:
 
 
 class SureActor(torch.nn.Linear):
-    """A policy that depends on the feature, and whose throws are known."""
+    """A policy that depends on the feature, and whose samples are known."""
 
     throws = 0
 
@@ -102,7 +103,8 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
         )
     if not isinstance(out.states, State):
         raise Complaint(
-            "The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes one of all features."
+            "The first part of a Dream is a State, (N, H+1, …): `world_model.rssm.state(features)` makes it from all "
+            "features."
         )
     parts = dict(zip(PARTS, (*out.states, *out[1:])))
     return parts | {"the parts that keep a gradient": keeping(parts)}
@@ -265,7 +267,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 likeliest,
-                "z is the likeliest face of each die. A dream throws the dice, as the prior expects them: `imagine_step` does.",
+                "z is the likeliest face of each die. A dream throws the dice with the prior's probabilities: "
+                "`imagine_step` does that.",
             ),
             Mistake(
                 wrong_along(soft=True, mixed=False),
@@ -277,7 +280,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, s, a: dream_along(m, s, a).flatten(1),
-                "The steps are put side by side in one axis: `torch.cat`. `torch.stack(…, 1)` gives them an axis of their own.",
+                "The steps are put side by side in one axis, as `torch.cat` does. `torch.stack(…, 1)` gives them an "
+                "axis of their own.",
             ),
             Mistake(
                 lambda m, s, a: dream_along(m, s, a.transpose(0, 1)),
@@ -290,7 +294,8 @@ EXERCISES = (
             Mistake(wrong_along(early_action=True), "The actions are one step early: step t uses actions[:, t]."),
             Mistake(
                 wrong_along(old_z=True),
-                "Only the memory moves on: the dice of the start are never thrown again. `imagine_step` does both halves of a step.",
+                "Only the memory moves on: the dice of the start are never thrown again. `imagine_step` does both "
+                "halves of a step.",
             ),
             Mistake(
                 wrong_along(soft=True),
@@ -318,18 +323,21 @@ EXERCISES = (
             Mistake(wrong_along(backwards=True), "The actions are taken in reverse order."),
             Mistake(
                 wrong_along(begin=True),
-                "The start is among the observations. H actions make H observations: only what comes after each.",
+                "The start is among the observations. H actions make H observations, one after each action.",
             ),
             Mistake(wrong_along(first=True), "Every step takes the first action; step t takes actions[:, t]."),
             Mistake(
                 wrong_along(again=True),
-                "imagine_step is called twice for each action: each call throws the dice anew. Step once, and read that state.",
+                "imagine_step is called twice for each action: each call throws the dice again. Step once, and read "
+                "that state.",
             ),
         ),
         hints=(
-            "Like imagine, but the actions are given, and what is read is the observation.",
-            "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. Collect and stack along axis 1.",
-            "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, t])`, "
+            "For each action, take one imagined step, then read the observation.",
+            "For each t: one `imagine_step` with `actions[:, t]`, then `world_model.predict_obs(state.feature)`. "
+            "Collect and stack along axis 1.",
+            "`state, seen = start, []`, then for each t: `state = world_model.rssm.imagine_step(state, actions[:, "
+            "t])`, "
             "`seen.append(world_model.predict_obs(state.feature))`. At the end `return torch.stack(seen, 1)`",
         ),
     ),
@@ -342,23 +350,26 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda *case: imagine(*case)._replace(states=State(*(part[:, -1] for part in imagine(*case).states))),
-                "Only the last state comes back. All H + 1 are wanted: `world_model.rssm.state(features)`.",
+                "Only the last state comes back. Return all H + 1: `world_model.rssm.state(features)`.",
             ),
             Mistake(
                 wrong_dream(sparing=True),
-                "Rewards and continues keep a gradient: they are read outside of no_grad. All of it belongs under `torch.no_grad()`.",
+                "Rewards and continues keep a gradient: they are read outside of no_grad. All of it belongs under "
+                "`torch.no_grad()`.",
             ),
             Mistake(
                 wrong_dream(after=True),
-                "Collected after the step: state 0 is the start itself, and actions[:, t] stands beside the state it was chosen in. Collect first, then step.",
+                "Everything is collected after the step. State 0 is the start itself, and actions[:, t] belongs to "
+                "the state it was chosen in: collect first, then step.",
             ),
-            Mistake(wrong_dream(discount=0.98), "There is an extra discount: the continue head has it inside already."),
+            Mistake(wrong_dream(discount=0.98), "There is an extra discount: the continue head already contains it."),
             Mistake(
-                wrong_dream(discount=0.99), "There is an extra 0.99: the continue head has the discount inside already."
+                wrong_dream(discount=0.99), "There is an extra 0.99: the continue head already contains the discount."
             ),
             Mistake(
                 wrong_dream(noted=True),
-                "The actor is asked anew for the record: each `.sample()` throws again, so these are not the actions that were taken.",
+                "The recorded actions are sampled a second time, after the loop, so they are not the actions that "
+                "were taken.",
             ),
             Mistake(
                 wrong_dream(steps=0), "The dream is one state short: start plus `horizon` steps make H + 1 states."
@@ -376,7 +387,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_dream(gradient=True),
-                "Gradients are kept. Nothing has to flow back through the dream: put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
+                "Gradients are kept. Nothing has to flow back through the dream: put @torch.no_grad() above it, or "
+                "`with torch.no_grad():` inside.",
             ),
             Mistake(
                 wrong_dream(reward_at=1),
@@ -388,23 +400,25 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_dream(stale=True),
-                "The first action is repeated, as if the policy looked at the start all the time. It must choose anew in the state of each step.",
+                "The policy looks at the start all the time. It must choose in the state of each step.",
             ),
             Mistake(
                 wrong_dream(again=True),
-                "The action that is noted is not the one that is taken: each `.sample()` throws anew. Sample once, and use it for both.",
+                "The recorded action is not the one that is taken: each `.sample()` draws again. Sample once, and "
+                "use it for both.",
             ),
             Mistake(
                 wrong_dream(short=True),
-                "There are H actions. In the last state an action is chosen, too, though no step is taken.",
+                "There are only H actions. An action is chosen in the last state, too, though no step is taken.",
             ),
             Mistake(
                 wrong_dream(silent=True),
-                "The last action is empty. In the last state an action is chosen, too, though no step is taken.",
+                "The last action is empty. An action is chosen in the last state, too, though no step is taken.",
             ),
             Mistake(
                 wrong_dream(led=True),
-                "The actions are those that LED to each state, as in the replay. In a dream, actions[:, t] is chosen IN state t.",
+                "The actions are those that LED to each state, as in the replay. In a dream, actions[:, t] is chosen "
+                "IN state t.",
             ),
             Mistake(wrong_dream(swap=True), "Rewards and continues are swapped."),
             Mistake(
@@ -417,11 +431,16 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "A loop over H + 1 states. In each: the policy chooses, the heads read, and unless it was the last one, the model takes a step.",
-            "In state t: `feature = state.feature`, `action = actor(feature).sample()`, reward and continue from `world_model.predict_reward(feature)` and "
-            "`world_model.predict_continue(feature)`. Then `world_model.rssm.imagine_step(state, action)`, but not after the last.",
-            "Collect `(feature, action, reward, goes_on)` in a list `steps`. After the loop: `features, actions, rewards, continues = (torch.stack(part, 1) for part in "
-            "zip(*steps))` and `return Dream(world_model.rssm.state(features), features, actions, rewards, continues)`, all under `torch.no_grad()`.",
+            "A loop over H + 1 states. In each, the policy chooses and the heads read; then the model takes a step, "
+            "except after the last.",
+            "In state t: `feature = state.feature`, `action = actor(feature).sample()`, reward and continue from "
+            "`world_model.predict_reward(feature)` and "
+            "`world_model.predict_continue(feature)`. Then `world_model.rssm.imagine_step(state, action)`, but not "
+            "after the last.",
+            "Collect `(feature, action, reward, goes_on)` in a list `steps`. After the loop: `features, actions, "
+            "rewards, continues = (torch.stack(part, 1) for part in "
+            "zip(*steps))` and `return Dream(world_model.rssm.state(features), features, actions, rewards, "
+            "continues)`, all under `torch.no_grad()`.",
         ),
     ),
     Exercise(
@@ -433,11 +452,13 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda c: c[:, :-1] ** torch.arange(1, c.shape[1]),
-                "Each continue is raised to a power. The weight is the product of all continues up to this state; they differ.",
+                "Each continue is raised to a power. The weight is the product of all continues up to this state; "
+                "they differ.",
             ),
             Mistake(
                 lambda c: c.flip(1).cumprod(1).flip(1)[:, :-1],
-                "The product runs backwards, from each state to the end. It takes what came before, from the start up to this state.",
+                "The product runs backwards, from each state to the end. It should run from the start up to this "
+                "state.",
             ),
             Mistake(
                 lambda c: c.cumprod(1)[:-1],
@@ -445,7 +466,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda c: c[:, :-1].cumprod(1) * 0.99 ** torch.arange(c.shape[1] - 1),
-                "The discount is applied a second time: it is inside the continues already.",
+                "The discount is applied a second time: the continues already contain it.",
             ),
             Mistake(
                 lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, 1:]], 1).cumprod(1)[:, :-1],
@@ -453,15 +474,15 @@ EXERCISES = (
             ),
             Mistake(
                 lambda c: torch.cat([c[:, :1], c[:, :-2] * c[:, 1:-1]], 1),
-                "Only two neighbouring continues are multiplied. It is the product of all up to this state.",
+                "Only two neighbouring continues are multiplied. Take the product of all up to this state.",
             ),
             Mistake(
                 lambda c: c[:, :-1] * c[:, 1:],
-                "This multiplies each continue by the next one only. It is the product of all up to this state.",
+                "This multiplies each continue by the next one only. Take the product of all up to this state.",
             ),
             Mistake(
                 lambda c: (c > 0.5).float().cumprod(1)[:, :-1],
-                "The continues are rounded to 0 or 1. They are probabilities, and count as they are.",
+                "The continues are rounded to 0 or 1. They are probabilities; use them as they are.",
             ),
             Mistake(lambda c: c.cumprod(1), "The last state has no weight: H + 1 continues give H weights."),
             Mistake(lambda c: c.cumprod(1)[:, 1:], "The first product is cut off instead of the last."),
@@ -471,7 +492,8 @@ EXERCISES = (
             ),
             Mistake(lambda c: c[:, :-1], "The product is missing: a step counts only if all before it went on."),
             Mistake(
-                lambda c: c.cumsum(1)[:, :-1], "This is a running sum. How likely it is that all went on is a product."
+                lambda c: c.cumsum(1)[:, :-1],
+                "This is a running sum. The probability that the episode went on at every step is a product.",
             ),
             Mistake(
                 lambda c: c.cumprod(0)[:, :-1], "The product runs over the batch; it should run over time, axis 1."
@@ -485,15 +507,14 @@ EXERCISES = (
                 "This is one product for the whole dream. Each step has its own.",
             ),
             Mistake(
-                lambda c: (0.99 * c).cumprod(1)[:, :-1],
-                "There is an extra discount: it is inside the continues already.",
+                lambda c: (0.99 * c).cumprod(1)[:, :-1], "There is an extra discount: the continues already contain it."
             ),
             Mistake(lambda c: c.cumprod(1)[:, :-2], "Two states are cut off; only the last one has no weight."),
             Mistake(lambda c: c[:, 1:].cumprod(1), "The start's own continue is left out. The product begins with it."),
         ),
         hints=(
-            "What counts at step t is what all steps up to t let through.",
-            "`cumprod(1)` gives all running products at once. The last state takes no action that is carried out.",
+            "Step t counts only as far as the episode went on at every state up to t.",
+            "`cumprod(1)` gives all running products at once. No step is taken from the last state.",
             "`return continues.cumprod(1)[:, :-1]`",
         ),
     ),

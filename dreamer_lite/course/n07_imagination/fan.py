@@ -39,8 +39,8 @@ def chosen(way: str, real: Tensor, copies: int, horizon: int) -> Tensor:
 
 @torch.no_grad()
 def futures(t: int, horizon: int, way: str, copies: int = 24) -> tuple[Tensor, Tensor]:
-    """Dreamed observations (copies, horizon + 1, 4) from step t of an episode on, and the share of each dream that still stands
-    (copies, horizon + 1)."""
+    """Dreamed observations (copies, horizon + 1, 4) from step t of an episode on, and the probability that each dream's
+    pole still stands (copies, horizon + 1)."""
     agent, seen = bundled_agent(), watched(120)
     model, start = agent.world_model, moment(seen, t, copies)
     torch.manual_seed(0)
@@ -80,8 +80,9 @@ def draw_fan(t: int, horizon: int, way: str) -> tuple[Figure, str]:
     twin.set_ylim(0, None)
     twin.spines[["top"]].set_visible(False)
     return figure, (
-        f"24 dreams from step {t}, actions: {way}. After {dreams.shape[1] - 1} steps {float(standing[:, -1].mean()):.0%} still stand, "
-        f"by the model's own account; the angles spread by {float(degrees.std(0)[-1]):.1f}°."
+        f"24 dreams from step {t}, actions: {way}. After {dreams.shape[1] - 1} steps "
+        f"{float(standing[:, -1].mean()):.0%} still stand, by the model's own account; "
+        f"the angles spread by {float(degrees.std(0)[-1]):.1f}°."
     )
 
 
@@ -111,8 +112,8 @@ def blind(actions: Tensor, seed: int) -> int:
 
 @lru_cache(4)
 def episodes(count: int = 20, context: int = 10, ahead: int = 100) -> tuple[State, Tensor, Tensor]:
-    """Real episodes of the bundled agent: its states after `context` steps, the actions from there on (count, ahead, 2), and what was
-    really seen (count, 1 + ahead, 4), the last look first."""
+    """Real episodes of the bundled agent: its states after `context` steps, the actions from there on (count, ahead,
+    2), and the real observations (count, 1 + ahead, 4), from the last one that the model sees."""
     seen = [watched(context + ahead + 1, seed=100 + k) for k in range(count)]
     seen = [one for one in seen if len(one.obs) == context + ahead + 1]
     start = State(*(torch.cat(part) for part in zip(*(moment(one, context) for one in seen))))
@@ -125,16 +126,18 @@ def episodes(count: int = 20, context: int = 10, ahead: int = 100) -> tuple[Stat
 
 @lru_cache(1)
 def linear_step() -> Tensor:
-    """The linear map (4 + 2 + 1, 4) from an observation, an action and 1 to the next observation that fits 2,000 random steps best."""
+    """The linear map (4 + 2 + 1, 4) from observation, action and 1 to the next observation: the best fit to 2,000
+    random steps."""
     stream = random_stream(2000)
     inside = ~stream.is_first[1:]
     inputs = torch.cat([stream.obs[:-1], stream.action[1:], torch.ones(len(stream.obs) - 1, 1)], 1)
-    # The default driver reads stale memory where columns depend on each other: https://github.com/pytorch/pytorch/issues/187411
+    # The default driver reads stale RAM where columns depend on each other:
+    # https://github.com/pytorch/pytorch/issues/187411
     return torch.linalg.lstsq(inputs[inside].double(), stream.obs[1:][inside].double(), driver="gelsd").solution.float()
 
 
 def linear_along(seen: Tensor, actions: Tensor) -> Tensor:
-    """What the linear map expects after each action, (N, 4), (N, H, 2) → (N, H, 4): it is applied to its own answers."""
+    """What the linear map predicts after each action, applied to its own predictions: (N, 4), (N, H, 2) → (N, H, 4)."""
     one = torch.ones(len(seen), 1)
     return torch.stack([seen := torch.cat([seen, action, one], 1) @ linear_step() for action in actions.unbind(1)], 1)
 
@@ -146,7 +149,8 @@ def steps_true(error: Tensor, tolerance: float) -> Tensor:
 
 @torch.no_grad()
 def drifts(seed: int, along: Callable = dream_along) -> dict[str, Tensor]:
-    """Mean absolute error of the four numbers, (N, H), for dreams of one seed, a control and three that don't dream."""
+    """Mean absolute error of the four numbers, (N, H): for dreams of one seed, a control, and three baselines that
+    don't dream."""
     start, actions, seen = episodes()
     now, real = seen[:, :1], seen[:, 1:]
     with torch.random.fork_rng():
@@ -193,5 +197,6 @@ def draw_drifts(runs: list[dict[str, Tensor]], tolerance: float) -> tuple[Figure
     words = "; ".join(f"{name} {min(m)} to {max(m)}" for name, m in medians.items())
     return (
         figure,
-        f"Steps until the error exceeds {tolerance}, median of {len(runs[0]['dream'])} episodes, {len(runs)} seeds: {words}.",
+        f"Steps until the error exceeds {tolerance}, median of {len(runs[0]['dream'])} episodes, "
+        f"{len(runs)} seeds: {words}.",
     )

@@ -85,7 +85,7 @@ def returned(
 
 
 def backwards(rewards: Tensor, pull: Tensor, inputs: Tensor, boot: Tensor) -> Tensor:
-    """R_t without a loop, by dividing what is summed by a running product: right until a factor is 0."""
+    """R_t without a loop: the terms are divided by a running product, which works until a factor is 0."""
     product = torch.cat([torch.ones_like(pull[:, :1]), pull.cumprod(1)], 1)
     later = (inputs * product[:, :-1]).flip(1).cumsum(1).flip(1)
     return (later + (product[:, -1] * boot)[:, None]) / product[:, :-1]
@@ -167,7 +167,8 @@ EXERCISES = (
                     ],
                     1,
                 ),
-                "The last return is the bootstrap itself. The bootstrap stands behind the last step, which brings a reward and a continue of its own.",
+                "The last return is the bootstrap itself. The bootstrap comes after the last step, which has a "
+                "reward and a continue of its own.",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: torch.cat([returned(r, c, v, b, lam)[:, 1:], b[:, None]], 1),
@@ -175,19 +176,21 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: lambda_return(r + (1 - lam) * v, c, torch.zeros_like(v), b, lam),
-                "The continue fades only the longer look. It fades the critic's value, too: c · ((1 - λ) v + λ R).",
+                "The continue multiplies only the longer return. It multiplies the critic's value, too: c · ((1 - λ) "
+                "v + λ R).",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, torch.cat([v[:, 1:], b[:, None]], 1), b, lam),
-                "The values are shifted once more: values[:, t] is v of the state after step t already, not values[:, t + 1].",
+                "The values are shifted once more: values[:, t] is already v of the state after step t.",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: backwards(r, c * lam, r + c * (1 - lam) * v, b),
-                "Divided by a running product of the continues, which is 0 somewhere: nan. A loop from the end needs no division.",
+                "This divides by a running product of the continues, which can be 0, and the result is nan. A loop "
+                "from the end needs no division.",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c.cumprod(1), v, b, lam),
-                "The continues are multiplied up beforehand; the recursion does that by itself.",
+                "The continues are multiplied together beforehand; the recursion does that by itself.",
             ),
             Mistake(
                 wrong_return(swap=True),
@@ -197,29 +200,24 @@ EXERCISES = (
                 wrong_return(outside=True),
                 "The continue multiplies the reward too. The reward has arrived; only what follows is discounted.",
             ),
-            Mistake(
-                wrong_return(discount=1 - 1 / 333), "The discount counts twice: it is inside the continues already."
-            ),
-            Mistake(
-                wrong_return(discount=0.99), "There is an extra 0.99: the discount is inside the continues already."
-            ),
+            Mistake(wrong_return(discount=1 - 1 / 333), "The discount counts twice: the continues already contain it."),
+            Mistake(wrong_return(discount=0.99), "There is an extra 0.99: the continues already contain the discount."),
             Mistake(
                 wrong_return(bracket=True),
-                "A bracket is missing: the continue fades both, the value and the longer look.",
+                "A bracket is missing: the continue multiplies both the value and the longer return.",
             ),
             Mistake(
-                wrong_return(still=True),
-                "The longer look is always the bootstrap: R must be carried on from step to step.",
+                wrong_return(still=True), "The longer return is always the bootstrap: carry R on from step to step."
             ),
             Mistake(wrong_return(long=True), "There are H + 1 returns: the bootstrap itself is not one of them."),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 0],
-                "Only the first return comes back. All of them are wanted, (N, H).",
+                "Only the first return comes back. Return all of them, (N, H).",
             ),
             Mistake(wrong_return(forward=True), "The loop runs forwards. R_t needs R_{t+1}, so begin at the end."),
             Mistake(
                 wrong_return(flip=True),
-                "The returns come out in reverse order: the loop runs backwards, so turn the list round before stacking.",
+                "The returns come out in reverse order: the loop runs backwards, so reverse the list before stacking.",
             ),
             Mistake(
                 wrong_return(stack=0),
@@ -239,7 +237,8 @@ EXERCISES = (
                 moved(continues=-1), "The continues are one step late: index t already holds what arrives after step t."
             ),
             Mistake(
-                moved(values=1), "The values are one step early: values[:, t] is v of the state after step t already."
+                moved(values=1),
+                "The values are one step early: values[:, t] is already the value after step t. Don't shift.",
             ),
             Mistake(
                 moved(values=-1), "The values are one step late: this takes the value of the state before the step."
@@ -250,11 +249,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, v, torch.zeros_like(b), lam),
-                "R_H is taken to be 0: the dream stops, the episode does not. It is `bootstrap`.",
+                "R_H is taken to be 0: the dream stops, the episode does not. Use `bootstrap`.",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, torch.ones_like(c), v, b, lam),
-                "The continues are not used: an episode that ended goes on earning.",
+                "The continues are not used: an episode that ended keeps earning.",
             ),
             Mistake(
                 lambda r, c, v, b, lam=0.95: returned(r, c, v, b, 1.0),
@@ -266,18 +265,21 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_return(all_lambda=True),
-                "The value counts in full and the next return comes on top. They share: (1 - λ) and λ.",
+                "The value counts in full and the next return comes on top. Weight them by (1 - λ) and λ.",
             ),
             Mistake(
                 wrong_return(scalar=True),
-                "lam may also be a tensor (N, H), one λ for each step: take `lam[:, t]` in the loop, or `(1 - lam) * values` before it, which works for both.",
+                "lam may also be a tensor (N, H), one λ for each step: compute `(1 - lam) * values` and `continues * "
+                "lam` before the loop, which works for both.",
             ),
         ),
         hints=(
             "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards.",
-            "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` and `pull = continues * lam`. Then "
+            "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` "
+            "and `pull = continues * lam`. Then "
             "R_t = inputs_t + pull_t · R_{t+1}.",
-            "`returns, last = [], bootstrap`, then for t in `reversed(range(rewards.shape[1]))`: `last = inputs[:, t] + pull[:, t] * last`, `returns.append(last)`. "
+            "`returns, last = [], bootstrap`, then for t in `reversed(range(rewards.shape[1]))`: `last = inputs[:, "
+            "t] + pull[:, t] * last`, `returns.append(last)`. "
             "At the end `return torch.stack(returns[::-1], 1)`",
         ),
     ),
@@ -289,7 +291,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R, C, V, V[:, -1], lam)[:, :-1],
-                "All three go in uncut, and the last return is dropped: so the start's own reward counts for step 0. Cut off the first entries before.",
+                "All three go in uncut, and the last return is dropped, so the start's own reward counts for step 0. "
+                "Cut off the first entries beforehand.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[1:], C[1:], V[1:], V[-1], lam),
@@ -301,11 +304,12 @@ EXERCISES = (
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], C[:, -1] * V[:, -1], lam),
-                "The bootstrap is faded by the last continue here, and once more inside lambda_return. Hand over the value itself.",
+                "The bootstrap is multiplied by the last continue here, and once more inside lambda_return. Pass the "
+                "value itself.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], V[:, 1:], C[:, 1:], V[:, -1], lam),
-                "Continues and values are handed over in the wrong order: rewards, continues, values, bootstrap.",
+                "Continues and values are passed in the wrong order: rewards, continues, values, bootstrap.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[1:], C[1:], V[1:], V[1:, -1], lam),
@@ -313,27 +317,28 @@ EXERCISES = (
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], V[:, -1:], lam),
-                "The bootstrap is (N, 1), and spreads every dream over every other. `values[:, -1]` is (N,).",
+                "The bootstrap is (N, 1) and broadcasts across the dreams, mixing them. `values[:, -1]` is (N,).",
             ),
             Mistake(
                 wrong_slices(r=BEFORE, c=BEFORE),
-                "Rewards and continues are one step late: what step t brings lies at t + 1.",
+                "Rewards and continues are one step late: what step t brings is at index t + 1.",
             ),
             Mistake(
                 wrong_slices(r=BEFORE, v=BEFORE),
-                "Rewards and values are one step late: what step t brings lies at t + 1.",
+                "Rewards and values are one step late: what step t brings is at index t + 1.",
             ),
             Mistake(
                 wrong_slices(c=BEFORE, v=BEFORE),
-                "Continues and values are one step late: what step t brings lies at t + 1.",
+                "Continues and values are one step late: what step t brings is at index t + 1.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], R[:, -1], lam),
-                "The bootstrap is the last reward; it is the last value.",
+                "The bootstrap is the last reward; it should be the last value.",
             ),
             Mistake(
                 wrong_slices(r=BEFORE),
-                "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + 1].",
+                "The rewards are one step late: rewards[:, t] arrived with state t, so step t brings rewards[:, t + "
+                "1].",
             ),
             Mistake(
                 wrong_slices(c=BEFORE), "The continues are one step late: what follows step t is continues[:, t + 1]."
@@ -344,11 +349,12 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_slices(BEFORE, BEFORE, BEFORE),
-                "All three are one step late: what step t brings lies at t + 1. Cut off the first, not the last.",
+                "All three are one step late: what step t brings is at index t + 1. Cut off the first entry, not the "
+                "last.",
             ),
             Mistake(
                 wrong_slices(boot=-2),
-                "The bootstrap is the last value but one: the dream ends in state H, values[:, -1].",
+                "The bootstrap is the second-to-last value. The dream ends in state H: values[:, -1].",
             ),
             Mistake(
                 wrong_slices(boot=0), "The bootstrap is the value of the start; it should be that of the last state."
@@ -360,20 +366,21 @@ EXERCISES = (
             Mistake(lambda R, C, V, lam=0.95: dream_returns(R, C, V), "lam is not passed on."),
             Mistake(
                 lambda R, C, V, lam=0.95: dream_returns(R, 0.99 * C, V, lam),
-                "There is an extra 0.99: the discount is inside the continues already.",
+                "There is an extra 0.99: the continues already contain the discount.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], torch.zeros(len(R)), lam),
-                "The bootstrap is 0: the dream stops, the episode does not. It is the value of the last state.",
+                "The bootstrap is 0: the dream stops, the episode does not. Use the value of the last state.",
             ),
             Mistake(
                 lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) - V[:, :-1],
-                "The value is subtracted already: that is the advantage, which comes in notebook 09.",
+                "The value is already subtracted: that makes it the advantage, which comes in notebook 09.",
             ),
         ),
         hints=(
             "lambda_return wants what ARRIVES after each step. In a dream, index t belongs to state t.",
-            "Step 0 leads to state 1. So cut off index 0 of all three. The bootstrap is the value of the very last state.",
+            "Step 0 leads to state 1. So cut off index 0 of all three. The bootstrap is the value of the very last "
+            "state.",
             "`return lambda_return(rewards[:, 1:], continues[:, 1:], values[:, 1:], values[:, -1], lam)`",
         ),
     ),
@@ -387,17 +394,18 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda l, r, s, b, w: w * 2 * two_hot_loss(l[:, :-1], 0.5 * (r + s[:, :-1]), b),
-                "The two targets are averaged into one number first. The two-hot of a mean is not the mean of two two-hots: add two losses.",
+                "The two targets are averaged into one number first. The two-hot of a mean is not the mean of two "
+                "two-hots: add two losses.",
             ),
             Mistake(
                 lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r + s[:, :-1], b),
-                "The two targets are added into one number. They are two losses, added.",
+                "The two targets are added into one number. Add two losses instead.",
             ),
             Mistake(
                 lambda l, r, s, b, w: (
                     w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1].detach(), s[:, :-1], b))
                 ),
-                "The logits are detached in the slow critic's term, which then holds nothing back.",
+                "The logits are detached in the slow critic's term, which then can't hold the critic back.",
             ),
             Mistake(
                 lambda l, r, s, b, w: (
@@ -427,7 +435,7 @@ EXERCISES = (
                 lambda l, r, s, b, w: (
                     w * ((two_hot_mean(l[:, :-1], b) - r).square() + (two_hot_mean(l[:, :-1], b) - s[:, :-1]).square())
                 ),
-                "Both terms are squared errors; both are two-hot classifications.",
+                "Both terms are squared errors; both should be two_hot_loss.",
             ),
             Mistake(
                 lambda l, r, s, b, w: (
@@ -440,13 +448,13 @@ EXERCISES = (
                 "The slow critic is missing: add the loss to slow_values.",
             ),
             Mistake(
-                wrong_critic(weigh="none"),
-                "The weights are not used: what comes after an imagined end must count nothing.",
+                wrong_critic(weigh="none"), "The weights are not used: what comes after an imagined end must not count."
             ),
-            Mistake(wrong_critic(weigh="main"), "The slow critic's term is not weighted; both are."),
+            Mistake(wrong_critic(weigh="main"), "The slow critic's term is not weighted; weight both."),
             Mistake(
                 wrong_critic(first=1),
-                "The logits are those of the next state: returns[:, t] belongs to state t, so cut off the last logits, not the first.",
+                "The logits are those of the next state: returns[:, t] belongs to state t, so cut off the last "
+                "logits, not the first.",
             ),
             Mistake(
                 wrong_critic(target=lambda l, r, b: two_hot_loss(l, symlog(r), b)),
@@ -454,15 +462,15 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_critic(target=lambda l, r, b: (two_hot_mean(l, b) - r).square()),
-                "The return is learned by squared error; it is a two-hot classification.",
+                "The returns' term is a squared error; use two_hot_loss there, too.",
             ),
             Mistake(
                 wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).square()),
-                "The slow critic's term is a squared error; it is two_hot_loss too.",
+                "The slow critic's term is a squared error; use two_hot_loss there, too.",
             ),
             Mistake(
                 lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], 0.5 * (r + s[:, :-1]), b),
-                "The two targets are averaged into one. They are two losses, added.",
+                "The two targets are averaged into one. Add two losses instead.",
             ),
             Mistake(
                 lambda l, r, s, b, w: critic_loss(l, r, s, b, w).mean(),
@@ -470,11 +478,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], s[:, :-1], b),
-                "Only the slow critic is followed; the returns are missing.",
+                "Only the slow critic's term is there; add the loss to the returns.",
             ),
             Mistake(
                 lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) - two_hot_loss(l[:, :-1], s[:, :-1], b)),
-                "The slow critic's term is subtracted; it is added, to hold the critic back.",
+                "The slow critic's term is subtracted; add it, to hold the critic back.",
             ),
             Mistake(
                 lambda l, r, s, b, w: w * (two_hot_loss(l[:, :-1], r, b) + two_hot_loss(l[:, :-1], s[:, 1:], b)),
@@ -482,26 +490,30 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, 1:], s[:, 1:], b)),
-                "The first state is cut off from both. Here it is the last one that has no return.",
+                "The first state is cut off from both. Here the last state has no return, so cut that one off.",
             ),
             Mistake(
                 lambda l, r, s, b, w: (
                     w * (two_hot_loss(l[:, :-1].softmax(-1), r, b) + two_hot_loss(l[:, :-1].softmax(-1), s[:, :-1], b))
                 ),
-                "two_hot_loss wants logits; these are probabilities already.",
+                "two_hot_loss wants logits; these are already probabilities.",
             ),
             Mistake(
                 lambda l, r, s, b, w: -critic_loss(l, r, s, b, w),
-                "The minus is too much: two_hot_loss is a loss already.",
+                "The minus sign is wrong: two_hot_loss is already a loss.",
             ),
             Mistake(
-                lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2, "The two losses are averaged; they are added."
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2,
+                "The two losses are averaged; they should be added.",
             ),
         ),
         hints=(
-            "Two targets for the same logits: the λ-return, and what the slow critic says. Weighted as the dream counts them.",
-            "Logits and slow values exist for H + 1 states, returns and weights for H. Cut off the last state of the first two.",
-            "`logits, slow_values = logits[:, :-1], slow_values[:, :-1]`, then `return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, "
+            "The same logits have two targets: the λ-return, and what the slow critic says. Each step is weighted as "
+            "in the dream.",
+            "Logits and slow values exist for H + 1 states, returns and weights for H. Cut off the last state of the "
+            "first two.",
+            "`logits, slow_values = logits[:, :-1], slow_values[:, :-1]`, then `return weights * "
+            "(two_hot_loss(logits, returns, bins) + two_hot_loss(logits, "
             "slow_values, bins))`",
         ),
     ),

@@ -40,13 +40,13 @@ def dreams() -> Dream:
 
 
 def moment(k: int, copies: int) -> State:
-    """The state of one of the 48 moments, so many times."""
+    """The state of one of the 48 moments, `copies` times."""
     start = remembered(900)
     return State(start.h[[k * APART] * copies], start.z[[k * APART] * copies])
 
 
 def real_lives(k: int, carts: int = 100) -> float:
-    """Steps that real carts survive on average, put into the place of one of the 48 moments and pushed by the toss of a coin."""
+    """Steps that real carts survive on average, started in one of the 48 moments and pushed by the toss of a coin."""
     env, coins, lives = gym.make("CartPole-v1", max_episode_steps=1000), np.random.default_rng(0), []
     place = random_stream(900).obs[k * APART].double().numpy()
     for _ in range(carts):
@@ -85,7 +85,7 @@ def critics(seed: int = 0, loss: Callable = critic_loss) -> dict[str, Critic]:
         pick = torch.randint(len(start.h), (32 * (max(TRAINED.values()) + 1),))
         dream = imagine(
             model, coin, State(start.h[pick], start.z[pick]), 15
-        )  # for all updates, since a coin does not learn
+        )  # for all updates at once, since a coin does not learn
         batches = zip(*(part.split(32) for part in (dream.features, dream.rewards, dream.continues)))
         for update, (features, rewards, continues) in enumerate(batches):
             for name in (name for name, updates in TRAINED.items() if updates == update):
@@ -113,7 +113,7 @@ class Spread(NamedTuple):
 @lru_cache(256)
 @torch.no_grad()
 def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable | None = None) -> Spread:
-    """What the λ-returns of a critic of this age are worth, for every λ; with another function in place of lambda_return, if one is given."""
+    """How good the λ-returns of a critic of this age are, for every λ. returns: used in place of lambda_return."""
     dream, critic = dreams(), critics(seed)[age]
     upto = slice(1, horizon + 1)
     values = critic.value(critic(dream.features[:, upto]))
@@ -126,16 +126,16 @@ def spread(age: str, horizon: int = 15, seed: int = 0, returns: Callable | None 
     return Spread(estimates, bias, noise, (bias.square() + noise.square()).sqrt())
 
 
-def look_weights(lam: float, horizon: int = 15) -> Tensor:
-    """How much the look of 1, 2, … steps counts in the λ-return, (horizon,): (1 - λ) λⁿ⁻¹, and the longest gets the rest."""
+def return_weights(lam: float, horizon: int = 15) -> Tensor:
+    """The weight of each n-step return in the λ-return, (horizon,): (1 - λ) λⁿ⁻¹, and the longest gets the rest."""
     weights = (1 - lam) * lam ** torch.arange(horizon)
     weights[-1] = lam ** (horizon - 1)
     return weights
 
 
-def draw_look_weights(lams: tuple[float, ...] = (0.5, 0.8, 0.95), horizon: int = 15) -> tuple[Figure, str]:
-    """One row of bars for each λ: how much each look counts."""
-    figure, looks = canvas(7.5, 2.6), torch.arange(1, horizon + 1)
+def draw_return_weights(lams: tuple[float, ...] = (0.5, 0.8, 0.95), horizon: int = 15) -> tuple[Figure, str]:
+    """One row of bars for each λ: the weight of each n-step return."""
+    figure, steps = canvas(7.5, 2.6), torch.arange(1, horizon + 1)
     for column, lam in enumerate(lams):
         axes = tidy(
             figure.add_subplot(1, len(lams), column + 1),
@@ -143,15 +143,16 @@ def draw_look_weights(lams: tuple[float, ...] = (0.5, 0.8, 0.95), horizon: int =
             xlabel="steps looked ahead",
             ylim=(0, 0.55),
         )
-        axes.bar(looks, look_weights(lam, horizon), color=DREAM)
+        axes.bar(steps, return_weights(lam, horizon), color=DREAM)
         axes.set_xticks([1, 5, 10, 15])
         if column == 0:
             axes.set_ylabel("share of the λ-return")
     words = "; ".join(
-        f"λ = {lam:g}: one step {float(look_weights(lam, horizon)[0]):.0%}, all {horizon} steps {float(look_weights(lam, horizon)[-1]):.0%}"
+        f"λ = {lam:g}: one step {float(return_weights(lam, horizon)[0]):.0%}, "
+        f"all {horizon} steps {float(return_weights(lam, horizon)[-1]):.0%}"
         for lam in lams
     )
-    return figure, f"How much each look counts. {words}."
+    return figure, f"How much each n-step return counts. {words}."
 
 
 def draw_spread(lam: float, horizon: int, age: str) -> tuple[Figure, str]:
@@ -172,8 +173,9 @@ def draw_spread(lam: float, horizon: int, age: str) -> tuple[Figure, str]:
         axes.axvline(lam, color=GREY, linewidth=0.8)
     best = float(LAMBDAS[found.error.argmin()])
     return figure, (
-        f"{age} critic, horizon {horizon}, λ = {float(LAMBDAS[at]):.2f}: bias {float(found.bias[at]):.1f}, noise {float(found.noise[at]):.1f}, "
-        f"both together {float(found.error[at]):.1f}. The smallest error is at λ = {best:.2f}."
+        f"{age} critic, horizon {horizon}, λ = {float(LAMBDAS[at]):.2f}: bias {float(found.bias[at]):.1f}, "
+        f"noise {float(found.noise[at]):.1f}, both together {float(found.error[at]):.1f}. "
+        f"The smallest error is at λ = {best:.2f}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Notebook 09: train an actor inside the bundled agent's world model and nowhere else; the return scale on a toy; the policy as a map."""
+"""Notebook 09: an actor trained only in the bundled agent's world model; the return scale on a toy; a policy map."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +38,7 @@ def newborn(seed: int = 0) -> Dreamer:
 
 
 class Schooling(NamedTuple):
-    """An actor that learned in dreams: the agent around it, imagined returns after each update, and the actor's weights on the way."""
+    """An actor that learned in dreams: its agent, the imagined return of each update, and snapshots of its weights."""
 
     agent: Dreamer
     returns: list[float]
@@ -54,9 +54,10 @@ def school(
     advantages: Callable = finished_advantages,
     progress: bool = True,
 ) -> Schooling:
-    """Train actor and critic in dreams only. Dreams that still stand go on where they ended; the others begin anew, from memory.
+    """Train actor and critic in dreams only. Dreams whose pole still stands continue where they ended; the others
+    restart from states of random play.
 
-    shuffle: hand each advantage to another action of the batch. sign: -1 turns the advantage round.
+    shuffle: give each advantage to another action of the batch. sign: -1 flips the advantage.
     """
     agent, memory = newborn(seed), remembered(2000)
     model, actor, critic = agent.world_model, agent.actor, agent.critic
@@ -94,19 +95,19 @@ def draw_starts(memory: State) -> State:
 
 
 def go_on(last: State, weights: Tensor, memory: State) -> State:
-    """Where the next dreams begin: where the last ones ended, if they still stand, except one in twenty; else from memory."""
+    """The next dreams' start: where the last ones ended if the pole stands (19 times of 20), else in `memory`."""
     stands = (weights > 0.5) & (torch.rand(N) > 0.05)
     fresh = draw_starts(memory)
     return State(torch.where(stands[:, None], last.h, fresh.h), torch.where(stands[:, None, None], last.z, fresh.z))
 
 
 def test(agent: Dreamer, seed: int = 0) -> float:
-    """Mean return of 20 real episodes: the first time that the actor meets reality."""
+    """Mean return of 20 real episodes. Only here does the actor meet reality."""
     return float(evaluate(agent, "CartPole-v1", 20, seed).mean())
 
 
 def test_at(schooling: Schooling, update: int) -> float:
-    """The same, for the actor as it was after so many updates."""
+    """The same, for the actor as it was after `update` updates."""
     now = {name: value.clone() for name, value in schooling.agent.actor.state_dict().items()}
     schooling.agent.actor.load_state_dict(schooling.snapshots[update])
     try:
@@ -117,7 +118,8 @@ def test_at(schooling: Schooling, update: int) -> float:
 
 @torch.no_grad()
 def dreamed_life(schooling: Schooling, update: int, steps: int = 500, count: int = 20) -> float:
-    """How many steps the model expects the actor of this update to live, from the first looks of 20 episodes on: a dream of 500 steps."""
+    """How many steps the model expects the actor of this update to last, in dreams of 500 steps from the first
+    observations of 20 episodes."""
     agent, model = newborn(), schooling.agent.world_model
     agent.actor.load_state_dict(schooling.snapshots[update])
     envs = make_envs("CartPole-v1", count, 500)
@@ -134,7 +136,7 @@ def dreamed_life(schooling: Schooling, update: int, steps: int = 500, count: int
 
 
 def draw_lives(pairs: dict[str, list[tuple[float, float]]]) -> tuple[Figure, str]:
-    """Dreamed life against real life, one dot for each actor; on the diagonal the dream tells the truth."""
+    """Length of dreamed against real episodes, one dot for each actor; on the diagonal they are equal."""
     figure = canvas(4.2, 3.6)
     axes = tidy(
         figure.add_subplot(), xlabel="steps in reality", ylabel="steps in the dream", xlim=(0, 520), ylim=(0, 520)
@@ -156,12 +158,12 @@ ANGLES, SPINS = torch.linspace(-12, 12, 49), torch.linspace(-120, 120, 49)  # de
 
 @torch.no_grad()
 def push_right(agent: Dreamer, x: float = 0.0, speed: float = 0.0) -> Tensor:
-    """Probability of a push to the right for each (spin, angle) at first sight, (49, 49)."""
+    """Probability of a push to the right for each (spin, angle) as an episode's first observation, (49, 49)."""
     spin, angle = torch.meshgrid(torch.deg2rad(SPINS), torch.deg2rad(ANGLES), indexing="ij")
     obs = torch.stack([torch.full_like(angle, x), torch.full_like(angle, speed), angle, spin], -1).view(-1, 1, 4)
     first, model = torch.ones(len(obs), 1, dtype=torch.bool), agent.world_model
     total = torch.zeros(len(obs))
-    for _ in range(4):  # a few throws of the dice, so that the map shows the policy and not their luck
+    for _ in range(4):  # a few throws of the dice, averaged, so that the map shows the policy
         states, _ = model.observe(obs, torch.zeros(len(obs), 1, 2), first, model.rssm.initial(len(obs)))
         total += agent.actor(states.feature[:, 0]).log_probs.exp()[:, 1]
     return (total / 4).view_as(angle)
@@ -180,13 +182,14 @@ def draw_policy(agent: Dreamer, who: str, x: float) -> tuple[Figure, str]:
     agree = ((right > 0.5) == (leaning > 0)).float().mean()
     sure = (right - 0.5).abs().mul(2).mean()
     return figure, (
-        f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} of the map; "
+        f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} "
+        "of the map; "
         f"it is {float(sure):.0%} sure on average."
     )
 
 
 def policy_map(schooling: Schooling | None = None) -> Explorer:
-    """The policy before, during and after its schooling in dreams; and that of the bundled agent."""
+    """The policy before, during and after its training in dreams, and that of the bundled agent."""
     schooling, agent = schooling or school(updates=50, progress=False), newborn()
 
     def draw(update: str, x: float) -> tuple[Figure, str]:
@@ -220,7 +223,7 @@ def draw_history(schooling: Schooling, tests: dict[int, float]) -> tuple[Figure,
 
 # The return scale, on a toy: four actions, one step, noisy rewards
 
-PAYS, NOISE, ETA, TRIES = torch.tensor([1.0, 0.8, 0.5, 0.0]), 0.5, 0.2, 4  # tries: lessons in an update
+PAYS, NOISE, ETA, TRIES = torch.tensor([1.0, 0.8, 0.5, 0.0]), 0.5, 0.2, 4  # tries: actions per update
 SETTLES = 0  # a seed that settles on a wrong action at × 100, without the scale
 
 
@@ -234,7 +237,7 @@ def toy(
     updates: int = 200,
     loss: Callable = finished_loss,
 ) -> Tensor:
-    """Probabilities of the four actions after each update, (updates + 1, 4), for rewards times `size`, with or without a return scale."""
+    """Probabilities of the four actions after each update, (updates + 1, 4), rewards times `size`, scaled or not."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         logits = torch.nn.Parameter(torch.zeros(4))
@@ -286,7 +289,7 @@ def draw_toy(exponent: float, seed: int = 0) -> tuple[Figure, str]:
 
 
 def scale_toy() -> Explorer:
-    """Move the size of all rewards, and see who learns the same thing."""
+    """Move the size of all rewards, and see whether the actor still learns the same."""
     return Explorer(
         draw_toy,
         "Probabilities of four actions over updates, without and with the return scale.",

@@ -27,7 +27,7 @@ def log_prob_cases() -> list[tuple]:
 
 
 class Policy(Categorical):
-    """A policy that remembers its logits, so that a probe can ask what they learn."""
+    """A policy that keeps its logits, so that a probe can see their gradient."""
 
     def __init__(self, logits: Tensor):
         super().__init__(logits)
@@ -52,7 +52,7 @@ def scale_cases() -> list[tuple]:
 
 
 def scale_probe(version: Callable, batches: Tensor, rate: float, limit: float, levels: tuple) -> dict:
-    """One batch after the other: the scales that come back, and the range in the end."""
+    """One batch after the other: the scales that come back, and the range at the end."""
     scale, found = ReturnScale(rate, limit, *levels), []
     for batch in batches:
         out = version(scale, batch)
@@ -164,11 +164,13 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda p, a: p.log_probs @ a.transpose(-1, -2),
-                "A matrix product brings each row together with the actions of all others. Multiply entry by entry, and sum over the last axis.",
+                "A matrix product combines each row with the actions of all others. Multiply entry by entry, and sum "
+                "over the last axis.",
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs.exp()).sum(-1).log(),
-                "It goes through the probability and back. A very small one becomes 0, and its logarithm -inf; log_probs has the logarithm already.",
+                "This goes from the logarithm to the probability and back. A very small probability becomes 0, and "
+                "its logarithm -inf. Use log_probs directly.",
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs).sum(1),
@@ -176,7 +178,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, a: p.log_probs[a.bool()],
-                "The mask melts all axes into one, (N·H,). Multiply by the action and sum over the last axis.",
+                "The mask flattens all axes into one, (N·H,). Multiply by the action and sum over the last axis.",
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs).sum(-1).mean(),
@@ -186,7 +188,7 @@ EXERCISES = (
                 lambda p, a: (a * p.log_probs).amax(-1),
                 "The largest entry of action · log_probs is one of the zeros. Sum over the last axis.",
             ),
-            Mistake(lambda p, a: (a * p.log_probs.exp()).sum(-1), "This is the probability; its logarithm is wanted."),
+            Mistake(lambda p, a: (a * p.log_probs.exp()).sum(-1), "This is the probability; return its logarithm."),
             Mistake(
                 lambda p, a: a * p.log_probs,
                 "The actions' axis is still there: one number for each action taken, so sum over the last axis.",
@@ -217,7 +219,7 @@ EXERCISES = (
             Mistake(lambda p, a: ((1 - a) * p.log_probs).sum(-1), "This takes the actions that were NOT taken."),
             Mistake(
                 lambda p, a: (a * p.log_probs).sum(0),
-                "The sum runs over the batch; it runs over the actions, the last axis.",
+                "The sum runs over the batch; it should run over the actions, the last axis.",
             ),
         ),
         hints=(
@@ -237,35 +239,41 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda s, x: (lambda width: width if width > s.limit else s.limit)(updated(s, x, floor="none")),
-                "Where the range is narrow, the limit comes back as a plain number: Python's `max` hands back one of the two. `.clamp(min=return_scale.limit)` gives a tensor.",
+                "Where the range is narrow, the limit comes back as a plain number, as with Python's `max`. "
+                "`.clamp(min=return_scale.limit)` gives a tensor.",
             ),
             Mistake(
                 added_up,
-                "A share of the percentiles is added, and the old range doesn't fade. `lerp_` does both: (1 - rate) · old + rate · new.",
+                "A share of the percentiles is added, but the old range doesn't shrink. `lerp_` does both: (1 - "
+                "rate) · old + rate · new.",
             ),
             Mistake(
                 wrong_scale(nearest=True),
-                "The percentile is one entry of the sorted returns. `torch.quantile` lies between two of them, as the share says.",
+                "Your percentile is one entry of the sorted returns. `torch.quantile` interpolates between two of "
+                "them.",
             ),
             Mistake(
                 lambda s, x: updated(s, x - x.mean()),
-                "The returns are centred first. The width stays the same, but the stored range should hold the percentiles of the returns themselves.",
+                "The returns are centred first. The width stays the same, but the stored range should hold the "
+                "percentiles of the returns themselves.",
             ),
             Mistake(
                 wrong_scale(forget=True),
-                "The range that is moved is thrown away: `torch.lerp` makes a new tensor. `lerp_` moves the stored one.",
+                "The moved range is thrown away: `torch.lerp` makes a new tensor. `lerp_` moves the stored one.",
             ),
             Mistake(
                 wrong_scale(forget=True, plain=True),
-                "The new range is only in a local name; return_scale.range never moves. `lerp_` moves the stored one.",
+                "The new range is only in a local variable; return_scale.range never moves. `lerp_` moves the stored "
+                "one.",
             ),
             Mistake(
                 wrong_scale(whole=True),
-                "The first update takes the percentiles over completely. The range starts at 0, and always moves by the rate.",
+                "The first update copies the percentiles completely. The range starts at 0, and always moves by the "
+                "rate.",
             ),
             Mistake(
                 wrong_scale(store_floor=True),
-                "The floor is written into the stored range. Only what comes back has the floor.",
+                "The floor is written into the stored range. Apply it only to what you return.",
             ),
             Mistake(
                 wrong_scale(per_row=True),
@@ -279,23 +287,23 @@ EXERCISES = (
                 wrong_scale(rate=0.01, floor="one"),
                 "Rate and floor are fixed at 0.01 and 1; use return_scale.rate and return_scale.limit.",
             ),
-            Mistake(wrong_scale(late=True), "The old range is used. It is updated BEFORE it is used."),
+            Mistake(wrong_scale(late=True), "The old range is used. Update it BEFORE you use it."),
             Mistake(
                 wrong_scale(levels=(0.0, 1.0)),
-                "This is smallest to largest, which one outlier can stretch. It is the 5th to the 95th percentile.",
+                "This is smallest to largest, which one outlier can stretch. Use the 5th to the 95th percentile.",
             ),
-            Mistake(wrong_scale(levels=(0.25, 0.75)), "These are the quartiles; it is the 5th to the 95th percentile."),
+            Mistake(wrong_scale(levels=(0.25, 0.75)), "These are the quartiles; use the 5th and the 95th percentile."),
             Mistake(
                 wrong_scale(levels=(0.95, 0.05)),
                 "Low and high are swapped, so the range is negative and the limit hides it.",
             ),
             Mistake(
                 wrong_scale(spread=lambda x: x.std()),
-                "This is the standard deviation; it is the range from the 5th to the 95th percentile.",
+                "This is the standard deviation; use the range from the 5th to the 95th percentile.",
             ),
             Mistake(
                 wrong_scale(running=False),
-                "The range is that of this batch alone. It is a running one: `lerp_` by return_scale.rate.",
+                "The range is that of this batch alone. It should be a running average: `lerp_` by return_scale.rate.",
             ),
             Mistake(
                 wrong_scale(reverse=True),
@@ -303,7 +311,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_scale(floor="none"),
-                "The limit is missing: below it small returns would be blown up. `clamp(min=return_scale.limit)`.",
+                "The limit is missing: below it, small differences would be amplified. "
+                "`clamp(min=return_scale.limit)`.",
             ),
             Mistake(wrong_scale(floor="max"), "The limit is a floor, not a ceiling: clamp(min=…)."),
             Mistake(wrong_scale(floor="add"), "The limit is added. It is a floor: max(limit, range)."),
@@ -312,18 +321,24 @@ EXERCISES = (
                 wrong_scale(levels=(0.05, 0.95)), "The percentiles are fixed at 5 and 95; use return_scale.levels."
             ),
             Mistake(wrong_scale(rate=0.01), "The rate is fixed at 0.01; use return_scale.rate."),
-            Mistake(wrong_scale(down=True), "The range is upside down: the high percentile minus the low one."),
             Mistake(
-                wrong_scale(batch=True), "The width is that of this batch. It is the running range, after its update."
+                wrong_scale(down=True), "The range has the wrong sign: take the high percentile minus the low one."
             ),
             Mistake(
-                debiased, "The running range is debiased. The official one is not: it starts at 0 and rises slowly."
+                wrong_scale(batch=True), "The width is that of this batch. Use the running range, after its update."
+            ),
+            Mistake(
+                debiased,
+                "The running range is bias-corrected. The official one is not: it starts at 0 and rises slowly.",
             ),
         ),
         hints=(
-            "Percentiles of this batch; move the running range a little towards them; give its width, but never less than the limit.",
-            "`torch.quantile(returns.flatten(), return_scale.levels)` gives both percentiles. `return_scale.range` holds the running ones; `lerp_` moves it.",
-            "`return_scale.range.lerp_(torch.quantile(returns.flatten(), return_scale.levels), return_scale.rate)`, then "
+            "Take the percentiles of this batch, move the running range a little towards them, and return its width, "
+            "at least the limit.",
+            "`torch.quantile(returns.flatten(), return_scale.levels)` gives both percentiles. `return_scale.range` "
+            "holds the running ones; `lerp_` moves it.",
+            "`return_scale.range.lerp_(torch.quantile(returns.flatten(), return_scale.levels), return_scale.rate)`, "
+            "then "
             "`return (return_scale.range[1] - return_scale.range[0]).clamp(min=return_scale.limit)`",
         ),
     ),
@@ -335,62 +350,65 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda returns, values, scale: (returns - values) / scale,
-                "The values have H + 1 entries, the returns H. The last value has no return: leave it out, `values[:, :-1]`.",
+                "The values have H + 1 entries, the returns H. The last value has no return: leave it out, "
+                "`values[:, :-1]`.",
             ),
             Mistake(
                 lambda r, v, s: (r - v.mean(1, keepdim=True)) / s,
-                "The mean value of the whole dream is subtracted; each return has its own, values[:, t].",
+                "The mean value of the whole dream is subtracted; each return has its own value, values[:, t].",
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, :-1].mean(1, keepdim=True)) / s,
-                "The mean value of the dream is subtracted; each return has its own, values[:, t].",
+                "The mean value of the dream is subtracted; each return has its own value, values[:, t].",
             ),
             Mistake(
                 lambda r, v, s: (r - v.mean()) / s,
-                "The mean value of all is subtracted; each return has its own, values[:, t].",
+                "The mean of all values is subtracted; each return has its own value, values[:, t].",
             ),
             Mistake(
-                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-1, 1),
-                "Advantages beyond ±1 are cut off. Nothing is clipped.",
+                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-1, 1), "Advantages beyond ±1 are cut off. Don't clip them."
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, :1]) / s,
-                "The value of the start is subtracted from all; each return has its own, values[:, t].",
+                "The value of the start is subtracted from all; each return has its own value, values[:, t].",
             ),
             Mistake(
                 lambda r, v, s: ((r - v[:, :-1]) / s).abs(), "The sign is lost: worse than expected must stay negative."
             ),
             Mistake(lambda r, v, s: (r - v[:, :-1]) / s.square(), "The scale divides twice."),
-            Mistake(lambda r, v, s: r / v[:, :-1] / s, "The return is divided by the value; the value is subtracted."),
+            Mistake(
+                lambda r, v, s: r / v[:, :-1] / s, "The return is divided by the value; subtract the value instead."
+            ),
             Mistake(
                 lambda r, v, s: (r - v[:, 1:]) / s,
-                "The values are those of the next state: returns[:, t] is judged against values[:, t], the state it starts from.",
+                "The values are those of the next state: compare returns[:, t] with values[:, t], the state it "
+                "starts from.",
             ),
             Mistake(lambda r, v, s: (v[:, :-1] - r) / s, "The sign is wrong: better than expected must be positive."),
             Mistake(lambda r, v, s: r - v[:, :-1], "The scale is not used."),
             Mistake(
-                lambda r, v, s: r / s, "The value is not subtracted: then all actions look good wherever life is good."
+                lambda r, v, s: r / s, "The value is not subtracted: then every action looks good in a good state."
             ),
             Mistake(
                 lambda r, v, s: r / s - v[:, :-1],
                 "Only the return is divided by the scale. Subtract first, then divide.",
             ),
-            Mistake(lambda r, v, s: (r - v[:, :-1]) * s, "The scale multiplies; it divides."),
+            Mistake(lambda r, v, s: (r - v[:, :-1]) * s, "The scale multiplies; divide by it."),
             Mistake(
                 lambda r, v, s: r - v[:, :-1] / s,
                 "Only the value is divided by the scale. Subtract first, then divide: brackets.",
             ),
             Mistake(
                 lambda r, v, s: (lambda a: a - a.mean())((r - v[:, :-1]) / s),
-                "The mean is taken off. Nothing is centred: the value is the only thing that is subtracted.",
+                "The mean is subtracted as well. Subtract the value and nothing else.",
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, -1:]) / s,
-                "The value is that of the last state for all; each return has its own, values[:, t].",
+                "The last state's value is subtracted from all; each return has its own value, values[:, t].",
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, :-1]) / s.clamp(min=1),
-                "The floor of 1 is in the scale already; divide by what you are given.",
+                "The scale already contains the floor of 1; divide by what you are given.",
             ),
             Mistake(
                 lambda r, v, s: ((r - v[:, :-1]) / s).clamp(min=0),
@@ -398,7 +416,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, v, s: (lambda a: (a - a.mean()) / a.std())(r - v[:, :-1]),
-                "This makes mean 0 and deviation 1 in each batch. Only the scale divides, and nothing is centred.",
+                "This gives each batch mean 0 and standard deviation 1. Subtract only the value, and divide only by "
+                "the scale.",
             ),
             Mistake(
                 lambda r, v, s: (r - r.mean()) / s,
@@ -406,7 +425,7 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "What came, minus what was expected in that state, in units of the scale.",
+            "The return, minus the value expected in that state, in units of the scale.",
             "returns has H entries, values H + 1: the last value belongs to no return.",
             "`return (returns - values[:, :-1]) / scale`",
         ),
@@ -421,27 +440,29 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda l, e, a, w, scale=3e-4: -(w / w.mean()).detach() * (a.detach() * l + scale * e),
-                "The weights are divided by their mean. They count as they are: a dream that ends early counts less.",
+                "The weights are divided by their mean. Use them as they are: a dream that ends early counts less.",
             ),
             Mistake(
                 lambda l, e, a, w, scale=3e-4: (-w * (a * l + scale * e)).sum() / w.sum(),
-                "This is one number, a mean with the weights. Keep one loss for each step, (N, H).",
+                "This is one number, a weighted mean. Keep one loss for each step, (N, H).",
             ),
             Mistake(
                 lambda l, e, a, w, scale=3e-4: -w.detach() * (a + scale * e).detach() * l,
-                "The entropy is added to the advantage and multiplied with ln π. It is a term of its own: advantage · ln π + η · entropy.",
+                "The entropy is added to the advantage and multiplied by ln π. Make it a term of its own: advantage "
+                "· ln π + η · entropy.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().sign() * l + s * e),
-                "Only the sign of the advantage is used. sg means stop-gradient, `.detach()`; how much better counts, too.",
+                "Only the sign of the advantage is used. sg means stop-gradient, `.detach()`; how much better "
+                "counts, too.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -(w.detach() + 0) * (a.detach() * e + s * l),
-                "log_probs and entropies have changed places: advantage · log_prob + η · entropy.",
+                "log_probs and entropies are swapped: advantage · log_prob + η · entropy.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * (l + s * e)),
-                "The advantage multiplies the bonus as well. It belongs to the log-probability alone.",
+                "The advantage multiplies the bonus as well. It should multiply only the log-probability.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).sum(),
@@ -449,7 +470,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -(a.detach() * l + w.detach() * s * e),
-                "Only the entropy bonus is weighted; both terms are.",
+                "Only the entropy bonus is weighted; weight both terms.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * (l - l.detach()).exp() + s * e),
@@ -476,11 +497,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -(a.detach() * l + s * e),
-                "The weights are not used: what comes after an imagined end must count nothing.",
+                "The weights are not used: what comes after an imagined end must not count.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l - s * e,
-                "The entropy bonus is not weighted; both terms are.",
+                "The entropy bonus is not weighted; weight both terms.",
             ),
             Mistake(lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l, "The entropy bonus is missing."),
             Mistake(
@@ -497,7 +518,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * a.detach() * l + s * e,
-                "Brackets are missing: minus and weight stand before the whole sum, the bonus too.",
+                "Brackets are missing: the minus sign and the weight apply to the whole sum, the bonus too.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + s * e.detach()),
@@ -505,7 +526,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a * l.detach() + s * e),
-                "The wrong one is detached: log_probs must keep its gradient, the advantage must not.",
+                "The wrong factor is detached: log_probs must keep its gradient, the advantage must not.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).detach(),
@@ -525,8 +546,10 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Make what went better than expected likelier, what went worse unlikelier, and stay a little curious. All of it weighted.",
-            "Two terms in the bracket: advantage · log_prob and entropy_scale · entropy. Detach what must not learn from this: advantages and weights.",
+            "Make what went better than expected likelier, what went worse less likely, and stay a little curious. "
+            "Weight all of it.",
+            "Two terms in the bracket: advantage · log_prob and entropy_scale · entropy. Detach what must not learn "
+            "from this: advantages and weights.",
             "`return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)`",
         ),
     ),

@@ -12,7 +12,7 @@ from .parts import Part
 
 
 class Preparation:
-    """`python -m dreamer_lite warm` at work. What it compiles is kept for this run and later ones."""
+    """Runs `python -m dreamer_lite warm`. What it compiles is kept for this run and later ones."""
 
     def __init__(self) -> None:
         words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads())]
@@ -21,16 +21,16 @@ class Preparation:
             self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def done(self, seconds: float = 0) -> bool:
-        """Whether all is compiled, after waiting for at most so many seconds."""
+        """Whether everything is compiled, after waiting for at most `seconds`."""
         try:
             return self.process is not None and self.process.wait(seconds) == 0
         except subprocess.TimeoutExpired:
             return False
 
     def use(self, parts: list[Part], seconds: float = 20) -> bool:
-        """Whether a run with these parts shall be compiled; says which and why."""
+        """Whether a run with these parts should be compiled; prints the answer and why."""
         if torch.cuda.is_available():
-            print("on a GPU: recorded, if the record does what the step does")
+            print("on a GPU: recorded, if the recording gives the same results")
             return False
         mine = sum(part.yours is not None for part in parts)
         ready = not mine and self.done(seconds)
@@ -44,7 +44,8 @@ class Preparation:
 
 
 def time_both(preparation: Preparation, steps: int = 20) -> dict[str, float]:
-    """Milliseconds of a train step, the fastest of a few: eager; on a CPU compiled, if that is prepared; on a GPU captured."""
+    """Milliseconds of a train step, the fastest of a few: eager; on a CPU also compiled, if prepared; on a GPU
+    captured."""
     device = use_device()
     ways = bench.time_ways(Config.preset("small"), device, steps, device == "cpu" and preparation.done())
     return {way: 1000 * min(seconds) for way, seconds, _ in ways}

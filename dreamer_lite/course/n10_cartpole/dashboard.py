@@ -1,6 +1,6 @@
-"""Notebook 10: training, live. A picture in the output of the running cell, redrawn about twice a second.
+"""Notebook 10: training, live. A figure in the output of the running cell, redrawn about twice a second.
 
-It is drawn with Pillow, since a redraw must cost a few milliseconds, and it looks only: the run is the same without it.
+It is drawn with Pillow, since a redraw may cost only a few milliseconds. It only watches; the run stays the same.
 """
 
 from base64 import b64encode
@@ -31,13 +31,13 @@ from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY
 from .parts import Part, installed
 
 WIDTH, HEIGHT = 1140, 480  # pixels, shown at two thirds of that size
-BACK = 15  # steps for which the dream beside reality has not looked
+BACK = 15  # steps that the dream beside reality has run without looking
 SHARE = 0.05  # of the training time that the dashboard may take, at most
 LOSSES = {"reconstruction": DREAM, "reward": POSTERIOR, "continue": OWN, "critic": REALITY}
 
 
 class Dashboard:
-    """Called after each step of a run. `spent` is the time it took so far, in seconds; `drawn` counts pictures."""
+    """Called after each step of a run. `spent`: seconds that drawing took so far; `drawn`: number of redraws."""
 
     def __init__(self, every: float = 0.5):
         self.every, self.next, self.spent, self.drawn = every, 0.0, 0.0, 0
@@ -53,7 +53,7 @@ class Dashboard:
         self.show(training, "running")
         took = time.perf_counter() - now
         self.spent += took
-        # Never sooner than the time it took times twenty, so that it can't slow a slow machine down.
+        # Wait at least twenty times as long as this took, so that drawing can't slow a slow machine down.
         self.next = time.perf_counter() + max(self.every, took / SHARE)
 
     def show(self, training: Training, status: str) -> None:
@@ -86,13 +86,13 @@ def summary(training: Training, status: str) -> str:
     evaluations = [row["eval_mean"] for row in training.log.evaluations]
     best = f"last evaluation {evaluations[-1]:.0f}" if evaluations else "no evaluation yet"
     return (
-        f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, {training.episodes} episodes, "
-        f"{training.seconds:.0f} s; {best}."
+        f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, "
+        f"{training.episodes} episodes, {training.seconds:.0f} s; {best}."
     )
 
 
 def draw(training: Training, history: list[dict[str, float]], status: str) -> bytes:
-    """The picture as PNG bytes: return, losses, KL, entropy, and reality beside the dream."""
+    """The figure as PNG bytes: return, losses, KL, entropy, and reality beside the dream."""
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(image)
     pen.text((15, 2), summary(training, status), fill="black", font=font(19))
@@ -187,8 +187,8 @@ def panel(
 
 @torch.no_grad()
 def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
-    """What the first environment shows now, what a dream shows that has not looked for some steps, and for how many: at most
-    BACK, fewer where an episode has just begun."""
+    """The first environment's observation now, that of a dream that ran beside it without looking, and for how many
+    steps it did: BACK, or fewer where an episode has just begun."""
     replay, model = training.replay, training.agent.world_model
     ago = min(BACK, replay.added - 1)
     rows = [(replay.added - 1 - k) % replay.length for k in range(ago, -1, -1)]  # oldest first
@@ -206,7 +206,7 @@ def beside(training: Training) -> tuple[np.ndarray, np.ndarray, int]:
 def scene(
     pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, thing: Callable, obs: np.ndarray, colour: str
 ) -> None:
-    """A thing as the observation says it is, below its title."""
+    """A thing drawn as the observation describes it, below its title."""
     pen.text((box[0] + 6, box[1] - 20), title, fill=colour, font=font(15))
     thing(pen, box, obs, colour)
 
@@ -227,7 +227,7 @@ def cart(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarr
 
 
 def pendulum(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], obs: np.ndarray, colour: str) -> None:
-    """A rod that turns about its end; obs: cosine and sine of its angle, which is 0 where it stands, and its speed."""
+    """A rod that turns about its end; obs: cosine and sine of its angle, which is 0 when upright, and its speed."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     pen.line([(x, y), (x - 80 * obs[1], y - 80 * obs[0])], fill=colour, width=14)
     pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill="black")
@@ -253,7 +253,7 @@ SCENES = {
 
 
 def around(values: list[float], env: str) -> tuple[float, float]:
-    """Limits for an axis of returns: 0 and all of them; CartPole's are known."""
+    """Limits for an axis of returns: wide enough for 0 and all values; CartPole's are known."""
     low, high = min([0.0, *values]), max([0.0, *values])
     return (low, 500.0 if env.startswith("CartPole-") else high if high > low else 1.0)
 
@@ -285,14 +285,15 @@ def train_live(
 ) -> dict[str, Any]:
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
-    make_env: makes the environments, as in `train`. Interrupting the kernel saves and stops; calling it again goes on. Raises Refused if `out` holds a run with other settings.
+    make_env: makes the environments, as in `train`. Interrupting the kernel saves and stops; calling this again
+    continues. Raises Refused if `out` holds a run with other settings.
     """
     out, dashboard, seen, device = Path(out), Dashboard(), [], use_device(device)
     config = config_for(config, make_env)
     try:
         saved = run_in(out, config) if (out / "checkpoint.pt").exists() else refuse_existing(out)
     except Refused as error:
-        raise Refused(f"{error}. To begin anew, delete the folder {out.name}") from error
+        raise Refused(f"{error}. To start over, delete the folder {out.name}") from error
 
     def look(training: Training) -> None:
         seen[:] = [training]
@@ -310,7 +311,7 @@ def train_live(
                 compile=compile,
                 make_env=make_env,
             )
-        except Interrupted as stop:  # saved; the cell can be run again to go on
+        except Interrupted as stop:  # saved; running the cell again continues
             card = stop.card
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")

@@ -23,7 +23,8 @@ def steps_due(env_steps: int, ratio: float, batch: int, length: int) -> int:
 
 
 def solved_at(rows: list[tuple[int, float, float]], threshold: float) -> int | None:
-    """Environment steps at the first evaluation whose mean reaches the threshold, or None. rows: (env steps, training return, evaluation)."""
+    """Environment steps at the first evaluation that reaches the threshold, or None. rows: (env steps, training return,
+    evaluation)."""
     return next((steps for steps, _, evaluation in rows if evaluation >= threshold), None)
 
 
@@ -40,11 +41,12 @@ class SurePolicy:
         return self.second
 
 
-DICE = 2 * torch.eye(2, 4)  # the noise of each throw: faces 0 and 1 are favoured
+DICE = 2 * torch.eye(2, 4)  # the noise of each sample: faces 0 and 1 are favoured
 
 
 class SureRSSM(RSSM):
-    """Its posterior is drawn with the same noise each time, so that two right versions see the same: not the likeliest class."""
+    """Its posterior is drawn with the same noise each time, so that two right versions see the same. It is not the
+    likeliest class."""
 
     def observe(
         self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None
@@ -149,7 +151,7 @@ def wrong_act(**how: Any) -> Callable:
 
 
 def losses_cases() -> list[tuple]:
-    """An agent whose settings are none of the defaults, and dreams of it; the last agent expects much, and so has a wide return scale."""
+    """Agents with none of the default settings, and their dreams; the last one has a wide return scale."""
     found = []
     for N, H, far in ((1, 2, 0.0), (3, 4, 0.0), (4, 5, 300.0)):
         agent = Dreamer(
@@ -170,17 +172,15 @@ FOUND = ("value", "imagined_return", "return_scale", "advantage", "weight", "pol
 
 
 def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
-    """Both losses, what was found on the way, what the losses teach whom, and where the return scale is afterwards."""
+    """Both losses, the metrics, the gradients of each loss, and the return scale's range afterwards."""
     agent = copy.deepcopy(agent)
     out = version(agent, dream)
     if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(part, dict) for part in out):
-        raise Complaint(
-            f"It returns {kind(out)}; two dictionaries are expected: the losses, and what was found on the way."
-        )
+        raise Complaint(f"It returns {kind(out)}; two dictionaries are expected: the losses, and the metrics.")
     for part, names in zip(out, (("actor", "critic"), FOUND)):
         if missing := [name for name in names if name not in part]:
             raise Complaint(
-                f"There is no entry {missing[0]!r}; there {'are' if len(part) > 1 else 'is'} {', '.join(map(repr, part)) or 'none'}."
+                f"There is no entry {missing[0]!r}; the dictionary has {', '.join(map(repr, part)) or 'none'}."
             )
     losses, found = out
     seen = {
@@ -307,32 +307,38 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 greedy_dice,
-                "greedy takes the likeliest face of each die as well. It is about the action alone; the state is sampled as ever.",
+                "greedy takes the likeliest face of each die as well. It concerns only the action; the state is "
+                "still sampled.",
             ),
             Mistake(
                 wrong_act(number=True),
-                "The likeliest action comes as its number, (E,). Actions are one-hot, (E, A): `policy.mode`.",
+                "The likeliest action is returned as its index, (E,). Actions are one-hot, (E, A): `policy.mode`.",
             ),
             Mistake(
                 in_front,
-                "The time axis stands in front, so environments are taken for steps. It is the second axis: `obs[:, None]`, and `[:, 0]` of h and z.",
+                "The time axis comes first, so environments are taken for steps. It should be the second axis: "
+                "`obs[:, None]`, and `[:, 0]` of h and z.",
             ),
             Mistake(
                 wrong_act(any_first=True),
-                "One environment that begins anew makes all others forget: is_first goes in as it is, one flag for each.",
+                "One environment that begins an episode makes all others forget. Pass is_first as it is, one flag "
+                "for each.",
             ),
             Mistake(
                 wrong_act(late=True),
-                "Only the look is under no_grad: the action still carries a gradient of the actor. All of it belongs under `torch.no_grad()`.",
+                "Only observe is under no_grad: the action still carries a gradient of the actor. All of it belongs "
+                "under `torch.no_grad()`.",
             ),
-            Mistake(wrong_act(stale_action=True), "The new carry holds the old action; it holds the one just chosen."),
+            Mistake(
+                wrong_act(stale_action=True), "The new carry holds the old action; it should hold the one just chosen."
+            ),
             Mistake(wrong_act(swap=True), "greedy is reversed: greedy means the most likely action, `policy.mode`."),
             Mistake(
                 wrong_act(always=True),
                 "The most likely action is taken even when greedy is False; then it should be a sample.",
             ),
-            Mistake(wrong_act(always=False), "greedy is not used: it asks for `policy.mode`."),
-            Mistake(wrong_act(old=True), "The policy sees the state from before the look. It should see the new one."),
+            Mistake(wrong_act(always=False), "greedy is not used: when it is True, take `policy.mode`."),
+            Mistake(wrong_act(old=True), "The policy sees the old state. It should see the one that observe returns."),
             Mistake(
                 wrong_act(zero=True), "The last action is thrown away: carry.action is what led to this observation."
             ),
@@ -345,9 +351,11 @@ EXERCISES = (
                 "This dreams: the prior never looks at obs. An agent that is awake uses `observe`.",
             ),
             Mistake(wrong_act(blind=True), "The observation is not used."),
-            Mistake(wrong_act(forget=True), "Every step begins with an empty state; it goes on from carry.state."),
+            Mistake(
+                wrong_act(forget=True), "Every step begins with an empty state; it should continue from carry.state."
+            ),
             Mistake(wrong_act(new=True), "Every step counts as the first of an episode: pass is_first on."),
-            Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry holds the new state."),
+            Mistake(wrong_act(unchanged=True), "The old state is carried on; the new carry should hold the new state."),
             Mistake(
                 wrong_act(memory=True),
                 "The policy does not see z. It reads the whole feature, h and z: `state.feature`.",
@@ -357,14 +365,18 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_act(gradient=True),
-                "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with torch.no_grad():` inside.",
+                "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with "
+                "torch.no_grad():` inside.",
             ),
         ),
         hints=(
             "Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
-            "`x[:, None]` gives obs, action and is_first a time axis of length 1; `[:, 0]` takes it off h and z again. The policy is `agent.actor(state.feature)`.",
-            "`states, _ = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], carry.state)`, `state = State(states.h[:, 0], states.z[:, 0])`, "
-            "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else policy.sample())`, all under `torch.no_grad()`.",
+            "`x[:, None]` gives obs, action and is_first a time axis of length 1; `[:, 0]` removes it from h and z "
+            "again. The policy is `agent.actor(state.feature)`.",
+            "`states, _ = agent.world_model.observe(obs[:, None], carry.action[:, None], is_first[:, None], "
+            "carry.state)`, `state = State(states.h[:, 0], states.z[:, 0])`, "
+            "`policy = agent.actor(state.feature)`, `return Carry(state, policy.mode if greedy else "
+            "policy.sample())`, all under `torch.no_grad()`.",
         ),
     ),
     Exercise(
@@ -375,23 +387,25 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda e, r, b, t: max(1, int(e * r // (b * t))),
-                "There is at least one step here. Where too little was played, it is 0.",
+                "This returns at least 1. With too few real steps the answer is 0.",
             ),
             Mistake(
                 lambda e, r, b, t: int(max(0, e - 500) * r // (b * t)),
-                "The first 500 steps are taken off. That is the run below; this function counts all that it is given.",
+                "The first 500 steps are subtracted. A run may skip its first steps; this function counts all steps "
+                "that it is given.",
             ),
             Mistake(
                 lambda e, r, b, t: int(e * (r / (b * t))),
-                "This divides first, in floats, which may end a hair below a whole number. Multiply first, and divide whole numbers: `//`.",
+                "This divides first, in floats, and may end a hair below a whole number. Multiply first, then divide "
+                "whole numbers: `//`.",
             ),
             Mistake(
                 lambda e, r, b, t: int(e * (1 / (b * t)) * r),
-                "This divides first, in floats, which may end a hair below a whole number: multiply first, then `//`.",
+                "This divides first, in floats, and may end a hair below a whole number: multiply first, then `//`.",
             ),
             Mistake(
                 lambda e, r, b, t: int(e // (r * b * t)),
-                "The ratio divides; it multiplies: a higher ratio must give more train steps.",
+                "This divides by the ratio. Multiply by it: a higher ratio must give more train steps.",
             ),
             Mistake(lambda e, r, b, t: int(e // (b * t)), "The ratio is not used."),
             Mistake(lambda e, r, b, t: e * r / (b * t), "Train steps are whole: round down."),
@@ -401,7 +415,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda e, r, b, t: int(e * (r // (b * t))),
-                "This rounds the ratio first, and loses what adds up over many steps. Round at the end.",
+                "This rounds the ratio first, and the error adds up over many steps. Round at the end.",
             ),
             Mistake(
                 lambda e, r, b, t: int(e / (b * t)) * int(r),
@@ -412,7 +426,7 @@ EXERCISES = (
             Mistake(lambda e, r, b, t: int(e * r // (b * t)) + 1, "One step too many."),
             Mistake(
                 lambda e, r, b, t: math.ceil(e * r / (b * t)),
-                "This rounds up, so it takes a step that is not paid for yet.",
+                "This rounds up, so it takes a step that the ratio does not allow yet.",
             ),
             Mistake(lambda e, r, b, t: int(e * r // b), "A train step replays batch · length steps, not batch."),
             Mistake(lambda e, r, b, t: int(e * r // t), "A train step replays batch · length steps, not length."),
@@ -439,31 +453,31 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= th), None) or None,
-                "`steps or None` makes None of 0 steps, since 0 counts as false.",
+                "`steps or None` turns 0 steps into None, since 0 counts as false.",
             ),
             Mistake(
                 lambda rows, th: (
                     rows[[e >= th for _, _, e in rows].index(max(e >= th for _, _, e in rows))][0] if rows else None
                 ),
-                "If no evaluation reaches the threshold, the first True among only False is at 0. The answer is None then.",
+                "If no evaluation reaches the threshold, this returns the first row's steps. The answer is None then.",
             ),
             Mistake(
                 lambda rows, th: next(
                     (None if math.isnan(e) else s for s, r, e in rows if math.isnan(e) or e >= th), None
                 ),
-                "This stops at the first row without an evaluation. Skip it, and go on.",
+                "This stops at the first row without an evaluation. Skip it and continue.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if max(r, e) >= th), None),
-                "Either column will do here. Only the evaluation counts.",
+                "This accepts either column. Only the evaluation counts.",
             ),
             Mistake(
                 lambda rows, th: next((row for row in rows if row[2] >= th), None),
-                "This is the whole row. The environment steps are wanted.",
+                "This is the whole row. Return its environment steps.",
             ),
             Mistake(
                 lambda rows, th: [s for s, r, e in rows if e >= th],
-                "This is a list of all such steps. The first of them is wanted, or None.",
+                "This is a list of all such steps. Return the first of them, or None.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if abs(e) >= th), None),
@@ -479,13 +493,14 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= th and r >= th), None),
-                "This asks for both columns. Only the evaluation counts.",
+                "This requires both columns. Only the evaluation counts.",
             ),
             Mistake(
                 lambda rows, th: next(
                     (s for k, (s, _, e) in enumerate(rows) if all(row[2] >= th for row in rows[k:])), None
                 ),
-                "This asks that it stays solved to the end. The first evaluation that reaches the threshold is wanted.",
+                "This requires that it stays solved to the end. Return the first evaluation that reaches the "
+                "threshold.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= th), 0),
@@ -509,11 +524,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in reversed(rows) if e >= th), None),
-                "This finds the last such evaluation; the first is wanted.",
+                "This finds the last such evaluation; find the first.",
             ),
             Mistake(
                 lambda rows, th: next((k for k, (s, r, e) in enumerate(rows) if e >= th), None),
-                "This is the number of the row. Environment steps are wanted.",
+                "This is the number of the row. Return its environment steps.",
             ),
             Mistake(
                 lambda rows, th: max(
@@ -523,7 +538,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: next((e for s, r, e in rows if e >= th), None),
-                "This is the score. The environment steps are wanted.",
+                "This is the score. Return the environment steps.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= th), rows[-1][0] if rows else 0),
@@ -531,9 +546,11 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Go through the rows in order; stop at the first that is good enough.",
-            "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison with nan is False, so nothing special is needed.",
-            "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop `return None`",
+            "Go through the rows in order; stop at the first evaluation that is good enough.",
+            "A row is (env steps, training return, evaluation). Compare the third with the threshold. A comparison "
+            "with nan is False, so nothing special is needed.",
+            "`for steps, _, evaluation in rows:` `if evaluation >= threshold:` `return steps`, and after the loop "
+            "`return None`",
         ),
     ),
     Exercise(
@@ -548,32 +565,35 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_lesson(uncut=True),
-                "The returns are made of all H + 1 states: the start's own reward is past. Cut off the first of rewards, continues and values.",
+                "The returns use all H + 1 states, but the start's own reward is past. Cut off the first of rewards, "
+                "continues and values.",
             ),
             Mistake(
                 wrong_lesson(late=True),
-                "Rewards, continues and values are one step late: what step t brings lies at t + 1, `[:, 1:]`.",
+                "Rewards, continues and values are one step late: what step t brings is at index t + 1, `[:, 1:]`.",
             ),
             Mistake(
                 wrong_lesson(boot=-2),
-                "The bootstrap is the last value but one; it is that of the last state, `values[:, -1]`.",
+                "The bootstrap is the second-to-last value; it should be that of the last state, `values[:, -1]`.",
             ),
-            Mistake(wrong_lesson(lam=0.95), "λ is left at its default; the agent's is `agent.config.lam`."),
+            Mistake(wrong_lesson(lam=0.95), "λ is left at its default; use the agent's, `agent.config.lam`."),
             Mistake(
                 wrong_lesson(entropy=3e-4),
-                "The entropy's weight is left at its default; the agent's is `agent.config.entropy`.",
+                "The entropy's weight is left at its default; use the agent's, `agent.config.entropy`.",
             ),
             Mistake(
                 wrong_lesson(scaled="none"),
-                "The return scale is not used: `agent.return_scale.update(returns)` gives it, and the advantages are divided by it.",
+                "The return scale is not used: divide the advantages by `agent.return_scale.update(returns)`.",
             ),
             Mistake(
                 wrong_lesson(scaled="twice"),
-                "The return scale is updated twice for one dream, so it moves twice as far. Call `update` once, and keep the number.",
+                "The return scale is updated twice for one dream, so it moves twice as far. Call `update` once, and "
+                "keep the number.",
             ),
             Mistake(
                 wrong_lesson(weigh="none"),
-                "The weights are missing: what comes after an imagined end must count nothing. `step_weights(dream.continues)`.",
+                "The weights are missing: what comes after an imagined end must not count. Use "
+                "`step_weights(dream.continues)`.",
             ),
             Mistake(
                 wrong_lesson(weigh="critic"),
@@ -585,11 +605,13 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_lesson(slow=False),
-                "The critic is held back by its own values. It is held back by its slow twin's: `agent.critic.slow_value(dream.features)`.",
+                "The critic is held back by its own values. Use its slow twin's: "
+                "`agent.critic.slow_value(dream.features)`.",
             ),
             Mistake(
                 wrong_lesson(target="slow"),
-                "The returns are made with the slow critic's values. The targets take the fast one's; the slow one only holds back.",
+                "The returns use the slow critic's values. The targets need the fast critic's; the slow one only "
+                "holds it back.",
             ),
             Mistake(wrong_lesson(sign=-1.0), "The advantage has the wrong sign: return minus value."),
             Mistake(
@@ -598,7 +620,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_lesson(logits_scaled=True),
-                "The critic learns scaled returns. Only advantages are scaled; the critic learns the returns as they are.",
+                "The critic learns scaled returns. Only advantages are scaled; the critic learns the returns as they "
+                "are.",
             ),
             Mistake(
                 wrong_lesson(mean=True),
@@ -607,12 +630,18 @@ EXERCISES = (
             Mistake(wrong_lesson(swap=True), "The two losses are swapped."),
         ),
         hints=(
-            "Everything is read off the dream: the critic's logits and values, then returns, weights, scale and advantages, then the policy. Two losses use them.",
-            "`agent.critic(dream.features)` gives logits, `agent.critic.value(logits)` values (N, H+1). `lambda_return` gets `[:, 1:]` of rewards, continues and values, and "
-            "`values[:, -1]`. The advantages are `(returns - values[:, :-1]) / scale`. log-probabilities and entropies lose their last entry.",
-            '`losses = {"actor": actor_loss(log_probs, entropies, advantages, weights, agent.config.entropy), "critic": critic_loss(logits, returns, '
-            "agent.critic.slow_value(dream.features), agent.critic.bins, weights)}`, with `policy = agent.actor(dream.features)`, "
-            "`log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]`, and `scale = agent.return_scale.update(returns)`.",
+            "Everything comes from the dream: the critic's logits and values, then returns, weights, scale and "
+            "advantages, then the policy. The two losses use them.",
+            "`agent.critic(dream.features)` gives logits, `agent.critic.value(logits)` values (N, H+1). "
+            "`lambda_return` gets `[:, 1:]` of rewards, continues and values, and "
+            "`values[:, -1]`. The advantages are `(returns - values[:, :-1]) / scale`. Cut off the last "
+            "log-probabilities and entropies.",
+            '`losses = {"actor": actor_loss(log_probs, entropies, advantages, weights, agent.config.entropy), '
+            '"critic": critic_loss(logits, returns, '
+            "agent.critic.slow_value(dream.features), agent.critic.bins, weights)}`, with `policy = "
+            "agent.actor(dream.features)`, "
+            "`log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]`, and `scale = "
+            "agent.return_scale.update(returns)`.",
         ),
     ),
 )

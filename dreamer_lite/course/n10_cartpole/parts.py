@@ -10,8 +10,8 @@ from ..plug import standing_in, unplugged
 
 
 class Part(NamedTuple):
-    """One function of the agent: its name, where it belongs ("critic:lambda_return"), the reader's version if there is one that
-    is right, and what is wrong with a kept one that is not."""
+    """One function of the agent: its name, its place ("critic:lambda_return"), the reader's version if it is right, and
+    what is wrong with a kept one that is not."""
 
     name: str
     place: str
@@ -24,7 +24,11 @@ def my_parts() -> list[Part]:
     parts = [Part(name, exercise.kept_for, *kept(name)) for name, exercise in EXERCISES.items() if exercise.kept_for]
     mine, broken = [part for part in parts if part.yours], [part for part in parts if part.problem]
     lines = [
-        f"yours: {', '.join(f'<code>{part.name}</code>' for part in mine) or 'none yet; <code>keep</code> saves one in its notebook'}",
+        "yours: "
+        + (
+            ", ".join(f"<code>{part.name}</code>" for part in mine)
+            or "none yet; <code>keep</code> saves one in its notebook"
+        ),
         f"finished: {', '.join(f'<code>{part.name}</code>' for part in parts if not part.yours) or 'none'}",
     ]
     lines += [
@@ -41,7 +45,7 @@ def my_parts() -> list[Part]:
 
 @contextmanager
 def installed(parts: list[Part]) -> Iterator[None]:
-    """Inside, the package runs with the reader's kept parts and no other; after, as before, whatever happened."""
+    """Inside, the package runs with the reader's kept parts and no others; after, as before, even after an error."""
     with unplugged(), ExitStack() as stack:
         for part in parts:
             if part.yours:

@@ -1,4 +1,4 @@
-"""Notebook 10: a finished run, looked at: beside the recorded ones, as a card, episode by episode; and what a train step is made of."""
+"""Notebook 10: a finished run beside the recorded ones, as a card, episode by episode; the cost of a train step."""
 
 import csv
 from functools import lru_cache
@@ -58,7 +58,7 @@ def recorded() -> list[list[tuple[float, float]]]:
 
 
 def draw_runs(yours: list[tuple[float, float]], others: list[list[tuple[float, float]]]) -> tuple[Figure, str]:
-    """Evaluations of the recorded runs in grey, the reader's own on top."""
+    """Evaluations of the recorded runs in grey, the reader's run on top."""
     figure = canvas(7, 3)
     axes = tidy(figure.add_subplot(), xlabel="environment steps", ylabel="mean return of an evaluation", ylim=(0, 510))
     for points in others:
@@ -83,14 +83,15 @@ def run_card(card: dict[str, Any]) -> None:
         rows.append(("final evaluation", f"{final['mean']:.0f} ± {final['std']:.0f} over {final['episodes']} episodes"))
     rows.append(("torch", card["versions"]["torch"].split("+")[0]))
     html = "".join(
-        f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td style='text-align:left'>{escape(str(value))}</td></tr>"
+        f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th>"
+        f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
         for name, value in rows
     )
     show_html(f"<table>{html}</table>", "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in rows))
 
 
 def load_run(folder: Path, env: str | None = None) -> Dreamer:
-    """The agent of a run. Raises Refused as `dreamer_lite.load` does, for an environment in a module of its own unless you name it."""
+    """The agent of a run. Raises Refused as `dreamer_lite.load` does: name an environment in a module of its own."""
     return load(folder, env=env).requires_grad_(False)
 
 
@@ -117,7 +118,7 @@ def draw_episode(pair: OpenLoop, t: int) -> tuple[Figure, str]:
 
 
 def episode_replay(agent: Dreamer) -> Explorer:
-    """Any episode of an agent beside the dream of it: the model looks for five steps, then it only hears the actions."""
+    """Any episode of an agent beside the dream of it: the model looks for five steps, then gets only the actions."""
 
     @lru_cache(8)
     def episode(seed: int) -> OpenLoop:
@@ -132,12 +133,12 @@ def episode_replay(agent: Dreamer) -> Explorer:
 
 
 def operations(config: Config) -> list[int]:
-    """The size of every operation in one train step, in numbers made."""
+    """The size of every operation in one train step: how many numbers it makes."""
     return bench.operations(bench.make_step(config, "cpu")[1])
 
 
 def time_by_size() -> list[tuple[int, float]]:
-    """Measured here and now: numbers in a tensor, and seconds to double them all once (median of 60)."""
+    """Measured on this machine: numbers in a tensor, and seconds to double them all once (median of 60)."""
     found = []
     for exponent in range(4, 23):
         x = torch.ones(2**exponent)
@@ -149,7 +150,7 @@ def time_by_size() -> list[tuple[int, float]]:
 
 
 def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Figure, str]:
-    """Above: what one operation costs, over its size. Below: how large the operations of a train step are. And a sentence on both."""
+    """Above: the time of one operation over its size. Below: how large a train step's operations are. A sentence."""
     figure = canvas(7, 4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     numbers, took = np.array(times).T
@@ -170,6 +171,7 @@ def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Fig
     twice = next((size for size, seconds in times if seconds * 1e6 > 2 * launch), 2 * times[-1][0])
     small = np.mean(np.array(sizes) < twice)
     return figure, (
-        f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here, and only at {twice:,} numbers twice its launch. "
+        f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here. "
+        f"It takes {twice:,} numbers to cost twice a launch. "
         f"{small:.0%} of the operations of a train step are smaller than that."
     )
