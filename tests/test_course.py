@@ -994,8 +994,8 @@ def test_an_answer_of_another_kind_is_told_what_is_wanted(answer, words):
     [
         (lambda: [3], "A dictionary is expected"),
         (lambda: {"L": 3}, "no patient 'L'"),
-        (lambda: {"B": 11}, "no number of the list"),
-        (lambda: {"B": "9"}, "no number of the list"),
+        (lambda: {"B": 11}, "is not on the list"),
+        (lambda: {"B": "9"}, "is not on the list"),
         (lambda: {"B": 9, "C": 4}, "2 of 10 are named, and all of these are right"),
         (lambda: {"B": 9, "C": 5}, "Not 5 for C"),
     ],
