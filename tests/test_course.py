@@ -679,6 +679,15 @@ def test_check_hands_back_a_version_that_works(capsys):
     assert "wants the function itself" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "name, inside", [("symlog", True), ("project", True), ("picture_loss", False), ("step", False)]
+)
+def test_a_right_answer_is_said_to_run_in_the_package_only_if_it_does(name, inside, capsys):
+    check(EXERCISES[name].finished, name)
+    out = capsys.readouterr().out
+    assert "The cells below use your version" in out and ("and so does the package" in out) == inside
+
+
 def test_hints_go_deeper_and_solution_shows_the_source(capsys, monkeypatch):
     monkeypatch.setattr("dreamer_lite.course.notebook.shown", {})
     for level in (1, 2, 3, 3):
