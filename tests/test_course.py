@@ -990,7 +990,7 @@ def test_an_appendix_lights_what_it_touches_and_comes_last():
     [
         (lambda: ["sluggish"], "A dictionary is expected"),
         (lambda: {"A": "sluggish"}, "an answer for A, B and C"),
-        (lambda: {"A": "lazy", "B": "curious", "C": "forgetful"}, '"lazy" is none of the causes'),
+        (lambda: {"A": "lazy", "B": "curious", "C": "forgetful"}, '"lazy" is not one of the causes'),
         (lambda run: {}, "called without arguments"),
     ],
 )

@@ -25,7 +25,7 @@ def layer_cost(height: int, width: int, inputs: int, channels: int, kernel: int)
 
 
 def picture_loss(prediction: Tensor, image: Tensor) -> Tensor:
-    """Squared error of the brightness, summed over each image, averaged over batch and time: two of (B, T, H, W, C) → ().
+    """Squared error of the brightness, summed over each image, averaged over batch and time: (B, T, H, W, C) → ().
 
     In the package this is `codecs.ImageDecoder.loss`, without the mean. Paper: Eq. 3.
     """

@@ -1,4 +1,4 @@
-"""Notebook A2: an agent that sees CartPole as images. Its dream as a film, what the dice paint, the angle read off an image."""
+"""Notebook A2: an agent that sees CartPole as images. Its dream as a film, what the dice paint, the angle read off."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,8 +24,8 @@ WIDE, HIGH = 600 / 64, 400 / 64  # how much of CartPole's 600 × 400 drawing eac
 def angle(picture: Tensor) -> Tensor:
     """The pole's angle in degrees, read off images with brightness 0 to 1, (..., 64, 64, 1) → (...).
 
-    It is that of the line through the dark pixels above the cart. A degree moves the tip by a fifth of a pixel; the shades
-    of grey make that readable."""
+    It is that of the line through the dark pixels above the cart. A degree moves the tip by a fifth of a pixel;
+    the shades of grey make that readable."""
     dark = 1 - picture[..., ABOVE, :, 0]
     dark = torch.where(dark > 0.08, dark, torch.zeros_like(dark))  # a decoder's white is not quite 1
     rows, columns = (
@@ -62,7 +62,7 @@ class Film(NamedTuple):
 @lru_cache(64)
 @torch.no_grad()
 def film(seed: int = 0, shuffled: bool = False, dreams: int = 5) -> Film:
-    """At most LOOKED + AHEAD steps of an episode, and dreams of it. shuffled: each dream gets the actions in its own order."""
+    """At most LOOKED + AHEAD steps of an episode, and dreams of it. shuffled: each dream in another order of actions."""
     model, seen = bundled_pixel_agent().world_model, episode(seed)
     states, _ = thoughts(bundled_pixel_agent(), seen)
     last = min(len(seen.notes), LOOKED + AHEAD)
@@ -127,7 +127,7 @@ def dream_film() -> Explorer:
 
 @torch.no_grad()
 def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
-    """The image painted at step t of an episode, the same with one die of z turned to another face, and the difference."""
+    """The image painted at step t, the same with one die of z turned to another face, and the difference."""
     model, (states, _) = bundled_pixel_agent().world_model, thoughts(bundled_pixel_agent(), episode())
     t = min(t, len(states.h) - 1)
     turned = states.z[[t]].clone()
@@ -234,7 +234,7 @@ def draw_one_frame() -> tuple[Figure, str]:
 
 
 def steps_true(seed: int, shuffled: bool, tolerance: float) -> list[int]:
-    """Dreamed steps until the dream's angle is more than `tolerance` degrees off the real one, for each of five dreams."""
+    """Dreamed steps until the dream's angle is more than `tolerance` degrees off the real one, for five dreams."""
     shown = film(seed, shuffled)
     off = (angle(shown.dreamed) - true_angle(episode(seed))[: len(shown.real)]).abs()[:, LOOKED:] > tolerance
     return [int(row.int().argmax()) if row.any() else len(row) for row in off]

@@ -82,7 +82,7 @@ def episodes(brightness: float = 1.0, count: int = 100) -> Experience:
 
 @torch.no_grad()
 def dreamed(model: WorldModel, seen: Experience, shuffle: bool = False) -> Tensor:
-    """What a model paints that sees the first frames of each episode and then dreams, brightness 0 to 1: (N, 8, 16, 16, 1).
+    """What a model paints when it sees the first frames of each episode and then dreams, 0 to 1: (N, 8, 16, 16, 1).
     shuffle: with the actions of another episode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -138,7 +138,7 @@ class Growing:
 
 @torch.no_grad()
 def share_lost(model: WorldModel, brightness: float = 1.0) -> dict[str, float]:
-    """How much of the ball and of the paddle is missing when the model reconstructs an image: 0 nothing, 1 all of it."""
+    """How much of ball and paddle is missing when the model reconstructs an image: 0 nothing, 1 all of it."""
     seen = episodes(brightness)
     with torch.random.fork_rng():
         torch.manual_seed(0)
