@@ -120,7 +120,7 @@ def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) ->
     axes.legend(fontsize=7)
     words = "seen" if seen else "hidden"
     return figure, (
-        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} rows up. Memory {memory}: {float(shares[episode.notes[t] + 3]):.0%} "
+        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} row{'s' * (row != 1)} up. Memory {memory}: {float(shares[episode.notes[t] + 3]):.0%} "
         f"of the dreams see it land there; surprise {float(nats[t]):.1f} nats."
     )
 
