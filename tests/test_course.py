@@ -679,6 +679,15 @@ def test_check_hands_back_a_version_that_works(capsys):
     assert "wants the function itself" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "name, inside", [("symlog", True), ("project", True), ("picture_loss", False), ("step", False)]
+)
+def test_a_right_answer_is_said_to_run_in_the_package_only_if_it_does(name, inside, capsys):
+    check(EXERCISES[name].finished, name)
+    out = capsys.readouterr().out
+    assert "The cells below use your version" in out and ("and so does the package" in out) == inside
+
+
 def test_hints_go_deeper_and_solution_shows_the_source(capsys, monkeypatch):
     monkeypatch.setattr("dreamer_lite.course.notebook.shown", {})
     for level in (1, 2, 3, 3):
@@ -992,7 +1001,7 @@ def test_an_appendix_lights_what_it_touches_and_comes_last():
     [
         (lambda: ["sluggish"], "A dictionary is expected"),
         (lambda: {"A": "sluggish"}, "an answer for A, B and C"),
-        (lambda: {"A": "lazy", "B": "curious", "C": "forgetful"}, '"lazy" is none of the causes'),
+        (lambda: {"A": "lazy", "B": "curious", "C": "forgetful"}, '"lazy" is not one of the causes'),
         (lambda run: {}, "called without arguments"),
     ],
 )
@@ -1005,8 +1014,8 @@ def test_an_answer_of_another_kind_is_told_what_is_wanted(answer, words):
     [
         (lambda: [3], "A dictionary is expected"),
         (lambda: {"L": 3}, "no patient 'L'"),
-        (lambda: {"B": 11}, "no number of the list"),
-        (lambda: {"B": "9"}, "no number of the list"),
+        (lambda: {"B": 11}, "is not on the list"),
+        (lambda: {"B": "9"}, "is not on the list"),
         (lambda: {"B": 9, "C": 4}, "2 of 10 are named, and all of these are right"),
         (lambda: {"B": 9, "C": 5}, "Not 5 for C"),
     ],

@@ -19,7 +19,7 @@ from .. import __version__
 from .exercise import Exercise
 from .index import EXERCISES
 from .judge import Verdict, judge
-from .plug import plug, unplugged
+from .plug import in_the_package, plug, unplugged
 from .progress import home, remember, standing, where
 from .sandbox import SECONDS, TookTooLong, deadline
 
@@ -57,8 +57,8 @@ def progress() -> None:
 
 def check(version: Any, name: str | None = None) -> Callable:
     """Judge an exercise's function, say what is right or wrong with it, and hand back a version to go on with: the reader's
-    own if it is right, the finished one if it is blank or wrong. The package itself runs with it, too, until the kernel ends.
-    Never raises, for whatever it is given."""
+    own if it is right, the finished one if it is blank or wrong. Where the package has this function, it runs with that
+    version, too, until the kernel ends. Never raises, for whatever it is given."""
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
         return version
@@ -66,11 +66,9 @@ def check(version: Any, name: str | None = None) -> Callable:
     plug(exercise.finished, version if verdict.state == "right" else exercise.finished)
     if verdict.state == "right":
         more = f" Keep it with <code>keep({exercise.name})</code>." if exercise.kept_for else ""
+        inside = ", and so does the package" if in_the_package(version) else ""
         problem = remember(exercise.name)
-        lines = [
-            f"The cells below use your version, and so does the package.{more}",
-            *([escape(problem)] if problem else []),
-        ]
+        lines = [f"The cells below use your version{inside}.{more}", *([escape(problem)] if problem else [])]
         say(f"{exercise.name}: right", lines, COLOURS["right"])
         return version
     if verdict.state == "blank":

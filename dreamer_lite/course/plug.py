@@ -35,6 +35,12 @@ def homes(function: Callable) -> list[tuple[Any, str]]:
     ]
 
 
+def in_the_package(function: Callable) -> bool:
+    """Whether the package runs with this function, and not only the course."""
+    modules = (owner.__module__ if isinstance(owner, type) else owner.__name__ for owner, _ in homes(function))
+    return any(not module.startswith("dreamer_lite.course.") for module in modules)
+
+
 def point(here: Callable, there: Callable) -> None:
     """Every name for the one function stands for the other from now on."""
     for owner, name in homes(here):

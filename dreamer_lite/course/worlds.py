@@ -51,14 +51,14 @@ class Falling(gymnasium.Env):
         -3, 6, (4,), np.float32
     )  # paddle, ball (0 while hidden), is the ball seen, rows left to fall
     action_space = Discrete(3)  # left, stay, right
-    balls = 5  # after so many the game stops
+    balls = 5  # catches after which we stop
 
     def drop(self):
         """A new ball, at the top, in one of seven columns; the paddle waits in the middle."""
         self.row, self.paddle, self.ball = 6, 0, int(self.np_random.integers(-3, 4))
 
     def look(self):
-        """What there is to see. A ball that has landed is seen again."""
+        """The observation. A ball that has landed is seen again."""
         seen = self.row > 3 or self.row == 0
         return np.array([self.paddle, self.ball if seen else 0, seen, self.row], np.float32)
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook A1: which row an action belongs to, what really came, what a range is worth, and the bugs of the clinic."""
+"""Exercises of notebook A1: an action's row, the returns that followed, what a range is worth, the clinic's bugs."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def pair_cases() -> list[tuple]:
     cases = []
     for k, (L, O, A) in enumerate(((8, 2, 2), (14, 3, 2), (20, 4, 3), (12, 2, 3), (9, 1, 2))):
         is_first = torch.zeros(L, dtype=torch.bool)
-        is_first[[0, L // 2]] = torch.tensor([k < 3, True])  # a recording may begin in the middle of a game
+        is_first[[0, L // 2]] = torch.tensor([k < 3, True])  # a recording may begin in the middle of an episode
         obs = torch.tensor([[float(t), 10.0 * t * t] for t in range(L)]) if k == 0 else normal(L, O, size=2)
         cases.append(
             (
@@ -28,14 +28,14 @@ def pair_cases() -> list[tuple]:
 
 
 def pairs_as(version: Callable, obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> dict:
-    found = three(version(obs, action, is_first, shift), "what was seen before, the change, the action")
-    return dict(zip(("what was seen before", "the change", "the action"), found))
+    found = three(version(obs, action, is_first, shift), "the observation before, the change, the action")
+    return dict(zip(("the observation before", "the change", "the action"), found))
 
 
 def three(found: object, what: str) -> tuple:
     """The found values, if they are three."""
     if not isinstance(found, (tuple, list)) or len(found) != 3:
-        raise Complaint(f"Three things are wanted, as `return a, b, c`: {what}. Yours is {kind(found)}.")
+        raise Complaint(f"Three values are expected, as `return a, b, c`: {what}. Yours is {kind(found)}.")
     return tuple(found)
 
 
@@ -60,28 +60,28 @@ def pairs_with(
 
 
 def dropped_first(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The first rows are taken out before the differences are made."""
+    """First rows are dropped before the differences are taken."""
     seen, taken = obs[~is_first], action[~is_first]
     row = torch.arange(1, len(seen) - 1)
     return seen[row - 1], seen[row] - seen[row - 1], taken[row + shift]
 
 
 def until_the_end(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The last row is taken, too."""
+    """The last row is kept, too."""
     row = torch.arange(1, len(obs))
     row = row[~(is_first[row - 1] | is_first[row] | is_first[(row + 1).clamp(max=len(obs) - 1)])]
     return obs[row - 1], obs[row] - obs[row - 1], action[(row + shift).clamp(max=len(obs) - 1)]
 
 
 def blanked(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows beside a border are set to zero instead of left out."""
+    """Rows beside a border are set to zero instead of being left out."""
     row = torch.arange(1, len(obs) - 1)
     good = ~(is_first[row - 1] | is_first[row] | is_first[row + 1])[:, None]
     return obs[row - 1] * good, (obs[row] - obs[row - 1]) * good, action[row + shift] * good
 
 
 def one_and_shifted(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Only the row itself and the row of the action are asked about."""
+    """Only the row itself and the row of the action are tested for a border."""
     row = torch.arange(1, len(obs) - 1)
     row = row[~(is_first[row] | is_first[row + shift])]
     return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
@@ -145,18 +145,18 @@ def total(flags: Tensor) -> int:
     return int(flags.sum())
 
 
-SIGNS = (  # what is seen in a patient who has the bug of this number
-    "Who is healthy is like the twin in all ten looks.",
-    "With bug 1 it is the action of the row before that explains the changes (alignment).",
-    "With bug 2 an observation moves states beyond the border of two games (causality).",
-    "With bug 3 games that a clock cut off are stored as ended (alignment).",
-    "With bug 4 the λ-returns of a dream are not those counted by hand, and the weights are (by_hand).",
-    "With bug 5 dyn teaches more than the prior and the memory (flow).",
+SIGNS = (  # what a patient with the bug of this number shows
+    "A healthy patient resembles the twin in all ten checks.",
+    "With bug 1 the action of the row before explains the changes (alignment).",
+    "With bug 2 an observation changes states of the next episode (causality).",
+    "With bug 3 episodes cut off by a time limit are stored as terminal (alignment).",
+    "With bug 4 the λ-returns of a dream differ from those computed by hand, but its weights agree (by_hand).",
+    "With bug 5 dyn trains more than the prior and the recurrent network (flow).",
     "With bug 6 dyn does not rise with the KL of a step (free_nats).",
-    "With bug 7 the return scale stays where it began (curves).",
-    "With bug 8 the critic never promises more than 10, whatever comes (returns).",
-    "With bug 9 the arrow of the bonus points down (curves).",
-    "With bug 10 the weights of a dream are not those counted by hand (by_hand).",
+    "With bug 7 the return scale never leaves its initial value (curves).",
+    "With bug 8 the critic never promises more than 10, however large the return (returns).",
+    "With bug 9 the arrow of the entropy bonus points down (curves).",
+    "With bug 10 the weights of a dream differ from those computed by hand (by_hand).",
 )
 ENOUGH = 7
 
@@ -174,20 +174,20 @@ def judge_diagnoses(version: Callable) -> str | None:
     try:
         found = version()
     except TypeError as error:
-        return f"It is called without arguments, and hands back a dictionary: {error}."
+        return f"It is called without arguments and must return a dictionary: {error}."
     if not isinstance(found, dict):
         return f'A dictionary is expected, such as {{"B": 3, "C": 0}}; yours is {kind(found)}.'
     if strange := [letter for letter in found if letter not in [*HUNTED]]:
-        return f"There is no patient {strange[0]!r} to be named; they are B to K."
+        return f"There is no patient {strange[0]!r} to name; the patients are B to K."
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
-            return f"Patient {letter}: {number!r} is no number of the list. They go from 0, healthy, to {len(NAMES) - 1}, without quotation marks."
+            return f"Patient {letter}: {number!r} is not on the list. Its numbers run from 0, healthy, to {len(NAMES) - 1}, without quotation marks."
     wrong = [letter for letter in HUNTED if letter in found and found[letter] != PATIENTS[letter]]
     if wrong:
-        more = f" {len(wrong) - 1} more of yours {'is' if len(wrong) == 2 else 'are'} not right." * (len(wrong) > 1)
+        more = f" {len(wrong) - 1} more of your answers {'is' if len(wrong) == 2 else 'are'} wrong." * (len(wrong) > 1)
         return refuted(wrong[0], found[wrong[0]]) + more
     if len(found) < ENOUGH:
-        return f"{len(found)} of {len(HUNTED)} are named, and all of these are right. Go on: {ENOUGH} are enough."
+        return f"{len(found)} of {len(HUNTED)} are named, and all of these are right. Keep going: {ENOUGH} are enough."
     return None
 
 
@@ -201,21 +201,22 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 pairs_with(kept=()),
-                "Rows beside a border are in it. There the change is the jump to a new game, which no action explains.",
+                "Rows beside a border are included. There the change is the jump to a new episode, which no action explains.",
             ),
             Mistake(
                 pairs_with(kept=(0,)),
-                "Only the row itself is asked about. The row before and the row after may begin an episode, too.",
+                "Only the row itself is tested. The row before and the row after may begin an episode, too.",
             ),
             Mistake(
                 pairs_with(kept=(0, 1)),
-                "The row BEFORE may begin an episode: its action is none, and with shift = -1 it would be used.",
+                "The row BEFORE may begin an episode: no action led to it, and with shift = -1 its zeros would be used.",
             ),
             Mistake(
                 pairs_with(kept=(-1, 0)), "The row AFTER may begin an episode: with shift = 1 its action would be used."
             ),
             Mistake(
-                pairs_with(take="bad"), "The mask is reversed: this keeps the rows beside a border. `~` turns it round."
+                pairs_with(take="bad"),
+                "The mask is inverted: this keeps the rows beside a border. `~` inverts it back.",
             ),
             Mistake(
                 pairs_with(before=0, after=1),
@@ -224,7 +225,7 @@ EXERCISES = (
             Mistake(pairs_with(after=1), "This is the change over two rows. Take obs[row] - obs[row - 1]."),
             Mistake(
                 pairs_with(before=0, after=-1),
-                "The first result should be what was seen BEFORE the row, and the change leads from there to the row.",
+                "The first result should be the observation BEFORE the row, and the change leads from there to the row.",
             ),
             Mistake(pairs_with(sign=-1), "The change has the wrong sign: the row minus the row before."),
             Mistake(
@@ -241,33 +242,34 @@ EXERCISES = (
             ),
             Mistake(
                 lambda o, a, f, s: (lambda b, c, x: (b + c, c, x))(*pairs_with()(o, a, f, s)),
-                "The first result is what was seen in the row itself. What was seen BEFORE it is asked for: obs[row - 1].",
+                "The first result is the observation of the row itself. Return the one BEFORE it: obs[row - 1].",
             ),
             Mistake(
                 lambda o, a, f, s: (lambda b, c, x: (b, x, c))(*pairs_with()(o, a, f, s)),
-                "The order is another one: what was seen before, the change, the action.",
+                "The order is wrong: the observation before, the change, the action.",
             ),
             Mistake(
                 dropped_first,
-                "The first rows are taken out before the difference is made. Then two rows of different games are neighbours, and their difference is a jump. Choose rows, don't remove them.",
+                "First rows are dropped before the difference is taken. That makes rows of different episodes neighbours, and their difference a jump. Choose rows, don't remove them.",
             ),
             Mistake(
-                until_the_end,
-                "The last row of the recording is in it. It has no row after, so it can't be asked about.",
+                until_the_end, "The last row of the recording is included. It has no row after it, so leave it out."
             ),
-            Mistake(blanked, "Rows beside a border are set to zero. Zeros would count in a fit: leave these rows out."),
+            Mistake(
+                blanked, "Rows beside a border are set to zero. Zeros would count in the fit: leave these rows out."
+            ),
             Mistake(
                 one_and_shifted,
-                "Only the row itself and the row of the action are asked about. Then each shift has other rows, and shares can't be compared. Ask both neighbours, always.",
+                "Only the row itself and the row of the action are tested. Then each shift keeps different rows, and the shares can't be compared. Always test both neighbours.",
             ),
             Mistake(
                 lambda o, a, f, s: (lambda b, c, x: (b, b + c, x))(*pairs_with()(o, a, f, s)),
-                "The second result is what was seen in the row itself. Its CHANGE is asked for: subtract what was seen before.",
+                "The second result is the observation of the row itself. Return its CHANGE: subtract the observation before it.",
             ),
         ),
         hints=(
             "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an episode.",
-            "`row = torch.arange(1, len(obs) - 1)`, then keep those where is_first is False at row - 1, row and row + 1. A tensor of whole numbers indexes.",
+            "`row = torch.arange(1, len(obs) - 1)`, then keep those where is_first is False at row - 1, row and row + 1. You can index with a tensor of integers.",
             "`row = torch.arange(1, len(obs) - 1)`, `row = row[~(is_first[row - 1] | is_first[row] | is_first[row + 1])]`, `return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]`",
         ),
     ),
@@ -279,58 +281,59 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda *x: came(*x, reward=0),
-                "The reward of the step itself is counted. What comes AFTER step t begins with rewards[:, t + 1].",
+                "The reward of step t itself is included. What follows AFTER step t begins with rewards[:, t + 1].",
             ),
             Mistake(
                 lambda *x: came(*x, stop=False),
-                "The world's end is not looked at: there the value is added. Behind a terminal row nothing comes, so γ times 0.",
+                "Terminal rows are ignored: the value is added there. Nothing follows a terminal row, so add γ times 0.",
             ),
             Mistake(
                 lambda *x: came(*x, cut="none"),
-                "A time limit is passed over: behind a last row another game begins. Its value stands for what would have come.",
+                "Time limits are ignored: after a last row another episode begins. The value of the last row stands for what would have followed.",
             ),
             Mistake(
                 lambda *x: came(*x, cut="zero"),
-                "A time limit counts as the world's end. It would have gone on: take the value of that row.",
+                "A time limit is treated as terminal. The episode would have continued: use the value of that row.",
             ),
             Mistake(
                 lambda *x: came(*x, after=None),
-                "After a last row the game is over, so its own return should be 0. Yours reaches into the next game.",
+                "After a last row the episode is over, so the return of that row should be 0. Yours reaches into the next episode.",
             ),
             Mistake(
-                lambda *x: came(*x, tail="zero"), "Where the recording ends the game goes on: begin with values[:, -1]."
+                lambda *x: came(*x, tail="zero"),
+                "The episode continues beyond the end of the recording: begin with values[:, -1].",
             ),
             Mistake(lambda *x: came(*x, time=0), "The value of step t is used where that of t + 1 belongs."),
             Mistake(
                 lambda *x: came(*x, flag=0),
-                "The flags of row t are asked, where those of row t + 1 belong: does anything come AFTER the reward that arrives with t + 1?",
+                "The flags of row t are used where those of row t + 1 belong: does anything follow AFTER the reward that arrives with t + 1?",
             ),
             Mistake(
                 lambda r, v, l, d, g: came(r, v, l, d, g, only=d),
-                "Only after terminal rows it is 0. After a row where a clock ended the game nothing comes either, so ask is_last.",
+                "It is 0 only at terminal rows. Nothing follows a row where a time limit ended the episode either, so use is_last.",
             ),
             Mistake(
                 lambda r, v, l, d, g: r[:, 1:] + g * torch.where(d[:, 1:], 0.0, v[:, 1:]),
-                "That is one reward and then the critic's value. What really came goes on, reward by reward, to the end.",
+                "That is one reward and then the critic's value. The real return continues, reward by reward, to the end of the episode.",
             ),
             Mistake(
                 lambda r, v, l, d, g: came(r, v, l[:1].expand_as(l), d[:1].expand_as(d), g),
-                "The flags of the first game are used for all of them. Each row of the batch has its own.",
+                "The flags of the first environment are used for all of them. Each has its own.",
             ),
             Mistake(lambda r, v, l, d, g: came(r, v, l, d, 1.0), "γ is not used."),
-            Mistake(lambda r, v, l, d, g: came(r, v, l, d, g * g), "γ counts twice in each step."),
+            Mistake(lambda r, v, l, d, g: came(r, v, l, d, g * g), "γ is applied twice in each step."),
             Mistake(
                 lambda r, v, l, d, g: came(r, v, d, l, g),
-                "is_last and is_terminal are swapped: terminal is where the world ends.",
+                "is_last and is_terminal are swapped: is_terminal is where nothing follows.",
             ),
             Mistake(
                 lambda r, v, l, d, g: g * came(r, v, l, d, g),
-                "The reward right after the step is discounted, too. γ comes before what follows it.",
+                "The reward right after the step is discounted, too. γ only multiplies what follows that reward.",
             ),
         ),
         hints=(
-            "Go backwards, as with the λ-return. Ask at each row t + 1: does the world end there, does only the recording or a clock end there, or does it go on?",
-            "Three cases for what follows row t + 1: 0 if terminal, values[:, t + 1] if only last, else the return computed just before. Where row t is a last one, the answer is 0.",
+            "Go backwards, as with the λ-return. Ask at each row t + 1: is it terminal, is it only cut off (by a time limit or the end of the recording), or does the episode continue?",
+            "Three cases for what follows row t + 1: 0 if terminal, values[:, t + 1] if only last, else the return computed just before. Where row t is a last row, the answer is 0.",
             "`returns, then = [], values[:, -1]`, `for t in reversed(range(rewards.shape[1] - 1)):\n    then = torch.where(is_last[:, t + 1], values[:, t + 1], then)\n    then = rewards[:, t + 1] + gamma * torch.where(is_terminal[:, t + 1], 0.0, then)\n    returns.append(torch.where(is_last[:, t], 0.0, then))`, `return torch.stack(returns[::-1], 1)`",
         ),
     ),
@@ -347,8 +350,8 @@ EXERCISES = (
             for letter in HUNTED
         ),
         hints=(
-            "Look before you guess, and at the twin, too. Each bug that is left shows in one look; the table of looks says what each one asks.",
-            "Nine patients are found by one of alignment, causality, flow, free_nats, returns, by_hand, curves. One is healthy in all of them.",
+            "Run checks before you guess, on the twin, too. Each bug that is left shows in one check; the table says what each check asks.",
+            "Nine patients fail one of alignment, causality, flow, free_nats, returns, by_hand, curves. One passes all of them.",
             f"`return {diagnoses()}`",
         ),
     ),
@@ -365,7 +368,7 @@ EXERCISES = (
                     len(s) - total((s <= a) | (s >= b)),
                     total((h <= a) | (h >= b)),
                 ),
-                "A value that lies exactly on the edge counts as outside. The range includes its edges.",
+                "A value exactly on the edge counts as outside. The range includes its edges.",
             ),
             Mistake(
                 lambda h, s, a, b: (len(s) - total(outside(s, a, b)), total(outside(s, a, b)), total(outside(h, a, b))),
@@ -385,11 +388,11 @@ EXERCISES = (
                     total((s >= a) & (s <= b)),
                     total(~((h >= a) & (h <= b))),
                 ),
-                "A NaN counts as outside: with `not (low <= x <= high)` it does. It can't be told, so it is no alarm.",
+                "A NaN counts as outside, as it does with `not (low <= x <= high)`. It was not measured, so it raises no alarm.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(outside(h, a, b))),
-                "A sick run with NaN counts as found. It can't be told, so it raised no alarm: it is missed.",
+                "A sick run with NaN counts as found. It was not measured, so it raises no alarm: it is missed.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(outside(s, a, b)), total((s >= a) & (s <= b)), total(outside(h, a, b))),
@@ -397,11 +400,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, s, a, b: (total(s > b), len(s) - total(s > b), total(h > b)),
-                "Only values above the range are seen; below `low` is outside, too.",
+                "Only values above the range count; below `low` is outside, too.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(s < a), len(s) - total(s < a), total(h < a)),
-                "Only values below the range are seen; above `high` is outside, too.",
+                "Only values below the range count; above `high` is outside, too.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(outside(h, a, b)), len(h) - total(outside(h, a, b)), total(outside(s, a, b))),
@@ -416,11 +419,11 @@ EXERCISES = (
                         (total(outside(h, a, b)), h),
                     )
                 ),
-                "These are shares. Counts are asked for.",
+                "These are shares. Return counts.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(outside(s, a, b)), total(outside(h, a, b)), len(s) - total(outside(s, a, b))),
-                "The order is another one: found, missed, false alarms.",
+                "The order is wrong: found, missed, false alarms.",
             ),
             Mistake(
                 lambda h, s, a, b: (
@@ -432,12 +435,12 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, s, a, b: (total(outside(s, a, b)), len(h) - total(outside(h, a, b)), total(outside(h, a, b))),
-                "Missed counts healthy runs. It is the SICK ones that were not found.",
+                "Missed counts healthy runs. It should count the SICK runs that were not found.",
             ),
         ),
         hints=(
             "A value raises an alarm if it is below low or above high. Then count.",
-            "`(x < low) | (x > high)` is False for NaN, as wanted. Missed is all sick ones minus those found.",
+            "`(x < low) | (x > high)` is False for NaN, as it should be. Missed is all sick runs minus those found.",
             "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())`",
         ),
     ),

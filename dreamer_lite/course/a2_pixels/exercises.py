@@ -1,4 +1,4 @@
-"""Exercises of notebook A2: a picture for a network, what a layer costs, the state laid out in space, the loss of a picture."""
+"""Exercises of notebook A2: an image for a network, a layer's cost, the state laid out in space, the image loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,28 +11,28 @@ from ..exercise import Exercise, Mistake, hundredths, normal, uniform
 
 
 def to_network(image: Tensor) -> Tensor:
-    """Pictures in bytes for PyTorch's convolutions: (..., height, width, channels) → (N, channels, height, width), from -0.5 to 0.5.
+    """Images in bytes for PyTorch's convolutions: (..., H, W, C) → floats (N, C, H, W) from -0.5 to 0.5.
 
-    The axes in front, batch and time, become one. The package: `codecs.ImageEncoder`, `nets.Conv`.
+    The axes in front, batch and time, become one. The package does this inside `codecs.ImageEncoder` and `nets.Conv`.
     """
     x = image.flatten(0, -4).float() / 255 - 0.5
     return x.permute(0, 3, 1, 2)
 
 
 def layer_cost(height: int, width: int, inputs: int, channels: int, kernel: int) -> tuple[int, int]:
-    """Weights of a convolution with a bias, and products that it takes for one picture of this size."""
+    """Weights of a convolution with a bias, and the multiplications it takes for one image of this size."""
     return kernel**2 * inputs * channels + channels, height * width * kernel**2 * inputs * channels
 
 
 def picture_loss(prediction: Tensor, image: Tensor) -> Tensor:
-    """Squared error of the brightness, summed over each picture, the mean over batch and time: (B, T, H, W, C), (B, T, H, W, C) bytes → ().
+    """Squared error of the brightness, summed over each image, averaged over batch and time: (B, T, H, W, C) → ().
 
-    The package: `codecs.ImageDecoder.loss`, before the mean. Paper: Eq. 3.
+    In the package this is `codecs.ImageDecoder.loss`, without the mean. Paper: Eq. 3.
     """
     return (prediction - image / 255).square().sum((-3, -2, -1)).mean()
 
 
-finished_project = ImageDecoder.project  # this name stays when the reader's version stands in
+finished_project = ImageDecoder.project  # keeps its name while your version stands in
 
 
 def picture(*shape: int) -> Tensor:
@@ -59,7 +59,7 @@ def loss_cases() -> list[tuple]:
 
 
 class Small(ImageDecoder):
-    """A decoder of a known size, with weights of two decimals."""
+    """A decoder of a given size, with weights of two decimals."""
 
     def __init__(self, height: int, width: int, channels: int, bspace: int, deter: int):
         super().__init__(
@@ -139,60 +139,60 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).reshape(-1, x.shape[-1], *x.shape[-3:-1]),
-                "`reshape` or `view` only counts the same numbers off anew, so the picture is scrambled. `permute` moves an axis to another place.",
+                "`reshape` and `view` only regroup the numbers in their old order, so the image is scrambled. `permute` moves an axis to another place.",
             ),
             Mistake(
                 lambda x: (x.float() / 255 - 0.5).permute(0, 3, 1, 2),
-                "`permute` is asked to order four axes, but there are more: batch and time stand in front. `flatten(0, -4)` makes one axis of them first.",
+                "`permute` gets four axes, but there are more: batch and time stand in front. First merge them with `flatten(0, -4)`.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, 1).float() / 255 - 0.5).permute(0, 3, 1, 2),
-                "`flatten(0, 1)` joins the first two axes, which is right only if there are two in front of the picture. `flatten(0, -4)` joins as many as there are.",
+                "`flatten(0, 1)` merges the first two axes, which is right only if there are two in front of the image. `flatten(0, -4)` merges however many there are.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).permute(0, 3, 2, 1),
-                "Height and width are swapped: the picture lies on its side. `permute(0, 3, 1, 2)` keeps their order.",
+                "Height and width are swapped: the image lies on its side. `permute(0, 3, 1, 2)` keeps their order.",
             ),
             Mistake(
                 lambda x: x.flatten(0, -4).float() / 255 - 0.5,
-                "The channels are still last. PyTorch's convolutions want them behind the first axis, (N, C, H, W).",
+                "The channels are still last. PyTorch's convolutions want them right after the first axis, (N, C, H, W).",
             ),
             Mistake(
                 lambda x: (x.float() / 255 - 0.5).movedim(-1, -3),
-                "Batch and time are still two axes. Convolutions want one: `flatten(0, -4)` makes one of all in front of the picture.",
+                "Batch and time are still two axes. Convolutions want one: `flatten(0, -4)` merges all axes in front of the image.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() - 0.5).permute(0, 3, 1, 2),
-                "The bytes are not divided by 255: brightness runs from 0 to 255 here.",
+                "The bytes are not divided by 255: your values run from -0.5 to 254.5.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255).permute(0, 3, 1, 2),
-                "The 0.5 is not subtracted: a picture should run from -0.5 to 0.5, so that grey is 0.",
+                "The 0.5 is not subtracted: an image should run from -0.5 to 0.5, so that grey is 0.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 127.5 - 1).permute(0, 3, 1, 2),
-                "This runs from -1 to 1. Here a picture runs from -0.5 to 0.5.",
+                "This runs from -1 to 1. Here an image runs from -0.5 to 0.5.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 256 - 0.5).permute(0, 3, 1, 2),
-                "It is divided by 256; the largest byte is 255, and stands for 1.",
+                "You divide by 256; the largest byte is 255, and stands for 1.",
             ),
             Mistake(
                 lambda x: ((x.flatten(0, -4) - 128).float() / 255).permute(0, 3, 1, 2),
-                "The subtraction is made in bytes, which know no negative numbers: 0 - 128 gives 128. Make floats first.",
+                "You subtract in bytes, which can't be negative: 0 - 128 gives 128. Convert to floats first.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4) // 255).float().permute(0, 3, 1, 2) - 0.5,
-                "`//` divides whole numbers, so everything but white becomes 0. Use `/`.",
+                "`//` rounds down to whole numbers, so everything but white becomes 0. Use `/`.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 + 0.5).permute(0, 3, 1, 2),
-                "The sign of the 0.5 is wrong: it is subtracted.",
+                "The sign of the 0.5 is wrong: subtract it.",
             ),
         ),
         hints=(
-            "Three steps: one axis in front, numbers from -0.5 to 0.5, channels behind the first axis.",
-            "`image.flatten(0, -4)` makes (N, H, W, C). `.float() / 255 - 0.5`. `permute` names the old axes in their new order.",
+            "Three steps: one axis in front, numbers from -0.5 to 0.5, channels right after the first axis.",
+            "`image.flatten(0, -4)` makes (N, H, W, C). Then `.float() / 255 - 0.5`. `permute` takes the old axes in their new order.",
             "`x = image.flatten(0, -4).float() / 255 - 0.5`, `return x.permute(0, 3, 1, 2)`",
         ),
     ),
@@ -203,15 +203,15 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c, h * w * k**2 * i * c),
-                "The biases are missing among the weights: one for each channel that comes out.",
+                "The biases are missing among the weights: one for each output channel.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k * i * c + c, h * w * k * i * c),
-                "The kernel is a square: it sees kernel · kernel pixels.",
+                "The kernel is a square: it covers kernel · kernel pixels.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * c + c, h * w * k**2 * c),
-                "Each output channel looks at ALL channels that come in: times `inputs`.",
+                "Each output channel sees ALL input channels: times `inputs`.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i + c, h * w * k**2 * i),
@@ -219,48 +219,48 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, w, i, c, k: (h * w * k**2 * i * c + c, h * w * k**2 * i * c),
-                "The same weights are used at every pixel. Only the products count the pixels.",
+                "The same weights are used at every pixel. Only the multiplications grow with the number of pixels.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + c, k**2 * i * c),
-                "The products are those for one pixel. The kernel runs over all height · width of them.",
+                "These are the multiplications for one pixel. The kernel visits all height · width pixels.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + c, h * w * k**2 * i),
-                "The products are those of one output channel; there are `channels` of them.",
+                "These are the multiplications for one output channel; there are `channels` of them.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + 1, h * w * k**2 * i * c),
-                "There is one bias for each channel that comes out, not one in all.",
+                "There is one bias for each output channel, not one for the whole layer.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + c, h * w // 4 * k**2 * i * c),
-                "The products are made before pooling, at every pixel.",
+                "The convolution runs before pooling, at every pixel.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (h * w * i * c + c, h * w * i * c),
-                "This is a layer with a kernel of 1; the kernel is missing.",
+                "`kernel` is not used: kernel · kernel weights lead from each input channel to each output channel.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + c, (h - k + 1) * (w - k + 1) * k**2 * i * c),
-                "The picture is padded with zeros, so every pixel gets an output, those at the border too.",
+                "The image is padded with zeros, so every pixel gets an output, even at the border.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + c, h * w * (k**2 * i * c + c)),
-                "A bias is added, not multiplied: it is no product.",
+                "A bias is added, not multiplied: don't count it among the multiplications.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (h * w * k**2 * i * c, k**2 * i * c + c),
-                "The two are in the wrong order: first the weights, then the products.",
+                "The two are in the wrong order: first the weights, then the multiplications.",
             ),
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + i, h * w * k**2 * i * c),
-                "There is one bias for each channel that comes OUT.",
+                "There is one bias for each OUTPUT channel.",
             ),
         ),
         hints=(
-            "One output number is a sum over a square of pixels and all channels that come in.",
-            "That sum has kernel² · inputs weights. There is such a set for each output channel, plus a bias; the products are made again at every pixel.",
+            "One output number is a sum over a square of pixels and all input channels.",
+            "That sum has kernel² · inputs weights. Each output channel has its own set, plus a bias; the multiplications repeat at every pixel.",
             "`return kernel**2 * inputs * channels + channels, height * width * kernel**2 * inputs * channels`",
         ),
     ),
@@ -273,19 +273,19 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_project(blocks="last"),
-                "The blocks are read as if they came last. Each block of `from_h` is a whole small picture of some channels: (N, blocks, h, w, channels of a block).",
+                "You ignore the blocks. Each block of `from_h` is a whole small image with some of the channels: (N, blocks, h, w, channels of a block).",
             ),
             Mistake(
                 wrong_project(blocks="ahead of channels"),
-                "The blocks come right behind N, before height and width; here they are read behind the channels.",
+                "The blocks come right after N, before height and width; you read them as the last axis.",
             ),
             Mistake(
                 wrong_project(blocks="inner"),
-                "The blocks belong before their channels, not behind them: `permute(0, 2, 3, 1, 4)`.",
+                "The blocks belong before their channels, not after them: `permute(0, 2, 3, 1, 4)`.",
             ),
             Mistake(
                 wrong_project(blocks="channels first"),
-                "The numbers are read as (N, C, h, w). They come as (N, blocks, h, w, channels of a block).",
+                "You read the numbers as (N, C, h, w). They come as (N, blocks, h, w, channels of a block).",
             ),
             Mistake(
                 wrong_project(blocks="turned"),
@@ -293,31 +293,29 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_project(blocks="too wide"),
-                "Each block makes only a part of the channels: the last axis is `channels // decoder.bspace`.",
+                "Each block makes only some of the channels: the last axis is `channels // decoder.bspace`.",
             ),
             Mistake(
                 wrong_project(side_by_side=True),
-                "The two pictures are put side by side. They are added, so the channels stay as many as they are.",
+                "The two images are concatenated. Add them, so that the number of channels stays the same.",
             ),
-            Mistake(wrong_project(z_first=True), "z's picture is read as (N, C, h, w). It comes as (N, h, w, C)."),
-            Mistake(wrong_project(latent=False), "z is not used: what the dice say would never be seen."),
-            Mistake(
-                wrong_project(memory=False), "h is not used: the picture would show nothing that is only remembered."
-            ),
+            Mistake(wrong_project(z_first=True), "You read z's image as (N, C, h, w). It comes as (N, h, w, C)."),
+            Mistake(wrong_project(latent=False), "z is not used: the dice would paint nothing."),
+            Mistake(wrong_project(memory=False), "h is not used: what is only remembered would never be painted."),
             Mistake(
                 wrong_project(swapped=True),
-                "h and z are cut at the wrong place: a feature holds h first, `decoder.deter` numbers, then z.",
+                "The feature is split at the wrong place: h comes first, `decoder.deter` numbers, then z.",
             ),
-            Mistake(wrong_project(product=True), "The two pictures are multiplied; they are added."),
-            Mistake(wrong_project(mean=True), "This is the mean of the two pictures; they are added."),
+            Mistake(wrong_project(product=True), "The two images are multiplied; add them."),
+            Mistake(wrong_project(mean=True), "This is the mean of the two images; add them."),
             Mistake(
                 wrong_project(turned=True),
                 "Height and width are swapped: `decoder.small` is (height, width, channels).",
             ),
         ),
         hints=(
-            "Two small pictures, one from h and one from z, are added.",
-            "`from_z(z)` can be viewed as (N, h, w, c) at once. `from_h(h)` is (N, blocks, h, w, c / blocks): move the blocks beside their channels, and make one axis of both.",
+            "Add two small images, one from h and one from z.",
+            "`from_z(z)` can be viewed as (N, h, w, c) directly. `from_h(h)` is (N, blocks, h, w, c / blocks): move the blocks next to their channels, and merge the two axes.",
             "`height, width, channels = decoder.small`, `h, z = feature[:, : decoder.deter], feature[:, decoder.deter :]`, `blocks = decoder.from_h(h).view(-1, decoder.bspace, height, width, channels // decoder.bspace)`, `return blocks.permute(0, 2, 3, 1, 4).flatten(3) + decoder.from_z(z).view(-1, height, width, channels)`",
         ),
     ),
@@ -328,11 +326,11 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda p, x: (p - x / 255).square().mean(),
-                "This is the mean over the pixels. It is their sum: a picture of 4,096 pixels weighs 4,096 times one pixel.",
+                "This is the mean over the pixels. Take their sum: an image of 4,096 pixels counts 4,096 times as much as one pixel.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum(),
-                "Everything is summed. Batch and time get the mean: else a larger batch would mean a larger loss.",
+                "Everything is summed. Average over batch and time; otherwise a larger batch would mean a larger loss.",
             ),
             Mistake(
                 lambda p, x: (p - x).square().sum((-3, -2, -1)).mean(),
@@ -340,7 +338,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, x: (p - x / 255 + 0.5).square().sum((-3, -2, -1)).mean(),
-                "0.5 is subtracted from the picture. The encoder does so; the decoder's sigmoid gives 0 to 1.",
+                "0.5 is subtracted from the image. The encoder does that; the decoder's sigmoid gives 0 to 1.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).abs().sum((-3, -2, -1)).mean(),
@@ -348,27 +346,26 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, x: 0.5 * (p - x / 255).square().sum((-3, -2, -1)).mean(),
-                "There is a factor 1/2 too much; the official loss has none.",
+                "There is an extra factor of 1/2; the official loss has none.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-2, -1)).mean(),
-                "One axis of the picture is missing in the sum: height, width and channels.",
+                "One axis of the image is missing from the sum: height, width and channels.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2, -1)),
-                "There is one number for each picture. Take their mean.",
+                "This is one number for each image. Take their mean.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2)).mean(),
-                "Over the channels it is a mean, since `mean()` takes what the sum left over. Sum over height, width AND channels.",
+                "The channels are averaged, since `mean()` takes whatever the sum left. Sum over height, width AND channels.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).sum((-3, -2, -1)).square().mean(),
-                "First squared, then summed: here errors of both signs cancel before they are squared.",
+                "Square first, then sum: here errors of opposite sign cancel before they are squared.",
             ),
             Mistake(
-                lambda p, x: (p - x / 255).square().sum() / len(x),
-                "Over time it is a sum. Batch and time both get the mean.",
+                lambda p, x: (p - x / 255).square().sum() / len(x), "Time is summed. Average over both batch and time."
             ),
             Mistake(
                 lambda p, x: (
@@ -376,23 +373,23 @@ EXERCISES = (
                     .sum((-3, -2, -1))
                     .mean()
                 ),
-                "This is a cross-entropy. The paper's loss of a picture is the squared error.",
+                "This is a cross-entropy. The paper's image loss is the squared error.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2, -1)).sqrt().mean(),
-                "The root is too much: the sum of the squares itself is the loss.",
+                "There is a square root too many: the sum of the squares itself is the loss.",
             ),
             Mistake(
                 lambda p, x: (p.sigmoid() - x / 255).square().sum((-3, -2, -1)).mean(),
-                "The decoder has applied its sigmoid already.",
+                "There is a second sigmoid: the decoder has already applied one.",
             ),
             Mistake(
                 lambda p, x: (p - x // 255).square().sum((-3, -2, -1)).mean(),
-                "`//` divides whole numbers, so everything but white becomes 0. Use `/`.",
+                "`//` rounds down to whole numbers, so everything but white becomes 0. Use `/`.",
             ),
         ),
         hints=(
-            "Squared error of the brightness from 0 to 1; a sum where it is about one picture, a mean where it is about many.",
+            "The squared error of the brightness from 0 to 1: a sum within each image, a mean over the images.",
             "`image / 255` is the brightness. Height, width and channels are the axes -3, -2, -1.",
             "`return (prediction - image / 255).square().sum((-3, -2, -1)).mean()`",
         ),

@@ -1,4 +1,4 @@
-"""Notebook A2: an agent that sees CartPole as a picture. Its dream as a film, what each die of z paints, and the angle read off a picture."""
+"""Notebook A2: an agent that sees CartPole as images. Its dream as a film, what the dice paint, the angle read off."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,16 +16,18 @@ from ..bundled import bundled_pixel_agent
 from ..episodes import Episode, play, thoughts
 from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY, Explorer, canvas, choice, tidy, whole
 
-LOOKED, AHEAD = 5, 50  # frames that are seen before the dream begins, and frames of the dream
-ABOVE = slice(29, 45)  # rows of the picture in which there is nothing but the pole
-WIDE, HIGH = 600 / 64, 400 / 64  # what CartPole draws, 600 × 400, for each pixel of the small picture
+LOOKED, AHEAD = 5, 50  # frames seen before the dream begins, and frames dreamed
+ABOVE = slice(29, 45)  # rows of the image that show nothing but the pole
+WIDE, HIGH = 600 / 64, 400 / 64  # how much of CartPole's 600 × 400 drawing each small pixel covers
 
 
 def angle(picture: Tensor) -> Tensor:
-    """The pole's angle in degrees, read off pictures with brightness 0 to 1, (..., 64, 64, 1) → (...): the line through the dark pixels above
-    the cart. A degree moves the tip by a fifth of a pixel; the shades of grey make that readable."""
+    """The pole's angle in degrees, read off images with brightness 0 to 1, (..., 64, 64, 1) → (...).
+
+    It is that of the line through the dark pixels above the cart. A degree moves the tip by a fifth of a pixel;
+    the shades of grey make that readable."""
     dark = 1 - picture[..., ABOVE, :, 0]
-    dark = torch.where(dark > 0.08, dark, torch.zeros_like(dark))  # a decoder's white is not quite white
+    dark = torch.where(dark > 0.08, dark, torch.zeros_like(dark))  # a decoder's white is not quite 1
     rows, columns = (
         torch.arange(dark.shape[-2], dtype=dark.dtype)[:, None],
         torch.arange(dark.shape[-1], dtype=dark.dtype),
@@ -40,7 +42,7 @@ def angle(picture: Tensor) -> Tensor:
 
 @lru_cache(64)
 def episode(seed: int = 0) -> Episode:
-    """As much of an episode of the agent that sees pictures as a film needs; the notes are CartPole's four numbers, which it does not see."""
+    """As much of an episode as a film needs; its notes are CartPole's four numbers, which this agent does not see."""
     return play(bundled_pixel_agent(), None, seed, lambda world: np.array(world.state), LOOKED + AHEAD)
 
 
@@ -50,17 +52,17 @@ def true_angle(seen: Episode) -> Tensor:
 
 
 class Film(NamedTuple):
-    """Pictures with brightness 0 to 1, (T, 64, 64, 1)."""
+    """Images with brightness 0 to 1, (T, 64, 64, 1)."""
 
     real: Tensor
-    rebuilt: Tensor  # by a model that looks at every step
-    dreamed: Tensor  # by one that looked at the first LOOKED steps only: several dreams, (N, T, 64, 64, 1)
+    rebuilt: Tensor  # by the model, which sees every step
+    dreamed: Tensor  # after seeing the first LOOKED steps only: several dreams, (N, T, 64, 64, 1)
 
 
 @lru_cache(64)
 @torch.no_grad()
 def film(seed: int = 0, shuffled: bool = False, dreams: int = 5) -> Film:
-    """An episode, at most LOOKED + AHEAD steps of it, with dreams beside it. shuffled: each dream gets the same actions in an order of its own."""
+    """At most LOOKED + AHEAD steps of an episode, and dreams of it. shuffled: each dream in another order of actions."""
     model, seen = bundled_pixel_agent().world_model, episode(seed)
     states, _ = thoughts(bundled_pixel_agent(), seen)
     last = min(len(seen.notes), LOOKED + AHEAD)
@@ -101,10 +103,10 @@ def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
     axes = tidy(below.subplots(), xlabel="step", ylabel="angle (°)", ylim=(-20, 20), xlim=(0, LOOKED + AHEAD))
     axes.plot(true_angle(episode(seed))[: len(shown.real)], color=REALITY, label="reality")
     axes.plot(angle(dream), color=DREAM, label="read off the dream")
-    axes.axvspan(0, LOOKED - 1, color=GREY, alpha=0.15, label="looked")
+    axes.axvspan(0, LOOKED - 1, color=GREY, alpha=0.15, label="seen")
     axes.axvline(t, color="black", linewidth=1)
     axes.legend(fontsize=8, loc="upper left", ncol=3)
-    words = "looked" if t < LOOKED else f"{t - LOOKED + 1} steps of dream"
+    words = "seen" if t < LOOKED else f"{t - LOOKED + 1} steps into the dream"
     return figure, (
         f"Episode {seed}, step {t} ({words}), actions {actions}: real angle {float(true_angle(episode(seed))[t]):+.1f}°, dreamed "
         f"{float(angle(dream[t])):+.1f}°; squared error of the dream {float(wrong.square().sum()):.1f}, of the reconstruction "
@@ -113,7 +115,7 @@ def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
 
 
 def dream_film() -> Explorer:
-    """Move through an episode and its dream, frame by frame; the arrow keys move the slider, too."""
+    """Move through an episode and its dream, frame by frame, with the slider or the arrow keys."""
     return Explorer(
         draw_film,
         "Reality, reconstruction, dream and their difference at one step, and the pole's angle over time.",
@@ -125,7 +127,7 @@ def dream_film() -> Explorer:
 
 @torch.no_grad()
 def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
-    """What the model paints at step t of an episode; the same with one die of z turned to another face; and what that changed."""
+    """The image painted at step t, the same with one die of z turned to another face, and the difference."""
     model, (states, _) = bundled_pixel_agent().world_model, thoughts(bundled_pixel_agent(), episode())
     t = min(t, len(states.h) - 1)
     turned = states.z[[t]].clone()
@@ -144,7 +146,7 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.7)
-    same = " That is the face it showed already." if face == was else ""
+    same = " That is the face it already showed." if face == was else ""
     return figure, (
         f"Step {t}, die {die} turned from face {was} to {face}: the largest change of a pixel is {float(change.abs().max()):.2f}, their "
         f"squares add up to {float(change.square().sum()):.2f}; the angle read off goes from {float(angle(before)):+.1f}° to {float(angle(after)):+.1f}°.{same}"
@@ -152,13 +154,13 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
 
 
 def latent_painter() -> Explorer:
-    """Turn one die of z, and see which part of the picture it paints."""
+    """Turn one die of z, and see which part of the image it paints."""
     z = thoughts(bundled_pixel_agent(), episode())[0].z
     die = int(changes(0).amax(1).argmax())
     faces = changes(0)[die]
     return Explorer(
         draw_painted,
-        "A picture as the model paints it, the same with one die turned, and the difference.",
+        "An image as the model paints it, the same with one die turned, and the difference.",
         t=whole("step", 0, min(len(z), LOOKED + AHEAD) - 1, 0),
         die=whole("die", 0, z.shape[1] - 1, die),
         face=whole("turn it to face", 0, z.shape[2] - 1, int(faces.argmax())),
@@ -167,7 +169,7 @@ def latent_painter() -> Explorer:
 
 @torch.no_grad()
 def changes(t: int) -> Tensor:
-    """How much of the picture each face of each die of z would change at step t: sums of squares, (S, K)."""
+    """How much of the image each face of each die of z would change at step t: sums of squares, (S, K)."""
     model, (states, _) = bundled_pixel_agent().world_model, thoughts(bundled_pixel_agent(), episode())
     h, z = states.h[[t]], states.z[[t]]
     before, rows = model.decoder(State(h, z).feature), []
@@ -179,7 +181,7 @@ def changes(t: int) -> Tensor:
 
 
 def one_frame(states: list[list[float]]) -> list[np.ndarray]:
-    """What the agent would see of carts in these states, position, velocity, angle and spin each: pictures (64, 64, 1)."""
+    """What the agent would see of carts in these states (position, velocity, angle, spin): images (64, 64, 1)."""
     env = make_env("CartPole-v1", pixels=64, gray=True)
     env.reset(seed=0)
     wrappers, inner = [], env
@@ -198,7 +200,7 @@ def one_frame(states: list[list[float]]) -> list[np.ndarray]:
 
 
 def futures(state: list[float], steps: int = 20) -> np.ndarray:
-    """The pole's angle in degrees, in reality, while the cart is pushed left and right in turn; until it falls: (T,)."""
+    """The pole's real angle in degrees, (T,), while the cart is pushed left and right in turn, until the pole falls."""
     env, found = gymnasium.make("CartPole-v1").unwrapped, [np.rad2deg(state[2])]
     env.reset(seed=0)
     env.state = np.array(state)
@@ -211,8 +213,8 @@ def futures(state: list[float], steps: int = 20) -> np.ndarray:
 
 
 def draw_one_frame() -> tuple[Figure, str]:
-    """Two carts that look the same, and what becomes of them."""
-    states = {"one": [0.0, 0.5, 0.05, -0.8], "the other": [0.0, -0.5, 0.05, 0.8]}
+    """Two carts that look the same, and what happens to them."""
+    states = {"cart 1": [0.0, 0.5, 0.05, -0.8], "cart 2": [0.0, -0.5, 0.05, 0.8]}
     figure = canvas(7.5, 2.4)
     pictures = one_frame(list(states.values()))
     for place, (name, picture) in enumerate(zip(states, pictures)):
@@ -227,31 +229,31 @@ def draw_one_frame() -> tuple[Figure, str]:
     apart = int((pictures[0] != pictures[1]).sum())
     return (
         figure,
-        f"The two pictures differ in {apart} of {pictures[0].size:,} bytes; after that one pole falls to the left, the other to the right.",
+        f"The two images differ in {apart} of {pictures[0].size:,} bytes; afterwards one pole falls to the left, the other to the right.",
     )
 
 
 def steps_true(seed: int, shuffled: bool, tolerance: float) -> list[int]:
-    """Dreamed steps until the angle read off the dream is further than so many degrees from the real one, for each of five dreams."""
+    """Dreamed steps until the dream's angle is more than `tolerance` degrees off the real one, for five dreams."""
     shown = film(seed, shuffled)
     off = (angle(shown.dreamed) - true_angle(episode(seed))[: len(shown.real)]).abs()[:, LOOKED:] > tolerance
     return [int(row.int().argmax()) if row.any() else len(row) for row in off]
 
 
 def ruler_error(count: int = 10) -> Tensor:
-    """How far the angle read off real pictures is from the real one, in degrees, over some episodes."""
+    """How many degrees the angle read off real images is off the real one, in some episodes."""
     return torch.cat(
         [(angle(episode(seed).steps.obs / 255) - true_angle(episode(seed))).abs() for seed in range(count)]
     )
 
 
 def how_long(shuffled: bool, tolerance: float = 3.0, count: int = 20) -> list[float]:
-    """The same, the median over episodes, for each of five seeds of the dice."""
+    """The median of `steps_true` over episodes, for each of five dreams."""
     return np.median([steps_true(seed, shuffled, tolerance) for seed in range(count)], axis=0).tolist()
 
 
 def draw_true(found: dict[str, list[float]]) -> tuple[Figure, str]:
-    """For each kind of dream, the median over episodes for every seed of the dice."""
+    """For each kind of dream, the median over episodes, a dot for each of its five dreams."""
     figure = canvas(6.5, 2)
     axes = tidy(figure.add_subplot(), xlabel="dreamed steps within 3°, median of the episodes", xlim=(0, AHEAD + 1))
     for row, (name, values) in enumerate(found.items()):

@@ -1,4 +1,4 @@
-"""Notebook A2: a small world model that learns pictures of Catch from random play, with its dream beside it."""
+"""Notebook A2: a small world model that learns images of Catch from random play, with its dream beside it."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,7 +24,7 @@ from ..worlds import Catch
 
 SPACES = Spaces(0, 3, True, (16, 16, 1))
 RATE = 3e-3
-LOOKED = 2  # frames of an episode that are seen before the dream begins
+LOOKED = 2  # frames of an episode that the model sees before it dreams
 SCALES = {"reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}  # the official ones
 
 
@@ -41,7 +41,7 @@ def random_catch(steps: int = 2000, seed: int = 0) -> Experience:
 
 
 def dimmed(stream: Experience, brightness: float) -> Experience:
-    """The same pictures, with a ball that is only so bright, from 0 to 1."""
+    """The same images, with a ball of this brightness, from 0 to 1."""
     ball = stream.obs == 255
     return stream._replace(obs=torch.where(ball, torch.full_like(stream.obs, round(255 * brightness)), stream.obs))
 
@@ -58,7 +58,7 @@ def train(
     look: Callable[[WorldModel, int], Any] | None = None,
     seed: int = 0,
 ) -> WorldModel:
-    """A world model of random play, whose reconstruction loss has this weight. `look` is called every fiftieth step."""
+    """A world model of random play, its reconstruction loss multiplied by `weight`. `look` is called every 50 steps."""
     model, memory = new_model(seed), dimmed(random_catch(), brightness)
     optimizer = LaProp([(model, RATE)], warmup=50)
     for step in tqdm(range(steps), desc="train steps"):
@@ -82,7 +82,7 @@ def episodes(brightness: float = 1.0, count: int = 100) -> Experience:
 
 @torch.no_grad()
 def dreamed(model: WorldModel, seen: Experience, shuffle: bool = False) -> Tensor:
-    """The pictures of a model that looks at the first frames of each episode and then dreams, with brightness from 0 to 1: (N, 8, 16, 16, 1).
+    """What a model paints when it sees the first frames of each episode and then dreams, 0 to 1: (N, 8, 16, 16, 1).
     shuffle: with the actions of another episode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -113,16 +113,16 @@ def draw_dream(model: WorldModel, step: int, episode: int = 0) -> tuple[Figure, 
             if t == 0:
                 axes.set_ylabel(name, color=colour)
             if row == 0:
-                axes.set_title("looked" if t < LOOKED else f"dreamed {t - LOOKED + 1}", fontsize=8)
+                axes.set_title("seen" if t < LOOKED else f"dreamed {t - LOOKED + 1}", fontsize=8)
     wrong = float(((dream - seen.obs / 255) ** 2).sum((-3, -2, -1))[:, LOOKED:].mean())
     return (
         figure,
-        f"After {step} train steps: the squared error of a dreamed picture is {wrong:.2f}, summed over its 256 pixels.",
+        f"After {step} train steps: the squared error of a dreamed image is {wrong:.2f}, summed over its 256 pixels.",
     )
 
 
 class Growing:
-    """The dream of a model while it learns, in the output of the running cell."""
+    """The dream of a model while it learns, redrawn in the output of the running cell."""
 
     def __init__(self) -> None:
         self.handle = None
@@ -138,7 +138,7 @@ class Growing:
 
 @torch.no_grad()
 def share_lost(model: WorldModel, brightness: float = 1.0) -> dict[str, float]:
-    """How much of the ball and of the paddle is missing in what the model makes of a picture that it sees: 0 nothing, 1 all of it."""
+    """How much of ball and paddle is missing when the model reconstructs an image: 0 nothing, 1 all of it."""
     seen = episodes(brightness)
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Exercises of notebook A3: a torque's log-probability and entropy, bounds, an environment's reset and step, three runs that failed."""
+"""Exercises of notebook A3: a torque's two terms, bounds, an environment's reset and step, three runs that failed."""
 
 from collections.abc import Callable
 import math
@@ -20,9 +20,9 @@ def torque_terms(policy: BoundedNormal, action: Tensor) -> tuple[Tensor, Tensor]
 
 
 def to_bounds(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Actions in the agent's units, where -1 stands for low and 1 for high, in those of the environment: (..., A), (A), (A) → (..., A).
+    """Actions from the agent's units, -1 … 1, to the environment's, low … high: (..., A), (A), (A) → (..., A).
 
-    What lies beyond -1 and 1 counts as -1 and 1. The package: `spaces.native_action`.
+    What lies beyond -1 and 1 is clipped. The package does this inside `envs.spaces.native_action`.
     """
     return low + (action.clamp(-1, 1) + 1) / 2 * (high - low)
 
@@ -30,11 +30,11 @@ def to_bounds(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
 finished_reset, finished_step = (
     HiddenCatch.reset,
     HiddenCatch.step,
-)  # these names stay when the reader's versions stand in
+)  # these keep their names while your versions stand in
 
 
 class Torques(BoundedNormal):
-    """A policy of this mean and this width."""
+    """A policy with this mean and width."""
 
     def __init__(self, mean: Tensor, std: Tensor):
         self.mode, self.std = mean, std
@@ -50,7 +50,7 @@ def torque_cases() -> list[tuple]:
 def torque_probe(version: Callable, policy: BoundedNormal, action: Tensor) -> dict[str, Any]:
     out = version(policy, action)
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise Complaint(f"Two things are expected, `return log_prob, entropy`; yours is {kind(out)}.")
+        raise Complaint(f"Two values are expected, `return log_prob, entropy`; yours is {kind(out)}.")
     return {"the log-probability": out[0], "the entropy": out[1]}
 
 
@@ -88,7 +88,7 @@ def wrong_terms(**how: Any) -> Callable:
 
 
 def changed(log_prob: Callable | None = None, entropy: Callable | None = None) -> Callable:
-    """torque_terms with another log-probability or another entropy: functions of policy, action and the right one."""
+    """torque_terms with one term changed by a function of policy, action and the right value."""
 
     def version(policy: BoundedNormal, action: Tensor) -> tuple[Tensor, Tensor]:
         right = torque_terms(policy, action)
@@ -109,26 +109,24 @@ def reset_cases() -> list[tuple]:
     return [(seed,) for seed in (3, 0, 11, 5)]
 
 
-ONE_THING = (
-    "Only the observation comes back. gymnasium wants two things: the observation and a dictionary, which may be empty."
-)
+ONE_THING = "Only the observation comes back. gymnasium expects two values: the observation and a dictionary, which may be empty."
 
 
-NO_INFO = "The second thing must be a dictionary; an empty one, `{}`, will do."
+NO_INFO = "The second value must be a dictionary; an empty one, `{}`, will do."
 
 
 def reset_probe(version: Callable, seed: int) -> dict[str, Any]:
-    """Three games on one world: with a seed, with the same one again, and without one, each in the middle of the game before."""
+    """Four episodes of one environment: twice with the same seed, then twice without, each begun in mid-episode."""
     world, found = HiddenCatch(), {"the first observation": [], "balls caught so far": [], "the paddle": []}
     balls = []
     np.random.seed(seed)
-    finished_reset(world, seed=seed + 100)  # there was a game before
+    finished_reset(world, seed=seed + 100)  # there was an episode before
     for given in (seed, seed, None, None):
         out = version(world, seed=given)
         if isinstance(out, np.ndarray):
             raise Complaint(ONE_THING)
         if not isinstance(out, tuple) or len(out) != 2:
-            raise Complaint(f"Two things are expected, `return observation, {{}}`; yours is {kind(out)}.")
+            raise Complaint(f"Two values are expected, `return observation, {{}}`; yours is {kind(out)}.")
         found["the first observation"].append(as_tensor(out[0], "The observation"))
         if not isinstance(out[1], dict):
             raise Complaint(NO_INFO)
@@ -137,12 +135,12 @@ def reset_probe(version: Callable, seed: int) -> dict[str, Any]:
         balls.append(world.ball)
         world.caught, world.paddle, world.row = 2, 3, 1
     found["whether the same seed gives the same ball"] = balls[0] == balls[1]
-    found["whether no seed goes on with other balls"] = len(set(balls)) > 1 or balls[2:] == the_balls(seed)
+    found["whether other balls follow without a seed"] = len(set(balls)) > 1 or balls[2:] == the_balls(seed)
     return found | {"the balls": [int(ball) for ball in balls]}
 
 
 def the_balls(seed: int) -> list[int]:
-    """The balls of a second and a third game after one with this seed."""
+    """The balls of a second and a third episode after one with this seed."""
     world = HiddenCatch()
     finished_reset(world, seed=seed)
     return [int(finished_reset(world) and world.ball) for _ in range(2)]
@@ -151,7 +149,7 @@ def the_balls(seed: int) -> list[int]:
 def as_tensor(value: Any, what: str) -> Tensor:
     """An array as a tensor. Raises Complaint for anything else."""
     if not isinstance(value, np.ndarray):
-        raise Complaint(f"{what} must be the array that `world.look()` gives; yours is {kind(value)}.")
+        raise Complaint(f"{what} must be the array that `world.look()` returns; yours is {kind(value)}.")
     return torch.as_tensor(value, dtype=torch.float64)
 
 
@@ -190,7 +188,7 @@ def wrong_reset(how: str) -> Callable:
 
 
 class Scripted(HiddenCatch):
-    """Its balls come down in known columns, one after the other."""
+    """Its balls come down in given columns, one after the other."""
 
     def __init__(self, columns: tuple[int, ...]):
         self.columns = list(columns)
@@ -201,14 +199,14 @@ class Scripted(HiddenCatch):
 
 
 def step_cases() -> list[tuple]:
-    """Columns of the balls, and what is done for each of them in the lower half: a move that is repeated."""
+    """The balls' columns, and for each ball the action that is repeated in the lower half; None: go to its column."""
     caught, missed = ((2, 1, -1), (2, 1, 0)), ((2, 1, -1), (2, 0, 0))
     edge, all_five = ((-3, 3), (0, 2)), ((3, -3, 0, 2, 1), (2, 0, 1, None, None))
     return [caught, missed, edge, all_five, ((0,), (2,))]
 
 
 def moves_to(column: int, way: int | None) -> list[int]:
-    """Seven actions: three while the paddle is locked, three while it is free, and one that fetches the next ball."""
+    """Seven actions: three while the paddle is locked, three while it is free, and one that brings the next ball."""
     if way is not None:
         return [2, 2, 2, way, way, way, 1]
     side = [1 + int(np.sign(column))] * abs(column)
@@ -216,12 +214,12 @@ def moves_to(column: int, way: int | None) -> list[int]:
 
 
 FOUR_THINGS = (
-    "There are four things. gymnasium wants five: observation, reward, terminated, truncated, and a dictionary."
+    "These are four values. gymnasium expects five: observation, reward, terminated, truncated, and a dictionary."
 )
 
 
 def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict[str, Any]:
-    """A game: the observations, the rewards and how it ended, step by step. It goes on until the finished version ends it."""
+    """An episode, step by step: observations, rewards, how it ended. It runs until the finished version ends it."""
     world, twin = Scripted(columns), Scripted(columns)
     finished_reset(world, seed=0), finished_reset(twin, seed=0)
     names = ("the observations", "the rewards", "whether terminated", "whether truncated")
@@ -232,7 +230,7 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict
             raise Complaint(FOUR_THINGS)
         if not isinstance(out, tuple) or len(out) != 5:
             raise Complaint(
-                f"Five things are expected, `return observation, reward, terminated, truncated, {{}}`; yours is {kind(out)}."
+                f"Five values are expected, `return observation, reward, terminated, truncated, {{}}`; yours is {kind(out)}."
             )
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)
@@ -288,7 +286,7 @@ def wrong_step(how: str) -> Callable:
     return lambda world, action: stepped(world, action, how=how)
 
 
-# Three recorded runs that failed, and what may have been wrong.
+# Three recorded runs that failed, and the possible causes.
 
 CAUSES = {
     "curious": "the entropy bonus is 10,000 times too large",
@@ -302,7 +300,7 @@ WHY_NOT = {
     (
         "A",
         "curious",
-    ): "Run A: its policy stays open, but look at the losses: the world model hardly learns. An actor can't make up its mind in a dream that knows nothing.",
+    ): "Run A: its policy stays undecided, but look at the losses: the world model hardly learns. In a dream that knows nothing, an actor can't make up its mind.",
     (
         "A",
         "forgetful",
@@ -316,7 +314,7 @@ WHY_NOT = {
     (
         "B",
         "forgetful",
-    ): "Run B: without memory the actor still learns to be sure of something. Here the policy's entropy stays at its maximum, ln 3 = 1.10.",
+    ): "Run B: without memory the actor still makes up its mind. Here the policy's entropy stays at its maximum, ln 3 = 1.10.",
     ("B", "greedy"): "Run B: a greedy actor's entropy falls to 0. Here it stays at its maximum.",
     ("B", "blind"): "Run B: with nothing to see, the reconstruction loss would be near 0 at once.",
     ("C", "sluggish"): "Run C: its reconstruction loss falls, so the world model learns what it sees.",
@@ -324,13 +322,13 @@ WHY_NOT = {
     (
         "C",
         "greedy",
-    ): "Run C: a policy that is sure too soon does not make the surprise stay high. Compare the KL with the healthy run's.",
-    ("C", "blind"): "Run C: with nothing to see there is nothing to be surprised by. Its KL is the highest of all.",
+    ): "Run C: a policy that decides too soon does not keep the surprise high. Compare the KL with the healthy run's.",
+    ("C", "blind"): "Run C: with nothing to see there would be no surprise. Its KL is the highest of all.",
 }
 
 
 def causes() -> dict[str, str]:
-    """What was wrong with each of the three runs: words of CAUSES."""
+    """What was wrong with each of the three runs: words from CAUSES."""
     return dict(ANSWERS)
 
 
@@ -338,14 +336,14 @@ def judge_causes(version: Callable) -> str | None:
     try:
         found = version()
     except TypeError as error:
-        return f"It is called without arguments, and hands back a dictionary: {error}."
+        return f"It is called without arguments and must return a dictionary: {error}."
     if not isinstance(found, dict):
         return f"""A dictionary is expected, such as {{"A": "blind", "B": "greedy", "C": "curious"}}; yours is {kind(found)}."""
     if set(found) != set(ANSWERS):
         return f"It should have an answer for A, B and C; yours has {', '.join(map(str, found)) or 'none'}."
     for run, answer in ANSWERS.items():
         if found[run] not in CAUSES:
-            return f'Run {run}: "{found[run]}" is none of the causes. They are {", ".join(CAUSES)}.'
+            return f'Run {run}: "{found[run]}" is not one of the causes. They are {", ".join(CAUSES)}.'
         if found[run] != answer:
             return WHY_NOT[run, found[run]]
     return None
@@ -360,7 +358,7 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda p, a: tuple(part(p, a) for part in (each_log_prob, each_entropy)),
-                "The last axis is still there: an action of several torques has one ln π and one entropy. Sum both over the last axis, -1.",
+                "The last axis is still there: an action of several torques has one ln π, and the policy one entropy. Sum both over the last axis, -1.",
             ),
             Mistake(
                 lambda p, a: (each_log_prob(p, a)[..., 0], each_entropy(p, a)[..., 0]),
@@ -368,12 +366,15 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, a: ((each_log_prob(p, a) + HALF_LN_2PI).sum(-1) - HALF_LN_2PI, p.entropy()),
-                "In ln π the constant ½ ln 2π is subtracted once in all. Every torque has one: subtract it before the sum.",
+                "In ln π the constant ½ ln 2π is subtracted only once. Every torque has one: subtract it before the sum.",
             ),
-            Mistake(wrong_terms(growth=-1.0), "In the entropy ln σ has the wrong sign: the wider, the more undecided."),
+            Mistake(
+                wrong_terms(growth=-1.0),
+                "In the entropy ln σ has the wrong sign: the wider the policy, the more undecided.",
+            ),
             Mistake(
                 changed(lambda p, a, x: each_log_prob(p, a).exp().sum(-1)),
-                "This is the density, not its logarithm; and densities of independent parts multiply, they don't add up.",
+                "This is the density, not its logarithm; and densities of independent torques multiply, they don't add up.",
             ),
             Mistake(
                 wrong_terms(width=0.0),
@@ -405,26 +406,26 @@ EXERCISES = (
             ),
             Mistake(
                 changed(lambda p, a, x: Torques(p.mode.tanh(), p.std).log_prob(a)),
-                "`policy.mode` is the mean, bounded already; there is no second tanh.",
+                "`policy.mode` is the mean, already bounded; don't apply tanh again.",
             ),
             Mistake(
                 changed(lambda p, a, x: Torques(p.mode, p.std.square()).log_prob(a)),
-                "`policy.std` is σ itself; here its square stands for it.",
+                "`policy.std` is σ itself; you use its square.",
             ),
             Mistake(
                 changed(lambda p, a, x: x.sum()),
-                "ln π is summed over everything. Sum over the last axis, the parts of one action.",
+                "ln π is summed over everything. Sum over the last axis only, the torques of one action.",
             ),
             Mistake(
                 changed(lambda p, a, x: x / a.shape[-1]),
-                "The sum over the parts of an action has become a mean: independent parts multiply, so their logarithms add up.",
+                "This is the mean over the torques of an action. Independent densities multiply, so their logarithms add up: take the sum.",
             ),
             Mistake(
                 changed(entropy=lambda p, a, x: -x), "The entropy has the wrong sign: a wider policy is more undecided."
             ),
             Mistake(
                 changed(entropy=lambda p, a, x: -p.log_prob(a)),
-                "This is -ln π of the one action that was taken. The entropy is its mean over all actions, which has a formula of its own.",
+                "This is -ln π of the one action that was taken. The entropy is the mean of -ln π over all actions, and has its own formula.",
             ),
             Mistake(
                 wrong_terms(nats=0.5 * math.log(2 * math.pi)),
@@ -432,10 +433,10 @@ EXERCISES = (
             ),
             Mistake(wrong_terms(nats=0.5), "In the entropy ½ ln 2π is missing: it is ½ + ½ ln 2π + ln σ."),
             Mistake(wrong_terms(growth=2.0), "In the entropy ln σ counts twice: ½ ln σ² is ln σ."),
-            Mistake(wrong_terms(growth=0.0), "The entropy doesn't know how wide the policy is: ln σ is missing."),
+            Mistake(wrong_terms(growth=0.0), "The entropy ignores how wide the policy is: ln σ is missing."),
             Mistake(
                 changed(entropy=lambda p, a, x: x.clamp(min=0)),
-                "The entropy is cut off at 0. That of a density may be negative: a narrow one is above 1.",
+                "The entropy is clipped at 0. A density's entropy may be negative: a narrow density exceeds 1.",
             ),
             Mistake(
                 changed(entropy=lambda p, a, x: x.sum()),
@@ -446,9 +447,9 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "A normal density is highest at its mean, falls with the squared distance in units of σ, and is the higher the narrower it is. Both answers are sums over the last axis.",
-            "ln π = -½ ((a - mean) / σ)² - ln σ - ½ ln 2π, and entropy = ½ + ½ ln 2π + ln σ. `math.log(2 * math.pi)` is a plain number.",
-            "`z = (action - policy.mode) / policy.std`, `log_prob = (-0.5 * z**2 - policy.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)`, `entropy = (0.5 + 0.5 * math.log(2 * math.pi) + policy.std.log()).sum(-1)`, `return log_prob, entropy`",
+            "A normal density peaks at its mean, falls with the squared distance in units of σ, and is higher the narrower it is. Both answers are sums over the last axis.",
+            "ln π = -½ ((a - mean) / σ)² - ln σ - ½ ln 2π, and entropy = ½ + ½ ln 2π + ln σ. `np.log(2 * np.pi)` is a plain number.",
+            "`z = (action - policy.mode) / policy.std`, `log_prob = (-0.5 * z**2 - policy.std.log() - 0.5 * np.log(2 * np.pi)).sum(-1)`, `entropy = (policy.std.log() + 0.5 + 0.5 * np.log(2 * np.pi)).sum(-1)`, `return log_prob, entropy`",
         ),
     ),
     Exercise(
@@ -474,7 +475,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda a, l, h: l + a.clamp(0, 1) * (h - l),
-                "It is clipped to 0 … 1, but an action runs from -1 to 1: everything below 0 would be low.",
+                "You clip to 0 … 1, but an action runs from -1 to 1: everything below 0 would become low.",
             ),
             Mistake(
                 lambda a, l, h: a.clamp(-1, 1) * (h - l) / 2,
@@ -505,7 +506,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda a, l, h: (l + (a + 1) / 2 * (h - l)).clamp(-1, 1),
-                "It is clipped in the environment's units, to -1 … 1. Clip the agent's action, or clip to low and high.",
+                "You clip to -1 … 1 in the environment's units. Clip the agent's action, or clip to low and high.",
             ),
         ),
         hints=(
@@ -524,37 +525,40 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_reset("unseeded"),
-                "The seed is not used, so no game can be repeated. `gymnasium.Env.reset(world, seed=seed)` sows it.",
+                "The seed is not used, so no episode can be repeated. Call `gymnasium.Env.reset(world, seed=seed)`.",
             ),
             Mistake(
                 wrong_reset("always"),
-                "Without a seed it sows 0 each time, so every game is the same. Hand the seed on as it is; None goes on with the dice as they lie.",
+                "Without a seed it uses 0 each time, so every episode is the same. Pass the seed on as it is; with None the random generator just continues.",
             ),
-            Mistake(wrong_reset("fixed"), "It sows 0, whatever seed is asked for. Hand the seed on as it is."),
+            Mistake(wrong_reset("fixed"), "It always uses seed 0, whatever seed is given. Pass the seed on as it is."),
             Mistake(
                 wrong_reset("numpy"),
-                "This sows numpy's global dice, which everyone shares, or throws them. A world has dice of its own, `world.np_random`: `drop` uses them, and `gymnasium.Env.reset` sows them.",
+                "This seeds or uses numpy's global random generator, which everyone shares. An environment has its own, `world.np_random`: `drop` uses it, and `gymnasium.Env.reset` seeds it.",
             ),
-            Mistake(wrong_reset("late"), "The ball drops before the seed is sown, so the first one is not the seed's."),
+            Mistake(
+                wrong_reset("late"),
+                "The ball drops before the generator is seeded, so the seed doesn't decide its column.",
+            ),
             Mistake(
                 wrong_reset("score"),
-                "`world.caught` is not set back to 0: the balls of the last game would count in this one.",
+                "`world.caught` is not reset to 0: the catches of the last episode would count in this one.",
             ),
             Mistake(
                 wrong_reset("paddle"),
-                "The paddle stays where the last game left it. `world.drop()` sets it back; nothing should move it afterwards.",
+                "The paddle stays where the last episode left it. `world.drop()` puts it back; nothing should move it afterwards.",
             ),
             Mistake(
                 wrong_reset("stale"),
-                "It looks before the new ball drops, so the first observation is from the last game.",
+                "It looks before the new ball drops, so the first observation is from the last episode.",
             ),
             Mistake(wrong_reset("twice"), "Two balls drop, and the first is never seen."),
             Mistake(lambda world, seed=None, options=None: finished_reset(world, seed=seed)[0], ONE_THING),
             Mistake(lambda world, seed=None, options=None: (finished_reset(world, seed=seed)[0], None), NO_INFO),
         ),
         hints=(
-            "Four things: sow the seed, count from 0, drop a ball, look.",
-            "`gymnasium.Env.reset(world, seed=seed)` comes first. `world.drop()` and `world.look()` do the rest. Hand back the observation and an empty dictionary.",
+            "Four steps: seed the generator, count from 0, drop a ball, look.",
+            "`gymnasium.Env.reset(world, seed=seed)` comes first. `world.drop()` and `world.look()` do the rest. Return the observation and an empty dictionary.",
             "`gymnasium.Env.reset(world, seed=seed)`, `world.caught = 0`, `world.drop()`, `return world.look(), {}`",
         ),
     ),
@@ -568,16 +572,13 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_step("both"),
-                "After five balls it says terminated. But the rules don't end there, we just stop watching: that is truncated, and the future still has a value.",
+                "After five balls it says terminated. But the rules don't end the game there, we just stop: that is truncated, and the future still has a value.",
             ),
             Mistake(
                 wrong_step("swapped"),
-                "Terminated and truncated are swapped: a miss ends the game by its rules, the five balls are our own limit.",
+                "Terminated and truncated are swapped: a miss ends the game by its rules; five balls are only our limit.",
             ),
-            Mistake(
-                wrong_step("missed too"),
-                "A miss is terminated AND truncated. Then nobody can tell the two apart; a miss is terminated only.",
-            ),
+            Mistake(wrong_step("missed too"), "A miss is terminated AND truncated. It should be terminated only."),
             Mistake(wrong_step("landing"), "Every landing ends the game. Only a ball that is missed does."),
             Mistake(wrong_step("never"), "A miss doesn't end the game."),
             Mistake(
@@ -585,9 +586,7 @@ EXERCISES = (
                 "The game ends as soon as the paddle is not below the ball, even while the ball is still falling.",
             ),
             Mistake(wrong_step("no limit"), "It never stops: after `world.balls` caught balls it should be truncated."),
-            Mistake(
-                wrong_step("not counted"), "`world.caught` is not counted up, so the game never reaches its limit."
-            ),
+            Mistake(wrong_step("not counted"), "`world.caught` never grows, so the game never reaches its limit."),
             Mistake(
                 wrong_step("always paid"),
                 "It pays for every step in which the paddle is below the ball. Only a landing pays.",
@@ -596,7 +595,7 @@ EXERCISES = (
             Mistake(wrong_step("minus"), "A miss costs 1 here; in this game it pays 0, and ends."),
             Mistake(
                 wrong_step("paid twice"),
-                "The step that brings the new ball pays too. A ball is paid once, when it lands.",
+                "The step that brings the new ball pays, too. A caught ball pays once, when it lands.",
             ),
             Mistake(
                 wrong_step("no left"),
@@ -619,7 +618,7 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_step("falls at once"),
-                "A new ball falls in the very step in which it drops. That step only drops it and looks.",
+                "A new ball falls a row in the same step that drops it. That step should only drop it and look.",
             ),
             Mistake(
                 wrong_step("drops at landing"),
@@ -635,9 +634,9 @@ EXERCISES = (
             Mistake(wrong_step("near"), "A ball beside the paddle counts as caught. It must be the same column."),
             Mistake(
                 wrong_step("no new ball"),
-                "After a landing no new ball drops, and the row goes on to -1. Ask first whether `world.row` is 0.",
+                "After a landing no new ball drops, and the row becomes -1. First test whether `world.row` is 0.",
             ),
-            Mistake(wrong_step("stale"), "The observation is from before the step. Look at the end."),
+            Mistake(wrong_step("stale"), "The observation is from before the step. Call `world.look()` at the end."),
             Mistake(lambda world, action: finished_step(world, action)[:3] + ({},), FOUR_THINGS),
         ),
         hints=(
@@ -656,7 +655,7 @@ EXERCISES = (
             for (run, wrong), words in WHY_NOT.items()
         ),
         hints=(
-            "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there surprise that never ends?",
+            "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there surprise that never goes away?",
             "Compare each run's reconstruction loss, surprise and entropy with the healthy run's. One panel differs in A, one in B, one in C.",
             f"`return {ANSWERS}`",
         ),

@@ -1,4 +1,4 @@
-"""Notebook A3: a ball that hides. What is stored of it, where a dream expects it, how surprised it is; and runs that failed."""
+"""Notebook A3: a ball that hides. What is stored, where dreams expect it, the surprise; and runs that failed."""
 
 import csv
 from functools import lru_cache
@@ -24,7 +24,7 @@ MOVES = ("left", "stay", "right")
 
 
 def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
-    """The alignment X-ray of an episode: what was seen, what led to it, what came with it; and where the ball really was."""
+    """The alignment X-ray of an episode: observations, the actions that led to them, rewards, flags; the real ball."""
     steps, ball = episode.steps, [str(ball) for ball in episode.notes]
     flags = [
         ["yes" if flag else "·" for flag in part.tolist()]
@@ -47,7 +47,7 @@ def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
     end = (
         "the ball was missed: the world ends"
         if steps.is_terminal[-1]
-        else "five balls were caught: we stop, the world goes on"
+        else "five balls were caught: we stop, the world would continue"
     )
     return figure, (
         f"Step {t}: the action '{moves[t]}' led to paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}. In the last step {end}."
@@ -55,7 +55,7 @@ def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
 
 
 def data_xray(episode: Episode) -> Explorer:
-    """Scrub through an episode of your own world."""
+    """Move through an episode of your own environment."""
     last = min(len(episode.notes), 24)
     short = Episode(episode.steps.map(lambda part: part[:last]), episode.notes[:last])
     return Explorer(
@@ -67,13 +67,13 @@ def data_xray(episode: Episode) -> Explorer:
 
 @lru_cache(32)
 def game(agent: Dreamer, seed: int = 1, world: type = HiddenCatch) -> Episode:
-    """One game of an agent, in this world; the notes are the ball's real columns."""
+    """One episode of an agent in this environment; its notes are the ball's real columns."""
     return play(agent, world, seed, lambda world: int(world.ball))
 
 
 @torch.no_grad()
 def expected_columns(agent: Dreamer, episode: Episode, t: int, forget: bool, dreams: int = 64) -> Tensor:
-    """Where dreams from step t on see the ball land, if the paddle stays: how many in each column from -3 to 3, as shares (7)."""
+    """Where the ball lands in dreams from step t on, if the paddle stays: shares of the columns -3 to 3, (7)."""
     states, _ = thoughts(agent, episode, forget)
     state, rows = State(states.h[[t] * dreams], states.z[[t] * dreams]), int(episode.steps.obs[t, 3])
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def expected_columns(agent: Dreamer, episode: Episode, t: int, forget: bool, dre
 
 
 def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) -> tuple[Figure, str]:
-    """The board, where 64 dreams expect the ball to land, and the surprise at each step."""
+    """The board, the columns where the ball lands in 64 dreams, and the surprise at each step."""
     episode, forget = game(agent, world=world), memory == "cleared at every step"
     t = min(t, len(episode.notes) - 1)
     paddle, _, seen, row = episode.steps.obs[t].tolist()
@@ -120,13 +120,13 @@ def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) ->
     axes.legend(fontsize=7)
     words = "seen" if seen else "hidden"
     return figure, (
-        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} rows up. Memory {memory}: {float(shares[episode.notes[t] + 3]):.0%} "
+        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} row{'s' * (row != 1)} up. Memory {memory}: {float(shares[episode.notes[t] + 3]):.0%} "
         f"of the dreams see it land there; surprise {float(nats[t]):.1f} nats."
     )
 
 
 def ball_explorer(agent: Dreamer, world: type = HiddenCatch) -> Explorer:
-    """Go through a game, and see where a dream expects the hidden ball; with memory, and without."""
+    """Move through an episode, and see where dreams expect the hidden ball, with memory and without."""
     return Explorer(
         lambda t, memory: draw_ball(agent, t, memory, world),
         "A board with a ball and a paddle, where dreams expect the ball to land, and surprise over time.",
@@ -136,7 +136,7 @@ def ball_explorer(agent: Dreamer, world: type = HiddenCatch) -> Explorer:
 
 
 def landings(agent: Dreamer, forget: bool, world: type = HiddenCatch, games: int = 20) -> list[float]:
-    """The surprise, in nats, whenever a ball comes out of hiding, in some games."""
+    """The surprise at each landing, when a ball is seen again, in nats, in some episodes."""
     found = []
     for seed in range(games):
         episode = game(agent, seed, world)
@@ -145,13 +145,13 @@ def landings(agent: Dreamer, forget: bool, world: type = HiddenCatch, games: int
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv; nan where there is nothing."""
+    """The rows of a run's metrics.csv; nan for empty cells."""
     with file.open(encoding="utf-8") as rows:
         return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(rows)]
 
 
 def recorded(name: str) -> list[Path]:
-    """The run cards of the recorded seeds; the metrics lie beside them. Raises Refused, with what to do, if they are not there."""
+    """The run cards of the recorded seeds, their metrics beside them. Raises Refused, with advice, if none exist."""
     files = sorted(RUNS.glob(f"{name}-seed[0-9].json"))
     if not files:
         raise Refused("the recorded runs are not there; start Jupyter inside a clone of the repository")
@@ -159,7 +159,7 @@ def recorded(name: str) -> list[Path]:
 
 
 def balls(name: str) -> list[float]:
-    """Balls caught in a game at the end of each recorded seed, the mean of 100 games."""
+    """Balls caught per episode at the end of each recorded seed, the mean of 100 episodes."""
     cards = [json.loads(file.read_text(encoding="utf-8")) for file in recorded(name)]
     return [card["final_evaluation"]["sampled"]["mean"] for card in cards]
 
@@ -179,7 +179,7 @@ PANELS = {
 
 
 def draw_patients() -> tuple[Figure, str]:
-    """A healthy run and three that failed: four curves of each."""
+    """A healthy run and three that failed: four training curves of each."""
     figure, words = canvas(8, 4.4), []
     axes = figure.subplots(2, 2).flatten()
     for (who, name), colour, style in zip(PATIENTS.items(), (GREY, REALITY, DREAM, OWN), ("-", "--", "-.", ":")):

@@ -1,4 +1,4 @@
-"""Notebook A3: a torque instead of a choice. One push on a policy; what Pendulum's agent does where, and what it dreams."""
+"""Notebook A3: a torque instead of a choice. One learning step; what the pendulum's agent does and dreams."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,11 +19,11 @@ from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY, Explorer, canvas, ch
 from .exercises import torque_terms
 
 STRONGEST = 2.0  # Pendulum's bounds, in newton metres
-SHOWN = 3  # the seed of the episode that is shown
+SHOWN = 3  # seed of the episode that is shown
 
 
 def hold(switch: bool, steps: int = 200) -> tuple[np.ndarray, float]:
-    """Hold a pendulum upright that leans by 0.1 rad, by a rule: its angles in degrees, and what it cost. switch: all or nothing."""
+    """Hold a pendulum upright, by a rule, from 0.1 rad: its angles in degrees, and the cost. switch: all or nothing."""
     env, angles, cost = gymnasium.make("Pendulum-v1").unwrapped, [], 0.0
     env.reset(seed=0)
     env.state = np.array([0.1, 0.0])
@@ -83,7 +83,7 @@ def draw_push(
 
 
 def push_explorer(terms: Callable = torque_terms) -> Explorer:
-    """Take an action, say how well it went, and see where REINFORCE moves mean and width."""
+    """Try an action, say how well it went, and see how REINFORCE changes mean and width."""
     return Explorer(
         lambda mean, width, action, better: draw_push(mean, width, action, better, terms),
         "The density of a policy over torques before and after one step of REINFORCE; grey: beyond the bounds.",
@@ -106,7 +106,7 @@ def swing(agent: Dreamer, seed: int = SHOWN) -> Episode:
 
 
 def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, str]:
-    """Where ten episodes went, over angle and speed, and the torque there; the line is one of them, until step t."""
+    """The torque in ten episodes, over angle and speed; the line is one of them, up to step t."""
     seen = [swing(agent, seed).steps for seed in range(10)]
     obs, torque = (
         torch.cat([torch.as_tensor(part) for part in parts])
@@ -137,7 +137,7 @@ def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, 
 
 
 def torque_map(trained: Dreamer, fresh: Dreamer) -> Explorer:
-    """The policy as torque, before and after, and the way of an episode over it."""
+    """A policy's torque, before and after training, with the path of an episode."""
     agents = {"trained": trained, "untrained": fresh}
     return Explorer(
         lambda who, t: draw_torques(agents[who], t, who),
@@ -209,10 +209,10 @@ def torque_fan(agent: Dreamer) -> Explorer:
 
 
 def draw_costs(obs: Tensor, reward: Tensor, bins: Tensor) -> tuple[Figure, str]:
-    """Rewards and returns of random play on the scale of symlog, with the bins of the two-hot heads."""
+    """Rewards and returns of random play on a symlog scale, with the bins of the two-hot heads."""
     figure = canvas(7, 2.2)
-    axes = tidy(figure.add_subplot(), xlabel="symlog of the number", yticks=[0, 1], ylim=(-0.6, 1.6))
-    axes.set_yticklabels(["reward of a step", "what is still to come"])
+    axes = tidy(figure.add_subplot(), xlabel="symlog of the value", yticks=[0, 1], ylim=(-0.6, 1.6))
+    axes.set_yticklabels(["reward of a step", "sum still to come"])
     togo = reward.flip(0).cumsum(0).flip(0)
     for row, values, colour in ((0, reward, POSTERIOR), (1, togo, REALITY)):
         axes.plot(symlog(values), np.full(len(values), row), "|", color=colour, markersize=14, alpha=0.4)
@@ -221,5 +221,5 @@ def draw_costs(obs: Tensor, reward: Tensor, bins: Tensor) -> tuple[Figure, str]:
     axes.set_xlim(-9, 1)
     return figure, (
         f"Random play: rewards from {float(reward.min()):.1f} to {float(reward.max()):.2f}, returns down to {float(togo.min()):.0f}. "
-        f"Grey lines are bins."
+        f"The grey lines are bins."
     )
