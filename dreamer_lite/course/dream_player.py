@@ -13,7 +13,8 @@ from .explore import png
 
 HEIGHT = 740  # pixels of the frame: all of it is in view in JupyterLab in a window of 1400 × 900
 
-# Where scripts are stripped, the filmstrip stays. Where they run, a frame replaces it: keys pressed in a frame never reach the notebook.
+# Where scripts are stripped, the picture stays. Where they run, a frame with the page takes its place: a frame, so that keys pressed in it never
+# reach the notebook.
 HTML = """<div class="dreamer-player" data-mode="{mode}"><img alt="{alt}" src="data:image/png;base64,{picture}" style="max-width:100%"></div>
 <script>
 for (const box of document.querySelectorAll('.dreamer-player[data-mode="{mode}"]')) {{

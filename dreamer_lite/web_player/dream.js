@@ -2,8 +2,8 @@
 /* The world model of dreamer_lite and the physics of CartPole, written in plain JavaScript for a browser.
 
    Names and order follow dreamer_lite/rssm.py, world_model.py and latents.py; tests/browser/test_player.py compares
-   every output with PyTorch, and the physics with gymnasium. Weights are Float32Array. Results are Float64Array: with bins of
-   up to 5e8, the rounding of float32 would spoil their mean. */
+   every output with PyTorch, and the physics with gymnasium. Weights are Float32Array. Results are Float64Array: with
+   bins of up to 5e8, the rounding of float32 would spoil their mean. */
 
 const symlog = x => Math.sign(x) * Math.log1p(Math.abs(x));
 const symexp = x => Math.sign(x) * Math.expm1(Math.abs(x));
@@ -50,8 +50,8 @@ class WorldModel {
   }
 
   linear(name, x) {
-    const {shape: [outputs, inputs], values} = this.tensors[name + ".weight"], bias = this.tensors[name + ".bias"].values;
-    const y = new Float64Array(outputs);
+    const {shape: [outputs, inputs], values} = this.tensors[name + ".weight"];
+    const bias = this.tensors[name + ".bias"].values, y = new Float64Array(outputs);
     for (let i = 0, at = 0; i < outputs; i++) {
       let sum = bias[i];
       for (let j = 0; j < inputs; j++) sum += values[at++] * x[j];
@@ -68,11 +68,14 @@ class WorldModel {
   }
 
   mlp(name, layers, x) {
-    for (let k = 0; k < layers; k++) x = this.norm(`${name}.${3 * k + 1}`, this.linear(`${name}.${3 * k}`, x)).map(silu);
+    for (let k = 0; k < layers; k++) {
+      x = this.norm(`${name}.${3 * k + 1}`, this.linear(`${name}.${3 * k}`, x)).map(silu);
+    }
     return x;
   }
 
-  /* A block-diagonal layer: each block sees its slice of x, all see `shared`. Weights have the shape (own + shared, blocks, outputs / blocks). */
+  /* A block-diagonal layer: each block sees its slice of x, all see `shared`. Weights have the shape
+     (own + shared, blocks, outputs / blocks). */
   blockLinear(name, x, shared = []) {
     const {shape: [, blocks, per], values} = this.tensors[name + ".weight"], bias = this.tensors[name + ".bias"].values;
     const own = x.length / blocks, y = Float64Array.from(bias);
@@ -112,7 +115,10 @@ class WorldModel {
 
   encode(obs) { return this.mlp("encoder", this.config.layers.encoder, Float64Array.from(obs, symlog)); }
   prior(h) { return this.linear("rssm.prior_net.1", this.mlp("rssm.prior_net.0", this.config.layers.prior, h)); }
-  posterior(h, tokens) { return this.linear("rssm.posterior_net.1", this.mlp("rssm.posterior_net.0", this.config.layers.posterior, join(h, tokens))); }
+  posterior(h, tokens) {
+    const hidden = this.mlp("rssm.posterior_net.0", this.config.layers.posterior, join(h, tokens));
+    return this.linear("rssm.posterior_net.1", hidden);
+  }
 
   /* Logits → probabilities, group by group, mixed with 1 % of the uniform distribution. */
   unimix(logits) {
@@ -125,7 +131,8 @@ class WorldModel {
     return probs;
   }
 
-  /* One-hot samples. draws: one uniform number per group; it selects the class whose interval of the cumulative probability holds it. */
+  /* One-hot samples. draws: one uniform number per group; it selects the class whose interval of the cumulative
+     probability holds it. */
   sample(probs, draws) {
     const {groups, classes} = this.config, z = new Float64Array(probs.length);
     for (let g = 0; g < groups; g++) {
@@ -154,14 +161,20 @@ class WorldModel {
     return {state: {h, z: this.sample(posterior, draws)}, prior, posterior, surprise};
   }
 
-  decode(feature) { return this.linear("decoder.1", this.mlp("decoder.0", this.config.layers.decoder, feature)).map(symexp); }
-  continues(feature) { return sigmoid(this.linear("continue_head.1", this.mlp("continue_head.0", this.config.layers.reward, feature))[0]); }
+  decode(feature) {
+    return this.linear("decoder.1", this.mlp("decoder.0", this.config.layers.decoder, feature)).map(symexp);
+  }
+
+  continues(feature) {
+    return sigmoid(this.linear("continue_head.1", this.mlp("continue_head.0", this.config.layers.reward, feature))[0]);
+  }
 
   reward(feature) {
-    const logits = this.linear("reward_head.1", this.mlp("reward_head.0", this.config.layers.reward, feature)), bins = this.tensors.bins.values;
+    const logits = this.linear("reward_head.1", this.mlp("reward_head.0", this.config.layers.reward, feature));
     const top = Math.max(...logits), e = Array.from(logits, v => Math.exp(v - top)), sum = e.reduce((a, b) => a + b, 0);
+    const bins = this.tensors.bins.values;
     let value = 0;
-    for (let i = 0, j = e.length - 1; i < j; i++, j--) value += (e[j] - e[i]) / sum * bins[j];  // mirror bins cancel exactly
+    for (let i = 0, j = e.length - 1; i < j; i++, j--) value += (e[j] - e[i]) / sum * bins[j];  // mirror bins cancel
     return value;
   }
 
@@ -187,7 +200,8 @@ const CartPole = {
   fallen: ([x, , angle]) => Math.abs(x) > CartPole.LIMIT || Math.abs(angle) > CartPole.FALL,
 };
 
-/* Reality and dreams, moved by the same actions. mode: with "you", you push; with "agent", the agent acts on what it sees; with "inside", it acts in the dream. */
+/* Reality and dreams, moved by the same actions. mode: with "you", you push; with "agent", the agent acts on what it
+   sees; with "inside", it acts in the dream. */
 class Game {
   constructor(model, {seed = 1, mode = "agent", dreams = 1} = {}) {
     Object.assign(this, {model, seed, mode, dreams});
@@ -246,7 +260,8 @@ class Game {
       this.real = CartPole.step(this.real, side);
       this.seen = model.observeStep(this.seen.state, action, this.real, false, model.draws(this.random));
     }
-    this.states = this.open ? this.copies(this.seen.state) : this.states.map(state => model.imagineStep(state, action, model.draws(this.random)));
+    const dreamed = state => model.imagineStep(state, action, model.draws(this.random));
+    this.states = this.open ? this.copies(this.seen.state) : this.states.map(dreamed);
     this.read();
     this.over = this.mode === "inside" ? this.continues < 0.5 : CartPole.fallen(this.real) || this.steps >= 500;
   }
@@ -258,8 +273,8 @@ class Game {
     this.continues = this.model.continues(features[0]) / (1 - 1 / this.model.config.discountHorizon);
     this.reward = this.model.reward(features[0]);
     const ranges = [2.4, 3, 0.21, 3];  // of each number, in a typical episode
-    const apart = ranges.reduce((sum, range, i) => sum + Math.min(Math.abs(this.real[i] - this.shown[0][i]) / range, 1), 0) / 4;
-    this.apart = this.mode === "inside" ? NaN : apart;
+    const shares = ranges.map((range, i) => Math.min(Math.abs(this.real[i] - this.shown[0][i]) / range, 1));
+    this.apart = this.mode === "inside" ? NaN : shares.reduce((a, b) => a + b, 0) / 4;
     this.drift[this.steps] = this.apart;
     this.surprises[this.steps] = this.open ? this.seen.surprise : NaN;
   }

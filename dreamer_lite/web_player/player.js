@@ -5,6 +5,7 @@ const COLOURS = {reality: "#0072B2", dream: "#D55E00", posterior: "#009E73", gre
 const $ = id => document.getElementById(id);
 const stage = $("stage"), pen = stage.getContext("2d");
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const modes = document.querySelectorAll("[data-mode]");
 const touch = matchMedia("(hover: none) and (pointer: coarse)").matches;
 const LOOKING = 25;  // steps for which the agent's eyes are open after it takes over
 
@@ -60,13 +61,14 @@ const player = {
       for (; this.since >= 1; this.since--) this.step();
     }
     draw(this.game, this.paused ? 1 : Math.min(this.since, 1), this.before);
-    $("words").textContent = this.waiting() ? `Hold ${touch ? "a push button" : "← or →, or a push button,"} to begin.` : words(this.game);
+    const hold = touch ? "a push button" : "← or →, or a push button,";
+    $("words").textContent = this.waiting() ? `Hold ${hold} to begin.` : words(this.game);
     requestAnimationFrame(time => this.tick(time));
   },
 
   show() {
     const {game} = this;
-    for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", button.dataset.mode === game.mode);
+    for (const button of modes) button.setAttribute("aria-pressed", button.dataset.mode === game.mode);
     $("eyes").classList.toggle("on", game.open);
     $("eyes").textContent = game.open ? "eyes: open" : "eyes: closed";
     $("eyes").disabled = game.mode === "inside";
@@ -82,7 +84,8 @@ const percent = share => `${Math.round(100 * share)}\u00a0%`;
 function words(game) {
   const parts = [`Step ${game.steps}.`];
   if (game.mode !== "inside") parts.push(`Dream and reality are ${percent(game.apart)} of their range apart.`);
-  parts.push(`The dream predicts: reward ${game.reward.toFixed(2)}, chance to continue ${percent(Math.min(game.continues, 1))}.`);
+  const chance = percent(Math.min(game.continues, 1));
+  parts.push(`The dream predicts: reward ${game.reward.toFixed(2)}, chance to continue ${chance}.`);
   if (game.open) parts.push(`Surprise: ${game.seen.surprise.toFixed(1)} nats.`);
   if (game.over) parts.push(`${ending(game)} Push, or start again.`);
   return parts.join(" ");
@@ -94,7 +97,8 @@ function ending({mode, real}) {
   return Math.abs(real[0]) > CartPole.LIMIT ? "The cart has left the track." : "The pole has fallen.";
 }
 
-/* Draw two tracks and a chart. part: how far the clock is from one step to the next, 0 to 1; before: what was shown one step ago. */
+/* Draw two tracks and a chart. part: how far the clock is from one step to the next, 0 to 1; before: what was shown one
+   step ago. */
 function draw(game, part, before) {
   const width = stage.clientWidth || 860, height = stage.clientHeight || 520, ratio = window.devicePixelRatio || 1;
   const across = Math.round(width * ratio), down = Math.round(height * ratio);
@@ -103,7 +107,8 @@ function draw(game, part, before) {
   pen.clearRect(0, 0, width, height);
   const between = (now, then) => then && !game.over ? Array.from(now, (v, i) => then[i] + (v - then[i]) * part) : now;
   const lane = (height - 110) / 2;
-  cart(12, lane, "reality", [between(game.real, before && before.real)], COLOURS.reality, width, game.mode === "inside" ? 0.25 : 1);
+  const real = between(game.real, before && before.real);
+  cart(12, lane, "reality", [real], COLOURS.reality, width, game.mode === "inside" ? 0.25 : 1);
   const dreams = game.shown.map((obs, i) => between(obs, before && before.shown[i]));
   cart(12 + lane, lane, game.open ? "dream, eyes open" : "dream, eyes closed", dreams, COLOURS.dream, width, 1);
   chart(game, 20, height - 86, width - 40, 70);
@@ -161,11 +166,13 @@ function line(x1, y1, x2, y2) { pen.beginPath(); pen.moveTo(x1, y1); pen.lineTo(
 
 const SIDES = {arrowleft: 0, arrowright: 1, a: 0, d: 1};
 const KEYS = {
-  " ": () => player.setPaused(!player.paused), s: () => { player.setPaused(true); player.step(); }, r: () => player.restart(),
-  e: () => player.setEyes(!player.game.open), 1: () => player.setMode("you"), 2: () => player.setMode("agent"), 3: () => player.setMode("inside"),
+  " ": () => player.setPaused(!player.paused), s: () => { player.setPaused(true); player.step(); },
+  r: () => player.restart(), e: () => player.setEyes(!player.game.open),
+  1: () => player.setMode("you"), 2: () => player.setMode("agent"), 3: () => player.setMode("inside"),
 };
 const sideOf = event => SIDES[event.key.toLowerCase()];
-const typing = event => event.target.tagName === "SELECT" || (event.key === " " && event.target.tagName === "BUTTON") || event.ctrlKey || event.metaKey || event.altKey;
+const typing = ({target, key, ctrlKey, metaKey, altKey}) =>
+  target.tagName === "SELECT" || (key === " " && target.tagName === "BUTTON") || ctrlKey || metaKey || altKey;
 addEventListener("keydown", event => {
   if (typing(event)) return;
   const side = sideOf(event), act = KEYS[event.key.toLowerCase()];
@@ -177,12 +184,12 @@ addEventListener("keydown", event => {
 addEventListener("keyup", event => { if (sideOf(event) !== undefined) player.release(sideOf(event)); });
 addEventListener("blur", () => { for (const side of [...player.held]) player.release(side); });
 for (const [id, side] of [["left", 0], ["right", 1]]) {
-  $(id).addEventListener("pointerdown", event => { event.target.setPointerCapture(event.pointerId); player.press(side); });
+  $(id).addEventListener("pointerdown", event => { $(id).setPointerCapture(event.pointerId); player.press(side); });
   for (const end of ["pointerup", "pointercancel"]) $(id).addEventListener(end, () => player.release(side));
   $(id).addEventListener("keydown", event => { if (event.key === "Enter" && !event.repeat) player.press(side); });
   $(id).addEventListener("keyup", event => { if (event.key === "Enter") player.release(side); });
 }
-for (const button of document.querySelectorAll("[data-mode]")) button.addEventListener("click", () => player.setMode(button.dataset.mode));
+for (const button of modes) button.addEventListener("click", () => player.setMode(button.dataset.mode));
 $("eyes").addEventListener("click", () => player.setEyes(!player.game.open));
 $("pause").addEventListener("click", () => player.setPaused(!player.paused));
 $("one").addEventListener("click", () => { player.setPaused(true); player.step(); });

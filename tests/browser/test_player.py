@@ -1,4 +1,4 @@
-"""The dream player in a real browser: the same model as PyTorch's, the same physics as gymnasium's, and every key and button."""
+"""The dream player in a browser: its model against PyTorch, its physics against gymnasium, all keys and buttons."""
 
 import base64
 import copy
@@ -29,7 +29,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, file):
-    """The page, opened from a file and paused at step 0. Fails if it asks the network for anything, or if a script fails."""
+    """The page, opened from a file and paused at step 0. Fails if it makes a request, or if a script fails."""
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -49,8 +49,8 @@ def draw(probs, uniform):
 
 @torch.no_grad()
 def by_torch(agent, obs, sides, uniform, looking):
-    """Every output of the model over some steps: awake for as long as `looking`, then dreaming. In float64, since the mean over bins
-    of up to 5e8 leaves rounding dust in float32, which the page, with its sums in double, doesn't have."""
+    """Every output of the model over some steps: eyes open for the first `looking`, then closed. In float64, as in the
+    page: with bins of up to 5e8, the rounding of float32 would spoil their mean."""
     model, actor = copy.deepcopy(agent.world_model).double(), copy.deepcopy(agent.actor).double()
     rssm, obs, uniform = model.rssm, obs.double(), uniform.double()
     state, rows = rssm.initial(1), []
@@ -84,8 +84,12 @@ BY_PAGE = """([data, obs, sides, uniform, looking]) => {
     const seen = model.observeStep(state, action, x, t === 0, uniform[t]);
     state = t < looking ? seen.state : model.imagineStep(state, action, uniform[t]);
     const feature = model.feature(state);
-    rows.push({h: [...state.h], z: [...state.z], prior: [...seen.prior], posterior: [...seen.posterior], surprise: [seen.surprise],
-               obs: [...model.decode(feature)], reward: [model.reward(feature)], continue: [model.continues(feature)], policy: [...model.policy(feature)]});
+    rows.push({
+      h: [...state.h], z: [...state.z],
+      prior: [...seen.prior], posterior: [...seen.posterior], surprise: [seen.surprise],
+      obs: [...model.decode(feature)], reward: [model.reward(feature)], continue: [model.continues(feature)],
+      policy: [...model.policy(feature)],
+    });
   });
   return rows;
 }"""
@@ -93,8 +97,8 @@ BY_PAGE = """([data, obs, sides, uniform, looking]) => {
 
 @pytest.mark.parametrize("which", ["bundled", "other"])
 def test_the_page_has_the_same_model_as_pytorch(page, which):
-    """100 steps, 50 awake and 50 dreaming, with given random numbers: each output within 1e-4 of its own size. The other agent
-    has every size different, and random weights."""
+    """100 steps, 50 with open and 50 with closed eyes, with given random numbers: each output within 1e-4 of its own
+    size. The other agent has other sizes, all different, and random weights."""
     agent = bundled_agent()
     if which == "other":
         torch.manual_seed(0)
@@ -317,7 +321,10 @@ def test_the_chart_has_one_value_per_step(page):
 
 
 def test_the_status_line_says_how_an_episode_ended(page):
-    says = "([mode, steps, real]) => { Object.assign(player.game, {mode, steps, real, over: true}); return words(player.game); }"
+    says = """([mode, steps, real]) => {
+      Object.assign(player.game, {mode, steps, real, over: true});
+      return words(player.game);
+    }"""
     still, down = [0, 0, 0, 0], [0, 0, 1, 0]
     assert "limit" in page.evaluate(says, ["agent", 500, still])
     assert "left the track" in page.evaluate(says, ["you", 60, [2.5, 0, 0, 0]])
@@ -375,11 +382,13 @@ def test_the_agent_balances_in_the_page(page):
 
 
 # A status line of two lines. The page shows it until its next step.
-LONGEST = """Object.assign(player.game, {over: true, steps: 499, open: true, real: [2.5, 0, 0, 0]}); player.setPaused(true);
+LONGEST = """player.setPaused(true);
+  Object.assign(player.game, {over: true, steps: 499, open: true, real: [2.5, 0, 0, 0]});
   new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"""
 FITS = """[...document.querySelectorAll("h1, #stage, #words, button, select, .legend")].map(part => {
   const {left, top, right, bottom} = part.getBoundingClientRect();
-  return [part.id || part.className || part.innerText, left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight];
+  const fits = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  return [part.id || part.className || part.innerText, fits];
 })"""
 
 
@@ -420,9 +429,10 @@ def test_the_whole_player_fits_its_frame_in_a_notebook(browser, tmp_path, monkey
 
 def test_every_control_has_a_name(page):
     """As a screen reader says it, without the arrows that are drawn."""
-    names = "push left, push right, you drive, the agent drives, the agent inside the dream, eyes: open, play, one step, start again"
-    assert page.get_by_role("button").count() == len(names.split(", "))
-    for name in names.split(", "):
+    names = ["push left", "push right", "you drive", "the agent drives", "the agent inside the dream", "eyes: open"]
+    names += ["play", "one step", "start again"]
+    assert page.get_by_role("button").count() == len(names)
+    for name in names:
         assert page.get_by_role("button", name=name, exact=True).count() == 1, name
     assert page.get_by_role("combobox").count() == 2
     for name in ("speed", "dreams"):
