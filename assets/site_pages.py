@@ -1,10 +1,12 @@
-"""The executed notebooks as a folder of plain web pages: `python assets/make.py site`.
+"""The course as a folder of plain web pages: `python assets/make.py site`.
 
-Nothing is run, and the pages ask no server for anything: they work from a file, and from any web space. The templates and the style are in
-the folder site/ beside this file.
+Every notebook in notebooks/ and every text in docs/ becomes a page. Nothing is run: notebooks are shown as they were
+executed. The pages load nothing from a network, so they open from a file and from any web space. Templates and style
+are in the folder site/ beside this file.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,9 +16,9 @@ import re
 import sys
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 import nbformat
@@ -29,14 +31,16 @@ from dreamer_lite.errors import Refused
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = Path(__file__).parent / "site"
-MADE = ".made_by_make"  # lists the files of an earlier call, so that the next one removes these and nothing else
+MADE = ".made_by_make"  # lists the files that a call wrote, so that the next call removes these and nothing else
 CONTROLS = "application/vnd.jupyter.widget-view+json"
-NOTE = '<p class="note">In JupyterLab this picture has controls.</p>'
+NOTE = '<p class="note">In JupyterLab, this figure has controls.</p>'
+PICTURES = (".png", ".svg", ".gif", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
 class Page:
-    """A notebook as a page. title: "05 · The RSSM". promise and body are HTML; description is the promise as plain text."""
+    """A notebook or a text as a page. title: "05 · The RSSM". promise, one sentence on what it shows, and body are
+    HTML; description is the sentence as plain text. minutes is empty for a text of docs/."""
 
     file: str
     title: str
@@ -48,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Course:
-    """What the README says about the whole: name, one sentence, and the command that sets it up."""
+    """The project's name, one sentence about it, and the command that sets up the course, all from the README."""
 
     name: str
     sentence: str
@@ -56,20 +60,21 @@ class Course:
 
 
 def make_site(folder: Path = ROOT / "site") -> None:
-    """The command: build, and say in one line what was made, or what is wrong."""
+    """The command: build the site, and print one line about it, or about what is wrong."""
     try:
         print(build(folder))
     except Refused as error:
         sys.exit(f"make.py site: {error}")
 
 
-def build(folder: Path, notebooks: Path = ROOT / "notebooks") -> str:
-    """Write the pages of all notebooks into the folder, in place of those of an earlier call. Returns one line: how many, how large.
+def build(folder: Path, root: Path = ROOT) -> str:
+    """Write the pages into the folder, in place of those of an earlier call. Returns one line: how many, how large.
 
-    Raises Refused for a folder with other things in it, and for a notebook that was not executed or has no title, promise or minutes.
+    root: the folder that holds notebooks/ and docs/. Raises Refused for a folder with other files in it, for a notebook
+    that was not executed or has no title, promise or minutes, and for a text without a title or a paragraph.
     """
     earlier = made_before(folder)
-    files = dict(site(notebooks))
+    files = dict(site(root))
     try:
         for old in earlier:
             old.unlink(missing_ok=True)
@@ -85,7 +90,7 @@ def build(folder: Path, notebooks: Path = ROOT / "notebooks") -> str:
 
 
 def made_before(folder: Path) -> list[Path]:
-    """The files that an earlier call wrote into this folder. Raises Refused if others did."""
+    """The files that an earlier call wrote into this folder. Raises Refused for a folder with other files only."""
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{folder} is a file; name a folder for the pages")
     if (folder / MADE).is_file():
@@ -95,25 +100,35 @@ def made_before(folder: Path) -> list[Path]:
     return []
 
 
-def site(notebooks: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of the site: its name, and what is in it."""
-    course, pages = read_course(), []
-    names = [
-        path.stem for path in sorted(notebooks.glob("[0-9A]*.ipynb"))
-    ]  # the appendices, A1 and so on, sort behind 10
-    for name in names:
-        page, pictures = convert(notebooks / f"{name}.ipynb", names)
-        pages.append(page)
-        yield from pictures.items()
+def site(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file of the site: its name and its content."""
+    course = read_course()
+    books = sorted((root / "notebooks").glob("[0-9A]*.ipynb"))  # the appendices, A1 and so on, sort behind 10
+    texts = sorted((root / "docs").glob("*.md"), key=lambda path: (place(path.name), path.name))
+    links = {path.resolve(): f"{path.stem}.html" for path in [*books, *texts]}
     frames = Environment(
         loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for before, page, after in zip([None, *pages], pages, [*pages[1:], None]):
-        html = frames.get_template("notebook.html").render(course=course, page=page, before=before, after=after)
-        yield page.file, html.encode()
-    yield "index.html", frames.get_template("index.html").render(course=course, pages=pages).encode()
+    groups = []
+    for paths in (books, texts):
+        converted = [convert(path, root, links) for path in paths]
+        for _, pictures in converted:
+            yield from pictures.items()
+        pages = [page for page, _ in converted]
+        for before, page, after in zip([None, *pages], pages, [*pages[1:], None]):
+            html = frames.get_template("page.html").render(course=course, page=page, before=before, after=after)
+            yield page.file, html.encode()
+        groups.append(pages)
+    index = frames.get_template("index.html").render(course=course, notebooks=groups[0], guides=groups[1])
+    yield "index.html", index.encode()
     style = (PARTS / "style.css").read_text(encoding="utf-8")
     yield "style.css", (style + HtmlFormatter(style="default").get_style_defs(".highlight")).encode()
+
+
+def place(name: str) -> float:
+    """Where the README first links to this text of docs/; infinity where it doesn't."""
+    found = (ROOT / "README.md").read_text(encoding="utf-8").find(f"docs/{name}")
+    return found if found >= 0 else float("inf")
 
 
 def read_course() -> Course:
@@ -129,22 +144,26 @@ def read_course() -> Course:
     return Course(name[1], " ".join(sentence[0].split()), command[1])
 
 
-def convert(path: Path, names: list[str]) -> tuple[Page, dict[str, bytes]]:
-    """A notebook as a page, and the pictures in it by file name. names: the notebooks that have a page, for the links between them."""
-    book = read_notebook(path)
+def convert(path: Path, root: Path, links: dict[Path, str]) -> tuple[Page, dict[str, bytes]]:
+    """A notebook or a text as a page, and its pictures by file name. links: the page of every file that has one."""
+    text = path.suffix == ".md"
+    book = read_text(path) if text else read_notebook(path)
     prepare(book)
     html, resources = exporter().from_notebook_node(book, {"unique_key": path.stem, "output_files_dir": "pictures"})
     pictures = {name.replace("\\", "/"): content for name, content in resources["outputs"].items()}
     soup = BeautifulSoup(html, "html.parser")
     for mark in soup("a", class_="anchor-link"):
         mark.decompose()  # nbconvert can leave out the ¶ behind a heading, but then the heading has no id either
-    page = front(soup, path)
-    relink(soup, names)
-    pictures |= fetch_images(soup, path)
+    if text:
+        name_headings(soup)
+    page = text_front(soup, path) if text else front(soup, path)
+    pictures |= relink(soup, path, root, links)
+    pictures |= fetch_images(soup, path, root)
     for picture in soup("img"):
         give_size(picture, pictures)
-    for table in soup("table"):
-        table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
+    if soup.find(class_="dreamer-player"):
+        offer_touch(soup)
+    mark_wide(soup)
     return replace(page, body=Markup(str(soup))), pictures
 
 
@@ -172,8 +191,13 @@ def read_notebook(path: Path) -> NotebookNode:
     return book
 
 
+def read_text(path: Path) -> NotebookNode:
+    """A text of docs/ as a notebook of one cell: both kinds of page get the same Markdown and the same style."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(path.read_text(encoding="utf-8"))])
+
+
 def prepare(book: NotebookNode) -> None:
-    """Take out the controls, which need a kernel, say where they were, and give every picture its words."""
+    """Replace the controls, which need a kernel, with a note, and give every picture its alternative text."""
     book.metadata.pop("widgets", None)
     for cell in book.cells:
         if cell.cell_type != "code":
@@ -191,8 +215,8 @@ def prepare(book: NotebookNode) -> None:
 
 @cache
 def shows_controls() -> re.Pattern[str]:
-    """Finds a line that shows a picture with controls. Committed notebooks keep only the picture, so the course's code tells: the functions
-    that return an Explorer."""
+    """Finds a line that shows a figure with controls. Committed notebooks keep only the figure, so this looks for calls
+    of the course's functions that return an Explorer."""
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / "dreamer_lite" / "course").rglob("*.py")]
     functions = [
         node.name
@@ -204,7 +228,8 @@ def shows_controls() -> re.Pattern[str]:
 
 
 def front(soup: BeautifulSoup, path: Path) -> Page:
-    """What the first cell says: title, promise (its first bold sentence) and minutes. Its links to the neighbours go: the page has others."""
+    """What the first cell says: title, promise (its first bold sentence) and minutes. Its links to the neighbours are
+    removed: the page has its own."""
     first = soup.find("div", class_="cell") or soup
     title, promise = first.h1, first.strong
     minutes = first.find(lambda tag: tag.name == "p" and "minute" in tag.get_text())
@@ -212,47 +237,110 @@ def front(soup: BeautifulSoup, path: Path) -> Page:
         raise Refused(f"{path.name}: its first cell needs a title, a promise in bold and a line with the minutes")
     minutes.string = minutes.get_text().split(" · ")[0]
     words = " ".join(promise.get_text().split())
-    return Page(
-        f"{path.stem}.html", title.get_text(), Markup(promise.decode_contents()), words, minutes.string, Markup()
-    )
+    shows = re.sub(r"^After this notebook (\w)", lambda found: found[1].upper(), promise.decode_contents())
+    return Page(f"{path.stem}.html", title.get_text(), Markup(shows), words, minutes.string, Markup())
 
 
-def relink(soup: BeautifulSoup, names: list[str]) -> None:
-    """Lead links between notebooks from page to page. Those to other files of the repository become plain text."""
+def text_front(soup: BeautifulSoup, path: Path) -> Page:
+    """Title and first sentence of a text of docs/."""
+    words = next((" ".join(part.get_text().split()) for part in soup("p") if part.get_text().strip()), None)
+    if not (soup.h1 and words):
+        raise Refused(f"docs/{path.name}: it needs a title and a paragraph")
+    sentence = re.split(r"(?<=[.?!]) ", words)[0]
+    return Page(f"{path.stem}.html", soup.h1.get_text(), escape(sentence), sentence, "", Markup())
+
+
+def name_headings(soup: BeautifulSoup) -> None:
+    """Give headings the ids that GitHub gives them: the links in docs/ are written for both."""
+    taken = Counter()
+    for heading in soup(re.compile("^h[1-6]$")):
+        name = re.sub(r"[^\w\- ]", "", heading.get_text().strip().lower()).replace(" ", "-")
+        heading["id"] = f"{name}-{taken[name]}" if taken[name] else name
+        taken[name] += 1
+
+
+def relink(soup: BeautifulSoup, path: Path, root: Path, links: dict[Path, str]) -> dict[str, bytes]:
+    """Lead links between notebooks and texts from page to page. Returns the pictures that are linked. A link to any
+    other file of the repository becomes plain text."""
+    found = {}
     for link in soup("a", href=True):
         parts = urlsplit(link["href"])
-        target = unquote(parts.path)
-        if parts.scheme or not target:
+        if parts.scheme or not parts.path:
             continue
-        if target.endswith(".ipynb") and Path(target).stem in names:
-            link["href"] = parts._replace(path=f"{Path(target).stem}.html").geturl()
+        file = (path.parent / unquote(parts.path)).resolve()
+        if file in links:
+            link["href"] = parts._replace(path=links[file]).geturl()
+        elif file.suffix in PICTURES and file.is_file() and file.is_relative_to(root.resolve()):
+            link["href"] = name_in_site(file, path, root)
+            found[link["href"]] = file.read_bytes()
         else:
             link.unwrap()
+    return found
 
 
-def fetch_images(soup: BeautifulSoup, path: Path) -> dict[str, bytes]:
-    """The pictures that the text of a notebook names, by the name they get in the site, where they keep their folder."""
+def name_in_site(file: Path, path: Path, root: Path) -> str:
+    """Pictures of the notebooks keep their folder in notebooks/, all others theirs in the repository."""
+    beside = path.suffix == ".ipynb" and file.is_relative_to(path.parent.resolve())
+    return file.relative_to(path.parent.resolve() if beside else root.resolve()).as_posix()
+
+
+def fetch_images(soup: BeautifulSoup, path: Path, root: Path) -> dict[str, bytes]:
+    """The pictures in the text of a page, by their names in the site."""
     found = {}
     for picture in soup("img"):
         source = unquote(picture["src"])
         if source.startswith(("data:", "pictures/")):
             continue
         file = (path.parent / source).resolve()
-        if urlsplit(source).scheme or not file.is_file() or not file.is_relative_to(ROOT):
-            raise Refused(f"{path.name} shows {source}, which is no file of this repository")
-        name = file.relative_to(
-            path.parent.resolve() if file.is_relative_to(path.parent.resolve()) else ROOT
-        ).as_posix()
-        picture["src"] = name
+        if urlsplit(source).scheme or not file.is_file() or not file.is_relative_to(root.resolve()):
+            raise Refused(f"{path.name} shows {source}, which is not a file of this repository")
+        name = picture["src"] = name_in_site(file, path, root)
         found[name] = file.read_bytes()
     return found
 
 
 def give_size(picture: Tag, files: dict[str, bytes]) -> None:
-    """Write the size into a picture's tag, so that the text doesn't jump when it arrives, and mark one that is flat, a strip or a table."""
+    """Write a picture's size into its tag, so that the text doesn't jump when it loads. Mark a flat one, a strip or a
+    table."""
     if picture["src"].endswith(".png") and picture["src"] in files:
         width, height = Image.open(io.BytesIO(files[picture["src"]])).size
         if not picture.get("width"):
             picture["width"], picture["height"] = width, height
         if width > 3 * height:
             picture["class"] = "flat"
+
+
+@cache
+def player_keys() -> dict[str, str]:
+    """The dream player's keys, and the button that does the same: {"2": "the agent drives", …}."""
+    page = (ROOT / "dreamer_lite" / "web_player" / "player.html").read_text(encoding="utf-8")
+    buttons = BeautifulSoup(page, "html.parser")("button", attrs={"aria-keyshortcuts": True})
+    return {button["aria-keyshortcuts"]: button.get_text().split(":")[0].strip() for button in buttons}
+
+
+def offer_touch(soup: BeautifulSoup) -> None:
+    """Where the text says "Press 2", a touch screen reads "Tap the agent drives" instead. The style chooses."""
+    for key in soup("strong"):
+        before, name = key.previous_sibling, player_keys().get(key.get_text())
+        press = isinstance(before, NavigableString) and re.search(r"\b[Pp]ress\s$", before)
+        if not (press and name):
+            continue
+        verb = "Tap " if press[0][0] == "P" else "tap "
+        before.replace_with(before[: press.start()])
+        key.wrap(soup.new_tag("span", attrs={"class": "keys"})).insert(0, press[0])
+        touch = soup.new_tag("span", attrs={"class": "touch"})
+        button = soup.new_tag("strong")
+        button.string = name
+        touch.extend([verb, button])
+        key.parent.insert_after(touch)
+
+
+def mark_wide(soup: BeautifulSoup) -> None:
+    """Wrap what may be wider than a phone: it scrolls in its own box, and a script shows an arrow there."""
+    drawings = [
+        picture for picture in soup("img") if picture["src"].endswith(".svg") or "flat" in picture.get("class", ())
+    ]
+    for part in [*soup("table"), *drawings]:
+        part.wrap(soup.new_tag("span" if part.find_parent("p") else "div", attrs={"class": "wide"}))
+    for part in [*soup("pre"), *soup(class_="wide")]:
+        part.wrap(soup.new_tag("span" if part.find_parent("p") else "div", attrs={"class": "cue"}))

@@ -1,4 +1,4 @@
-"""For the tests in a real browser: which one, and how fluently a player runs in it."""
+"""For the tests in a real browser: which one to use, and how smoothly the player runs in it."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 SHOTS = Path(__file__).parent.parent / "build" / "screenshots"  # not kept in git
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
 ).split()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -11,7 +11,7 @@ from ..web_player.export import player_page
 from .bundled import bundled_agent
 from .explore import png
 
-HEIGHT = 900  # pixels of the frame
+HEIGHT = 740  # pixels of the frame: all of it is in view in JupyterLab in a window of 1400 × 900
 
 # Where scripts are stripped, the picture stays. Where they run, a frame with the page takes its place: a frame, so that keys pressed in it never
 # reach the notebook.

@@ -1,9 +1,9 @@
 "use strict";
-/* The world model of dreamer_lite and the physics of CartPole, by hand, for a browser.
+/* The world model of dreamer_lite and the physics of CartPole, written in plain JavaScript for a browser.
 
-   Names and order are those of dreamer_lite/rssm.py, world_model.py and latents.py; tests/browser/test_player.py compares
-   every output with PyTorch, and the physics with gymnasium. Weights are Float32Array. What is computed is Float64Array, since the
-   mean over bins of up to 5e8 would not stand the rounding. */
+   Names and order follow dreamer_lite/rssm.py, world_model.py and latents.py; tests/browser/test_player.py compares
+   every output with PyTorch, and the physics with gymnasium. Weights are Float32Array. Results are Float64Array: with
+   bins of up to 5e8, the rounding of float32 would spoil their mean. */
 
 const symlog = x => Math.sign(x) * Math.log1p(Math.abs(x));
 const symexp = x => Math.sign(x) * Math.expm1(Math.abs(x));
@@ -16,7 +16,7 @@ const join = (...parts) => {
   return out;
 };
 
-/* Bytes of little-endian numbers → Float32Array. "float16" is what a notebook carries, to stay small. */
+/* Bytes of little-endian numbers → Float32Array. Notebooks carry "float16", to stay small. */
 function unpack(base64, kind) {
   const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
   if (kind === "float32") return new Float32Array(bytes.buffer);
@@ -27,7 +27,7 @@ function unpack(base64, kind) {
   });
 }
 
-/* Small seeded random numbers (mulberry32), so that a game can be played again. */
+/* Seeded random numbers (mulberry32): the same seed gives the same episode. */
 function seeded(seed) {
   return () => {
     seed = (seed + 0x6D2B79F5) | 0;
@@ -38,7 +38,7 @@ function seeded(seed) {
 }
 
 class WorldModel {
-  /* data: {config, tensors: {name: [offset, ...shape]}, kind, numbers}, as `dreamer_lite/export.py` writes it. */
+  /* data: {config, tensors: {name: [offset, ...shape]}, kind, numbers}, as export.py writes it. */
   constructor(data) {
     this.config = data.config;
     const numbers = unpack(data.numbers, data.kind);
@@ -50,8 +50,8 @@ class WorldModel {
   }
 
   linear(name, x) {
-    const {shape: [outputs, inputs], values} = this.tensors[name + ".weight"], bias = this.tensors[name + ".bias"].values;
-    const y = new Float64Array(outputs);
+    const {shape: [outputs, inputs], values} = this.tensors[name + ".weight"];
+    const bias = this.tensors[name + ".bias"].values, y = new Float64Array(outputs);
     for (let i = 0, at = 0; i < outputs; i++) {
       let sum = bias[i];
       for (let j = 0; j < inputs; j++) sum += values[at++] * x[j];
@@ -68,11 +68,14 @@ class WorldModel {
   }
 
   mlp(name, layers, x) {
-    for (let k = 0; k < layers; k++) x = this.norm(`${name}.${3 * k + 1}`, this.linear(`${name}.${3 * k}`, x)).map(silu);
+    for (let k = 0; k < layers; k++) {
+      x = this.norm(`${name}.${3 * k + 1}`, this.linear(`${name}.${3 * k}`, x)).map(silu);
+    }
     return x;
   }
 
-  /* A block-diagonal layer: each block sees its slice of x, all see `shared`. Weights are (own + shared, blocks, outputs / blocks). */
+  /* A block-diagonal layer: each block sees its slice of x, all see `shared`. Weights have the shape
+     (own + shared, blocks, outputs / blocks). */
   blockLinear(name, x, shared = []) {
     const {shape: [, blocks, per], values} = this.tensors[name + ".weight"], bias = this.tensors[name + ".bias"].values;
     const own = x.length / blocks, y = Float64Array.from(bias);
@@ -112,9 +115,12 @@ class WorldModel {
 
   encode(obs) { return this.mlp("encoder", this.config.layers.encoder, Float64Array.from(obs, symlog)); }
   prior(h) { return this.linear("rssm.prior_net.1", this.mlp("rssm.prior_net.0", this.config.layers.prior, h)); }
-  posterior(h, tokens) { return this.linear("rssm.posterior_net.1", this.mlp("rssm.posterior_net.0", this.config.layers.posterior, join(h, tokens))); }
+  posterior(h, tokens) {
+    const hidden = this.mlp("rssm.posterior_net.0", this.config.layers.posterior, join(h, tokens));
+    return this.linear("rssm.posterior_net.1", hidden);
+  }
 
-  /* Logits → probabilities with 1 % of evenness mixed in, group by group. */
+  /* Logits → probabilities, group by group, mixed with 1 % of the uniform distribution. */
   unimix(logits) {
     const {groups, classes, mix} = this.config, probs = new Float64Array(logits.length);
     for (let g = 0; g < groups; g++) {
@@ -125,7 +131,8 @@ class WorldModel {
     return probs;
   }
 
-  /* One-hot samples. draws: one uniform number for each group; the class in whose stretch of the cumulative probability it falls. */
+  /* One-hot samples. draws: one uniform number per group; it selects the class whose interval of the cumulative
+     probability holds it. */
   sample(probs, draws) {
     const {groups, classes} = this.config, z = new Float64Array(probs.length);
     for (let g = 0; g < groups; g++) {
@@ -138,13 +145,13 @@ class WorldModel {
 
   draws(random) { return Array.from({length: this.config.groups}, random); }
 
-  /* One step without looking. */
+  /* One step with closed eyes. */
   imagineStep(state, action, draws) {
     const h = this.recurrent(state, action);
     return {h, z: this.sample(this.unimix(this.prior(h)), draws)};
   }
 
-  /* One step with a look; surprise is KL(posterior || prior) in nats. */
+  /* One step with open eyes. surprise is KL(posterior || prior) in nats. */
   observeStep(state, action, obs, isFirst, draws) {
     if (isFirst) { state = this.initial(); action = new Float64Array(action.length); }
     const h = this.recurrent(state, action);
@@ -154,14 +161,20 @@ class WorldModel {
     return {state: {h, z: this.sample(posterior, draws)}, prior, posterior, surprise};
   }
 
-  decode(feature) { return this.linear("decoder.1", this.mlp("decoder.0", this.config.layers.decoder, feature)).map(symexp); }
-  goesOn(feature) { return sigmoid(this.linear("continue_head.1", this.mlp("continue_head.0", this.config.layers.reward, feature))[0]); }
+  decode(feature) {
+    return this.linear("decoder.1", this.mlp("decoder.0", this.config.layers.decoder, feature)).map(symexp);
+  }
+
+  continues(feature) {
+    return sigmoid(this.linear("continue_head.1", this.mlp("continue_head.0", this.config.layers.reward, feature))[0]);
+  }
 
   reward(feature) {
-    const logits = this.linear("reward_head.1", this.mlp("reward_head.0", this.config.layers.reward, feature)), bins = this.tensors.bins.values;
+    const logits = this.linear("reward_head.1", this.mlp("reward_head.0", this.config.layers.reward, feature));
     const top = Math.max(...logits), e = Array.from(logits, v => Math.exp(v - top)), sum = e.reduce((a, b) => a + b, 0);
+    const bins = this.tensors.bins.values;
     let value = 0;
-    for (let i = 0, j = e.length - 1; i < j; i++, j--) value += (e[j] - e[i]) / sum * bins[j];  // mirror bins cancel exactly
+    for (let i = 0, j = e.length - 1; i < j; i++, j--) value += (e[j] - e[i]) / sum * bins[j];  // mirror bins cancel
     return value;
   }
 
@@ -173,7 +186,7 @@ class WorldModel {
   }
 }
 
-/* gymnasium's CartPole-v1: push left (0) or right (1), Euler steps of a fiftieth of a second. State: x, speed, angle, spin. */
+/* gymnasium's CartPole-v1: push left (0) or right (1), Euler steps of 0.02 s. State: x, speed, angle, spin. */
 const CartPole = {
   LIMIT: 2.4, FALL: 12 * Math.PI / 180,
   start: random => Array.from({length: 4}, () => 0.1 * random() - 0.05),
@@ -187,7 +200,8 @@ const CartPole = {
   fallen: ([x, , angle]) => Math.abs(x) > CartPole.LIMIT || Math.abs(angle) > CartPole.FALL,
 };
 
-/* Reality and dreams, moved by the same actions. mode: "you" push; "agent" acts on what it sees; "inside" the agent acts in the dream. */
+/* Reality and dreams, moved by the same actions. mode: with "you", you push; with "agent", the agent acts on what it
+   sees; with "inside", it acts in the dream. */
 class Game {
   constructor(model, {seed = 1, mode = "agent", dreams = 1} = {}) {
     Object.assign(this, {model, seed, mode, dreams});
@@ -199,7 +213,7 @@ class Game {
     this.real = CartPole.start(this.random);
     this.steps = 0;
     this.over = false;
-    this.open = true;  // the dream's eyes
+    this.open = this.mode !== "inside";  // the dream's eyes
     this.turn = 0;
     const nothing = new Float64Array(2);
     this.seen = this.model.observeStep(this.model.initial(), nothing, this.real, true, this.model.draws(this.random));
@@ -223,7 +237,7 @@ class Game {
     if (mode === "inside") this.open = false;
   }
 
-  /* Open the dream's eyes: at once, each dream is what the agent knows from looking. */
+  /* Open or close the dream's eyes. When they open, each dream jumps to the state that the agent knows from looking. */
   setEyes(open) {
     this.open = open && this.mode !== "inside";
     if (this.open) { this.states = this.copies(this.seen.state); this.read(); }
@@ -231,7 +245,7 @@ class Game {
 
   choose(state) { return this.random() < this.model.policy(this.model.feature(state))[1] ? 1 : 0; }
 
-  /* One step. wish: 0, 1, or null: no key is held, and pushes take turns, since CartPole knows no standing still. */
+  /* One step. wish: 0, 1, or null, when no key is held: pushes alternate then, since CartPole always pushes. */
   step(wish = null) {
     if (this.over) return;
     const {model} = this;
@@ -246,22 +260,23 @@ class Game {
       this.real = CartPole.step(this.real, side);
       this.seen = model.observeStep(this.seen.state, action, this.real, false, model.draws(this.random));
     }
-    this.states = this.open ? this.copies(this.seen.state) : this.states.map(state => model.imagineStep(state, action, model.draws(this.random)));
+    const dreamed = state => model.imagineStep(state, action, model.draws(this.random));
+    this.states = this.open ? this.copies(this.seen.state) : this.states.map(dreamed);
     this.read();
-    this.over = this.mode === "inside" ? this.goesOn < 0.5 : CartPole.fallen(this.real) || this.steps >= 500;
+    this.over = this.mode === "inside" ? this.continues < 0.5 : CartPole.fallen(this.real) || this.steps >= 500;
   }
 
-  /* What the dreams show now. */
+  /* What the dreams show now, and the chart's values for this step. */
   read() {
     const features = this.states.map(state => this.model.feature(state));
     this.shown = features.map(feature => this.model.decode(feature));
-    this.goesOn = this.model.goesOn(features[0]) / (1 - 1 / this.model.config.discountHorizon);
+    this.continues = this.model.continues(features[0]) / (1 - 1 / this.model.config.discountHorizon);
     this.reward = this.model.reward(features[0]);
-    const ranges = [2.4, 3, 0.21, 3];  // of each number, in an ordinary episode
-    const apart = ranges.reduce((sum, range, i) => sum + Math.min(Math.abs(this.real[i] - this.shown[0][i]) / range, 1), 0) / 4;
-    this.apart = this.mode === "inside" ? NaN : apart;
-    this.drift.push(this.apart);
-    this.surprises.push(this.open ? this.seen.surprise : NaN);
+    const ranges = [2.4, 3, 0.21, 3];  // of each number, in a typical episode
+    const shares = ranges.map((range, i) => Math.min(Math.abs(this.real[i] - this.shown[0][i]) / range, 1));
+    this.apart = this.mode === "inside" ? NaN : shares.reduce((a, b) => a + b, 0) / 4;
+    this.drift[this.steps] = this.apart;
+    this.surprises[this.steps] = this.open ? this.seen.surprise : NaN;
   }
 }
 

@@ -1,16 +1,20 @@
 "use strict";
-/* The page around a Game: keys, buttons, a clock, a picture. */
+/* The page around a Game: keys, buttons, a clock and the drawing. */
 
 const COLOURS = {reality: "#0072B2", dream: "#D55E00", posterior: "#009E73", grey: "#6B6B6B"};
 const $ = id => document.getElementById(id);
 const stage = $("stage"), pen = stage.getContext("2d");
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const modes = document.querySelectorAll("[data-mode]");
+const touch = matchMedia("(hover: none) and (pointer: coarse)").matches;
+const LOOKING = 25;  // steps for which the agent's eyes are open after it takes over
 
 const player = {
   game: new Game(new WorldModel(DATA), {mode: DATA.mode || "agent"}),
-  paused: still,  // who asked for less motion starts it by hand
+  paused: still,  // with reduced motion, you start it yourself
   speed: still ? 5 : 25,
-  begun: false,  // you drive: the clock waits for your first push
+  begun: false,  // when you take over, the clock waits for your first push
+  closing: Infinity,  // the step at which the eyes close by themselves
   held: new Set(), wish: null, since: 0, last: null, frames: 0, before: null,
 
   press(side) {
@@ -27,19 +31,25 @@ const player = {
     this.show();
   },
   setMode(mode) {
-    if (this.game.over || mode === "inside" || this.game.mode === "inside") this.restart();
-    this.game.setMode(mode);
+    const {game} = this, afresh = game.over || mode === "inside" || game.mode === "inside", change = mode !== game.mode;
+    game.setMode(mode);
+    if (afresh) this.restart();
+    else if (change) this.takeOver();
     this.show();
   },
-  setEyes(open) { this.game.setEyes(open); this.show(); },
+  takeOver() {
+    this.begun = false;
+    this.closing = this.game.mode === "you" ? Infinity : this.game.steps + LOOKING;
+  },
+  setEyes(open) { this.closing = Infinity; this.game.setEyes(open); this.show(); },
   setPaused(paused) { this.paused = paused; this.show(); },
-  restart() { const {mode} = this.game; this.game.restart(); this.game.setMode(mode); this.before = null; this.begun = false; this.show(); },
-  waiting() { return this.game.mode === "you" && !this.begun && this.game.steps === 0; },
+  restart() { this.game.restart(); this.before = null; this.takeOver(); this.show(); },
+  waiting() { return this.game.mode === "you" && !this.begun; },
   step() {
     this.before = {real: this.game.real, shown: this.game.shown};
     this.game.step(this.wish);
-    // The agent looks at first, and then closes its eyes: that is what there is to see.
-    if (this.game.mode !== "you" && this.game.steps === 25) this.setEyes(false);
+    this.begun = true;
+    if (this.game.steps >= this.closing) this.setEyes(false);
   },
 
   tick(now) {
@@ -51,15 +61,16 @@ const player = {
       for (; this.since >= 1; this.since--) this.step();
     }
     draw(this.game, this.paused ? 1 : Math.min(this.since, 1), this.before);
-    $("words").textContent = this.waiting() ? "Push with ← and →, or with the buttons: then it begins." : words(this.game);
+    const hold = touch ? "a push button" : "← or →, or a push button,";
+    $("words").textContent = this.waiting() ? `Hold ${hold} to begin.` : words(this.game);
     requestAnimationFrame(time => this.tick(time));
   },
 
   show() {
     const {game} = this;
-    for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", button.dataset.mode === game.mode);
-    $("eyes").setAttribute("aria-pressed", game.open);
-    $("eyes").textContent = game.open ? "eyes open" : "eyes closed";
+    for (const button of modes) button.setAttribute("aria-pressed", button.dataset.mode === game.mode);
+    $("eyes").classList.toggle("on", game.open);
+    $("eyes").textContent = game.open ? "eyes: open" : "eyes: closed";
     $("eyes").disabled = game.mode === "inside";
     $("pause").textContent = this.paused ? "play" : "pause";
     $("left").classList.toggle("held", this.held.has(0));
@@ -68,24 +79,36 @@ const player = {
   },
 };
 
+const percent = share => `${Math.round(100 * share)}\u00a0%`;
+
 function words(game) {
   const parts = [`Step ${game.steps}.`];
-  if (game.mode !== "inside") parts.push(`Dream and reality are ${Math.round(100 * game.apart)} % of their range apart.`);
-  parts.push(`The dream says: life goes on ${Math.round(100 * Math.min(game.goesOn, 1))} %, reward ${game.reward.toFixed(2)}.`);
-  if (game.open) parts.push(`Surprise ${game.seen.surprise.toFixed(1)} nats.`);
-  if (game.over) parts.push(game.steps >= 500 ? "500 steps: as far as CartPole counts." : game.mode === "inside" ? "The dreamed pole has fallen. Start again." : "It has fallen. Push, or start again.");
+  if (game.mode !== "inside") parts.push(`Dream and reality are ${percent(game.apart)} of their range apart.`);
+  const chance = percent(Math.min(game.continues, 1));
+  parts.push(`The dream predicts: reward ${game.reward.toFixed(2)}, chance to continue ${chance}.`);
+  if (game.open) parts.push(`Surprise: ${game.seen.surprise.toFixed(1)} nats.`);
+  if (game.over) parts.push(`${ending(game)} Push, or start again.`);
   return parts.join(" ");
 }
 
-/* The picture: two tracks and a chart. part: how far the clock is between two steps; before: what was shown one step ago. */
+function ending({mode, real}) {
+  if (mode === "inside") return "The dreamed episode has ended.";
+  if (!CartPole.fallen(real)) return "500 steps: the time limit.";
+  return Math.abs(real[0]) > CartPole.LIMIT ? "The cart has left the track." : "The pole has fallen.";
+}
+
+/* Draw two tracks and a chart. part: how far the clock is from one step to the next, 0 to 1; before: what was shown one
+   step ago. */
 function draw(game, part, before) {
-  const width = stage.clientWidth || 860, tall = width < 560, height = tall ? 470 : 520, ratio = window.devicePixelRatio || 1;
-  if (stage.width !== Math.round(width * ratio)) { stage.width = Math.round(width * ratio); stage.height = Math.round(height * ratio); stage.style.height = `${height}px`; }
+  const width = stage.clientWidth || 860, height = stage.clientHeight || 520, ratio = window.devicePixelRatio || 1;
+  const across = Math.round(width * ratio), down = Math.round(height * ratio);
+  if (stage.width !== across || stage.height !== down) Object.assign(stage, {width: across, height: down});
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   const between = (now, then) => then && !game.over ? Array.from(now, (v, i) => then[i] + (v - then[i]) * part) : now;
   const lane = (height - 110) / 2;
-  cart(12, lane, "reality", [between(game.real, before && before.real)], COLOURS.reality, width, game.mode === "inside" ? 0.25 : 1);
+  const real = between(game.real, before && before.real);
+  cart(12, lane, "reality", [real], COLOURS.reality, width, game.mode === "inside" ? 0.25 : 1);
   const dreams = game.shown.map((obs, i) => between(obs, before && before.shown[i]));
   cart(12 + lane, lane, game.open ? "dream, eyes open" : "dream, eyes closed", dreams, COLOURS.dream, width, 1);
   chart(game, 20, height - 86, width - 40, 70);
@@ -141,34 +164,38 @@ function curve(values, colour, y, x) {
 
 function line(x1, y1, x2, y2) { pen.beginPath(); pen.moveTo(x1, y1); pen.lineTo(x2, y2); pen.stroke(); }
 
-const SIDES = {ArrowLeft: 0, ArrowRight: 1, a: 0, d: 1};
+const SIDES = {arrowleft: 0, arrowright: 1, a: 0, d: 1};
 const KEYS = {
-  " ": () => player.setPaused(!player.paused), s: () => { player.setPaused(true); player.step(); }, r: () => player.restart(),
-  e: () => player.setEyes(!player.game.open), 1: () => player.setMode("you"), 2: () => player.setMode("agent"), 3: () => player.setMode("inside"),
+  " ": () => player.setPaused(!player.paused), s: () => { player.setPaused(true); player.step(); },
+  r: () => player.restart(), e: () => player.setEyes(!player.game.open),
+  1: () => player.setMode("you"), 2: () => player.setMode("agent"), 3: () => player.setMode("inside"),
 };
-const typing = event => event.target.tagName === "SELECT" || (event.key === " " && event.target.tagName === "BUTTON") || event.ctrlKey || event.metaKey || event.altKey;
+const sideOf = event => SIDES[event.key.toLowerCase()];
+const typing = ({target, key, ctrlKey, metaKey, altKey}) =>
+  target.tagName === "SELECT" || (key === " " && target.tagName === "BUTTON") || ctrlKey || metaKey || altKey;
 addEventListener("keydown", event => {
   if (typing(event)) return;
-  const side = SIDES[event.key], act = KEYS[event.key.toLowerCase()];
+  const side = sideOf(event), act = KEYS[event.key.toLowerCase()];
   if (side === undefined && !act) return;
-  event.preventDefault();  // arrows must not scroll the page, nor edit a notebook around it
+  event.preventDefault();  // arrows must neither scroll the page nor edit the notebook around it
   event.stopPropagation();
   if (side !== undefined) { if (!event.repeat) player.press(side); } else if (!event.repeat) act();
 });
-addEventListener("keyup", event => { if (event.key in SIDES) player.release(SIDES[event.key]); });
+addEventListener("keyup", event => { if (sideOf(event) !== undefined) player.release(sideOf(event)); });
 addEventListener("blur", () => { for (const side of [...player.held]) player.release(side); });
 for (const [id, side] of [["left", 0], ["right", 1]]) {
-  $(id).addEventListener("pointerdown", event => { event.target.setPointerCapture(event.pointerId); player.press(side); });
+  $(id).addEventListener("pointerdown", event => { $(id).setPointerCapture(event.pointerId); player.press(side); });
   for (const end of ["pointerup", "pointercancel"]) $(id).addEventListener(end, () => player.release(side));
   $(id).addEventListener("keydown", event => { if (event.key === "Enter" && !event.repeat) player.press(side); });
   $(id).addEventListener("keyup", event => { if (event.key === "Enter") player.release(side); });
 }
-for (const button of document.querySelectorAll("[data-mode]")) button.addEventListener("click", () => player.setMode(button.dataset.mode));
+for (const button of modes) button.addEventListener("click", () => player.setMode(button.dataset.mode));
 $("eyes").addEventListener("click", () => player.setEyes(!player.game.open));
 $("pause").addEventListener("click", () => player.setPaused(!player.paused));
 $("one").addEventListener("click", () => { player.setPaused(true); player.step(); });
 $("again").addEventListener("click", () => player.restart());
 $("speed").addEventListener("change", event => { player.speed = Number(event.target.value); });
 $("dreams").addEventListener("change", event => player.game.setDreams(Number(event.target.value)));
+player.takeOver();
 player.show();
 requestAnimationFrame(time => player.tick(time));

@@ -1,5 +1,6 @@
 """The course as web pages, opened from files in a real browser, on a phone and on a desk."""
 
+from base64 import b64decode, b64encode
 from collections import Counter
 from pathlib import Path
 import re
@@ -19,7 +20,8 @@ sys.path.insert(0, str(ROOT / "assets"))
 import site_pages  # noqa: E402
 
 BOOKS = sorted(ROOT.glob("notebooks/[0-9A]*.ipynb"))
-PAGES = ["index", *(path.stem for path in BOOKS)]
+GUIDES = sorted(ROOT.glob("docs/*.md"))
+PAGES = ["index", *(path.stem for path in [*BOOKS, *GUIDES])]
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1280, "height": 800}}
 FIRST = "# A1 · More\n\n**After this you can `add`.**\n\nAbout 5 minutes to read. · Previous: [10](10_cartpole.ipynb)"
 
@@ -35,14 +37,15 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SIZES)
 def screen(browser, request):
-    page = browser.new_page(viewport=SIZES[request.param])
+    touch = request.param == "phone"
+    page = browser.new_page(viewport=SIZES[request.param], is_mobile=touch, has_touch=touch)
     page.size = request.param
     yield page
     page.close()
 
 
 def visit(page, file):
-    """Open a page and wait until all is there. Returns what it asked for, and what went wrong in its scripts."""
+    """Open a page and wait until all of it is there. Returns the addresses it asked for, and its scripts' errors."""
     asked, errors = [], []
     listeners = {
         "request": lambda request: asked.append(request.url),
@@ -114,8 +117,52 @@ def test_a_flat_picture_stays_large_enough_to_read(built, screen):
     assert screen.locator(".output_png img").first.bounding_box()["width"] >= 700
 
 
+# For each box that scrolls sideways: what is in it, and whether it has an arrow at the start, and at the end.
+CUES = """async () => {
+  const scrolls = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+  const boxes = [...document.querySelectorAll("main *")].filter(
+    box => box.clientWidth && box.scrollWidth > box.clientWidth + 2 && scrolls(box));
+  const arrow = box => getComputedStyle(box.parentElement, "::after").content.includes("→");
+  const frames = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const rows = [];
+  for (const box of boxes) {
+    const row = [(box.querySelector("img") || {src: box.innerText}).src.slice(-60), arrow(box) && box.tabIndex === 0];
+    box.scrollLeft = box.scrollWidth;
+    await frames();
+    rows.push([...row, arrow(box)]);
+    box.scrollLeft = 0;
+  }
+  return rows;
+}"""
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_what_is_wider_than_the_screen_says_so(built, screen, path):
+    """An arrow until you have scrolled to the end; a keyboard can scroll too. On a phone the map is one of these."""
+    visit(screen, built[0] / f"{path.stem}.html")
+    rows = screen.evaluate(CUES)
+    assert all(start and not end for _, start, end in rows), rows
+    if screen.size == "phone":
+        assert any("map_" in what for what, *_ in rows) and len(rows) > 3, rows
+    else:
+        drawings = screen.evaluate(
+            "[...document.querySelectorAll('img[src$=\".svg\"]')].map(img => img.getBoundingClientRect().right)"
+        )
+        assert max(drawings) <= SIZES["desk"]["width"]
+
+
+def test_a_touch_screen_is_told_to_tap(built, screen):
+    visit(screen, built[0] / "00_a_dream_you_can_play.html")
+    text = screen.locator("main").inner_text()
+    keys = re.search(r"[Pp]ress (1|2|3|E)\b", text)
+    if screen.size == "phone":
+        assert not keys and "Tap the agent drives" in text and "Tap eyes" in text
+    else:
+        assert keys and not re.search(r"\btap\b", text, re.I)
+
+
 def test_every_link_leads_somewhere(built):
-    """To a page of the site and to an anchor that is there, or out of it. No link is lost on the way, but for those to other files."""
+    """To a page of the site and an anchor that is there, to a picture that is there, or out of the site."""
     soups = {
         path.name: site_pages.BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for path in built[0].glob("*.html")
@@ -130,6 +177,9 @@ def test_every_link_leads_somewhere(built):
                 assert parts.scheme == "https", link
                 continue
             target = unquote(parts.path) or name
+            if target.endswith(site_pages.PICTURES):
+                assert (built[0] / target).is_file(), (name, link)
+                continue
             assert target in soups and (not parts.fragment or unquote(parts.fragment) in anchors[target]), (name, link)
     for before, after in zip(BOOKS, BOOKS[1:]):
         nexts = [link["href"] for link in soups[f"{before.stem}.html"]("a", rel="next")]
@@ -144,15 +194,17 @@ def test_the_front_page_lists_every_notebook(built):
     assert [item.a["href"] for item in listed] == [f"{path.stem}.html" for path in BOOKS]
     for item, path in zip(listed, BOOKS):
         first = nbformat.read(path, 4).cells[0].source.replace("`", "")
-        assert f"# {item.a.get_text()}\n" in first and f"**{item.span.get_text()}**" in first
+        assert f"# {item.a.get_text()}\n" in first and f"{item.span.get_text()[1:]}**" in first
         assert f"\n{item.small.get_text()}" in first and "minutes" in item.small.get_text()
+    guides = site_pages.BeautifulSoup(index, "html.parser").select(".guides li")
+    assert sorted(item.a["href"] for item in guides) == [f"{path.stem}.html" for path in GUIDES]
     assert "-m jupyterlab" in index
     assert re.fullmatch(rf"pages/: {len(PAGES)} pages, [1-9]\.\d MB\n", built[1]), built[1]
 
 
 @pytest.mark.parametrize("name", ["00_a_dream_you_can_play", "07_imagination"])
 def test_the_dream_player_lives(built, screen, name):
-    """It draws, keys and buttons steer it, and on a phone none of it is cut off."""
+    """It draws, keys and buttons steer it, and its frame cuts nothing off."""
     visit(screen, built[0] / f"{name}.html")
     box = screen.locator(".dreamer-player iframe")
     box.scroll_into_view_if_needed()
@@ -161,7 +213,10 @@ def test_the_dream_player_lives(built, screen, name):
     assert frame.evaluate(
         "document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth"
     )
-    ink = "(() => { const c = document.querySelector('#stage'); return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size; })()"
+    ink = """(() => {
+      const stage = document.querySelector('#stage');
+      return new Set(stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data).size;
+    })()"""
     assert frame.evaluate(ink) > 20  # a blank one has one or two values
     frame.locator("#player").click(position={"x": 20, "y": 10})
     frame.evaluate("player.setMode('you'); player.setPaused(true); player.restart()")
@@ -187,22 +242,86 @@ def test_where_there_are_controls_in_jupyterlab_a_line_says_so(built):
 
 
 def write(folder, *cells, first=FIRST, count=1):
-    """A folder of one notebook with this first cell, and these code cells, each a source and its outputs."""
-    folder.mkdir(exist_ok=True)
+    """A folder whose notebooks/ holds one notebook: this first cell, then code cells, each a source and its outputs."""
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     code = [new_code_cell(source, outputs=outputs, execution_count=count) for source, outputs in cells]
-    nbformat.write(new_notebook(cells=[new_markdown_cell(first), *code]), folder / "A1_more.ipynb")
+    nbformat.write(new_notebook(cells=[new_markdown_cell(first), *code]), folder / "notebooks" / "A1_more.ipynb")
     return folder
 
 
+DOT = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+SPEED = """# Speed
+
+How fast is `train`? Here are the numbers.
+
+| preset | steps |
+|---|---|
+| small | 12 |
+
+```bash
+python -m dreamer_lite train --preset small  # a comment that makes this line much longer than a phone is wide
+```
+
+![A dot](../assets/dot.png) [large](../assets/dot.png), [a world](worlds.md#your-own-one-or-two),
+[A1](../notebooks/A1_more.ipynb#Shapes), [code](../dreamer_lite/rssm.py), [here](#on-a-cpu).
+
+## On a `CPU`
+"""
+WORLDS = "# Worlds\n\nMany.\n\n## Your own, one or two\n\n## Your own, one or two\n\n[Back](speed.md)\n"
+
+
+def test_texts_of_docs_are_pages_too(browser, tmp_path):
+    """With tables, coloured code, pictures, and links between texts and notebooks, as GitHub follows them."""
+    books = write(tmp_path / "in", ("1", []), first=f"{FIRST}\n\n[fast](../docs/speed.md#on-a-cpu)\n\n## Shapes")
+    for name, content in {
+        "docs/speed.md": SPEED.encode(),
+        "docs/worlds.md": WORLDS.encode(),
+        "assets/dot.png": DOT,
+    }.items():
+        (books / name).parent.mkdir(exist_ok=True)
+        (books / name).write_bytes(content)
+    out = tmp_path / "out"
+    assert site_pages.build(out, books).startswith("out/: 4 pages")
+    soups = {
+        path.name: site_pages.BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in out.glob("*.html")
+    }
+    speed, worlds = soups["speed.html"], soups["worlds.html"]
+    links = [link["href"] for link in speed.main("a")]
+    assert links == ["assets/dot.png", "worlds.html#your-own-one-or-two", "A1_more.html#Shapes", "#on-a-cpu"]
+    assert (out / "assets/dot.png").read_bytes() == DOT and speed.main.img["src"] == "assets/dot.png"
+    assert [heading["id"] for heading in worlds("h2")] == ["your-own-one-or-two", "your-own-one-or-two-1"]
+    assert worlds.main.a["href"] == "speed.html" and speed.find(id="on-a-cpu")
+    assert "speed.html#on-a-cpu" in [link["href"] for link in soups["A1_more.html"].main("a")]
+    assert [link["href"] for link in worlds("a", rel="prev")] == ["speed.html"] * 2 and not worlds("a", rel="next")
+    assert speed.title.get_text() == "Speed – Dreamer Lite" and "JupyterLab" not in speed.main.get_text()
+    listed = [
+        (item.a.get_text(), item.span.get_text(), item.small) for item in soups["index.html"].select(".guides li")
+    ]
+    assert listed == [("Speed", "How fast is train?", None), ("Worlds", "Many.", None)]
+    page = browser.new_page(viewport=SIZES["phone"], is_mobile=True, has_touch=True)
+    page.goto((out / "speed.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and page.locator("td").count() == 2
+    page.wait_for_function("document.querySelectorAll('.more').length === 1")  # the long line of code
+    colours = page.evaluate(
+        "[...document.querySelectorAll('.highlight span')].map(span => getComputedStyle(span).color)"
+    )
+    assert len(set(colours)) > 1
+    page.screenshot(path=str(SHOTS / "site_docs_phone.png"))
+    page.close()
+
+
 def test_saved_controls_are_left_out_and_other_files_are_no_dead_links(tmp_path):
-    picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
     cell = [
-        new_output("display_data", {"image/png": picture, "text/plain": "A dot <here>."}),
+        new_output("display_data", {"image/png": b64encode(DOT).decode(), "text/plain": "A dot <here>."}),
         new_output(
             "display_data", {site_pages.CONTROLS: {"model_id": "0"}, "text/plain": "VBox(children=(FloatSlider()))"}
         ),
     ]
-    links = "\n\n[code](../dreamer_lite/rssm.py), [a page](https://arxiv.org/abs/2301.04104), [self](A1_more.ipynb#Shapes)\n\n## Shapes"
+    links = (
+        "\n\n[code](../dreamer_lite/rssm.py), [a page](https://arxiv.org/abs/2301.04104), [self](A1_more.ipynb#Shapes)"
+    )
+    links += "\n\n## Shapes"
     site_pages.build(tmp_path / "out", write(tmp_path / "books", ("slider()", cell), first=FIRST + links))
     soup = site_pages.BeautifulSoup((tmp_path / "out" / "A1_more.html").read_text(encoding="utf-8"), "html.parser")
     assert "VBox" not in str(soup) and str(soup).count(site_pages.NOTE) == 1
@@ -218,21 +337,23 @@ def test_making_it_again_replaces_its_own_files_only(tmp_path):
     books, out = write(tmp_path / "books", ("1", [])), tmp_path / "out"
     site_pages.build(out, books)
     (out / "CNAME").write_text("mine")
-    (books / "A1_more.ipynb").rename(books / "A1_other.ipynb")
+    (books / "notebooks" / "A1_more.ipynb").rename(books / "notebooks" / "A1_other.ipynb")
     site_pages.build(out, books)
     assert {path.name for path in out.iterdir() if path.is_file()} == {
         *("A1_other.html", "index.html", "style.css", "CNAME", site_pages.MADE)
     }
 
 
-def test_wrong_use_is_told_in_one_line(tmp_path):
+def test_wrong_use_is_reported_in_one_line(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     error = new_output("error", ename="E", evalue="e", traceback=[])
     fine = write(tmp_path / "fine", ("1", []))
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "A1_more.ipynb").write_text("<<<<<<< ours")
+    broken, untitled = write(tmp_path / "broken"), write(tmp_path / "untitled")
+    (broken / "notebooks" / "A1_more.ipynb").write_text("<<<<<<< ours")
+    (untitled / "docs").mkdir()
+    (untitled / "docs" / "speed.md").write_text("No title.")
     for folder, books, words in [
         ("full", fine, "is not empty"),
         ("file", fine, "is a file"),
@@ -240,8 +361,13 @@ def test_wrong_use_is_told_in_one_line(tmp_path):
         ("out", write(tmp_path / "blank", ("1", []), count=None), "A1_more.ipynb was not executed"),
         ("out", write(tmp_path / "failed", ("1", [error])), "A1_more.ipynb stopped with an error"),
         ("out", write(tmp_path / "bare", first="# A1"), "A1_more.ipynb: its first cell needs"),
-        ("out", write(tmp_path / "far", first=f"{FIRST}\n\n![far](https://a.b/c.png)"), "no file of this repository"),
-        ("out", tmp_path / "broken", "can't be read as a notebook"),
+        (
+            "out",
+            write(tmp_path / "far", first=f"{FIRST}\n\n![far](https://a.b/c.png)"),
+            "not a file of this repository",
+        ),
+        ("out", broken, "can't be read as a notebook"),
+        ("out", untitled, "docs/speed.md: it needs a title"),
     ]:
         with pytest.raises(Refused, match=words) as caught:
             site_pages.build(tmp_path / folder, books)
