@@ -12,7 +12,6 @@ import tarfile
 import zipfile
 
 import pytest
-import pytest
 import torch
 import yaml
 
@@ -72,7 +71,9 @@ def test_every_dependency_earns_a_line():
     page = (ROOT / "docs/install.md").read_text()
     _, core, test = pyproject_lists()
     for r in [*core, *test]:
-        assert re.search(rf"^\| `{requirement(r)[0]}` \|", page, re.M), f"docs/install.md does not say why {r} is needed"
+        assert re.search(rf"^\| `{requirement(r)[0]}` \|", page, re.M), (
+            f"docs/install.md does not say why {r} is needed"
+        )
 
 
 def test_the_readme_is_one_page_and_each_other_page_opens_with_its_answer():
@@ -131,10 +132,17 @@ def test_commands_in_the_documents_are_understood(monkeypatch, capsys):
 def test_the_examples_in_python_run(name, block, tmp_path, monkeypatch, capsys):
     """Word for word, but for the settings, which learn nothing here."""
     monkeypatch.chdir(tmp_path)
-    exec(re.sub(r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block), {})
+    exec(
+        re.sub(r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block), {}
+    )
     assert float(capsys.readouterr().out.splitlines()[-1]) is not None
     with pytest.raises(Refused, match="resume=True from Python"):
-        exec(re.sub(r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block), {})
+        exec(
+            re.sub(
+                r'Config\.preset\("small", seed=1\)|Config\(steps=2000\)', 'Config.preset("debug", steps=80)', block
+            ),
+            {},
+        )
 
 
 LAYERS = [  # each may import from itself and from those before it

@@ -71,7 +71,7 @@ def test_every_control_to_its_ends(make):
     explorer = make(bundled_agent()) if make is episode_replay else make()
     assert explorer.png.startswith(b"\x89PNG") and len(explorer.alt) > 20
     for name, control in explorer.controls.items():
-        assert control.description, f"{name} has no label"
+        assert control.description and control.tooltip, f"{name} has no label"
         pictures = {explorer.png}
         if isinstance(control, ipywidgets.Button):
             control.click()

@@ -1,4 +1,7 @@
-"""The tools of the notebooks: exercises that answer back, figures and widgets. Nothing else in the package imports this."""
+"""The tools of the notebooks: exercises that answer back, figures and widgets.
+
+Nothing else in the package imports this.
+"""
 
 from .notebook import check, hint, keep, kept, progress, self_check, setup, solution
 

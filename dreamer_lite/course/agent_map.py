@@ -25,11 +25,13 @@ ARROWS = [
 
 
 def agent_map(notebook: str, marks: dict[str, tuple[int, int]] | None = None) -> str:
-    """The map as SVG. `notebook` is its number; "00", "10" and "A1" light everything, since there all parts meet. marks: for each notebook
-    how many of its exercises are right, and how many it has; then only the boxes of `notebook` are lit."""
+    """The map as SVG. `notebook` is its number; "00", "10" and "A1" light everything, since all parts meet there.
+    marks: for each notebook, how many of its exercises are right, and how many it has; with marks, only the boxes
+    of `notebook` are lit."""
     everything = notebook in ("00", "10", "A1") and marks is None
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 330" role="img" font-family="sans-serif" font-size="13">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 330" role="img" font-family="sans-serif" '
+        'font-size="13">',
         f"<title>{alt(notebook)}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 0L8 4L0 8z" fill="{LINE}"/></marker></defs>',
@@ -79,6 +81,6 @@ def alt(notebook: str) -> str:
     several = f"Today's boxes, {', '.join(lit[:-1])} and {lit[-1]}, are lit." if lit[1:] else ""
     today = several or (f"Today's box, {lit[0]}, is lit." if lit else "All boxes are lit.")
     return (
-        "Map of the agent: the environment fills the replay, the world model learns from its sequences, imagination dreams "
-        f"with the model, critic and actor learn in the dream, and the actor acts in the environment. {today}"
+        "Map of the agent: the environment fills the replay, the world model learns from its sequences, imagination "
+        f"dreams with the model, critic and actor learn in the dream, and the actor acts in the environment. {today}"
     )

@@ -15,7 +15,7 @@ from ..envs.making import make_envs
 from ..latents import unimix
 from ..replay import Experience
 from ..rssm import State
-from ..training.bench import CARTPOLE  # noqa: F401  for those who use the bundled agent
+from ..training.bench import CARTPOLE  # noqa: F401  (imported from here together with the bundled agent)
 from ..training.checkpoint import load
 
 PACKAGE = Path(dreamer_lite.__file__).parent
@@ -27,13 +27,13 @@ ASSETS = next(
 
 @lru_cache(1)
 def bundled_agent() -> Dreamer:
-    """The agent in assets/. Raises Refused, with what to do, if it isn't there."""
+    """The agent in assets/. Raises Refused, and says what to do, if it isn't there."""
     return load(ASSETS / "cartpole.pt").requires_grad_(False)
 
 
 @lru_cache(1)
 def bundled_pixel_agent() -> Dreamer:
-    """The agent in assets/ that sees CartPole as a picture. Raises Refused, with what to do, if it isn't there."""
+    """The agent in assets/ that sees CartPole as an image. Raises Refused, and says what to do, if it isn't there."""
     return load(ASSETS / "cartpole_pixels.pt").requires_grad_(False)
 
 
@@ -51,7 +51,7 @@ def random_stream(steps: int, seed: int = 0) -> Experience:
 @lru_cache(4)
 @torch.no_grad()
 def remembered(steps: int) -> State:
-    """What the bundled model thinks along so many steps of random play, (steps, …): states to dream from."""
+    """The bundled model's states during random play, (steps, …): states to dream from."""
     stream, model = random_stream(steps), bundled_agent().world_model
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -60,10 +60,10 @@ def remembered(steps: int) -> State:
 
 
 class Watched(NamedTuple):
-    """What the world model thought while the agent played one episode."""
+    """The world model's states and beliefs while the agent played one episode."""
 
     obs: Tensor  # (T, O)
-    actions: Tensor  # (T, A), each the one that LED to its step
+    actions: Tensor  # (T, A), each the one that led to its step
     states: State  # (T, …)
     prior: Tensor  # (T, S, K) probabilities
     posterior: Tensor  # (T, S, K)

@@ -13,9 +13,10 @@ from .explore import png
 
 HEIGHT = 740  # pixels of the frame: all of it is in view in JupyterLab in a window of 1400 × 900
 
-# Where scripts are stripped, the picture stays. Where they run, a frame with the page takes its place: a frame, so that keys pressed in it never
-# reach the notebook.
-HTML = """<div class="dreamer-player" data-mode="{mode}"><img alt="{alt}" src="data:image/png;base64,{picture}" style="max-width:100%"></div>
+# Where scripts are stripped, the image stays. Where they run, a frame with the page replaces it: a frame, so that keys
+# pressed in it never reach the notebook.
+HTML = """<div class="dreamer-player" data-mode="{mode}">\
+<img alt="{alt}" src="data:image/png;base64,{picture}" style="max-width:100%"></div>
 <script>
 for (const box of document.querySelectorAll('.dreamer-player[data-mode="{mode}"]')) {{
   if (box.querySelector("iframe")) continue;
@@ -29,7 +30,7 @@ for (const box of document.querySelectorAll('.dreamer-player[data-mode="{mode}"]
 
 
 def dream_player(mode: str = "you") -> None:
-    """Show the dream player. mode: who acts at first, "you", "agent" or "inside"; it can be changed in the player."""
+    """Show the dream player. mode: who acts at first, "you", "agent" or "inside"; the player can change it."""
     agent = bundled_agent()
     pair = open_loop(agent, agent.config.env, steps=60, seed=3)
     alt = "A filmstrip: a cart in reality above, the dream of it below. Where scripts run, this is the dream player."

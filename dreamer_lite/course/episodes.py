@@ -1,4 +1,4 @@
-"""One episode of any agent in any environment, as tensors, and what the agent's world model thought along the way."""
+"""One episode of any agent in any environment, as tensors, and the states and surprise of its world model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from ..rssm import State
 
 @dataclass(eq=False)
 class Episode:
-    """What was seen and done, tensors of (T, …), each action being the one that LED to its step; and notes of the environment itself."""
+    """What was seen and done, tensors of (T, …), each action being the one that led to its step; and notes taken
+    from the environment."""
 
     steps: Experience
     notes: list[Any]
@@ -27,7 +28,10 @@ class Episode:
 def play(
     agent: Dreamer, env: Any = None, seed: int = 0, note: Callable[[Any], Any] = lambda env: None, most: int = 100_000
 ) -> Episode:
-    """Let the agent play one episode of its environment, or of another, for so many steps at most. `note` is asked about the environment after each step."""
+    """Let the agent play one episode of its environment, or of another, for at most `most` steps.
+
+    `note` is called on the environment after each step.
+    """
     envs, rows, notes = matching_envs(agent, env, 1, seed), [], []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -42,7 +46,7 @@ def play(
 
 
 def stack(parts: tuple[Obs, ...]) -> Obs:
-    """Observations, rewards or flags of all steps, one behind the other: T times (…) → (T, …)."""
+    """Stack observations, rewards or flags along time: T times (…) → (T, …)."""
     if isinstance(parts[0], dict):
         return {kind: torch.stack([part[kind] for part in parts]) for kind in parts[0]}
     return torch.stack(parts)
@@ -51,7 +55,8 @@ def stack(parts: tuple[Obs, ...]) -> Obs:
 @lru_cache(16)
 @torch.no_grad()
 def thoughts(agent: Dreamer, episode: Episode, forget: bool = False) -> tuple[State, Tensor]:
-    """What the model remembers at each step, a State of (T, …), and its surprise in nats, (T,). forget: as if each step were the first."""
+    """The model's state at each step, a State of (T, …), and its surprise in nats, (T,). forget: treat each step as
+    the first."""
     model, steps = agent.world_model, episode.steps.map(lambda part: part[None])
     first = torch.ones_like(steps.is_first) if forget else steps.is_first
     with torch.random.fork_rng():

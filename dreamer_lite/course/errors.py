@@ -1,4 +1,4 @@
-"""What a reader's function raised, in words: where, with which shapes, and what usually helps."""
+"""Explains what a reader's function raised: where, with which shapes, and what usually helps."""
 
 import ast
 import inspect
@@ -13,43 +13,72 @@ from torch import Tensor
 from .exercise import kind
 
 SHAPES = (
-    "PyTorch lines shapes up from the last axis; give the shorter tensor the axes it lacks, as `x[:, None]` does, or take off one that "
-    "is too much."
+    "PyTorch aligns shapes from the last axis; give the shorter tensor the axes it lacks, as `x[:, None]` does, or "
+    "drop an extra one."
 )
-ERRORS = {  # part of what Python or PyTorch says: what usually helps
-    "with a bool tensor is not supported": 'Turn true and false into numbers first, with `.float()`; for "not" there is `~`.',
-    "Boolean value of Tensor": "Python's `if`, `not`, `and`, `max` can't decide for a whole tensor; `torch.where`, `~`, `&`, `.clamp` can.",
-    "a leaf Variable that requires grad": "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.",
-    "a view of a leaf Variable": "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`.",
-    "can be converted to Python scalars": "Python's own functions (`math`, `float`, `int`) take single numbers; torch's take whole tensors.",
-    'required positional arguments: "': "This function of torch's wants an argument more; often it is the axis.",
-    "required positional argument": "The check calls it with the arguments that the exercise has, no more and no fewer.",
+ERRORS = {  # part of Python's or PyTorch's message: what usually helps
+    "with a bool tensor is not supported": (
+        'Turn True and False into numbers first, with `.float()`; for "not" there is `~`.'
+    ),
+    "Boolean value of Tensor": (
+        "Python's `if`, `not`, `and`, `max` can't decide for a whole tensor; `torch.where`, `~`, `&`, `.clamp` can."
+    ),
+    "a leaf Variable that requires grad": (
+        "It writes into its input, which other code still needs. Make a new tensor, or work on a `.clone()`."
+    ),
+    "a view of a leaf Variable": (
+        "It writes into its input, which other code still needs. Make a new tensor, or work on a `.clone()`."
+    ),
+    "can be converted to Python scalars": (
+        "Python's own functions (`math`, `float`, `int`) take single numbers; torch's take whole tensors."
+    ),
+    'required positional arguments: "': "This torch function needs one more argument, often the axis.",
+    "required positional argument": (
+        "The check calls it with the arguments that the exercise has, no more and no fewer."
+    ),
     "positional arguments but": "The check calls it with the arguments that the exercise has, no more and no fewer.",
     "unexpected keyword argument": "The arguments keep the names that the exercise gives them.",
-    "invalid combination of arguments": "The arguments are of another kind than the function wants, or in another order.",
+    "invalid combination of arguments": "The arguments have the wrong types for this function, or the wrong order.",
     "only for scalar outputs": "backward needs one number: take the mean of each loss first.",
     "does not require grad": "Something was detached that the gradient must flow through.",
     "not broadcastable": SHAPES,
     "shape mismatch": SHAPES,
     "The expanded size of the tensor": SHAPES,
-    "shapes cannot be multiplied": "A network was given another width than it was built for. Is a part of the input missing, or an axis?",
-    "normalized_shape": "A network was given another width than it was built for. Is a part of the input missing, or an axis?",
-    "same number of dimensions": "What is put side by side must have the same number of axes; one of them lacks an axis, or has one too many.",
-    "Sizes of tensors must match": "What is put side by side may differ along one axis only, the one that is named: is it `-1`, the last?",
-    "is out of bounds for dimension": "The index goes beyond the last entry of that axis. Is it meant for another axis, or is there a `+ 1` too much?",
+    "shapes cannot be multiplied": (
+        "The input doesn't have the width that the network was built for. Is part of it missing, or an axis?"
+    ),
+    "normalized_shape": (
+        "The input doesn't have the width that the network was built for. Is part of it missing, or an axis?"
+    ),
+    "same number of dimensions": (
+        "Tensors to be joined must have the same number of axes; one of them lacks an axis, or has one too many."
+    ),
+    "Sizes of tensors must match": (
+        "Tensors to be joined may differ only along the axis you name: is it `-1`, the last?"
+    ),
+    "is out of bounds for dimension": (
+        "The index goes beyond the last entry of that axis. Is it meant for another axis, or is there one `+ 1` too "
+        "many?"
+    ),
     "Dimension out of range": "There is no such axis. Is one missing in the input, or counted from the wrong side?",
     "too many indices": "There are fewer axes than that. Is one missing?",
     "Expected size for first two dimensions": SHAPES,
     "one_hot is only applicable to index tensor": "`F.one_hot` wants class numbers, as `argmax` gives them.",
-    "Index tensor must have the same number of dimensions": "The index needs as many axes as the tensor: `index[..., None]` adds the last one.",
+    "Index tensor must have the same number of dimensions": (
+        "The index needs as many axes as the tensor: `index[..., None]` adds the last one."
+    ),
     "'tuple' object has no attribute": "A plain tuple stands where a State is needed: `State(h, z)`.",
-    "'State' object has no attribute": "A State has `.h`, `.z` and `.feature`, and no tensor's methods.",
-    "expected Tensor as element": "A list of tensors is wanted here, and something else is in it.",
+    "'State' object has no attribute": "A State has `.h`, `.z` and `.feature`, but no tensor methods.",
+    "expected Tensor as element": "This needs a list of tensors, and yours holds something else.",
     "argument 'tensors'": "Only a list of tensors can be stacked. States are stacked part by part: all h, and all z.",
     "Target size": SHAPES,
-    "(position 2) must be Tensor": "One of torch's functions wants a tensor and got a plain number; `.clamp(min=…)` takes numbers.",
-    "not supported between instances": "Two things are compared that have no order: is one of them a list, a tuple or None?",
-    "both arguments to matmul need to be at least 1D": "`@` multiplies tensors with axes; for single numbers there is `*`.",
+    "(position 2) must be Tensor": (
+        "One of torch's functions wants a tensor and got a plain number; `.clamp(min=…)` takes numbers."
+    ),
+    "not supported between instances": "These two can't be compared: is one of them a list, a tuple or None?",
+    "both arguments to matmul need to be at least 1D": (
+        "`@` multiplies tensors with axes; for single numbers there is `*`."
+    ),
     "unsupported operand type": "Python can't combine these two; one of them is not what the line takes it for.",
     "cannot unpack": "The right side of the `=` doesn't have as many parts as the left side.",
     "not enough values to unpack": "The right side of the `=` has fewer parts than the left side.",
@@ -57,15 +86,15 @@ ERRORS = {  # part of what Python or PyTorch says: what usually helps
 }
 BY_TYPE = {
     "StopIteration": "Nothing was found, and `next` has no second argument to fall back on: `next(…, None)`.",
-    "UnboundLocalError": "The name gets its value only on some ways through: give it one before the loop or the `if`.",
+    "UnboundLocalError": "The name gets a value on some paths only: give it one before the loop or the `if`.",
     "KeyError": "There is no entry with that name.",
-    "RecursionError": "It calls itself without an end.",
+    "RecursionError": "It calls itself without end.",
     "NameError": "Is it spelt as in the cell above, and was that cell run?",
 }
 
 
 def raised(error: BaseException, version: Any = None) -> str:
-    """What was raised, in which line of the reader's, with which shapes there, and a word on the usual cause."""
+    """What was raised, on which line of the reader's code, with which shapes there, and the usual cause."""
     text = (str(error).splitlines() or [""])[0][:200]
     frame, number = own_frame(error, version)
     where, there, line = "", "", ""
@@ -79,18 +108,28 @@ def raised(error: BaseException, version: Any = None) -> str:
 
 
 def usual_cause(text: str, line: str) -> str:
-    """What usually helps against an error with this text, raised in or below this line of the reader's; empty if nothing is known."""
+    """What usually helps against an error with this text, raised on or below this line of the reader's code; empty
+    if nothing is known."""
     if sizes := re.search(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)", text):
         one, other = sorted(map(int, sizes.groups()))
         if one == 0:
-            return "One of the two is empty: a slice took nothing. Which axis does it cut, and are its borders written as fixed numbers?"
+            return (
+                "One of the two is empty: a slice took nothing. Which axis does it cut, and are its bounds fixed "
+                "numbers?"
+            )
         if other == one + 1 and one > 1 and "[" in line:
-            return "One of the two has an entry more: where do the slices begin and end?"
+            return "One of the two has one entry more: where do the slices begin and end?"
         return f"{SHAPES} Or is one of the sizes, {one} or {other}, not what you take it for?"
     if "index -" in text and "is out of bounds" in text:
-        return "The index is below 0: a number before the first entry, or 1 taken off once too often. Clip it first."
+        return (
+            "The index is below 0: a number lies before the first entry, or 1 is subtracted once too often. Clip it "
+            "first."
+        )
     if "Sizes of tensors must match" in text and "cat" not in line:
-        return "Inside the call two things meet that differ in the number of rows or of steps: which axis is the batch, and which is time?"
+        return (
+            "Inside the call, two tensors have different numbers of rows or steps: which axis is the batch, and "
+            "which is time?"
+        )
     return next((advice for part, advice in ERRORS.items() if part in text), "")
 
 
@@ -110,7 +149,7 @@ def own_frame(error: BaseException, version: Any) -> tuple[FrameType | None, int
 
 
 def seen(line: str, frame: FrameType) -> list[tuple[str, Any]]:
-    """The tensors and states that a line names, as `x` or `batch.obs`, with what they hold there."""
+    """The tensors that a line names, such as `x` or `batch.obs`, with their values there."""
     try:
         tree = ast.parse(
             line.removesuffix(":") if not line.startswith(("for ", "if ", "while ", "with ")) else line + " pass"
@@ -162,7 +201,7 @@ def short(value: Any) -> str:
 
 
 def cap(text: str) -> str:
-    """With a capital, unless the first word is a name of the notebook's."""
+    """Capitalised, unless the first word is one of the notebook's names."""
     return text if text.split(",")[0].split()[0] in ("h", "z", "dyn", "rep") else text[:1].upper() + text[1:]
 
 

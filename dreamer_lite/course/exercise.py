@@ -16,12 +16,12 @@ Probe = Callable[..., dict[str, Any]]
 
 
 class Complaint(Exception):
-    """What is wrong with a version, in words that are shown as they are."""
+    """What is wrong with a version, worded as the reader sees it."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong version that people write, and the words that name it. unused: the number of an argument that it doesn't look at."""
+    """A wrong version that people write, and the words that name it. unused: the index of an argument it ignores."""
 
     wrong: Callable
     words: str
@@ -30,8 +30,9 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write. `cases` makes inputs, the notebook's example by hand first; `probe` runs a version on one of them
-    and returns what is compared, in that order: {"the result": …, "the gradient": …}. `letters` names the axes of the result."""
+    """One function to write. `cases` makes inputs, the notebook's example by hand first. `probe` runs a version on
+    one case and returns what is compared, in this order: {"the result": …, "the gradient": …}. `letters` names
+    the axes of the result."""
 
     name: str
     finished: Callable
@@ -40,31 +41,33 @@ class Exercise:
     hints: tuple[str, str, str]
     letters: str = ""
     probe: Probe | None = None
-    judge: Callable[[Callable], str | None] | None = None  # for answers that are not unique: what is wrong, or None
+    judge: Callable[[Callable], str | None] | None = (
+        None  # where several answers are right: says what is wrong, or None
+    )
     tolerance: float = 1e-4
     kept_for: str | None = None  # "module:name" in the package that the reader's version can stand in for
-    given: tuple[str, ...] = ()  # names of a case's parts, where they are not the arguments
-    itself: str = "self"  # what the exercise calls the object whose method it is
+    given: tuple[str, ...] = ()  # names of a case's parts, if they are not the arguments
+    itself: str = "self"  # what the exercise calls `self`, if it is a method
 
     def run(self, version: Callable, case: tuple) -> dict[str, Any]:
-        """What a version makes of a case. Raises Complaint if it writes into what it was given."""
+        """What a version returns for a case. Raises Complaint if it writes into its inputs."""
         given = copied(case)
         with standing_in(self.finished, version):
             found = self.probe(version, *given) if self.probe else {"the result": version(*given)}
         if not unchanged(given, case):
             raise Complaint(
-                "It writes into its input, which others still need. Make a new tensor, or work on a `.clone()`."
+                "It writes into its input, which other code still needs. Make a new tensor, or work on a `.clone()`."
             )
         return found
 
     def names(self) -> list[str]:
-        """The names of a case's parts: the arguments, as the exercise has them, if nothing else is said."""
+        """The names of a case's parts: `given`, or else the exercise's arguments."""
         return list(self.given) or [
             self.itself if name == "self" else name for name in inspect.signature(self.finished).parameters
         ]
 
 
-# For cases: numbers with two decimals, so that a reader can follow them by hand.
+# For cases: numbers with two decimals, so that a reader can follow by hand.
 
 
 def normal(*shape: int, size: float = 1.0) -> Tensor:
@@ -86,7 +89,7 @@ def dice(*shape: int, sure: float = 2.0) -> Tensor:
     return percent.scatter_add(-1, percent.argmax(-1, keepdim=True), rest) / 100
 
 
-# For probes: what came back, taken apart.
+# For probes: take the result apart.
 
 
 def gradient(out: Any, x: Tensor) -> Tensor:
@@ -98,8 +101,10 @@ def gradient(out: Any, x: Tensor) -> Tensor:
 
 
 def with_gradients(*names: str) -> Probe:
-    """A probe of the result, and of its gradient at the first inputs, which have these names. The entries of the result weigh
-    differently, so that a sum which is always 1 has a gradient, too."""
+    """A probe of the result, and of its gradient at the first inputs, which have these names.
+
+    The entries of the result are weighted differently, so that a sum that is always 1 has a gradient, too.
+    """
 
     def probe(version: Callable, *case: Any) -> dict[str, Any]:
         inputs = [learnable(part) if k < len(names) else part for k, part in enumerate(case)]
@@ -125,7 +130,7 @@ def a_state(value: Any, what: str) -> State:
 
 
 def keeping(parts: dict[str, Any]) -> str:
-    """The names of those parts that keep a gradient."""
+    """The names of the parts that carry a gradient."""
     return ", ".join(name for name, part in parts.items() if isinstance(part, Tensor) and part.requires_grad) or "none"
 
 

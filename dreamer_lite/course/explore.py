@@ -1,6 +1,6 @@
-"""Pictures with controls: a pure function draws, ipywidgets move its arguments, the picture is an ordinary output.
+"""Figures with controls: a pure function draws, ipywidgets set its arguments, the figure is an ordinary output.
 
-The picture comes first and is a plain PNG with a text for those who can't see it. It stays in the saved notebook and after a
+The figure comes first, as a plain PNG with alternative text. It stays in the saved notebook and after a
 kernel restart; only the controls need a kernel.
 """
 
@@ -17,22 +17,22 @@ from matplotlib.figure import Figure
 from PIL import Image
 import torch
 
-from ..evaluation.drawing import DREAM, GREY, REALITY, pixels  # noqa: F401  (every drawing takes its colours from here)
+from ..evaluation.drawing import DREAM, GREY, REALITY, pixels  # noqa: F401  (all figures take their colours from here)
 
 POSTERIOR, OWN = "#009E73", "#AA4499"  # with REALITY and DREAM: colour-blind safe, and the same everywhere
 
 
 def png(figure: Figure, dpi: int = 90) -> bytes:
-    """The figure as PNG bytes. Drawn without pyplot, so callbacks on other threads are safe. With at most 256 colours, which
-    nobody sees, and which makes notebooks less than half as large."""
+    """The figure as PNG bytes. Drawn without pyplot, so callbacks on other threads are safe. With at most 256
+    colours, which makes notebooks less than half as large at no visible cost."""
     figure.set_dpi(dpi)
-    small = io.BytesIO()  # not by savefig, which would lay it out twice
+    small = io.BytesIO()  # not savefig, which would lay the figure out twice
     Image.fromarray(pixels(figure)).quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
 def bundle(data: bytes, alt: str) -> dict[str, Any]:
-    """What `display` wants for a PNG whose text twin is `alt`."""
+    """The arguments of `display` for a PNG with alternative text."""
     return {"data": {"image/png": b64encode(data).decode(), "text/plain": alt}, "metadata": {"image/png": {"alt": alt}}}
 
 
@@ -53,18 +53,19 @@ def tidy(axes: Any, **labels: Any) -> Any:
 
 
 class Explorer:
-    """A picture and its controls. `draw(**values)` returns a figure and one sentence that reads it.
+    """A figure and its controls. `draw(**values)` returns a figure and one sentence that reads it.
 
-    A button's value is the number of its clicks. `png` and `text` are what is shown now.
+    A button's value is its number of clicks. `png` and `text` hold what is shown now.
     """
 
     def __init__(self, draw: Callable[..., tuple[Figure, str]], alt: str, **controls: widgets.Widget):
         self.draw, self.alt, self.controls = draw, alt, controls
         self.clicks = {name: 0 for name, control in controls.items() if isinstance(control, widgets.Button)}
-        self.status = widgets.HTML()
+        self.status = widgets.HTML(layout={"width": "auto", "max_width": "100%"})
         self.status.add_class("dreamer-status")
         self.lock, self.handle = threading.Lock(), None
         for name, control in controls.items():
+            control.tooltip = control.tooltip or control.description
             if isinstance(control, widgets.Button):
                 control.on_click(lambda _, name=name: self.click(name))
             else:
@@ -76,7 +77,10 @@ class Explorer:
         self.update()
 
     def update(self) -> None:
-        """Draw anew for the values of now. What goes wrong is told below the picture, and the old picture stays."""
+        """Redraw for the current values.
+
+        If that fails, the error appears below the figure, and the old figure stays.
+        """
         values = {
             name: self.clicks[name] if name in self.clicks else control.value for name, control in self.controls.items()
         }
@@ -87,10 +91,8 @@ class Explorer:
             except Exception as error:
                 if not hasattr(self, "png"):
                     raise
-                self.text = f"this can't be drawn: {error}"
-            self.status.value = (
-                f"<span role='status' style='white-space: pre-wrap'>{escape(self.text, quote=False)}</span>"
-            )
+                self.text = f"This can't be drawn: {error}"
+            self.status.value = f"<span role='status' style='{WRAP}'>{escape(self.text, quote=False)}</span>"
             if self.handle is not None:
                 picture = self.picture()
                 self.handle.update(picture["data"], metadata=picture["metadata"], raw=True)
@@ -106,14 +108,14 @@ class Explorer:
         others = [
             control for name, control in self.controls.items() if name not in self.clicks and control not in boxes
         ]
-        rows = [*others, widgets.HBox(boxes, layout={"flex_flow": "row wrap"}), widgets.HBox(buttons), self.status]
+        rows = [*others, widgets.HBox(boxes, layout=WRAPPED), widgets.HBox(buttons, layout=WRAPPED), self.status]
         below = widgets.VBox(rows)
         below.add_class("dreamer-explorer")
         display(below)
 
 
 def slider(label: str, low: float, high: float, value: float, step: float = 0.1) -> widgets.FloatSlider:
-    """A labelled slider, also moved by the arrow keys."""
+    """A labelled slider; the arrow keys move it, too."""
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=label, continuous_update=False, **WIDE)
 
 
@@ -123,12 +125,16 @@ def whole(label: str, low: int, high: int, value: int, step: int = 1) -> widgets
 
 def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(
-        options=options, value=value or options[0], description=label, style={"description_width": "initial"}
+        options=options,
+        value=value or options[0],
+        description=label,
+        tooltips=[f"{label}: {option[0] if isinstance(option, tuple) else option}" for option in options],
+        style={"description_width": "initial"},
     )
 
 
 def box(label: str) -> widgets.Checkbox:
-    """A box to tick."""
+    """A checkbox."""
     return widgets.Checkbox(False, description=label, indent=False, layout={"width": "auto"})
 
 
@@ -136,4 +142,5 @@ def button(label: str) -> widgets.Button:
     return widgets.Button(description=label, layout={"width": "auto"})
 
 
-WIDE = {"style": {"description_width": "14em"}, "layout": {"width": "38em"}}
+WIDE = {"style": {"description_width": "14em"}, "layout": {"width": "38em", "max_width": "100%"}}
+WRAP, WRAPPED = "white-space: pre-wrap; overflow-wrap: anywhere", {"flex_flow": "row wrap"}

@@ -1,4 +1,7 @@
-"""All exercises, by notebook and by name. Each notebook's folder holds its own, in exercises.py: cases, known mistakes, hints."""
+"""All exercises, by notebook and by name.
+
+Each notebook's folder holds its own, in exercises.py: cases, known mistakes, hints.
+"""
 
 from importlib import import_module
 from pathlib import Path

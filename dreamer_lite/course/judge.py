@@ -1,4 +1,4 @@
-"""Judging a reader's function: run it, compare it with the finished one, name the mistake."""
+"""Judges a reader's function: runs it, compares it with the finished one, names the mistake."""
 
 import ast
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
         return Verdict(
             "not yet",
             [
-                f"`check` wants the function itself, got {short(version)}. "
+                f"`check` needs the function itself, but got {short(version)}. "
                 f"Write `{exercise.name} = check({exercise.name})`, without calling it."
             ],
         )
@@ -108,7 +108,7 @@ def compare(exercise: Exercise, version: Callable) -> Verdict:
 
 
 def fresh_cases(exercise: Exercise) -> list[tuple]:
-    """The same ones at each try, made anew, since a reader's code may spoil what is in them."""
+    """The same cases at each try, made anew, since a reader's code may modify them."""
     torch.manual_seed(0)
     return exercise.cases()
 
@@ -121,14 +121,16 @@ def unspoiled_cases(exercise: Exercise) -> list[tuple]:
 
 @lru_cache(None)
 def invited(exercise: Exercise) -> tuple[Mistake, ...]:
-    """The mistakes that every function invites, for this one."""
+    """The generic mistakes, for this exercise."""
     return () if exercise.given else tuple(suspects(exercise, unspoiled_cases(exercise)))
 
 
 @lru_cache(None)
 def answer(exercise: Exercise, version: Callable, k: int) -> dict[str, Any] | None:
-    """What the finished version, or a mistake, makes of case k; None if a mistake fails. Kept, since each try asks for it again, so nothing
-    that a reader's code has left behind may take part."""
+    """What the finished version, or a mistake, returns for case k; None if a mistake fails.
+
+    Cached, since each try asks for it again, so nothing that a reader's code has left behind may affect it.
+    """
     case = unspoiled_cases(exercise)[k]
     with untouched():
         torch.manual_seed(0)
@@ -137,7 +139,7 @@ def answer(exercise: Exercise, version: Callable, k: int) -> dict[str, Any] | No
 
 
 def default_problem(version: Callable, exercise: Exercise) -> str | None:
-    """Whether an argument's default is another one than in the exercise, in words, or None."""
+    """What is wrong if an argument's default differs from the exercise's, or None."""
     try:
         yours, ours = (list(inspect.signature(f).parameters.values()) for f in (version, exercise.finished))
     except (TypeError, ValueError):
@@ -146,19 +148,20 @@ def default_problem(version: Callable, exercise: Exercise) -> str | None:
         if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
             given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
             return (
-                f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and others rely on it."
+                f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and other code "
+                "relies on it."
             )
     return None
 
 
 def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int) -> str | None:
-    """The words of the mistake that behaves as this version does: in the case where it is wrong first, and in most cases.
+    """The words of the mistake that behaves like this version: in the first case where it is wrong, and in most cases.
 
-    First those that the exercise lists, then those that every function invites.
+    The exercise's own mistakes come first, then the generic ones.
     """
     yours = [outcome(exercise, version, case) for case in cases]
     if yours[first] is not None and alike(yours[first], answer(exercise, exercise.finished, first), exercise):
-        return "It gives another result each time for the same input."
+        return "It gives a different result each time for the same input."
     for likely in (exercise.mistakes, invited(exercise)):
         best, words = 0.6, None
         for mistake in likely:
@@ -176,7 +179,8 @@ def known(exercise: Exercise, version: Callable, cases: list[tuple], first: int)
 
 
 def unused(exercise: Exercise, version: Callable, cases: list[tuple], k: int) -> bool:
-    """Whether a version gives the same, whatever argument k is: it is asked with that of every case set to 0, and to 1."""
+    """Whether a version returns the same, whatever argument k is: it is called with that argument set to 0, and to
+    1, in every case."""
     for case in cases:
         for other in (torch.zeros_like(case[k]), torch.ones_like(case[k])):
             changed = (*case[:k], other, *case[k + 1 :])
@@ -186,20 +190,21 @@ def unused(exercise: Exercise, version: Callable, cases: list[tuple], k: int) ->
 
 
 def everywhere(exercise: Exercise, version: Callable, cases: list[tuple], name: str, words: str | None) -> str | None:
-    """The words for the first wrong case, if they hold in most of the wrong ones, whatever numbers are in them; a single case may lie."""
+    """The words for the first wrong case, if they hold, numbers aside, in most of the wrong ones; a single case may
+    mislead."""
     if words is None:
         return None
-    told, shapes = [], False
+    found_words, shapes = [], False
     for k, case in enumerate(cases):
         found, expected = outcome(exercise, version, case), answer(exercise, exercise.finished, k)
         if not alike(found, expected, exercise):
-            told.append(found is not None and relation(name, found[name], expected[name]) or "")
+            found_words.append(found is not None and relation(name, found[name], expected[name]) or "")
             shapes = (
                 shapes or found is not None and getattr(found[name], "shape", 0) != getattr(expected[name], "shape", 0)
             )
     if shapes:  # the same slip has other words for other numbers of axes
-        return words if all(told) else None
-    plain = [re.sub(r"[-+.\de/]+", "", line) for line in told]
+        return words if all(found_words) else None
+    plain = [re.sub(r"[-+.\de/]+", "", line) for line in found_words]
     return words if plain.count(re.sub(r"[-+.\de/]+", "", words)) > 0.6 * len(plain) else None
 
 
@@ -251,9 +256,9 @@ def same(yours: Any, expected: Any, tolerance: float) -> bool:
 
 
 def structure_problem(yours: Any, expected: Any) -> str | None:
-    """What is wrong with the kind of thing that came back, where its values can't be compared, or None."""
+    """What is wrong with the type of the result, if its values can't be compared, or None."""
     if yours is None and expected is not None:
-        return "It returns None here. Is there a `return` on every way through?"
+        return "It returns None here. Is there a `return` on every path?"
     if isinstance(expected, Tensor) and not isinstance(yours, Tensor):
         return f"It returns {kind(yours)}; a tensor is expected."
     if isinstance(expected, (tuple, list)):
@@ -268,20 +273,20 @@ def structure_problem(yours: Any, expected: Any) -> str | None:
         if not (isinstance(yours, Tensor) and yours.numel() == 1):
             return f"It returns {kind(yours)}; a number is expected."
     if expected is None and yours is not None:
-        return f"It returns {short(yours)}; expected is None."
+        return f"It returns {short(yours)}; expected None."
     return None
 
 
 def family_problem(yours: Any, expected: Any, strict: bool) -> str | None:
-    """Whether right values come in the wrong type of numbers, in words, or None."""
+    """What is wrong if right values have the wrong number type, or None."""
     if not isinstance(expected, Tensor) or not isinstance(yours, Tensor):
         return None
     if family(yours) != family(expected):
-        return f"The values are right, but they are {family(yours)}; {family(expected)} are expected."
+        return f"The values are right, but they are {family(yours)}; they should be {family(expected)}."
     if strict and yours.dtype != expected.dtype:
         return (
-            f"The values are right, but in {str(yours.dtype)[6:]}. Everything in the agent is {str(expected.dtype)[6:]}, and one such "
-            "tensor turns all that it meets into its own type."
+            f"The values are right, but in {str(yours.dtype)[6:]}. Everything in the agent is "
+            f"{str(expected.dtype)[6:]}, and one such tensor converts everything it touches to its own type."
         )
     return None
 
@@ -322,7 +327,7 @@ def pieces(name: str, yours: Any, expected: Any) -> list[tuple[str, Any, Any]]:
 def shape_difference(a: Any, b: Any, what: str, letters: str) -> str | None:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape == b.shape:
         return None
-    words = f"The shape of {what} is {tuple(a.shape)}; expected is {tuple(b.shape)}"
+    words = f"The shape of {what} is {tuple(a.shape)}; expected {tuple(b.shape)}"
     if sorted(a.shape) == sorted(b.shape) and len(letters) == b.ndim:
         by_size = dict(zip(b.shape, letters))
         words += f": yours is ({', '.join(by_size[n] for n in a.shape)}), expected ({', '.join(letters)}), axes swapped"
@@ -335,16 +340,16 @@ def value_difference(a: Any, b: Any, what: str, tolerance: float) -> str | None:
     if same(a, b, tolerance):
         return None
     if not isinstance(b, Tensor) or not isinstance(a, Tensor):
-        return f"{cap(what)}: yours is {short(a)}, expected is {short(b)}."
+        return f"{cap(what)}: yours is {short(a)}, expected {short(b)}."
     wrong = ~torch.isclose(a, b, tolerance, tolerance * 1e-2, equal_nan=True)
     at = tuple(wrong.nonzero()[0].tolist()) if b.ndim else ()
     where = f" at [{', '.join(map(str, at))}]" if at else ""
     if what.startswith("whether"):
-        return f"{cap(what)}: yours says {'yes' if a[at] else 'no'}, expected is {'yes' if b[at] else 'no'}."
+        return f"{cap(what)}: yours says {'yes' if a[at] else 'no'}, expected {'yes' if b[at] else 'no'}."
     if not a[at].isfinite() and b[at].isfinite():
-        return f"{cap(what)} holds {float(a[at])}{where}; expected is {float(b[at]):.6g}."
+        return f"{cap(what)} holds {float(a[at])}{where}; expected {float(b[at]):.6g}."
     share = f", and {int(wrong.sum())} of {wrong.numel()} values differ" if wrong.numel() > 1 else ""
-    return f"{cap(what)}{where}: yours is {float(a[at]) + 0:.6g}, expected is {float(b[at]) + 0:.6g}{share}."
+    return f"{cap(what)}{where}: yours is {float(a[at]) + 0:.6g}, expected {float(b[at]) + 0:.6g}{share}."
 
 
 def inputs(exercise: Exercise, case: tuple) -> str:

@@ -1,4 +1,4 @@
-"""What a reader calls: setup, check, hint, solution, keep, progress."""
+"""The functions a reader calls: setup, check, hint, solution, keep, progress."""
 
 from collections.abc import Callable
 from html import escape, unescape
@@ -24,11 +24,11 @@ from .progress import home, remember, standing, where
 from .sandbox import SECONDS, TookTooLong, deadline
 
 COLOURS = {"right": "#009E73", "not yet": "#D55E00", "blank": "#6B6B6B"}
-shown: dict[str, int] = {}  # hints already given, by exercise
+shown: dict[str, int] = {}  # how many hints were given, by exercise
 
 
 def setup(number: str, seed: int = 0) -> None:
-    """Start notebook `number`: seed everything, and say which versions and which device run here."""
+    """Start notebook `number`: seed everything, and show versions and device."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     device = (
@@ -48,7 +48,10 @@ def setup(number: str, seed: int = 0) -> None:
 
 
 def progress() -> None:
-    """Show how far the reader has come: exercises right, parts kept, what is next. Says nothing if there is nothing yet."""
+    """Show how far the reader has come: exercises right, parts kept, what is next.
+
+    Shows nothing before the first right answer.
+    """
     now = standing()
     if now.right:
         lines, picture = where(now)
@@ -56,9 +59,9 @@ def progress() -> None:
 
 
 def check(version: Any, name: str | None = None) -> Callable:
-    """Judge an exercise's function, say what is right or wrong with it, and hand back a version to go on with: the reader's
-    own if it is right, the finished one if it is blank or wrong. Where the package has this function, it runs with that
-    version, too, until the kernel ends. Never raises, for whatever it is given."""
+    """Judge an exercise's function, say what is right or wrong with it, and return a version that works: the reader's own if
+    it is right, the finished one if it is blank or wrong. Where the package has this function, it runs with that version too,
+    until the kernel stops. Never raises, whatever it is given."""
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
         return version
@@ -73,8 +76,8 @@ def check(version: Any, name: str | None = None) -> Callable:
         return version
     if verdict.state == "blank":
         words = [
-            f"Replace the <code>...</code> in <code>{exercise.name}</code>, then run its cell and this one again. Until then "
-            f'the cells below use the finished version. <code>hint("{exercise.name}")</code> helps.'
+            f"Replace the <code>...</code> in <code>{exercise.name}</code>, then run its cell and this one again. "
+            f'Until then the cells below use the finished version. <code>hint("{exercise.name}")</code> helps.'
         ]
     else:
         words = [code(line) for line in verdict.words]
@@ -96,7 +99,7 @@ def hint(name: str) -> None:
         else ""
     )
     text = exercise.hints[level - 1]
-    text = text.replace("`, `", "`\n`") if level == 3 else text  # the last one is code: one statement a line
+    text = text.replace("`, `", "`\n`") if level == 3 else text  # the last one is code: one statement per line
     say(f"{exercise.name}: hint {level} of 3", [code(text)] + [last] * bool(last), "#0072B2")
 
 
@@ -111,7 +114,7 @@ def solution(name: str) -> None:
 
 
 def keep(version: Callable) -> None:
-    """Save a right answer's source in the folder my_parts beside the notebooks, for notebook 10 to train with."""
+    """Save the source of a right answer in the folder my_parts beside the notebooks; notebook 10 trains with it."""
     exercise = find(getattr(version, "__name__", None))
     if exercise is None:
         return
@@ -124,7 +127,7 @@ def keep(version: Callable) -> None:
     if exercise.kept_for is None:
         return say(
             f"{exercise.name}: nothing to keep",
-            ["This one was for practice; it is no part of the agent."],
+            ["This one was for practice; it is not part of the agent."],
             COLOURS["blank"],
         )
     verdict = judged(exercise, version)
@@ -159,7 +162,7 @@ def keep(version: Callable) -> None:
             file.unlink()
         else:
             file.write_text(before, encoding="utf-8")
-        more = ["What was kept before is still there."] * (before is not None)
+        more = ["The version you kept before is still there."] * (before is not None)
         return say(f"{exercise.name}: not kept", [code(problem)] + more, COLOURS["not yet"])
     say(
         f"{exercise.name}: kept",
@@ -169,7 +172,8 @@ def keep(version: Callable) -> None:
 
 
 def kept(name: str) -> tuple[Callable | None, str | None]:
-    """The reader's kept version of an exercise, loaded and checked again, or None; and what is wrong with it, or None."""
+    """The reader's kept version of an exercise, loaded and checked again, or None; then what is wrong with it, or
+    None."""
     exercise = EXERCISES[name]
     file = home("my_parts") / f"{name}.py"
     if not file.is_file():
@@ -190,7 +194,7 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
         with deadline(SECONDS):
             exec(compile(file.read_text(encoding="utf-8"), where, "exec"), names)
     except TookTooLong:
-        return None, f"{where} does not come to an end."
+        return None, f"{where} does not finish in time."
     except (Exception, SystemExit) as error:
         return None, f"{where} does not run: {type(error).__name__}: {error}"
     if name not in names:
@@ -201,35 +205,35 @@ def kept(name: str) -> tuple[Callable | None, str | None]:
     why = " ".join(verdict.words) or "It is blank."
     if "NameError" in why:
         why += (
-            f" On its own it may use torch, np, F, nn, the functions of other exercises and what the module {exercise.finished.__module__} "
-            "imports; put other helpers inside the function."
+            " A kept function may use torch, np, F, nn, the functions of other exercises and what the module "
+            f"{exercise.finished.__module__} imports. Put other helpers inside the function."
         )
     return None, f"{where} is not right: {why}"
 
 
 def judged(exercise: Exercise, version: Any) -> Verdict:
-    """The verdict on a version, by the package as it was made."""
+    """The verdict on a version, from the unmodified package."""
     with unplugged():
         return judge(exercise, version)
 
 
 def self_check() -> bool:
-    """Look at everything the course needs, and say how to mend what is missing. True if all is well."""
+    """Check everything the course needs, and say how to fix what is missing. True if all is well."""
     rows = [
         (
             "Python 3.10 or newer",
             sys.version_info >= (3, 10),
             platform.python_version(),
-            "install a newer Python and make the environment again",
+            "install a newer Python and create the environment again",
         ),
         *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets", "pygame")),
         module_row("cv2", "opencv-python-headless"),
         agent_row(),
-        ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a place of your own"),
+        ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a folder you can write to"),
     ]
     good = all(fine for _, fine, _, _ in rows)
     lines = [
-        f"{'✓' if fine else '✗'} {escape(what)} {escape(seen)}" + ("" if fine else f" <b>To mend:</b> {escape(fix)}")
+        f"{'✓' if fine else '✗'} {escape(what)} {escape(seen)}" + ("" if fine else f" <b>To fix it:</b> {escape(fix)}")
         for what, fine, seen, fix in rows
     ]
     say("everything is in place" if good else "something is missing", lines, COLOURS["right" if good else "not yet"])
@@ -260,7 +264,7 @@ def find(name: str | None) -> Exercise | None:
         return EXERCISES[name]
     say(
         "no such exercise",
-        [f"There is none called {escape(repr(name))}. Is the function's name still the one in the exercise?"],
+        [f"There is no exercise called {escape(repr(name))}. Does the function still have its name from the exercise?"],
         COLOURS["not yet"],
     )
     return None

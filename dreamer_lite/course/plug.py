@@ -1,7 +1,7 @@
-"""The reader's functions at work inside the package.
+"""Runs the reader's functions inside the package.
 
-The package knows nothing of this. Wherever one of its modules or classes has a name for, say, `lambda_return`, that name is pointed at
-the reader's version, and pointed back afterwards.
+The package knows nothing of this. Wherever one of its modules or classes holds, say, `lambda_return`, that name is
+pointed at the reader's version, and pointed back afterwards.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,13 +10,16 @@ from functools import lru_cache
 import sys
 from typing import Any
 
-plugged: dict[Callable, Callable] = {}  # finished version: the reader's, which stands in for it now
+plugged: dict[Callable, Callable] = {}  # finished version: the reader's version that replaces it now
 
 
 @lru_cache(1)
 def owners(loaded: int) -> list[Any]:
-    """All modules of the package, and the classes in them, while so many modules are loaded. The exercises keep their own names: they
-    tell right from wrong by them."""
+    """All modules of the package and their classes.
+
+    `loaded`, the number of loaded modules, renews the cache. The exercises keep their own names, which decide what is
+    right.
+    """
     modules = [
         module
         for name, module in list(sys.modules.items())
@@ -26,7 +29,7 @@ def owners(loaded: int) -> list[Any]:
 
 
 def homes(function: Callable) -> list[tuple[Any, str]]:
-    """Every name in the package, of a module or of a class in it, that stands for this function."""
+    """Every name in the package, in a module or a class, that refers to this function."""
     return [
         (owner, name)
         for owner in owners(len(sys.modules))
@@ -42,13 +45,13 @@ def in_the_package(function: Callable) -> bool:
 
 
 def point(here: Callable, there: Callable) -> None:
-    """Every name for the one function stands for the other from now on."""
+    """Every name for the first function refers to the second from now on."""
     for owner, name in homes(here):
         setattr(owner, name, there)
 
 
 def plug(finished: Callable, version: Callable) -> None:
-    """From now on the package runs with `version` wherever it says `finished`; with its own again if that is the version."""
+    """From now on the package runs `version` instead of `finished`, or its own again if they are the same."""
     point(plugged.pop(finished, finished), version)
     if version is not finished:
         plugged[finished] = version
@@ -56,7 +59,10 @@ def plug(finished: Callable, version: Callable) -> None:
 
 @contextlib.contextmanager
 def unplugged() -> Iterator[None]:
-    """Inside, the package is as it was made, so that nothing of the reader's takes part in a verdict; after, as it was before."""
+    """Inside, the package is unmodified, so that no code of the reader's affects a verdict.
+
+    Afterwards it is as before.
+    """
     before = dict(plugged)
     for finished in before:
         plug(finished, finished)
@@ -69,7 +75,7 @@ def unplugged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def standing_in(finished: Callable, version: Callable) -> Iterator[None]:
-    """Inside, the package runs with `version` wherever it says `finished`; after, with its own again, whatever happened."""
+    """Inside, the package runs `version` instead of `finished`. Afterwards it runs its own again, whatever happened."""
     places = homes(finished)
     try:
         for owner, name in places:

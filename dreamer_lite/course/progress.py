@@ -1,4 +1,7 @@
-"""Where the reader stands: what was right, what was kept, what comes next. Remembered in the folder my_parts beside the notebooks."""
+"""Where the reader stands: what was right, what was kept, what comes next.
+
+Stored in the folder my_parts beside the notebooks.
+"""
 
 from base64 import b64encode
 import os
@@ -10,7 +13,8 @@ from .index import EXERCISES, NOTEBOOKS
 
 
 class Standing(NamedTuple):
-    """Names of the exercises that were right, of those that are kept, and of those that could be: each in the order of the course."""
+    """Names of the exercises that were right, of those that are kept, and of those that could be: each in the order
+    of the course."""
 
     right: list[str]
     kept: list[str]
@@ -18,12 +22,12 @@ class Standing(NamedTuple):
 
 
 def home(folder: str) -> Path:
-    """Where the reader's own folders lie: beside the notebooks, or where the variable DREAMER_HOME says. Git ignores them."""
+    """The reader's own folder of this name: beside the notebooks, or in DREAMER_HOME if that is set. Git ignores it."""
     return Path(os.environ.get("DREAMER_HOME", ".")) / folder
 
 
 def remember(name: str) -> str | None:
-    """Write down that this exercise was right once. Returns what is wrong if that can't be written, else None."""
+    """Record that this exercise was right. Returns the problem if that can't be written, else None."""
     if name in standing().right:
         return None
     try:
@@ -36,7 +40,10 @@ def remember(name: str) -> str | None:
 
 
 def standing() -> Standing:
-    """What was right and what is kept, from the folder my_parts. A kept part was right, whatever right.txt says."""
+    """What was right and what is kept, from the folder my_parts.
+
+    A kept function counts as right, whatever right.txt says.
+    """
     try:
         noted = set((home("my_parts") / "right.txt").read_text(encoding="utf-8", errors="replace").split())
     except OSError:
@@ -47,8 +54,8 @@ def standing() -> Standing:
 
 
 def following(now: Standing) -> tuple[str, str]:
-    """What to do next, in words, and the number of its notebook. Next is what comes after the last right answer; what was skipped is
-    told when the end is reached."""
+    """What to do next, in words, and the number of its notebook: first what comes after the last right answer, then,
+    at the end, what was skipped."""
     order = list(EXERCISES)
     last = max((order.index(name) for name in now.right), default=-1)
     missing = [name for name in order if name not in now.right]
@@ -65,11 +72,11 @@ def following(now: Standing) -> tuple[str, str]:
             f"Next: keep {', '.join(f'<code>{name}</code>' for name in unkept)}, and train with them in notebook 10.",
             "10",
         )
-    return "Nothing is left to write. Notebook 10 trains with nothing but your own parts.", "10"
+    return "Nothing is left to write. Notebook 10 trains with your own version of every part.", "10"
 
 
 def where(now: Standing) -> tuple[list[str], str]:
-    """The two lines that say it, and the map of the agent, a picture with the same in its alternative text."""
+    """Two lines of text, and the map of the agent as an image whose alternative text says the same."""
     after, number = following(now)
     marks = {
         book: (sum(exercise.name in now.right for exercise in notebook.EXERCISES), len(notebook.EXERCISES))
@@ -82,7 +89,8 @@ def where(now: Standing) -> tuple[list[str], str]:
         'style="width:100%;max-width:42em">'
     )
     lines = [
-        f"Right: {len(now.right)} of {len(EXERCISES)} exercises. Kept: {len(now.kept)} of the {len(now.keepable)} that belong to the agent.",
+        f"Right: {len(now.right)} of {len(EXERCISES)} exercises. Kept: {len(now.kept)} of the {len(now.keepable)} "
+        "that belong to the agent.",
         after,
     ]
     return lines, picture

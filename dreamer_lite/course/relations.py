@@ -1,4 +1,4 @@
-"""What a wrong result has to do with the right one: half of it, its negative, the mean over an axis, one step late."""
+"""How a wrong result relates to the right one: half of it, its negative, the mean over an axis, one step late."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CLOSE = 1e-4
 
 
 def relation(name: str, yours: Any, expected: Any) -> str | None:
-    """The relation in words, or None. Only such relations are named as hardly arise by chance."""
+    """The relation in words, or None. Only relations that hardly arise by chance are named."""
     if isinstance(expected, (bool, int, float)):
         expected = torch.tensor(float(expected))
         yours = torch.tensor(float(yours)) if isinstance(yours, (bool, int, float)) else yours
@@ -34,7 +34,10 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
     if "gradient" in name and b.any() and not a.any():
         return "all zeros. No gradient gets there: use torch functions, without detach, item or numpy on the way."
     if not (fine := a.isfinite()).all():
-        words = "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form that stays in range."
+        words = (
+            "not finite. There is a division by 0, a logarithm of 0, or an exponential that overflows; look for a form "
+            "that stays in range."
+        )
         return words if equal(a[fine], b[fine]) else None
     if b.numel() < 2:
         return None
@@ -44,7 +47,10 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
         return None
     ratio = a[b != 0] / b[b != 0]
     if b.count_nonzero() > 1 and ratio[0] != 0 and abs(ratio[0] - 1) > 0.02 and equal(a, ratio[0] * b):
-        return f"{factor(float(ratio[0]))} times the right one everywhere. There is a factor too much or too few, or a mean stands for a sum."
+        return (
+            f"{factor(float(ratio[0]))} times the right one everywhere. A factor is missing or extra, or a mean was "
+            "taken instead of a sum."
+        )
     for limit, cut, words in (
         (a.max(), b.clamp(max=a.max()), f"never more than {float(a.max()):.4g}"),
         (a.min(), b.clamp(min=a.min()), f"never less than {float(a.min()):.4g}"),
@@ -67,7 +73,8 @@ def same_shape(a: Tensor, b: Tensor, name: str) -> str | None:
         return words
     if (off := float(((a - b).abs() / b.abs().clamp(min=1e-6)).max())) < 0.01:
         return (
-            f"nearly right, off by up to {off:.1g} of itself. Is a number rounded, or a formula only nearly the same?"
+            f"nearly right, with a relative error of up to {off:.1g}. Is a number rounded, or a formula only "
+            "approximate?"
         )
     return None
 
@@ -84,7 +91,7 @@ FUNCTIONS = {
 
 
 def along(a: Tensor, b: Tensor, axis: int) -> str | None:
-    """Turned round, or moved by one, along an axis."""
+    """Reversed, or shifted by one, along an axis."""
     size, where = b.shape[axis], ("the last axis" if axis == b.ndim - 1 and axis > 1 else f"axis {axis}")
     if size > 1 and equal(a, b.flip(axis)) and not equal(a, b):
         return f"backwards along {where}."
@@ -109,15 +116,24 @@ def swapped(a: Tensor, b: Tensor) -> str | None:
 def other_shape(a: Tensor, b: Tensor) -> str | None:
     """The right values, with an axis too many or too few."""
     if a.numel() == b.numel() and a.ndim > b.ndim and equal(a.reshape(b.shape), b):
-        return "right, but for an axis of length 1 that is left over. `squeeze` it, or leave out `keepdim`."
+        return "right, except for an axis of length 1 that is left over. `squeeze` it, or leave out `keepdim`."
     if a.numel() == b.numel() and a.ndim < b.ndim and equal(a.reshape(b.shape), b):
         if a.squeeze().shape == b.squeeze().shape and 1 in b.shape:
-            return "right, but an axis of length 1 is lost. A `squeeze()` or a `sum()` without an axis takes the batch's off as well."
-        return "right, but axes are melted into one. `stack` makes a new axis, `cat` doesn't; `view` and `flatten` can melt too much."
+            return (
+                "right, but an axis of length 1 is lost. A `squeeze()` or a `sum()` without an axis removes the "
+                "batch axis as well."
+            )
+        return (
+            "right, but axes are merged into one. `stack` makes a new axis, `cat` doesn't; `view` and `flatten` can "
+            "merge too many."
+        )
     if a.ndim == b.ndim and (words := swapped(a, b)):
         return f"{words} Is it stacked along the wrong axis?"
     if a.ndim == b.ndim > 1 and a.shape[0] == b.shape[0] - 1 and a.shape[1] == b.shape[1] + 1:
-        return "one row of the batch is cut off, axis 0, where a step should be, axis 1: `x[:, 1:]` and `x[:, :-1]` cut steps."
+        return (
+            "one row of the batch is cut off, axis 0, where a step should be, axis 1: `x[:, 1:]` and `x[:, :-1]` "
+            "cut steps."
+        )
     for how, words in ((torch.mean, "mean"), (torch.sum, "sum")):
         if a.numel() == 1 and equal(a.flatten()[0], how(b)):
             return f"one number, the {words} over everything. Keep the shape."

@@ -1,4 +1,4 @@
-"""Running a reader's code safely: time limit, random states, inputs it cannot spoil."""
+"""Runs a reader's code safely: with a time limit, restored random states, and inputs it cannot modify."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SECONDS = 5.0  # that one check may take
+SECONDS = 5.0  # time limit of one check
 
 
 class TookTooLong(BaseException):
@@ -21,7 +21,7 @@ class TookTooLong(BaseException):
 
 
 def copied(value: Any) -> Any:
-    """The same value in fresh memory, so that code that writes into its inputs does no harm."""
+    """A deep copy, so that code that writes into its inputs does no harm."""
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
     if isinstance(value, dict):
@@ -45,14 +45,16 @@ def unchanged(given: Any, before: Any) -> bool:
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Inside, gradients are on and the default type is PyTorch's; afterwards both are as before, and so are random states and the recursion
-    limit, whatever the code inside does."""
+    """Inside, gradients are on and the default type is float32.
+
+    Afterwards both are restored, and so are random states and the recursion limit, whatever the code inside does.
+    """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     grad, dtype, limit = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
     with torch.random.fork_rng():
         try:
             torch.set_grad_enabled(True)
-            torch.set_default_dtype(torch.float32)  # of which the cases are made
+            torch.set_default_dtype(torch.float32)  # the type of the cases
             yield
         finally:
             np.random.set_state(numpy_state)
@@ -64,14 +66,15 @@ def untouched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong inside when the time is up: by a timer signal where there is one, else between two lines of code."""
+    """Raise TookTooLong inside when the time is up: by a timer signal where there is one, else before the next line
+    of code."""
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
 
         def ring(*_: Any) -> None:
             raise TookTooLong
 
         before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # again and again, in case a bare `except` swallows it
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # repeatedly, in case a bare `except` swallows it
         try:
             yield
         finally:

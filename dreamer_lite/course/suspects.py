@@ -12,7 +12,7 @@ from .exercise import Exercise, Mistake
 
 
 def suspects(exercise: Exercise, cases: list[tuple]) -> Iterator[Mistake]:
-    """The finished version, given something else than it was given: one mistake for each way of doing so."""
+    """The finished version on altered inputs: one mistake for each kind of alteration."""
     parameters = list(inspect.signature(exercise.finished).parameters.values())
     for k, (name, parameter) in enumerate(zip(exercise.names(), parameters)):
         values = [case[k] for case in cases if k < len(case)]
@@ -53,12 +53,15 @@ def ignored(name: str, default: Any, values: list) -> Iterator[tuple[str, Callab
     if not all(isinstance(value, Tensor) for value in values):
         return
     if values[0].dtype == torch.bool:
-        yield f"`{name}` is reversed: yours does at False what belongs to True.", torch.logical_not
+        yield f"`{name}` is reversed: yours does for False what belongs to True.", torch.logical_not
         yield f"`{name}` is not used.", torch.zeros_like
-        yield f"Every entry counts as one where `{name}` is True.", torch.ones_like
-        yield f"One True in `{name}` counts for all: each row decides for itself.", lambda x: x.any().expand_as(x)
+        yield f"Yours behaves as if `{name}` were True everywhere.", torch.ones_like
         yield (
-            f"`{name}` counts only where all of it is True: each row decides for itself.",
+            f"One True in `{name}` counts for all rows; each row must decide for itself.",
+            lambda x: x.any().expand_as(x),
+        )
+        yield (
+            f"`{name}` counts only if all of it is True; each row must decide for itself.",
             lambda x: x.all().expand_as(x),
         )
     elif values[0].is_floating_point():
@@ -69,29 +72,29 @@ def ignored(name: str, default: Any, values: list) -> Iterator[tuple[str, Callab
 
 
 def changed(name: str, values: list) -> Iterator[tuple[str, Callable]]:
-    """A tensor that is squashed, or moved along time, before it is used."""
+    """A tensor that is squashed, or shifted in time, before it is used."""
     if not all(isinstance(value, Tensor) for value in values):
         return
     if all(value.ndim >= 2 for value in values):
         for how, fill in MOVES.items():
             yield (
-                f"`{name}` is used one step late{how}: in step t yours takes what belongs to t - 1.",
+                f"`{name}` is used one step late{how}: at step t yours takes what belongs to t - 1.",
                 lambda x, fill=fill: late(x, fill),
             )
             yield (
-                f"`{name}` is used one step early{how}: in step t yours takes what belongs to t + 1.",
+                f"`{name}` is used one step early{how}: at step t yours takes what belongs to t + 1.",
                 lambda x, fill=fill: early(x, fill),
             )
         yield f"`{name}` is taken in reverse order.", lambda x: x.flip(1)
-        yield f"Every step takes the first of `{name}`.", lambda x: x[:, :1].expand_as(x)
-        yield f"Every step takes the last of `{name}`.", lambda x: x[:, -1:].expand_as(x)
+        yield f"Every step uses the first entry of `{name}`.", lambda x: x[:, :1].expand_as(x)
+        yield f"Every step uses the last entry of `{name}`.", lambda x: x[:, -1:].expand_as(x)
     if values[0].is_floating_point():
-        yield f"`{name}` is squashed by symlog first; it is wanted as it is.", symlog
-        yield f"`{name}` is stretched by symexp first; it is wanted as it is.", symexp
-        yield f"softmax is applied to `{name}` first; it is wanted as it is.", lambda x: x.softmax(-1) if x.ndim else x
-        yield f"The exponential of `{name}` is used; it is wanted as it is.", torch.exp
+        yield f"`{name}` is squashed by symlog first; use it as it is.", symlog
+        yield f"`{name}` is stretched by symexp first; use it as it is.", symexp
+        yield f"softmax is applied to `{name}` first; use it as it is.", lambda x: x.softmax(-1) if x.ndim else x
+        yield f"The exponential of `{name}` is used; use `{name}` itself.", torch.exp
         yield f"`{name}` is cut off at 0; its negative part counts, too.", lambda x: x.clamp(min=0)
-        yield f"`{name}` is taken without its sign.", torch.abs
+        yield f"`{name}` loses its sign.", torch.abs
 
 
 MOVES = {"": lambda x: x, " (and wraps around at the border)": None, " (with zeros at the border)": torch.zeros_like}

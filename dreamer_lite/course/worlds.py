@@ -1,5 +1,5 @@
-"""Small environments of our own, as a reader would write one: Catch in pictures; HiddenCatch and Recall, which need memory; and Dials,
-with two choices at once.
+"""Small environments of our own, like those a reader might write: Catch, seen as images; HiddenCatch and Recall, which
+need memory; and Dials, with two choices at once.
 
 Importing this module registers them: `python -m dreamer_lite --env dreamer_lite.course.worlds:Catch-v0`.
 """
@@ -12,7 +12,8 @@ import numpy as np
 
 
 class Catch(gymnasium.Env):
-    """A ball falls through 8 × 8 cells, and a paddle below moves left, stays, or moves right: 1 for a ball that is caught, -1 for one that is not."""
+    """A ball falls through 8 × 8 cells, and a paddle below moves left, stays, or moves right: reward 1 for a ball
+    that is caught, -1 for one that is not."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
     cells, size = 8, 2  # cells across and down; pixels of a cell
@@ -45,26 +46,30 @@ class Catch(gymnasium.Env):
 
 
 class Falling(gymnasium.Env):
-    """A ball falls six rows. While it is in the upper half it can be seen, and the paddle is locked. Then it hides, and the paddle is free."""
+    """A ball falls six rows. In the upper half it is visible, and the paddle is locked. Below, it is hidden, and the
+    paddle is free."""
 
     observation_space = Box(
         -3, 6, (4,), np.float32
     )  # paddle, ball (0 while hidden), is the ball seen, rows left to fall
     action_space = Discrete(3)  # left, stay, right
-    balls = 5  # catches after which we stop
+    balls = 5  # the episode stops after this many
 
     def drop(self):
         """A new ball, at the top, in one of seven columns; the paddle waits in the middle."""
         self.row, self.paddle, self.ball = 6, 0, int(self.np_random.integers(-3, 4))
 
     def look(self):
-        """The observation. A ball that has landed is seen again."""
+        """The observation. A ball that has landed is visible again."""
         seen = self.row > 3 or self.row == 0
         return np.array([self.paddle, self.ball if seen else 0, seen, self.row], np.float32)
 
 
 class HiddenCatch(Falling):
-    """1 for each ball that is caught. A missed one ends the game, and only memory can tell where it comes down."""
+    """Reward 1 for each ball that is caught.
+
+    A miss ends the episode, and only memory can tell where a ball comes down.
+    """
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         gymnasium.Env.reset(self, seed=seed)  # not super(): notebook A3 gives this method to a class of its own
@@ -86,7 +91,10 @@ class HiddenCatch(Falling):
 
 
 class Recall(gymnasium.Env):
-    """A sign shows left or right, once. After `wait` blank steps a bell rings, and the next action must be the one that the sign showed: 1, else -1."""
+    """A sign shows left or right, once.
+
+    After `wait` blank steps a bell rings, and the next action must be the one that the sign showed: reward 1, else -1.
+    """
 
     def __init__(self, wait: int = 6):
         self.wait = wait
@@ -105,7 +113,8 @@ class Recall(gymnasium.Env):
 
 
 class Dials(gymnasium.Env):
-    """Shows how two dials must be set, the first one of 2 ways, the second of 3: 1 for both right, ten times."""
+    """Shows how to set two dials, the first to one of 2 positions, the second to one of 3: reward 1 if both are
+    right, ten times."""
 
     observation_space = action_space = MultiDiscrete([2, 3])
 

@@ -100,7 +100,7 @@ EXERCISES = (
             ),
             Mistake(lambda angle: torch.sign(angle).long(), "This gives -1 for left. CartPole's actions are 0 and 1."),
             Mistake(lambda angle: torch.ones_like(angle).long(), "This always pushes right, wherever the pole leans."),
-            Mistake(lambda angle: (angle > 0).long().sum(), "This adds up all answers. Each angle wants its own."),
+            Mistake(lambda angle: (angle > 0).long().sum(), "This adds up all the answers. Return one for each angle."),
         ),
         hints=(
             "A positive angle leans to the right. Comparing a tensor with a number works on every entry at once.",
@@ -129,15 +129,13 @@ EXERCISES = (
             Mistake(lambda D, S, K: ((D,), (S, K), (S * K,)), "The feature holds the memory h too, not z alone."),
             Mistake(
                 lambda D, S, K: ((D,), (S * K,), (D + S * K,)),
-                "z keeps its two axes, (S, K); only inside the feature is it laid flat.",
+                "z keeps its two axes, (S, K). It is flattened only inside the feature.",
             ),
-            Mistake(
-                lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, also when it has one entry: (D,), not D."
-            ),
+            Mistake(lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, even with one entry: (D,), not D."),
         ),
         hints=(
             "Three shapes, in order: memory, dice, both side by side. A shape is a tuple.",
-            "h has D numbers. z has S rows of K numbers. Laid flat, z has S·K numbers.",
+            "h has D numbers. z has S rows of K numbers. Flattened, z has S·K numbers.",
             "`return (D,), (S, K), (D + S * K,)`",
         ),
     ),
@@ -148,11 +146,11 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda r, d, e: first((r - d).abs().mean(-1) >= e, len(r)),
-                "An error that equals the tolerance does not exceed it: use >.",
+                "An error equal to the tolerance does not exceed it: use >.",
             ),
             Mistake(
                 lambda r, d, e: first((r - d).abs().mean(-1) > e, -1),
-                "Where it never lets go, return T, the number of steps.",
+                "If it never lets go, return T, the number of steps.",
             ),
             Mistake(
                 lambda r, d, e: first((r - d).mean(-1).abs() > e, len(r)),
@@ -160,7 +158,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, d, e: first((r - d).abs().amax(-1) > e, len(r)),
-                "This asks for the largest of the numbers; the exercise asks for their mean.",
+                "This tests the largest of the errors; the exercise asks for their mean.",
             ),
             Mistake(
                 lambda r, d, e: first((r - d).abs().sum(-1) > e, len(r)),
@@ -180,19 +178,22 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, d, e: int(((r - d).abs().mean(-1) > e).long().argmax()),
-                "Right where the dream lets go, but where it never does, argmax says 0. Return T there.",
+                "Right if the dream lets go. If it never does, argmax says 0; return T there.",
             ),
             Mistake(lambda r, d, e: min(lets_go(r, d, e) + 1, len(r)), "One step too late. Steps are counted from 0."),
             Mistake(lambda r, d, e: lets_go(r, d, e) - 1, "One step too early: this is the last step that still held."),
             Mistake(
                 lambda r, d, e: int(((r - d).abs().mean(-1) <= e).sum()),
-                "This counts the steps that hold. The dream may come back later; only the first loss counts.",
+                "This counts all steps that hold. The dream may come close again later; only the steps before it "
+                "first lets go count.",
             ),
         ),
         hints=(
-            "First one error per step: (T, O) to (T,). Then look for the first one beyond the tolerance.",
-            "`(real - dreamed).abs().mean(-1)` has one error per step. On True and False as numbers, `argmax` finds the first largest one.",
-            "`beyond = (real - dreamed).abs().mean(-1) > tolerance`, then `int(beyond.long().argmax())` if `beyond.any()`, "
+            "First compute one error per step: (T, O) to (T,). Then look for the first one beyond the tolerance.",
+            "`(real - dreamed).abs().mean(-1)` has one error per step. Compare them with the tolerance, turn True "
+            "and False into numbers, and `argmax` finds the first 1.",
+            "`beyond = (real - dreamed).abs().mean(-1) > tolerance`, then `int(beyond.long().argmax())` if "
+            "`beyond.any()`, "
             "else `len(real)`.",
         ),
     ),

@@ -10,7 +10,7 @@ ROWS = ("observation: angle", "action that led here", "reward", "is_first", "is_
 
 
 def cells(stream: Experience, late: int = 0) -> list[list[str]]:
-    """The words in each row of the X-ray, one per step. `late` moves the actions by so many steps."""
+    """The words in each row of the X-ray, one per step. `late` moves the actions by that many steps."""
     arrows = [("left" if action[0] else "right") if action.any() else "–" for action in stream.action]
     arrows = ["–"] * late + arrows[: len(arrows) - late] if late >= 0 else arrows[-late:] + ["–"] * -late
     flags = [
@@ -34,7 +34,7 @@ def draw_alignment(stream: Experience, t: int, late: int = 0) -> Figure:
 def draw_table(
     rows: dict[str, list[str]], colours: tuple[str, ...], t: int, is_first: list[bool], width: float = 0.42
 ) -> Figure:
-    """Rows of words with their names, a column per step; column t is lit, and a line stands before each first step."""
+    """Named rows of words, a column per step; column t is lit, and a line is drawn before each first step."""
     figure = canvas(width * len(is_first) + 1.9, 0.37 * len(rows))
     axes = figure.add_subplot()
     axes.axvspan(t - 0.5, t + 0.5, color="#FFD166")
@@ -57,10 +57,13 @@ def read(stream: Experience, t: int, late: int = 0) -> str:
     """The lit column in one sentence."""
     angle, action, reward, first, _, terminal, _ = (row[t] for row in cells(stream, late))
     if late:
-        return f"Step {t}: these actions are {abs(late)} {'late' if late > 0 else 'early'}; '{action}' did not lead to angle {angle}."
+        return (
+            f"Step {t}: these actions are {abs(late)} step {'late' if late > 0 else 'early'}; '{action}' did not "
+            f"lead to angle {angle}."
+        )
     if first == "yes":
         return f"Step {t}: an episode begins at angle {angle}. No action led here, so the reward means nothing."
-    return f"Step {t}: the action '{action}' led to angle {angle}; with it came reward {reward}. " + (
+    return f"Step {t}: the action '{action}' led to angle {angle} and reward {reward}. " + (
         "The pole fell: the world ends here." if terminal == "yes" else "The world goes on."
     )
 

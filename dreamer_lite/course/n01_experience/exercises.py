@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: which action belongs to which observation, what ends, how sequences are cut."""
+"""Exercises of notebook 01: which action belongs to which observation, when the world ends, how sequences are cut."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,8 @@ from ..exercise import Exercise, Mistake
 
 
 def previous_action(chosen: Tensor, is_first: Tensor) -> Tensor:
-    """The action that led to each step. chosen: (B, T, A), taken after seeing step t; is_first: (B, T). Returns (B, T, A).
+    """The action that led to each step. chosen: (B, T, A), taken after seeing step t; is_first: (B, T). Returns (B, T,
+    A).
 
     Zeros where nothing led here: at the start of each row and wherever an episode begins.
     """
@@ -21,8 +22,8 @@ def goes_on(is_last: Tensor, is_terminal: Tensor) -> Tensor:
 
 
 def cut(ring: Tensor, oldest: int, ages: Tensor, steps: int) -> Tensor:
-    """Sequences out of a ring buffer. ring: (L, O), whose oldest row lies at index `oldest`; ages: (B,), how many rows after
-    the oldest each sequence begins. Returns (B, steps, O)."""
+    """Sequences out of a ring buffer. ring: (L, O), whose oldest row lies at index `oldest`; ages: (B,), how many
+    rows after the oldest each sequence begins. Returns (B, steps, O)."""
     index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)  # (B, steps)
     return ring[index]
 
@@ -32,7 +33,7 @@ def action_cases() -> list[tuple]:
     for B, T, A in ((1, 4, 2), (2, 6, 2), (3, 7, 4), (5, 5, 3)):
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, 0] = torch.arange(B) % 2 == 0
-        is_first[torch.arange(B), (T // 2 + torch.arange(B)) % T] = True  # another border in each row
+        is_first[torch.arange(B), (T // 2 + torch.arange(B)) % T] = True  # a border at another step in each row
         cases.append((torch.eye(A)[torch.randint(A, (B, T))] * torch.randint(1, 4, (B, T, 1)), is_first))
     return cases
 
@@ -56,7 +57,7 @@ def cut_cases() -> list[tuple]:
     for length, size, batch, steps in ((6, 2, 2, 3), (10, 2, 3, 4), (17, 3, 4, 5)):
         oldest = length // 2
         ages = torch.randint(length - steps, (batch,))
-        ages[-1] = length - steps - 1  # one that passes the end of the memory
+        ages[-1] = length - steps - 1  # one that wraps around at the end of the buffer
         cases.append((torch.arange(length * size, dtype=torch.float32).view(length, size), oldest, ages, steps))
     return cases
 
@@ -90,7 +91,8 @@ EXERCISES = (
             ),
             Mistake(
                 shifted,
-                "The reset row keeps its action. Where is_first, no action of this episode led here: put zeros.",
+                "The reset row keeps its action. Where `is_first` is True, no action of this episode led here: put "
+                "zeros.",
             ),
             Mistake(
                 lambda a, f: a.roll(1, 1) * (~f)[..., None],
@@ -102,7 +104,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda a, f: shifted(a * (~f)[..., None], f),
-                "Masked before the shift: the zeros land one step too late. Shift first, then clear where is_first.",
+                "Masked before the shift: the zeros land one step too late. Shift first, then mask.",
             ),
             Mistake(
                 lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
@@ -110,10 +112,12 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Shift the actions by one step along time, then clear those that led nowhere.",
-            "`torch.cat` of a row of zeros and `chosen[:, :-1]` along axis 1 shifts. `~is_first` is True where an action counts; give it "
+            "Shift the actions by one step along time, then put zeros where no action led to the step.",
+            "To shift, `torch.cat` a step of zeros and `chosen[:, :-1]` along axis 1. `~is_first` is True where an "
+            "action counts; give it "
             "a last axis with `[..., None]`.",
-            "`led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)`, then multiply by `(~is_first)[..., None]`.",
+            "`led_here = torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)`, then multiply by "
+            "`(~is_first)[..., None]`.",
         ),
     ),
     Exercise(
@@ -124,10 +128,15 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda l, t: (~l).float(),
-                "Truncation taken for termination: when the clock runs out the world goes on. Only is_terminal ends it.",
+                "Truncation taken for termination: at the time limit the world goes on. Only `is_terminal` ends it.",
             ),
-            Mistake(lambda l, t: torch.ones_like(t).float(), "This never ends: where is_terminal, the answer is 0."),
-            Mistake(lambda l, t: 0.99 * (~t).float(), "The discount comes later; here 1.0 means that it goes on."),
+            Mistake(
+                lambda l, t: torch.ones_like(t).float(),
+                "Yours never ends: where `is_terminal` is True, the answer is 0.",
+            ),
+            Mistake(
+                lambda l, t: 0.99 * (~t).float(), "The discount comes later; here 1.0 means that the world goes on."
+            ),
             Mistake(lambda l, t: ~t, "Right, but as True and False. The head learns from numbers: `.float()`."),
             Mistake(lambda l, t: t.float(), "Reversed: 1 means that the world goes on."),
             Mistake(
@@ -135,11 +144,12 @@ EXERCISES = (
                 "This marks the last steps with 1. The world goes on where nothing terminal happened.",
             ),
             Mistake(
-                lambda l, t: (l & ~t).float(), "This is 1 only at truncations. It is also 1 at every ordinary step."
+                lambda l, t: (l & ~t).float(),
+                "This is 1 only at truncations. It should also be 1 at every ordinary step.",
             ),
             Mistake(
                 lambda l, t: (~(l & ~t)).float(),
-                "This ends the world at truncations and lets it go on where the pole fell: is_terminal decides.",
+                "This ends the world at truncations and lets it go on where the pole fell. `is_terminal` decides.",
             ),
             Mistake(
                 lambda l, t: torch.cat([torch.ones(len(t), 1), (~t).float()[:, :-1]], 1),
@@ -164,7 +174,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, o, a, s: r[(o + a[:, None] + torch.arange(s)).clamp(max=len(r) - 1)],
-                "At the end of the memory this repeats the last row. A ring goes on at index 0: use the remainder, `%`.",
+                "At the end of the buffer this repeats the last row. A ring continues at index 0: use the "
+                "remainder, `%`.",
             ),
             Mistake(
                 lambda r, o, a, s: r[(o + a[:, None] + 1 + torch.arange(s)) % len(r)],
@@ -172,7 +183,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, o, a, s: r[(o - a[:, None] + torch.arange(s)) % len(r)],
-                "Ages count forward in time, from the oldest row to newer ones; yours go back.",
+                "Ages count forward in time, from the oldest row to newer ones; yours count back.",
             ),
             Mistake(
                 lambda r, o, a, s: r[(o + a[:, None] - torch.arange(s)) % len(r)],
@@ -196,12 +207,13 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, o, a, s: r[(o + a) % len(r)],
-                "This is the first row of each sequence alone; `steps` of them are wanted.",
+                "This is only the first row of each sequence; return `steps` of them.",
             ),
         ),
         hints=(
             "Make a table of row numbers, one row per sequence and one column per step, and index the ring with it.",
-            "`ages[:, None] + torch.arange(steps)` is such a table, (B, steps), counted from the oldest row. Then move and wrap it.",
+            "`ages[:, None] + torch.arange(steps)` is such a table, (B, steps), counted from the oldest row. Then "
+            "move and wrap it.",
             "`index = (oldest + ages[:, None] + torch.arange(steps)) % len(ring)`, then `ring[index]`.",
         ),
     ),

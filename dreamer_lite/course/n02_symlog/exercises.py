@@ -15,7 +15,7 @@ def symlog_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def bad_symlog(x: Tensor) -> Tensor:
-    """A version seen in the wild, with a bug."""
+    """A version from the wild, with a bug."""
     return torch.sign(x) * torch.log(x.abs() + 1e-5)
 
 
@@ -34,7 +34,7 @@ def judge_expose(version: Callable) -> str | None:
     if x != x:
         return "NaN is not a fair input: no function does well on it."
     if x == 0:
-        return "At 0 both give 0, since sign(0) is 0. Look a little beside it."
+        return "At 0 both give 0, since sign(0) is 0. Try a number next to it."
     if bad == 0:
         return f"At {x:g} bad_symlog gives 0, which has no sign: |x| + 1e-5 is 1 there. Go a little nearer to 0."
     if good == 0:
@@ -42,7 +42,10 @@ def judge_expose(version: Callable) -> str | None:
     if good * bad < 0:
         return None
     if abs(x) > 1:
-        return f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) change its sign?"
+        return (
+            f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) "
+            "change its sign?"
+        )
     return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. |x| + 1e-5 must be below 1."
 
 
@@ -56,7 +59,7 @@ def values() -> list[Tensor]:
 
 
 def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
-    """The value, its relative size for tiny inputs, and the gradient."""
+    """The value, its ratio to the input (for tiny inputs), and the gradient."""
     leaf = x.clone().requires_grad_(True)
     y = version(leaf)
     fits = isinstance(y, Tensor) and y.shape == x.shape
@@ -64,7 +67,7 @@ def probe(version: Callable, x: Tensor) -> dict[str, Tensor]:
     return {
         "the result": y,
         "the result divided by the input": torch.where(x == 0, 1.0, y.detach().double() / x) if fits else y,
-        # At 0 the slope is 1; with sign(x) · … PyTorch says 0. Either will do, as long as it is finite.
+        # At 0 the slope is 1; with sign(x) · … PyTorch says 0. Either is fine, as long as it is finite.
         "the gradient": torch.where((x == 0) & slope.isfinite(), 0.0, slope),
     }
 
@@ -115,7 +118,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log1p(1 + x.abs()),
-                "There is a 1 too much: `log1p(y)` is ln(1 + y) already, so it takes |x|.",
+                "There is one 1 too many: `log1p(y)` is ln(1 + y) already, so it takes |x|.",
             ),
             Mistake(
                 lambda x: x / x.abs() * torch.log1p(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."
@@ -124,7 +127,8 @@ EXERCISES = (
             Mistake(lambda x: torch.log1p(x.abs()), "The sign is lost: symlog(-3) must be -symlog(3)."),
             Mistake(
                 lambda x: torch.log1p(x),
-                "For negative x this is the logarithm of a number that may be below 0. Take |x|, and put the sign in front.",
+                "For negative x this is the logarithm of a number that may be below 0. Take |x|, and put the sign "
+                "in front.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log(1 + x.abs()),
@@ -132,11 +136,12 @@ EXERCISES = (
             ),
             Mistake(
                 bad_symlog,
-                "The well-known bug: log(|x| + 1e-5) is negative for all |x| below 1. The 1 inside the logarithm makes it pass through 0.",
+                "The well-known bug: log(|x| + 1e-5) is negative for all |x| below 1. The 1 inside the logarithm "
+                "makes it pass through 0.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log1p(x.abs()) / 2.302585093,
-                "This is the logarithm to base 10. The natural one is meant.",
+                "This is the logarithm to base 10. Use the natural one.",
             ),
             Mistake(symexp, "This is symexp, the inverse."),
             Mistake(
@@ -145,20 +150,20 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log1p(x),
-                "Inside stands |x|: for x below -1 the logarithm of 1 + x has no value.",
+                "The logarithm takes |x|: for x below -1, ln(1 + x) has no value.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.log1p(x.square()),
-                "Inside stands |x|, not x²: symlog(x) should be close to x near 0.",
+                "The logarithm takes |x|, not x²: symlog(x) should be close to x near 0.",
             ),
             Mistake(
-                lambda x: torch.asinh(x),
-                "asinh looks alike, but grows as ln(2|x|): it is another squashing function than the paper's.",
+                lambda x: torch.asinh(x), "asinh looks similar, but grows as ln(2|x|): it is not the paper's function."
             ),
         ),
         hints=(
             "Two ingredients: the sign of x, and a logarithm that only sees the size of x.",
-            "The logarithm must be 0 at size 0, so it is ln(1 + |x|). PyTorch has a function that stays exact when |x| is tiny.",
+            "The logarithm must be 0 where |x| is 0, so it is ln(1 + |x|). PyTorch has a function that stays exact "
+            "when |x| is tiny.",
             "`return torch.sign(x) * torch.log1p(x.abs())`",
         ),
     ),
@@ -171,11 +176,12 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda x: torch.where(x >= 0, torch.expm1(x), 1 - torch.exp(-x)),
-                "The negative side still takes exp and then the 1 off, which loses tiny numbers. One formula with `torch.sign` and `torch.expm1` serves both sides.",
+                "The negative side still takes exp and then subtracts 1, which loses tiny numbers. One formula with "
+                "`torch.sign` and `torch.expm1` serves both sides.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.exp(x.abs() - 1),
-                "The -1 stands inside the exponential. It comes after: exp(|x|) - 1, and `torch.expm1` does both.",
+                "The -1 is inside the exponential. It comes after it: exp(|x|) - 1, and `torch.expm1` does both.",
             ),
             Mistake(
                 lambda x: 1 / symlog(x),
@@ -187,11 +193,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x: torch.sign(x) * (torch.expm1(x.abs()) - 1),
-                "There is a -1 too much: `expm1(y)` is exp(y) - 1 already.",
+                "There is one -1 too many: `expm1(y)` is exp(y) - 1 already.",
             ),
             Mistake(
                 lambda x: torch.sign(x) * torch.expm1(x.abs() - 1),
-                "The -1 stands inside: `expm1(y)` takes |x| itself, and subtracts the 1 after the exponential.",
+                "The -1 is inside: `expm1` takes |x| itself, and subtracts the 1 after the exponential.",
             ),
             Mistake(
                 lambda x: x / x.abs() * torch.expm1(x.abs()), "x / |x| has no value at 0. `torch.sign` gives 0 there."
@@ -210,14 +216,14 @@ EXERCISES = (
                 "The -1 is missing: symexp(0) must be 0, and yours jumps there.",
             ),
             Mistake(lambda x: torch.sign(x) * torch.exp(x.abs()) - 1, "Mind the brackets: sign(x) · (exp(|x|) - 1)."),
-            Mistake(lambda x: torch.sign(x) * torch.expm1(x), "Inside stands |x|, not x."),
+            Mistake(lambda x: torch.sign(x) * torch.expm1(x), "`expm1` takes |x|, not x."),
             Mistake(lambda x: symexp(symexp(x)), "symexp is applied twice."),
-            Mistake(lambda x: torch.sinh(x), "sinh looks alike, but is the inverse of asinh, not of symlog."),
-            Mistake(symlog, "This is symlog; its inverse is wanted."),
+            Mistake(lambda x: torch.sinh(x), "sinh looks similar, but is the inverse of asinh, not of symlog."),
+            Mistake(symlog, "This is symlog; write its inverse."),
         ),
         hints=(
             "Solve y = ln(1 + x) for x, for positive numbers first. Then give negative ones their sign.",
-            "x = exp(y) - 1. PyTorch has a function for exactly that, exact near 0.",
+            "x = exp(y) - 1. PyTorch has a function for just that, exact near 0.",
             "`return torch.sign(x) * torch.expm1(x.abs())`",
         ),
     ),
@@ -233,7 +239,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, t: torch.nn.functional.smooth_l1_loss(p, symlog(t), reduction="none"),
-                "The smooth L1 loss has half the square for small errors, and a straight line for large ones. The plain square is meant.",
+                "The smooth L1 loss has half the square for small errors, and a straight line for large ones. Use "
+                "the plain square.",
             ),
             Mistake(
                 lambda p, t: (p - torch.log1p(t.abs())).square(),
@@ -244,14 +251,16 @@ EXERCISES = (
                 lambda p, t: (symlog(p) - symlog(t)).square(),
                 "The prediction is squashed too. The network already speaks symlog; only the target is translated.",
             ),
-            Mistake(lambda p, t: (symexp(p) - t).square(), "This compares in raw space: the large targets rule again."),
+            Mistake(
+                lambda p, t: (symexp(p) - t).square(), "This compares in raw space: the large targets dominate again."
+            ),
             Mistake(
                 lambda p, t: 0.5 * (p - symlog(t)).square(),
-                "There is a factor 1/2 too much. The paper prints it; the official code, and we, leave it out.",
+                "There is an extra factor of 1/2. The paper prints it; the official code, and we, leave it out.",
             ),
             Mistake(
                 lambda p, t: (p - symlog(t)).square().mean(),
-                "This is one number for all. Keep the shape; averaging comes later.",
+                "This is a single number. Keep the shape; averaging comes later.",
             ),
             Mistake(
                 lambda p, t: (symlog(p) - t).square(), "The roles are swapped: squash the target, not the prediction."
@@ -264,7 +273,7 @@ EXERCISES = (
                 "The prediction is detached: no network could learn from this.",
             ),
             Mistake(lambda p, t: p - symlog(t), "The square is missing."),
-            Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. The squared one is meant."),
+            Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. Use the squared one."),
             Mistake(lambda p, t: (p - symexp(t)).square(), "symexp stretches the target; symlog squashes it."),
         ),
         hints=(
@@ -287,7 +296,7 @@ EXERCISES = (
         ),
         hints=(
             "For positive x, bad_symlog is log(x + 1e-5). Where is a logarithm negative?",
-            "A logarithm is negative when what stands inside is below 1.",
+            "A logarithm is negative when its argument is below 1.",
             "Any number between -1 and 1 that is not 0: `return 0.5`.",
         ),
     ),

@@ -24,7 +24,10 @@ def same(y: Tensor) -> Tensor:
 
 
 def fit(scale: float, there: Callable = same, back: Callable = same, seed: int = 0) -> Tensor:
-    """Train one small network on both tasks, by squared error between its answers and there(targets). Returns back(answers), (101, 2)."""
+    """Train one small network on both tasks, by squared error between its answers and there(targets).
+
+    Returns back(answers), (101, 2).
+    """
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(1, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 2))
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-2)
@@ -44,7 +47,7 @@ def error(prediction: Tensor, scale: float) -> list[float]:
 
 @lru_cache(64)
 def drawn(scale: float, there: Callable, back: Callable) -> Tensor:
-    """The answers of seed 0, without an effect on the reader's own dice."""
+    """The answers of seed 0, leaving the reader's random state alone."""
     with torch.random.fork_rng(), torch.enable_grad():
         return fit(scale, there, back)
 
@@ -73,5 +76,5 @@ def scale_explorer() -> Explorer:
     return Explorer(
         draw_scale_fit,
         "A small task fitted beside a large one, without and with symlog.",
-        exponent=slider("log10 of the other size", -2, 4, 3, 0.5),
+        exponent=slider("log10 of other task's size", -2, 4, 3, 0.5),
     )

@@ -123,7 +123,7 @@ def mean_cases() -> list[tuple]:
         (normal(3, 5), bins),
         (normal(2, 4, 41), two_hot_bins(41, 8.0)),
         (torch.zeros(2, 255), wide),
-        (raised, wide),  # nearly equal probabilities: here two separate sums leave dust
+        (raised, wide),  # nearly equal probabilities: here two separate sums leave a rounding error
         (torch.full((1, 254), 0.3), two_hot_bins(254, 20.0)),
         (normal(4, 6), two_hot_bins(6, 2.0)),
         (torch.tensor([[0.0, 0.0, 0.0, 100.0, 0.0], [1.0, 2.0, 3.0, 4.0, 5.0]]), bins),  # a very sure head
@@ -169,15 +169,15 @@ EXERCISES = (
                 lambda count=255, limit=20.0: symexp(
                     torch.cat([-torch.linspace(0, limit, count // 2 + 1)[1:], torch.linspace(0, limit, count // 2 + 1)])
                 ),
-                "The negative half runs the wrong way: from 0 down to -limit. Bins rise, so turn it round.",
+                "The negative half runs the wrong way: from 0 down to -limit. Bins rise, so flip it.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: torch.linspace(-limit, limit, count).expm1(),
-                "expm1 alone has no mirror: for negative steps it stays above -1. `symexp` keeps the sign.",
+                "expm1 alone is not symmetric: for negative steps it stays above -1. `symexp` keeps the sign.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: limit * symexp(torch.linspace(-1, 1, count)),
-                "The limit is multiplied on after symexp. It bounds the even steps, before symexp.",
+                "The limit is multiplied in after symexp. It bounds the even steps, before symexp.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: (
@@ -195,7 +195,7 @@ EXERCISES = (
                         [-torch.linspace(0, limit, count // 2 + 1).flip(0), torch.linspace(0, limit, count // 2 + 1)]
                     )
                 ),
-                "The 0 is there twice: of two mirrored halves one keeps it, the other doesn't.",
+                "The 0 is there twice: only one of the two halves may keep it.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: symexp(torch.linspace(-20.0, 20.0, 255)),
@@ -209,11 +209,12 @@ EXERCISES = (
                 lambda count=255, limit=20.0: torch.linspace(
                     -float(symexp(torch.tensor(limit))), float(symexp(torch.tensor(limit))), count
                 ),
-                "These are evenly spaced in raw space, so nearly all of them are huge. Space them evenly first, then apply symexp.",
+                "These are evenly spaced in raw space, so nearly all of them are huge. Space them evenly first, "
+                "then apply symexp.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: symlog(torch.linspace(-limit, limit, count)),
-                "symlog squashes; symexp stretches, and that is wanted here.",
+                "symlog squashes. Here you need symexp, which stretches.",
             ),
             Mistake(
                 lambda count=255, limit=20.0: torch.linspace(-limit, limit, count).exp(),
@@ -257,11 +258,13 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 ruler_of_20,
-                "The pair is looked for on a ruler from -20 to 20 in symlog space. Other bins may be given: look x up in `bins` itself.",
+                "The pair is looked up on a ruler from -20 to 20 in symlog space. The bins may be others: look x up "
+                "in `bins` itself.",
             ),
             Mistake(
                 lambda x, b: (1 - (x.clamp(b[0], b[-1])[..., None] - b).abs() / (b[1] - b[0])).clamp(min=0),
-                "One width serves all gaps, that of the first. Bins are not evenly spaced: each gap has its own width, high - low.",
+                "Every gap gets the width of the first one. Bins are not evenly spaced: each gap has its own width, "
+                "high - low.",
             ),
             Mistake(
                 lambda x, b: two_hot(x, b) * (x < b[-1])[..., None],
@@ -277,7 +280,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x, b: off_by_one(x, b, 1),
-                "The pair is one bin too high: x must lie between its two bins. bucketize and searchsorted give the bin ABOVE; subtract 1.",
+                "The pair is one bin too high: x must lie between its two bins. bucketize and searchsorted give the "
+                "bin ABOVE; subtract 1.",
             ),
             Mistake(
                 lambda x, b: off_by_one(x, b, 1, right=False),
@@ -293,7 +297,8 @@ EXERCISES = (
             ),
             Mistake(
                 two_nearest,
-                "These are the two nearest bins. Bins are not even, so both may lie on one side of x; it is the one below and the one above.",
+                "These are the two nearest bins. Bins are not evenly spaced, so both may lie on one side of x. Take "
+                "the one below and the one above.",
             ),
             Mistake(
                 one_width,
@@ -301,7 +306,8 @@ EXERCISES = (
             ),
             Mistake(
                 without_a_last_pair,
-                "At the last bin both neighbours are the same bin, and 0 / 0 is nan. Clamp the lower one to len(bins) - 2.",
+                "At the last bin both neighbours are the same bin, and 0 / 0 is nan. Clamp the lower one to "
+                "len(bins) - 2.",
             ),
             Mistake(
                 lambda x, b: unclipped(x.clamp(-20, 20), b),
@@ -313,7 +319,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x, b: raw_weights(x, b, symlog_space=True),
-                "The shares are taken in symlog space. They are linear in raw space, so that weights · bins gives x back.",
+                "The shares are taken in symlog space. They are linear in raw space, so that weights · bins gives x "
+                "back.",
             ),
             Mistake(
                 lambda x, b: raw_weights(symlog(x), b),
@@ -321,7 +328,8 @@ EXERCISES = (
             ),
             Mistake(
                 one_hot,
-                "This puts everything on the nearest bin. Two neighbours share the weight, so that nothing is lost by rounding.",
+                "This puts everything on the nearest bin. Two neighbours share the weight, so that no rounding is "
+                "needed.",
             ),
             Mistake(soft, "This spreads weight over many bins. At most two are not zero."),
             Mistake(
@@ -338,10 +346,13 @@ EXERCISES = (
             Mistake(lambda x, b: two_hot(x, b).flip(-1), "The weights run from high to low; bins rise."),
         ),
         hints=(
-            "For each number find the bin at or below it. What share of the way to the next bin has it gone?",
-            "`torch.bucketize(x, bins, right=True) - 1` finds the bin below; clamp it to 0 … len(bins) - 2, and x to the outermost bins. The "
+            "For each number, find the bin at or below it. How far is the number on its way to the next bin, as a "
+            "share?",
+            "`torch.bucketize(x, bins, right=True) - 1` finds the bin below; clamp it to 0 … len(bins) - 2, and x "
+            "to the outermost bins. The "
             "share above is (x - low) / (high - low).",
-            "With `below` and `share`: `weights = torch.zeros(*x.shape, len(bins))`, then `weights.scatter_(-1, below[..., None], 1 - share[..., None])` "
+            "With `below` and `share`: `weights = torch.zeros(*x.shape, len(bins))`, then `weights.scatter_(-1, "
+            "below[..., None], 1 - share[..., None])` "
             "and the same with `below[..., None] + 1` and `share[..., None]`.",
         ),
     ),
@@ -355,54 +366,53 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda l, b: two_hot_mean(l, b).sum(),
-                "Everything is added up to one number: the sum needs its axis, `sum(-1)`.",
+                "Everything is summed to one number: give the sum its axis, `sum(-1)`.",
             ),
             Mistake(
                 lambda l, b: ((l.softmax(-1) - l.softmax(-1).flip(-1))[..., 128:] * b[128:]).sum(-1),
-                "The middle is fixed at that of 255 bins, so shorter rulers give 0. It is `len(bins) // 2`.",
+                "The middle is fixed for 255 bins, so shorter rulers give 0. Use `len(bins) // 2`.",
             ),
             Mistake(
                 lambda l, b: (
                     (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2].flip(-1))
                     * b[-(len(b) // 2) :]
                 ).mean(-1),
-                "This is the mean over the pairs. The pairs are added up.",
+                "This is the mean over the pairs. Add them up.",
             ),
             Mistake(
                 lambda l, b: (
                     (l.softmax(-1)[..., len(b) // 2 :] - l.softmax(-1)[..., : len(b) // 2].flip(-1)) @ b[len(b) // 2 :]
                 ),
-                "The upper half begins with the middle bin, so it has one entry more than the lower one. The middle bin is 0 and has no partner.",
+                "The upper half begins with the middle bin, so it has one entry more than the lower one. The middle "
+                "bin is 0 and has no partner.",
             ),
             Mistake(
                 lambda l, b: (l.softmax(-1)[..., 128:] - l.softmax(-1)[..., :127].flip(-1)) @ b[128:],
-                "The middle is fixed at that of 255 bins. It is `len(bins) // 2`.",
+                "The middle is fixed for 255 bins. Use `len(bins) // 2`.",
             ),
             Mistake(
                 lambda l, b: (
                     (l[..., -(len(b) // 2) :] - l[..., : len(b) // 2].flip(-1)).softmax(-1) @ b[-(len(b) // 2) :]
                 ),
-                "The logits are paired, and softmax comes after. Probabilities are paired: softmax first.",
+                "This pairs the logits and applies softmax afterwards. Pair the probabilities: softmax first.",
             ),
             Mistake(
                 two_sums,
-                "Two separate sums, one for each half: both reach millions, and their rounding stays. Subtract the probabilities of each pair FIRST.",
+                "Two separate sums, one for each half: both reach millions, and their rounding errors remain. "
+                "Subtract the probabilities of each pair FIRST.",
             ),
             Mistake(
                 lambda l, b: paired(l, b, axis=0),
                 "The softmax runs over the batch. It belongs on the last axis, the bins.",
             ),
-            Mistake(
-                lambda l, b: paired(l, b, turn=0),
-                "The flip turns the batch. It is the bins that run the other way: `flip(-1)`.",
-            ),
+            Mistake(lambda l, b: paired(l, b, turn=0), "This flips the batch. Flip the bins instead: `flip(-1)`."),
             Mistake(
                 lambda l, b: paired(l, b, softmax=lambda x: x.exp() / x.exp().sum(-1, keepdim=True)),
                 "exp of a large logit overflows. `softmax` subtracts the largest logit first.",
             ),
             Mistake(
                 lambda l, b: paired(l, b, half=min(127, len(b))) if len(b) != 255 else two_hot_mean(l, b),
-                "The half is fixed at 127 bins. It is len(bins) // 2.",
+                "The half is fixed at 127 bins. Use len(bins) // 2.",
             ),
             Mistake(
                 lambda l, b: (
@@ -413,17 +423,19 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, b: l.softmax(-1) @ b,
-                "A plain sum: for equal probabilities it leaves rounding dust of the size of a reward, where exactly 0 is due. Pair mirror bins first.",
+                "A plain sum: for equal probabilities it can leave a rounding error as large as a reward, where "
+                "exactly 0 is due. Pair mirror bins first.",
             ),
             Mistake(
                 lambda l, b: (l.softmax(-1) * b).sum(-1),
-                "A plain sum over the bins: equal probabilities leave rounding dust where exactly 0 is due. Pair mirror bins first.",
+                "A plain sum over the bins: equal probabilities can leave a rounding error where exactly 0 is due. "
+                "Pair mirror bins first.",
             ),
             Mistake(
                 lambda l, b: (
                     (l.softmax(-1)[..., -(len(b) // 2) :] - l.softmax(-1)[..., : len(b) // 2]) @ b[-(len(b) // 2) :]
                 ),
-                "The lower half runs the other way: flip it, so that p(-b) stands beside p(+b).",
+                "The lower half runs the other way: flip it, so that p(-b) meets p(+b).",
             ),
             Mistake(
                 lambda l, b: 2 * two_hot_mean(l, b), "Each pair is counted twice: sum over one half of the bins only."
@@ -440,15 +452,17 @@ EXERCISES = (
             Mistake(lambda l, b: l.sigmoid() @ b, "sigmoid gives weights that don't add up to 1. softmax does."),
             Mistake(
                 lambda l, b: (l.softmax(-1) * b).mean(-1),
-                "This divides by the number of bins once more: a weighted mean is the sum of probability × bin.",
+                "This also divides by the number of bins: a weighted mean is the sum of probability × bin.",
             ),
             Mistake(lambda l, b: -two_hot_mean(l, b), "The sign is reversed: p(+b) - p(-b), not the other way round."),
         ),
         hints=(
             "Probability times bin, added up. The order of adding matters: the bins reach 485 million.",
-            "Bins come in pairs +b and -b. Take p(+b) - p(-b) for each pair first; equal probabilities then cancel exactly. `flip(-1)` "
+            "Bins come in pairs +b and -b. Take p(+b) - p(-b) for each pair first; equal probabilities then cancel "
+            "exactly. `flip(-1)` "
             "brings the lower half into the order of the upper one.",
-            "`probs = logits.softmax(-1)`, `half = len(bins) // 2`, `surplus = probs[..., -half:] - probs[..., :half].flip(-1)`, "
+            "`probs = logits.softmax(-1)`, `half = len(bins) // 2`, `surplus = probs[..., -half:] - probs[..., "
+            ":half].flip(-1)`, "
             "then `surplus @ bins[-half:]`.",
         ),
     ),
@@ -461,31 +475,35 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda l, x, b: -(l.softmax(-1) * (two_hot(x, b) + 1e-8).log()).sum(-1),
-                "The two are exchanged: it is the logarithm of the network's probabilities, weighted with two_hot(x).",
+                "The two are exchanged: take the logarithm of the network's probabilities, weighted with two_hot(x).",
             ),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * (l.softmax(-1) + 1e-8).log()).sum(-1),
-                "A small number is added inside the logarithm, which caps the loss and bends its gradient. `log_softmax` needs no such help.",
+                "A small number is added inside the logarithm, which caps the loss and bends its gradient. "
+                "`log_softmax` needs no such help.",
             ),
             Mistake(
                 lambda l, x, b: torch.nn.functional.cross_entropy(l, two_hot(x, b)),
-                "This is one number: F.cross_entropy takes the mean if it isn't told otherwise, and its classes are axis 1. Keep one loss per target.",
+                "This is one number: F.cross_entropy takes the mean by default, and expects the classes on axis 1. "
+                "Keep one loss per target.",
             ),
             Mistake(
                 lambda l, x, b: torch.nn.functional.cross_entropy(l, two_hot(x, b), reduction="none"),
-                "F.cross_entropy takes axis 1 for the classes; with more axes that is not the bins. `log_softmax(-1)` is.",
+                "F.cross_entropy expects the classes on axis 1; with more axes, the bins are elsewhere. Use "
+                "`log_softmax(-1)`.",
             ),
             Mistake(
                 lambda l, x, b: cross(l, two_hot(x, b).argmax(-1).float(), torch.arange(len(b)).float()),
-                "Only the bin with the larger weight counts. Both neighbours have their share in the target.",
+                "Here only the bin with the larger weight counts. In the target, both neighbours have a share.",
             ),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l.softmax(-1).log()).sum(-1),
-                "softmax and then log: a small probability becomes 0, and its logarithm is -inf. `log_softmax` does both at once, and stays finite.",
+                "softmax and then log: a small probability becomes 0, and its logarithm is -inf. `log_softmax` does "
+                "both at once, and stays finite.",
             ),
             Mistake(
                 lambda l, x, b: cross(l, x, b) + torch.xlogy(two_hot(x, b), two_hot(x, b)).sum(-1),
-                "This is the KL divergence, smaller by the entropy of the target. Cross-entropy is meant.",
+                "This is the KL divergence, smaller by the entropy of the target. Use the cross-entropy.",
             ),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l.log_softmax(-1)), "The bins' axis is still there: sum over it."
@@ -499,20 +517,21 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l).sum(-1),
-                "These are logits. `log_softmax` makes log-probabilities of them.",
+                "These are logits. `log_softmax` turns them into log-probabilities.",
             ),
             Mistake(
                 lambda l, x, b: (two_hot_mean(l, b) - x).square(),
                 "This is the squared error of the mean. Two-hot learns by cross-entropy, whatever the size of x.",
             ),
-            Mistake(lambda l, x, b: cross(l, x, b).mean(), "This is one number for all. Keep one loss per target."),
+            Mistake(lambda l, x, b: cross(l, x, b).mean(), "This is a single number. Keep one loss per target."),
             Mistake(
                 lambda l, x, b: cross(l, x, b) / 0.6931471805599453,
                 "This is in bits. We use nats: the natural logarithm.",
             ),
             Mistake(
                 lambda l, x, b: -(l.softmax(-1) * two_hot(x, b).clamp(min=1e-9).log()).sum(-1),
-                "The roles are swapped: the target's weights stand outside, the network's log-probabilities inside.",
+                "The roles are swapped: weight the network's log-probabilities with the target, not the other way "
+                "round.",
             ),
             Mistake(
                 lambda l, x, b: cross(l, symlog(x), b), "The target is squashed by symlog, but the bins are raw values."

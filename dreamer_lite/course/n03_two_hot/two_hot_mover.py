@@ -35,7 +35,8 @@ def two_hot_mover() -> Explorer:
 
 
 def draw_pairs(probs: Tensor, bins: Tensor) -> tuple[Figure, str]:
-    """The probability of each bin, an arc over each mirror pair, and what the pair adds to the mean. probs and bins (count,), count odd."""
+    """The probability of each bin, an arc over each mirror pair, and what the pair adds to the mean. probs and bins
+    (count,), count odd."""
     half = len(bins) // 2
     figure = canvas(7, 3)
     axes = tidy(figure.add_subplot(), xlabel="bin (raw value)", ylabel="probability", ylim=(0, 0.7 + 0.3 * half))
@@ -51,12 +52,14 @@ def draw_pairs(probs: Tensor, bins: Tensor) -> tuple[Figure, str]:
         axes.annotate(said[-1], (half, top + 0.04), ha="center", fontsize=9)
     return (
         figure,
-        f"Mirror bins pair by pair: {'; '.join(said)}. The middle bin is 0 and adds nothing; their sum is {float(probs @ bins):.2g}.",
+        f"Mirror bins pair by pair: {'; '.join(said)}. The middle bin is 0 and adds nothing; their sum is "
+        f"{float(probs @ bins):.2g}.",
     )
 
 
 def learn_peaks(low: float, high: float, share: float, steps: int = 300) -> tuple[Tensor, Tensor, float]:
-    """Learn a target that is `high` with probability `share`, else `low`: bins, learned probabilities, mean read back."""
+    """Learn a target that is `high` with probability `share`, else `low`: bins, learned probabilities, mean read
+    back."""
     bins, x, weight = two_hot_bins(41, 5.0), torch.tensor([low, high]), torch.tensor([1 - share, share])
     with torch.enable_grad():
         logits = torch.zeros(41, requires_grad=True)

@@ -9,7 +9,8 @@ from ..explore import DREAM, GREY, OWN, POSTERIOR, Explorer, button, canvas, cho
 
 
 def gradient(logits: Tensor, straight: bool) -> Tensor:
-    """Gradient of a loss that wants face 0 more often, through one sample of the die, with or without straight-through."""
+    """Gradient of a loss that wants face 0 more often, through one sample of the die, with or without
+    straight-through."""
     with torch.enable_grad():
         logits = logits.clone().requires_grad_(True)
         z = sample(unimix(logits))
@@ -40,12 +41,15 @@ def draw_dice(a: float, b: float, c: float, d: float, estimator: str, again: int
     for axes in (left, right):
         axes.set_xticks(range(4))
     share = float((draws == 0).float().mean())
-    told = (
-        "No gradient comes through the sample."
+    push_words = (
+        "No gradient gets through the sample."
         if not push.any()
         else f"Wanting more of face 0 pushes its logit by {float(push[0]):+.2f}."
     )
-    return figure, f"Face 0 has probability {float(probs[0]):.3f} and came in {share:.1%} of the draws. {told}"
+    return (
+        figure,
+        f"Face 0 has probability {float(probs[0]):.3f} and came up in {share:.1%} of the throws. {push_words}",
+    )
 
 
 def dice_explorer() -> Explorer:

@@ -22,13 +22,13 @@ def sample_cases() -> list[tuple]:
     return [(probs.requires_grad_(True), noise, direction) for probs, noise, direction in cases]
 
 
-# A quarter of the throws of this die show class 0. Where the noise is wrong the share is another one, by more than chance allows.
+# A quarter of the throws of this die show class 0. With the wrong noise the share differs by more than chance allows.
 SKEWED = torch.tensor([0.25] + [0.75 / 7] * 7)
-SHARE = "the share of class 0, without given noise, in 40,000 throws of a die that should show it in a quarter of them"
+SHARE = "the share of class 0 in 40,000 throws, with no noise given, of a die that should show it in a quarter of them"
 
 
 def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Tensor) -> dict[str, Tensor]:
-    """The drawn classes for given noise, their gradient, and how often each class comes without noise."""
+    """The drawn classes for given noise, their gradient, and how often each class comes up when no noise is given."""
     z = version(probs, noise)
     if not isinstance(z, Tensor) or z.shape != probs.shape:
         return {"the result": z, "the gradient": z, SHARE: z}
@@ -45,8 +45,8 @@ def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Ten
 
 
 def up_to_constants(*names: str) -> Callable:
-    """A probe of the result and of its gradient at each input, less its mean over each die: p adds up to 1, so that part of a
-    gradient moves nothing, and right versions differ in it."""
+    """A probe of the result and of its gradient at each input, less its mean over each die: p adds up to 1, so that
+    part of a gradient has no effect, and right versions differ in it."""
     plain = with_gradients(*names)
 
     def probe(version: Callable, *case: Tensor) -> dict:
@@ -153,7 +153,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, mix=0.01: (lambda p: p / p.sum(-1, keepdim=True))(l.softmax(-1).clamp(min=mix / l.shape[-1])),
-                "This clamps and divides by the sum. Mixing is simpler: every probability shrinks a little, and every one gets mix / K.",
+                "This clamps and divides by the sum. Mixing is simpler: every probability shrinks a little, and "
+                "every one gets mix / K.",
             ),
             Mistake(
                 lambda l, mix=0.01: (1 - mix) * l.flatten(-2).softmax(-1).view_as(l) + mix / l.shape[-1],
@@ -167,18 +168,20 @@ EXERCISES = (
                 lambda l, mix=0.01: (
                     (1 - mix) * (l - l.max()).exp() / (l - l.max()).exp().sum(-1, keepdim=True) + mix / l.shape[-1]
                 ),
-                "The largest logit of ALL dice is subtracted; a die far below it has nothing left, and 0 / 0 is nan. `softmax` takes each die's own.",
+                "The largest logit of ALL dice is subtracted; a die far below it has nothing left, and 0 / 0 is "
+                "nan. `softmax` subtracts each die's own.",
             ),
             Mistake(
                 lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / 8,
-                "The number of classes is fixed at 8; it is `logits.shape[-1]`.",
+                "The number of classes is fixed at 8; use `logits.shape[-1]`.",
             ),
             Mistake(
                 lambda l, mix=0.01: l.softmax(-1), "There is no uniform part: a class can still reach probability 0."
             ),
             Mistake(
                 lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix,
-                "The uniform part is too large: it is shared by K classes, mix / K for each. Yours add up to more than 1.",
+                "The uniform part is too large: it is shared by K classes, mix / K for each. Your probabilities add "
+                "up to more than 1.",
             ),
             Mistake(
                 lambda l, mix=0.01: l.softmax(-1) + mix / l.shape[-1],
@@ -196,7 +199,7 @@ EXERCISES = (
                 lambda l, mix=0.01: 0.99 * l.softmax(-1) + 0.01 / l.shape[-1],
                 "The mixture is fixed at 1 %; use the argument `mix`.",
             ),
-            Mistake(lambda l, mix=0.01: unimix(l, mix).log(), "These are log-probabilities. Probabilities are wanted."),
+            Mistake(lambda l, mix=0.01: unimix(l, mix).log(), "These are log-probabilities. Return probabilities."),
             Mistake(
                 lambda l, mix=0.01: ((1 - mix) * l + mix / l.shape[-1]).softmax(-1),
                 "Mix the probabilities, after the softmax. Mixed logits can still give 0.",
@@ -207,12 +210,14 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, mix=0.01: l.softmax(-1).clamp(min=mix / l.shape[-1]),
-                "Clamping lifts small probabilities, but then they don't add up to 1, and where it clamps there is no gradient.",
+                "Clamping lifts small probabilities, but then they don't add up to 1, and where it clamps there is "
+                "no gradient.",
             ),
         ),
         hints=(
             '99 parts of the network\'s opinion, one part of "could be anything".',
-            "Softmax over the last axis, times 1 - mix; plus mix shared equally by the K classes, K = `logits.shape[-1]`.",
+            "Softmax over the last axis, times 1 - mix; plus mix shared equally by the K classes, K = "
+            "`logits.shape[-1]`.",
             "`return (1 - mix) * logits.softmax(-1) + mix / logits.shape[-1]`",
         ),
         letters="BSK",
@@ -229,39 +234,45 @@ EXERCISES = (
                 lambda p, noise=None: straight(
                     p, -torch.log(-torch.log(torch.rand_like(p) if noise is None else noise))
                 ),
-                "The given noise is turned into Gumbel noise once more. It is Gumbel noise already; only your own has to be made.",
+                "The given noise is turned into Gumbel noise again. It is Gumbel noise already; make some only when "
+                "none is given.",
             ),
             Mistake(
                 short_one_hot,
-                "`F.one_hot` isn't told how many classes there are, so it stops at the largest one that came up. Give it `probs.shape[-1]`.",
+                "`F.one_hot` isn't told how many classes there are, so it stops at the largest one that came up. "
+                "Give it `probs.shape[-1]`.",
             ),
             Mistake(
                 lambda p, noise=None: one_hot(p.detach(), noise) * (1 + (p - p.detach())),
-                "The straight-through term is multiplied on, so only the class that came up gets a gradient. Add it.",
+                "The straight-through term is multiplied in, so only the class that came up gets a gradient. Add it.",
             ),
             Mistake(
                 own_noise(torch.randn_like),
-                "Without given noise yours is normal. Gumbel noise is -log(-log(u)): only with that is the draw distributed as p.",
+                "When no noise is given, yours is normal. Gumbel noise is -log(-log(u)): only with that is the draw "
+                "distributed as p.",
             ),
             Mistake(
                 own_noise(torch.rand_like),
-                "Without given noise yours is uniform. Gumbel noise is -log(-log(u)): only with that is the draw distributed as p.",
+                "When no noise is given, yours is uniform. Gumbel noise is -log(-log(u)): only with that is the "
+                "draw distributed as p.",
             ),
             Mistake(
                 own_noise(lambda p: -torch.log(torch.rand_like(p))),
-                "Without given noise there is one logarithm too few: Gumbel noise is -log(-log(u)).",
+                "When no noise is given, there is one logarithm too few: Gumbel noise is -log(-log(u)).",
             ),
             Mistake(
                 own_noise(lambda p: torch.log(torch.rand_like(p))),
-                "Without given noise yours is log(u): Gumbel noise is -log(-log(u)).",
+                "When no noise is given, yours is log(u): Gumbel noise is -log(-log(u)).",
             ),
             Mistake(
                 own_noise(torch.zeros_like),
-                "Without given noise yours always draws the likeliest class: its noise is zeros, or one number for all faces of a die. Gumbel noise has a number for each face.",
+                "When no noise is given, yours always draws the likeliest class: its noise is zero, or the same for "
+                "all faces of a die. Gumbel noise differs for each face.",
             ),
             Mistake(
                 own_noise(lambda p: gumbel(p, *p.shape[:-2], 1, p.shape[-1]) if p.ndim > 1 else gumbel(p, *p.shape)),
-                "All dice of a row share one set of noise, so they don't fall independently: noise has the shape of probs.",
+                "All dice of a row share one set of noise, so they don't fall independently: noise has the shape of "
+                "probs.",
             ),
             Mistake(
                 own_noise(lambda p: gumbel(p, *p.shape[-2:])),
@@ -269,11 +280,13 @@ EXERCISES = (
             ),
             Mistake(
                 own_noise(lambda p: gumbel(p, p.shape[-1])),
-                "All rows and dice share one set of noise, so they don't fall independently: noise has the shape of probs.",
+                "All rows and dice share one set of noise, so they don't fall independently: noise has the shape of "
+                "probs.",
             ),
             Mistake(
                 scaled,
-                "one_hot · p / sg(p) has the gradient 1/p, on the drawn class alone. Straight-through ADDS p - sg(p), so every class gets one.",
+                "one_hot · p / sg(p) has the gradient 1/p, on the drawn class alone. Straight-through ADDS p - "
+                "sg(p), so every class gets one.",
             ),
             Mistake(
                 most_likely,
@@ -281,27 +294,31 @@ EXERCISES = (
             ),
             Mistake(
                 no_detach,
-                "No gradient comes through: an argmax has none, and `probs - probs` would cancel. Add `probs - probs.detach()`: 0 in value, and a gradient.",
+                "No gradient comes through: an argmax has none, and `probs - probs` would cancel. Add `probs - "
+                "probs.detach()`: 0 in value, and a gradient.",
             ),
             Mistake(soft, "These are the probabilities themselves. A sample is one-hot: one class per group."),
             Mistake(
                 doubled,
-                "The probabilities are added to the one-hot, so it is no longer one-hot. Add probs - probs.detach(), which is 0 in value.",
+                "The probabilities are added to the one-hot, so it is no longer one-hot. Add probs - "
+                "probs.detach(), which is 0 in value.",
             ),
             Mistake(no_log, "The noise belongs on ln p, not on p: only then is the draw distributed as p."),
             Mistake(
                 upside_down,
-                "Without given noise the shares are wrong. Gumbel noise has two minus signs: -log(-log(u)).",
+                "When no noise is given, the shares are wrong. Gumbel noise has two minus signs: -log(-log(u)).",
             ),
-            Mistake(always_alike, "Every throw is the same: a seed is set inside. Leave the random state alone."),
+            Mistake(always_alike, "Every throw is the same: your function sets a seed. Leave the random state alone."),
             Mistake(
                 reversed_gradient, "The gradient has the wrong sign: probs - probs.detach(), not the other way round."
             ),
             Mistake(through_log, "The gradient is that of ln p. Straight-through borrows the gradient of p itself."),
         ),
         hints=(
-            "Two parts: which class is drawn (no gradient), and a term that is 0 in value but carries the gradient of probs.",
-            "Draw: `(probs.log() + noise).argmax(-1)`, as one-hot. Without noise make Gumbel noise: `-torch.log(-torch.log(torch.rand_like(probs)))`. "
+            "Two parts: which class is drawn (no gradient), and a term that is 0 in value but carries the gradient "
+            "of probs.",
+            "Draw: `(probs.log() + noise).argmax(-1)`, as one-hot. Without noise make Gumbel noise: "
+            "`-torch.log(-torch.log(torch.rand_like(probs)))`. "
             "Then add `probs - probs.detach()`.",
             "`index = (probs.log() + noise).argmax(-1)`, `one_hot = F.one_hot(index, probs.shape[-1])`, "
             "`return one_hot + (probs - probs.detach())`.",
@@ -322,11 +339,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, q: kl(p.softmax(-1), q.softmax(-1)),
-                "softmax is applied once more: p and q are probabilities already.",
+                "softmax is applied again: p and q are probabilities already.",
             ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).clamp(min=0).sum((-2, -1)),
-                "Each term is cut off at 0. The sum is never negative, single terms may be.",
+                "Each term is cut off at 0. The sum is never negative, but single terms may be.",
             ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).sum((1, 2)),
@@ -334,11 +351,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).abs().sum((-2, -1)),
-                "Each term is made positive. The sum is never negative, single terms may be.",
+                "Each term is made positive. The sum is never negative, but single terms may be.",
             ),
             Mistake(
                 lambda p, q: (p * (p.log() - q.log())).sum(-2),
-                "The sum over the classes is missing: both of the last two axes go.",
+                "The sum over the classes is missing: sum over both of the last two axes.",
             ),
             Mistake(lambda p, q: kl(p, q) + kl(q, p), "Both directions are added. KL(p || q) is one of them."),
             Mistake(
@@ -373,8 +390,8 @@ EXERCISES = (
             Mistake(lambda p, q: (p * (p - q)).sum((-2, -1)), "The logarithms are missing."),
         ),
         hints=(
-            "The surprise of q minus the surprise of p, averaged with the weights of p, added over classes and groups.",
-            "For each class p · (ln p - ln q). Which axes are summed away? Groups and classes, the last two.",
+            "The surprise under q minus the surprise under p, averaged with the weights p and summed over the groups.",
+            "For each class p · (ln p - ln q). Which axes are summed over? Groups and classes, the last two.",
             "`return (p * (p.log() - q.log())).sum((-2, -1))`",
         ),
     ),
@@ -392,7 +409,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p: -(p * p.log()).sum(-1).sum(0),
-                "The second sum runs over the batch, axis 0. It runs over the groups, the last but one axis.",
+                "The second sum runs over the batch, axis 0. Sum over the groups, the second-to-last axis.",
             ),
             Mistake(
                 lambda p: -p * p.log().sum((-2, -1)),
@@ -404,7 +421,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p: torch.distributions.Categorical(probs=p.flatten(-2)).entropy(),
-                "All dice are melted into one big die. Each has its own entropy, and these add up.",
+                "All dice are merged into one big die. Each has its own entropy, and these add up.",
             ),
             Mistake(
                 lambda p: -(p * p.log()).sum((1, 2)),
@@ -419,7 +436,8 @@ EXERCISES = (
                 "Each class counts with its probability p, and the classes are summed.",
             ),
             Mistake(
-                lambda p: -(p * p.log()).sum(-2), "The sum over the classes is missing: both of the last two axes go."
+                lambda p: -(p * p.log()).sum(-2),
+                "The sum over the classes is missing: sum over both of the last two axes.",
             ),
             Mistake(lambda p: -entropy(p), "The sign is missing: ln p is negative, entropy is not."),
             Mistake(lambda p: entropy(p) / p.shape[-2], "This is the mean over groups; the groups' entropies add up."),
@@ -433,7 +451,7 @@ EXERCISES = (
         ),
         hints=(
             "The expected surprise of a die that follows p.",
-            "Surprise of a class: -ln p. Weigh each with p, add classes and groups.",
+            "The surprise of a class is -ln p. Weight each by p, then sum over classes and groups.",
             "`return -(p * p.log()).sum((-2, -1))`",
         ),
     ),

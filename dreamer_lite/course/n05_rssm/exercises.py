@@ -10,7 +10,7 @@ from ...latents import gumbel, sample, unimix
 from ...rssm import RSSM, State, gru
 from ..exercise import Complaint, Exercise, Mistake, a_state, gradient, hundredths, kind, normal, with_gradients
 
-right_posterior = RSSM.posterior  # while a reader's version is judged, the class has that one
+right_posterior = RSSM.posterior  # while a reader's version is judged, the class holds that version
 
 
 def clear(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor]:
@@ -64,7 +64,7 @@ def clear_probe(version: Callable, state: State, action: Tensor, is_first: Tenso
     out = version(state, action, is_first)
     if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
         raise Complaint(f"It returns {kind(out)}; two things are expected, `return State(h, z), action`.")
-    (h, z), a = a_state(out[0], "The first thing that comes back"), out[1]
+    (h, z), a = a_state(out[0], "The first thing it returns"), out[1]
     found = {"h": h, "z": z, "the action": a}
     return found | {
         "the gradient at state.h": gradient(h, state.h),
@@ -80,7 +80,7 @@ def observe_cases() -> list[tuple]:
         is_first[:, T // 2] = True
         is_first[0, 0] = B > 1
         rssm, noise = small_rssm(), hundredths(gumbel(torch.ones(()), B, T, 2, 3))
-        if B > 1:  # sure dice and wild noise: here it shows whether unimix was used
+        if B > 1:  # nearly certain dice and large noise, which show whether unimix was used
             rssm.posterior_net[-1].weight *= 30
             noise *= 5
         cases.append((rssm, normal(B, T, 6), normal(B, T, 2), is_first, a_start(B), noise))
@@ -96,21 +96,23 @@ def observe_probe(version: Callable, rssm: RSSM, tokens: Tensor, *case: Any) -> 
         return found | dict.fromkeys(GRADIENTS, torch.zeros_like(tokens))
     if not torch.equal(states_and_logits(version(rssm, tokens, *case))[0].z, states.z):
         raise Complaint(
-            "The noise is not used: two runs with the same noise throw different dice. Hand `noise[:, t]` on to `sample`."
+            "The noise is not used: two runs with the same noise throw different dice. Pass `noise[:, t]` to `sample`."
         )
     weighed = (states.h, states.z * torch.arange(1.0, states.z.shape[-1] + 1), logits[:, -1])
     many = (tokens[:1].expand(64, -1, -1), *(repeated(part) for part in case[:-1]))
     try:
         free, _ = states_and_logits(version(rssm, *many, None))
     except Exception as error:
-        raise Complaint("It works with given noise only. Without it, `sample` makes its own: pass None on.") from error
+        raise Complaint(
+            "It works only when noise is given. When it is None, `sample` makes its own: pass None on."
+        ) from error
     thrown = bool((free.z != free.z[:1]).any()) or len(tokens) > 1  # with sure dice nearly all throws agree
     return (
         found
         | {name: gradient(part, tokens) for name, part in zip(GRADIENTS, weighed)}
         | {
             "whether z is a sample when no noise is given": float(thrown),
-            "whether the z that comes back is the one that was carried on": float(carried_on(rssm, free, *many[1:3])),
+            "whether the z it returns is the one that was carried on": float(carried_on(rssm, free, *many[1:3])),
         }
     )
 
@@ -130,14 +132,14 @@ GRADIENTS = (
 
 
 def carried_on(rssm: RSSM, states: State, actions: Tensor, is_first: Tensor) -> bool:
-    """Whether each h was made of the state before it, as it came back."""
+    """Whether each h was made from the state before it, as returned."""
     before = State(states.h[:, :-1].flatten(0, 1), states.z[:, :-1].flatten(0, 1))
     h = rssm.recurrent(*clear(before, actions[:, 1:].flatten(0, 1), is_first[:, 1:].flatten()))
     return torch.allclose(h, states.h[:, 1:].flatten(0, 1), 1e-4, 1e-5)
 
 
 def states_and_logits(out: Any) -> tuple[State, Tensor]:
-    """What came back, if it is such a pair. Raises Complaint."""
+    """The result, if it is such a pair. Raises Complaint."""
     if not isinstance(out, (tuple, list)) or isinstance(out, State) or len(out) != 2:
         raise Complaint(
             f"It returns {kind(out)}; two things are expected, `return states, logits`, the states as one State."
@@ -146,11 +148,12 @@ def states_and_logits(out: Any) -> tuple[State, Tensor]:
         raise Complaint("The order is reversed: first the states, then the logits.")
     if isinstance(out[0], list):
         raise Complaint(
-            "The states come back as a list. Stack their h along axis 1, and their z: `State(torch.stack(…, 1), torch.stack(…, 1))`."
+            "The states come back as a list. Stack their h along axis 1, and their z: `State(torch.stack(…, 1), "
+            "torch.stack(…, 1))`."
         )
     if isinstance(out[1], list):
         raise Complaint("The logits come back as a list. Stack them along axis 1: `torch.stack(logits, 1)`.")
-    return a_state(out[0], "The first thing that comes back"), out[1]
+    return a_state(out[0], "The first thing it returns"), out[1]
 
 
 def looped(
@@ -224,7 +227,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(c + r.sigmoid() * h), (u - 1).sigmoid()),
-                "This is another GRU, whose reset gate acts on h. Here it acts on the candidate alone: tanh(σ(reset) · candidate).",
+                "This is another GRU, whose reset gate acts on h. Here it acts on the candidate alone: "
+                "tanh(σ(reset) · candidate).",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r * c), (u - 1).sigmoid()),
@@ -246,23 +250,23 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh((r - 1).sigmoid() * c), (u - 1).sigmoid()),
-                "The -1 is taken off the reset gate as well; it belongs to the update gate alone.",
+                "The -1 is at the reset gate as well; it belongs to the update gate alone.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh((r - 1).sigmoid() * c), u.sigmoid()),
-                "The -1 stands at the reset gate; it belongs to the update gate: σ(update - 1).",
+                "The -1 is at the reset gate; it belongs to the update gate: σ(update - 1).",
             ),
             Mistake(
                 lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c) + h,
-                "The old memory counts in full. It gives way by u: (1 - u) · h.",
+                "The old memory counts in full. A share u of it gives way: (1 - u) · h.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.tanh(torch.lerp(h, r.sigmoid() * c, (u - 1).sigmoid())),
-                "tanh stands round everything. It squashes the candidate alone; h passes as it is.",
+                "tanh is applied to everything. It squashes the candidate alone; h passes unchanged.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(torch.tanh(r.sigmoid() * c), h, (u - 1).sigmoid()),
-                "The update gate is reversed: u is the share of the new, 1 - u that of the old.",
+                "The update gate is reversed: u is the share of the new memory, 1 - u that of the old.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), u.sigmoid()),
@@ -270,11 +274,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u + 1).sigmoid()),
-                "update + 1 lets a fresh network forget. It is update - 1.",
+                "With update + 1, a fresh network forgets most of its memory. Use update - 1.",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, r.sigmoid() * torch.tanh(c), (u - 1).sigmoid()),
-                "The reset gate stands outside of tanh; it belongs inside: tanh(σ(reset) · candidate).",
+                "The reset gate is outside tanh; it belongs inside: tanh(σ(reset) · candidate).",
             ),
             Mistake(lambda h, r, c, u: torch.lerp(h, torch.tanh(c), (u - 1).sigmoid()), "The reset gate is not used."),
             Mistake(
@@ -283,7 +287,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(r.sigmoid() * h, torch.tanh(c), (u - 1).sigmoid()),
-                "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) · candidate).",
+                "This is the textbook GRU, whose reset gate acts on h. Here it acts on the candidate: tanh(σ(reset) "
+                "· candidate).",
             ),
             Mistake(
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(u.sigmoid() * c), (r - 1).sigmoid()),
@@ -307,9 +312,11 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the old gives way.",
+            "Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the "
+            "old memory gives way.",
             "c = tanh(σ(reset) · candidate), u = σ(update - 1), and the new memory is a mixture of c and h.",
-            "`c = torch.tanh(torch.sigmoid(reset) * candidate)`, `u = torch.sigmoid(update - 1)`, `return u * c + (1 - u) * h`",
+            "`c = torch.tanh(torch.sigmoid(reset) * candidate)`, `u = torch.sigmoid(update - 1)`, `return u * c + "
+            "(1 - u) * h`",
         ),
     ),
     Exercise(
@@ -322,17 +329,19 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (2, 3)),
-                "S and K are fixed at 2 and 3; they are `rssm.groups` and `rssm.classes`.",
+                "S and K are fixed at 2 and 3; use `rssm.groups` and `rssm.classes`.",
             ),
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).view(-1, m.groups, m.classes),
-                "view(-1, S, K) melts all leading axes into one. Keep them: `unflatten(-1, (S, K))` touches the last axis alone.",
+                "view(-1, S, K) merges all leading axes into one. Keep them: `unflatten(-1, (S, K))` touches only "
+                "the last axis.",
             ),
             Mistake(
                 lambda m, h, x: (
                     m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)).transpose(-1, -2)
                 ),
-                "The flat axis is cut as (K, S) and then turned round, so numbers land in other places. Cut it as (S, K).",
+                "The flat axis is split as (K, S) and then transposed, so numbers land in the wrong places. Split "
+                "it as (S, K).",
             ),
             Mistake(
                 lambda m, h, x: right_posterior(m, h, torch.zeros_like(x)),
@@ -340,7 +349,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, h, x: right_posterior(m, h, x).log_softmax(-1),
-                "These are log-probabilities. Plain logits are wanted, as they come out of the network.",
+                "These are log-probabilities. Return the logits as the network gives them.",
             ),
             Mistake(lambda m, h, x: m.prior(h), "This is the prior: it never looks at the tokens."),
             Mistake(
@@ -349,7 +358,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)),
-                "The logits are still flat. Give them their axes: S groups, K classes.",
+                "The logits are still flat. Give them two axes: S groups, K classes.",
             ),
             Mistake(
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.classes, m.groups)),
@@ -357,11 +366,11 @@ EXERCISES = (
             ),
             Mistake(
                 lambda m, h, x: right_posterior(m, h, x).softmax(-1),
-                "These are probabilities. Logits are wanted; unimix makes probabilities of them later.",
+                "These are probabilities. Return logits; unimix turns them into probabilities later.",
             ),
             Mistake(
                 lambda m, h, x: unimix(right_posterior(m, h, x), m.mix),
-                "unimix is applied already. Logits are wanted; probabilities come later.",
+                "unimix is already applied. Return logits; probabilities come later.",
             ),
             Mistake(
                 lambda m, h, x: right_posterior(m, torch.zeros_like(h), x),
@@ -370,7 +379,8 @@ EXERCISES = (
         ),
         hints=(
             "The posterior sees memory and observation, side by side, and answers with one die per group.",
-            "`torch.cat([h, tokens], -1)` goes into `rssm.posterior_net`. The result is flat; `unflatten` gives it its two axes.",
+            "`torch.cat([h, tokens], -1)` goes into `rssm.posterior_net`. The result is flat; `unflatten` gives it "
+            "its two axes.",
             "`return rssm.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (rssm.groups, rssm.classes))`",
         ),
     ),
@@ -382,14 +392,15 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda s, a, f: (State(s.h * (~f).float(), s.z * (~f).float()), a * (~f).float()),
-                "The mask (B,) lies along the last axis of each, not along the batch. Give it the axes it lacks: `keep[:, None]`, `keep[:, None, None]`.",
+                "The mask (B,) is applied along the last axis of each tensor, not along the batch. Give it the axes "
+                "it lacks: `keep[:, None]`, `keep[:, None, None]`.",
             ),
             Mistake(
                 lambda s, a, f: (
                     State(s.h * (~f).float()[:, None], s.z * (~f).float()[:, None]),
                     a * (~f).float()[:, None],
                 ),
-                "z has one axis more than h, and its mask, too: `keep[:, None, None]`.",
+                "z has one more axis than h, so its mask needs one more, too: `keep[:, None, None]`.",
             ),
             Mistake(
                 lambda s, a, f: (State(clear(s, a, f)[0].h.detach(), clear(s, a, f)[0].z), clear(s, a, f)[1]),
@@ -404,7 +415,7 @@ EXERCISES = (
                     State(clear(s, a, f)[0].h, torch.where(f[:, None, None], 1 / s.z.shape[-1], s.z)),
                     clear(s, a, f)[1],
                 ),
-                "z becomes a fair die where an episode begins. It is set to zero: no class at all.",
+                "z becomes a fair die where an episode begins. Set it to zero: no class at all.",
             ),
             Mistake(
                 lambda s, a, f: (State(clear(s, a, f)[0].h, s.z), a),
@@ -416,7 +427,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda s, a, f: (State(s.h * (~f).float(), clear(s, a, f)[0].z), clear(s, a, f)[1]),
-                "The mask (B,) lies along the last axis of h, not along the batch: `keep[:, None]` turns it.",
+                "The mask (B,) is applied along the last axis of h, not along the batch. Use `keep[:, None]`.",
             ),
             Mistake(
                 lambda s, a, f: (s, a), "Nothing is forgotten: the next episode begins with the memory of the last."
@@ -439,7 +450,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda s, a, f: (State(torch.zeros_like(s.h), torch.zeros_like(s.z)), torch.zeros_like(a)),
-                "This clears every row. Only those with is_first begin anew.",
+                "This clears every row. Clear only those where `is_first` is True.",
             ),
             Mistake(
                 lambda s, a, f: (s, clear(s, a, f)[1]),
@@ -448,8 +459,9 @@ EXERCISES = (
         ),
         hints=(
             "Multiply by 0 where an episode begins, by 1 elsewhere. Three things carry the past.",
-            "`keep = (~is_first).float()` has shape (B,). h needs `keep[:, None]`, z needs one axis more.",
-            "`keep = (~is_first).float()`, then `return State(state.h * keep[:, None], state.z * keep[:, None, None]), action * keep[:, None]`",
+            "`keep = (~is_first).float()` has shape (B,). h needs `keep[:, None]`, z needs one more axis.",
+            "`keep = (~is_first).float()`, then `return State(state.h * keep[:, None], state.z * keep[:, None, "
+            "None]), action * keep[:, None]`",
         ),
     ),
     Exercise(
@@ -462,23 +474,23 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrongly(before=True),
-                "h and z are collected before the step, so they are one step late. Collect the new state, after the look.",
+                "h and z are collected before the step, so they are one step late. Collect the new state, after "
+                "looking.",
             ),
             Mistake(
                 wrongly(again=True),
-                "The dice are thrown a second time for what comes back: that z is not the one that the memory was made of.",
+                "The dice are thrown again for the result, so the z you return is not the one the memory was made "
+                "from.",
             ),
             Mistake(
                 wrongly(store="hz"),
-                "What is stored is detached: the states that come back have no gradient, so nothing learns from them.",
+                "What is stored is detached: the states you return have no gradient, so nothing learns from them.",
             ),
+            Mistake(wrongly(store="h"), "The h you return is detached, so no loss that reads it can train the memory."),
             Mistake(
-                wrongly(store="h"), "The h that comes back is detached, so no loss that reads it teaches the memory."
+                wrongly(store="z"), "The z you return is detached, so no loss that reads it can train the posterior."
             ),
-            Mistake(
-                wrongly(store="z"), "The z that comes back is detached, so no loss that reads it teaches the posterior."
-            ),
-            Mistake(wrongly(probabilities=True), "The mixed probabilities come back where the logits are wanted."),
+            Mistake(wrongly(probabilities=True), "This returns the mixed probabilities. Return the logits."),
             Mistake(wrongly(forget="nothing"), "Nothing is cleared: memory leaks from one episode into the next."),
             Mistake(wrongly(forget="action"), "The state is not cleared where an episode begins, only the action."),
             Mistake(
@@ -488,7 +500,8 @@ EXERCISES = (
             Mistake(wrongly(forget="h"), "h is cleared, z is not."),
             Mistake(
                 wrongly(action_at=1),
-                "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one that led to it.",
+                "One action early: you use actions[:, t + 1], which is taken after step t. actions[:, t] is the one "
+                "that led to it.",
             ),
             Mistake(
                 wrongly(action_at=-1),
@@ -497,7 +510,7 @@ EXERCISES = (
             Mistake(wrongly(look=False), "z comes from the prior: this never looks at the tokens."),
             Mistake(
                 wrongly(stale=True),
-                "The posterior sees the old memory. It should see the h of this step, after the recurrent one.",
+                "The posterior sees the old memory. It should see the h of this step, from `rssm.recurrent`.",
             ),
             Mistake(
                 wrongly(stack=0),
@@ -506,25 +519,31 @@ EXERCISES = (
             Mistake(wrongly(mode=True), "The noise is not used: z is the likeliest class instead of a sample."),
             Mistake(
                 wrongly(mix=0.0),
-                "unimix is missing: the dice are thrown with plain softmax probabilities, but everything else uses the mixed ones.",
+                "unimix is missing: the dice are thrown with plain softmax probabilities, but everything else uses "
+                "the mixed ones.",
             ),
             Mistake(
                 wrongly(detach=True),
-                "The state is detached between steps: no gradient flows back through time, so memory can't learn what to keep.",
+                "The state is detached between steps: no gradient flows back through time, so memory can't learn "
+                "what to keep.",
             ),
             Mistake(wrongly(carry=False), "The state is not carried on: every step starts from `start` again."),
             Mistake(
                 wrongly(needs_noise=True),
-                "It works with given noise only. Without it, `sample` makes its own: pass None on.",
+                "It works only when noise is given. When it is None, `sample` makes its own: pass None on.",
             ),
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
         ),
         hints=(
-            "One pass through time. Each step: clear where is_first, then memory, then a look, then a sample. Collect, stack at the end.",
-            "Shapes in step t: tokens[:, t] is (B, E), actions[:, t] is (B, A), is_first[:, t] is (B,). `rssm.recurrent(state, action)` gives h "
+            "One pass through time. Each step: clear where an episode begins, update the memory, look, sample. "
+            "Collect the results, and stack them at the end.",
+            "Shapes in step t: tokens[:, t] is (B, E), actions[:, t] is (B, A), is_first[:, t] is (B,). "
+            "`rssm.recurrent(state, action)` gives h "
             "(B, D), `rssm.posterior(h, tokens[:, t])` gives logits (B, S, K).",
-            "In the loop: `state, action = clear(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, action)`, `logits = rssm.posterior(h, "
-            "tokens[:, t])`, `z = sample(unimix(logits), None if noise is None else noise[:, t])`, `state = State(h, z)`. After it, `torch.stack(…, 1)`.",
+            "In the loop: `state, action = clear(state, actions[:, t], is_first[:, t])`, `h = rssm.recurrent(state, "
+            "action)`, `logits = rssm.posterior(h, "
+            "tokens[:, t])`, `z = sample(unimix(logits), None if noise is None else noise[:, t])`, `state = "
+            "State(h, z)`. After it, `torch.stack(…, 1)`.",
         ),
     ),
 )

@@ -4,9 +4,11 @@ from ..agent_map import LINE, PLAIN
 from ..explore import DREAM, POSTERIOR, REALITY
 
 ALT = (
-    "One step, awake and dreaming. In both, rssm.recurrent makes the new memory h' from h, z and the action, and rssm.prior reads from "
-    "h' what the dice should show. Awake, rssm.posterior reads from h' and the tokens of x what they do show, and z' is a sample of "
-    "that; the difference of the two is surprise. Dreaming, there is no x, and z' is a sample of the prior."
+    "One step, awake and dreaming. In both, rssm.recurrent makes the new memory h' from h, z and the action, and "
+    "rssm.prior reads from "
+    "h' what the dice should show. Awake, rssm.posterior reads from h' and the tokens of x what they do show, and "
+    "z' is a sample of "
+    "that; the difference between the two is surprise. Dreaming, there is no x, and z' is a sample of the prior."
 )
 CODE = 'font-size="13" font-family="monospace"'
 
@@ -14,9 +16,11 @@ CODE = 'font-size="13" font-family="monospace"'
 def one_step() -> str:
     """The drawing as SVG."""
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1030 370" role="img" font-family="sans-serif" font-size="15">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1030 370" role="img" font-family="sans-serif" '
+        'font-size="15">',
         f"<title>{ALT}</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto-start-reverse">'
         f'<path d="M0 0L8 4L0 8z" fill="{LINE}"/></marker></defs>',
         '<rect width="1030" height="370" fill="white"/>',
         f'<line x1="545" y1="20" x2="545" y2="350" stroke="{LINE}" stroke-dasharray="3 5"/>',
@@ -53,7 +57,7 @@ def memory_and_prior(left: float, title: str) -> list[str]:
 
 
 def drawn(left: float, right: float, y: float) -> list[str]:
-    """z' comes out of a box whose right side is at `left`, at this height."""
+    """The path from a box, whose right side is at `left`, down to z'."""
     return [
         f'<path d="M{left} {y} L{right} {y} L{right} 290" fill="none" stroke="{LINE}" marker-end="url(#tip)"/>',
         *box(right - 20, 292, 40, "z'"),
@@ -64,7 +68,8 @@ def drawn(left: float, right: float, y: float) -> list[str]:
 def box(x: float, y: float, width: float, name: str, height: float = 36, colour: str = PLAIN) -> list[str]:
     return [
         f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour}" stroke="{LINE}"/>',
-        f'<text x="{x + width / 2}" y="{y + height / 2 + 5}" text-anchor="middle" fill="{"black" if colour == PLAIN else "white"}">{name}</text>',
+        f'<text x="{x + width / 2}" y="{y + height / 2 + 5}" text-anchor="middle" '
+        f'fill="{"black" if colour == PLAIN else "white"}">{name}</text>',
     ]
 
 

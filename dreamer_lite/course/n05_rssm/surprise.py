@@ -16,7 +16,7 @@ watched = lru_cache(32)(watch)
 
 
 def surprise(seen: Watched) -> Tensor:
-    """KL(posterior || prior) in nats at each step, (T,). The first step has no past to guess from."""
+    """KL(posterior || prior) in nats at each step, (T,). The first step has no past to predict from."""
     return kl(seen.posterior, seen.prior)
 
 
@@ -47,13 +47,14 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
         if place == 0:
             bars.legend(fontsize=7)
     return figure, (
-        f"Step {t}: surprise {float(nats[t]):.1f} nats. At the kick, step {KICK_AT}: {float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
+        f"Step {t}: surprise {float(nats[t]):.1f} nats. At the kick (step {KICK_AT}): "
+        f"{float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
         f"mean of the ten steps before it: {float(nats[KICK_AT - 10 : KICK_AT].mean()):.1f}."
     )
 
 
 def surprise_meter() -> Explorer:
-    """Kick the cart, and look where the model notices."""
+    """Kick the cart, and see when the model notices."""
     return Explorer(
         draw_surprise,
         "Surprise over time, and prior beside posterior for three groups of latents.",
@@ -63,7 +64,10 @@ def surprise_meter() -> Explorer:
 
 
 def influence(what: str, shift: int = 0, steps: int = 8, seed: int = 0) -> Tensor:
-    """How much h_s moves when input t is changed, (T inputs, T outputs). `shift` moves the actions before they are used."""
+    """How much h_s moves when input t is changed, (T inputs, T outputs).
+
+    `shift` moves the actions before they are used.
+    """
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         rssm = RSSM(token_size=6, action_size=2, deter=16, hidden=8, groups=4, classes=4, blocks=4)
@@ -100,7 +104,7 @@ def draw_causality(what: str, loop: str) -> tuple[Figure, str]:
 
 
 def causality_explorer() -> Explorer:
-    """Change one input, and see which steps of memory notice."""
+    """Change one input, and see which steps react."""
     return Explorer(
         draw_causality,
         "Grid: rows are changed inputs, columns are outputs, filled where the output moves.",
