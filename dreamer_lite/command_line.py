@@ -496,7 +496,9 @@ def summary(healthy: list[bool | None]) -> str:
         if sick == unknown == 0
         else f"{healthy.count(True)} of {len(healthy)} checks look healthy"
     )
-    return words + f", {sick} do not" * bool(sick) + f", {unknown} could not be judged" * bool(unknown)
+    return (
+        words + f", {sick} do{'es' * (sick == 1)} not" * bool(sick) + f", {unknown} could not be judged" * bool(unknown)
+    )
 
 
 def report(card: dict[str, Any], out: Path) -> int:
@@ -548,19 +550,21 @@ def parse(words: list[str]) -> Any:
         train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):
             raise Refused("--preset cannot be changed while resuming. Start a new run for other settings")
-    commands = Union[
-        (
-            Annotated[Train, subcommand("train", default=train)],
-            *(Annotated[kind, subcommand(name)] for name, kind in OTHERS.items()),
-            Annotated[Warm, subcommand("warm", default=warm)],
-        )
-    ]
-    if words[0] in helps:  # the commands, and below them the options of train
+    if words[0] in helps:  # the commands in a line each, and below them the options of train
         try:
-            tyro.cli(commands, args=["--help"], **how)
+            tyro.cli(union_of_commands(train, warm, brief=True), args=["--help"], **how)
         except SystemExit:
             words = ["train", "--help"]
-    return tyro.cli(commands, args=words, **how)
+    return tyro.cli(union_of_commands(train, warm), args=words, **how)
+
+
+def union_of_commands(train: Train, warm: Warm, brief: bool = False) -> Any:
+    """All commands as one type for tyro, with the defaults of two of them; brief: only the first line of each description."""
+    kinds = {"train": Train, **OTHERS, "warm": Warm}
+    given = {"train": {"default": train}, "warm": {"default": warm}}
+    lines = {name: {"description": kind.__doc__.splitlines()[0]} if brief else {} for name, kind in kinds.items()}
+    options = {name: given.get(name, {}) | lines[name] for name in kinds}
+    return Union[tuple(Annotated[kind, subcommand(name, **options[name])] for name, kind in kinds.items())]  # noqa: UP007
 
 
 def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:

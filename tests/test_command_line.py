@@ -13,7 +13,7 @@ from custom_envs import register
 import pytest
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.command_line import OTHERS
+from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, summary
 from dreamer_lite.config import Config
 from dreamer_lite.training.checkpoint import read
 
@@ -164,3 +164,35 @@ def test_the_console_command_is_the_same():
         [Path(sys.executable).parent / "dreamer-lite", "--version"], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0 and result.stdout.startswith("dreamer_lite ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no head on Windows")
+def test_a_reader_that_closes_the_pipe_early_sees_no_traceback():
+    command = f"{sys.executable} -m dreamer_lite --help | head -1"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("usage") and not result.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in OTHERS), ["warm", "--help"]])
+def test_every_option_has_help(words, capsys):
+    """Some words besides its name, its kind and its default."""
+    with pytest.raises(SystemExit):
+        main(words)
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    options = "\n".join(lines).split("\n--")[1:]
+    assert len(options) >= 3
+    for text in options:
+        said = re.sub(r"^[\w, -]+|\{[^}]*\}|\(default:[^)]*\)|\b[A-Z]{3,}\S*", "", text.split("╰")[0], count=0)
+        words_said = re.findall(r"[a-z]{2,}", text.split("\n", 1)[-1] + said)
+        assert len(words_said) >= 2, text
+
+
+def test_the_settings_are_grouped_and_none_is_forgotten():
+    grouped = [name for words in GROUPS.values() for name in words.split()]
+    assert sorted([*grouped, *FIRST, "env_from_function"]) == sorted(field.name for field in fields(Config))
+    assert set(HELP) == {field.name for field in fields(Config)} and all(len(text) > 10 for text in HELP.values())
+
+
+def test_what_the_checks_found_is_said_positively():
+    assert summary([True] * 10) == "all 10 checks look healthy"
+    assert summary([True] * 8 + [False, None]) == "8 of 10 checks look healthy, 1 does not, 1 could not be judged"

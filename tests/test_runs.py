@@ -27,6 +27,7 @@ from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
 from dreamer_lite.training.loop import train
+from dreamer_lite.training.plots import learning_curve
 from dreamer_lite.training.state import Training
 
 ROOT = Path(__file__).parent.parent
@@ -415,3 +416,53 @@ assert not device.memory_is_kept() and not card["memory_kept"]
 """
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
+
+
+def test_ctrl_c_in_a_script_saves_says_how_to_go_on_and_ends_the_script(tmp_path):
+    def interrupt(training):
+        if training.env_steps == 100:
+            signal.raise_signal(signal.SIGINT)
+
+    config = Config.preset("debug", steps=200)
+    with pytest.raises(KeyboardInterrupt, match=re.escape(f"train(config, {str(tmp_path)!r}, resume=True)")) as stop:
+        train(config, tmp_path, progress=False, on_step=interrupt)
+    assert stop.value.card["env_steps"] == 100 and not json.loads((tmp_path / "card.json").read_text())["finished"]
+    assert train(config, tmp_path, progress=False, resume=True)["env_steps"] == 200
+
+
+def test_a_run_says_what_it_sees_does_and_writes(tmp_path, capsys):
+    config = Config.preset("debug", steps=40)
+    card = train(config, tmp_path / "a run", progress=True)
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first == "CartPole-v1, seed 0: sees 4 numbers; chooses 1 of 2"
+    assert re.match(r"[\d,]+ weights on cpu; files in .*a run; Ctrl-C saves and stops", second)
+    assert card["preset"] == "debug" and card["date"].startswith("20") and card["command"]
+    assert card["device_name"] not in ("", "x86_64")
+
+
+def test_what_an_agent_sees_and_does_in_words():
+    assert str(Spaces(5, 5, True, (64, 64, 3), (2, 3))) == (
+        "sees a 64 × 64 × 3 image and 5 numbers and chooses 1 of 2 and 1 of 3"
+    )
+    assert str(Spaces(1, 1, False)) == "sees 1 number and chooses 1 number"
+
+
+def test_the_learning_curve_starts_at_zero_and_is_never_empty():
+    def row(step, mean, episodes=10, episode=30.0):
+        return {"env_steps": step, "eval_mean": mean, "eval_episodes": episodes, "return": episode}
+
+    nan = float("nan")
+    (axes,) = learning_curve([[row(500, 400.0), row(1000, 480.0)]], 475.0, "CartPole-v1, seed 0").axes
+    assert axes.get_title() == "CartPole-v1, seed 0" and axes.get_ylim()[0] == 0 and axes.get_xlim()[0] == 0
+    (axes,) = learning_curve([[row(500, -400.0), row(1000, -200.0)]]).axes
+    assert axes.get_ylim()[1] == 0
+    (axes,) = learning_curve([[row(500, nan, 0)]]).axes  # not evaluated yet: what training episodes returned
+    assert [line.get_label() for line in axes.lines] == ["training episodes, sampled actions"]
+    for rows in ([], [row(10, nan, 0, nan)]):
+        (axes,) = learning_curve([rows]).axes
+        assert [text.get_text() for text in axes.texts] == ["no episode has ended yet"]
+
+
+def test_printed_commands_quote_a_folder_with_a_space(tmp_path, capsys):
+    assert main([*DEBUG, "--steps", "40", "--out", str(tmp_path / "a run")]) == 0
+    assert f"dream '{tmp_path / 'a run'}'" in capsys.readouterr().out

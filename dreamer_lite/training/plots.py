@@ -11,6 +11,11 @@ from ..evaluation.drawing import DREAM, GREY, REALITY
 def draw_learning_curve(
     runs: list[list[dict[str, float]]], path: Path | str, threshold: float | None = None, title: str = ""
 ) -> None:
+    """Write `learning_curve` as a PNG."""
+    learning_curve(runs, threshold, title).savefig(path, dpi=120)
+
+
+def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None = None, title: str = "") -> Figure:
     """Mean evaluation return over environment steps, one line per run; the dashed line is the task's own threshold.
 
     runs: the rows of each. For a single run the returns of its training episodes lie behind, in grey.
@@ -42,7 +47,7 @@ def draw_learning_curve(
     elif len(runs) == 1 and axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def with_zero(limits: tuple[float, float]) -> tuple[float, float]:
