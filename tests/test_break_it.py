@@ -1,10 +1,15 @@
 """Appendix A1 and `diagnose`: the planted bugs, the looks that find them, the clinic, and the ledger's changes."""
 
+import ast
 import csv
 import inspect
+import io
 import math
 from pathlib import Path
+import re
 import sys
+import textwrap
+import tokenize
 
 import gymnasium
 from gymnasium.spaces import Box, Discrete
@@ -13,12 +18,12 @@ from odd_envs import register
 import pytest
 import torch
 
-from dreamer_lite import imagination
+from dreamer_lite import critic, imagination
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course.a1_break_it import clinic, exercises
-from dreamer_lite.course.a1_break_it.bugs import BUGS, Patch, planted
+from dreamer_lite.course.a1_break_it.bugs import BUGS, Patch, function_of, patched, planted
 from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.diagnostics import checks as looks
 from dreamer_lite.diagnostics.diagnose import diagnose, gather_evidence, recall, run_check
@@ -69,19 +74,55 @@ def test_a_property_and_two_patches_at_once():
     assert State(torch.ones(1, 2), torch.ones(1, 2, 2)).feature.shape == (1, 6)
 
 
-def test_a_patch_that_no_longer_applies_is_told():
-    with (
-        pytest.raises(ValueError, match=r"imagination.py: step_weights no longer applies.*there 0 times"),
-        planted(Patch(imagination, "step_weights", "return nothing", "pass")),
-    ):
+def test_a_patch_that_no_longer_applies_says_which_where_and_what_comes_closest():
+    gone = Patch(imagination, "step_weights", "return continues.cumprod(2)[:, :-1]", "return continues")
+    words = (
+        r"'return continues.cumprod\(2\)\[:, :-1\]' → 'return continues' does not apply to imagination.py: step_weights: "
+        r"nothing matches; the closest is line (\d+): return continues.cumprod\(1\)\[:, :-1\]"
+    )
+    with pytest.raises(ValueError, match=words) as raised, planted(gone):
         pass
+    line = int(re.search(words, str(raised.value))[1])
+    assert "return continues.cumprod(1)" in Path(imagination.__file__).read_text().splitlines()[line - 1]
+    with pytest.raises(ValueError, match="apply to imagination.py: weights: there is no such function"):
+        function_of(gone._replace(function="weights"))
+    with pytest.raises(ValueError, match="matches 2 places"):
+        patched("def f(x):\n    return g(x) + g(x)", gone._replace(find="g(x)", instead="x"))
+
+
+PATCHES = [bug.patch for bug in BUGS] + [patch for change in ledger.CHANGES.values() for patch in change.patches]
+
+
+def with_comments(source):
+    """A comment behind every statement."""
+    return edited(source, lambda token: "  # (B, T)" if token.type == tokenize.NEWLINE else "")
+
+
+def rewrapped(source):
+    """A line break behind every bracket that opens."""
+    return edited(source, lambda token: "\n" if token.type == tokenize.OP and token.string in "([{" else "")
+
+
+def edited(source, insert):
+    """The source with the words that `insert` gives for a token, behind it, or before a line's end."""
+    lines = source.splitlines(keepends=True)
+    for token in reversed(list(tokenize.generate_tokens(io.StringIO(source).readline))):
+        row, column = token.start if token.type == tokenize.NEWLINE else token.end
+        if words := insert(token):
+            lines[row - 1] = lines[row - 1][:column] + words + lines[row - 1][column:]
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.function)
+@pytest.mark.parametrize("change", [with_comments, rewrapped, lambda source: ast.unparse(ast.parse(source))])
+def test_a_patch_survives_comments_line_breaks_and_another_format(patch, change):
+    source = textwrap.dedent(inspect.getsource(function_of(patch)))
+    assert ast.dump(patched(change(source), patch)) == ast.dump(patched(source, patch)) != ast.dump(ast.parse(source))
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.patch.function)
 def test_each_bug_is_one_line_with_a_source_and_words(bug):
-    assert "\n" not in bug.patch.line + bug.patch.instead and "#" in bug.seen and len(bug.words) > 60
-    function = inspect.unwrap(getattr(sys.modules[bug.patch.module.__name__], bug.patch.function.split(".")[0]))
-    assert inspect.getsource(function).count(bug.patch.line) == 1
+    assert "\n" not in bug.patch.find + bug.patch.instead and "#" in bug.seen and len(bug.words) > 60
     with planted(bug.patch):
         pass
 
@@ -210,7 +251,10 @@ def test_a_critic_is_judged_by_what_came_and_not_by_itself():
     case = gather_evidence(bundled_agent())
     usual = run_check(case, "returns").measures[0].value
     twice = Patch(
-        sys.modules["dreamer_lite.critic"], "Critic.value", "return two_hot_mean(", "return 2 * two_hot_mean("
+        critic,
+        "Critic.value",
+        "two_hot_mean(logits.detach(), self.bins)",
+        "2 * two_hot_mean(logits.detach(), self.bins)",
     )
     with planted(twice):
         assert 1.4 * usual < run_check(case, "returns").measures[0].value
@@ -481,7 +525,7 @@ def test_the_readme_counts_what_the_ledger_has():
 
 
 def test_a_run_of_the_ledger_that_was_stopped_is_not_recorded(monkeypatch, capsys):
-    monkeypatch.setattr(ledger.loop, "train", lambda *_, **__: {"finished": False})
+    monkeypatch.setattr(ledger, "train", lambda *_, **__: {"finished": False})
     with pytest.raises(SystemExit, match="not recorded"):
         ledger.run_one("CartPole", "nothing", 0)
     assert not capsys.readouterr().out

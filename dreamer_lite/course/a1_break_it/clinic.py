@@ -117,7 +117,7 @@ def reveal(letter: str) -> str:
     if not number:
         return "It is healthy: every line is as it should be."
     bug = BUGS[number - 1]
-    return f"{bug.patch.where}\n  - {bug.patch.line}\n  + {bug.patch.instead}\n{bug.seen}.\n{bug.words}"
+    return f"{bug.patch.where}\n  - {bug.patch.find}\n  + {bug.patch.instead}\n{bug.seen}.\n{bug.words}"
 
 
 @lru_cache
