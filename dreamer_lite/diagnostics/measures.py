@@ -95,15 +95,16 @@ def unexplained_by_row(replayed: Experience) -> list[float]:
 def misplaced(replayed: Experience, played: Experience) -> float:
     """What the row's own action leaves unexplained in the replay buffer, beyond what the best action leaves.
 
-    0 where actions lie in the right row. The best is that of three rows in the replay buffer, or, if none of them
-    explains anything, of the episodes played just now. NaN if no action explains anything there either.
+    0 where actions lie in the right row. The best is that of three rows in the replay buffer. If none of them
+    explains a tenth, it is the best of the episodes played just now, provided that it explains a half; else NaN.
     """
     own, best = (shares := unexplained_by_row(replayed))[1], min(shares)
-    if best >= 0.9:
-        rows = played._replace(is_first=played.is_first.clone())
-        rows.is_first[:, 0] = True  # environments one after the other
-        best = min(unexplained_by_row(rows.map(lambda part: part.flatten(0, 1))))
-    return own - best if best < 0.9 else math.nan
+    if not best >= 0.9:
+        return own - best
+    rows = played._replace(is_first=played.is_first.clone())
+    rows.is_first[:, 0] = True  # environments one after the other
+    best = min(unexplained_by_row(rows.map(lambda part: part.flatten(0, 1))))
+    return own - best if best <= 0.5 else math.nan
 
 
 def action_at_first(replayed: Experience) -> float:
