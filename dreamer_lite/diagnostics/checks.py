@@ -11,7 +11,6 @@ from ..agent import Dreamer
 from ..replay import Experience
 from ..rssm import State
 from . import drawing, measures
-from .measures import action_pairs, real_returns  # noqa: F401  (the exercises of A1 import them from here)
 
 # Chosen between the values of healthy and of sick runs on CartPole; `assets/patients/verdicts.json` has them all.
 MISPLACED, CONTROL, STILL, KICKED, JUMP, OVERFIT = 0.02, 0.8, 1.0, 2.0, 3.0, 0.2
