@@ -1,4 +1,4 @@
-"""What an agent sees and does: Gymnasium spaces as vectors and images, and our action vectors as native actions (notebooks 01, A3)."""
+"""Gymnasium spaces as the agent's vectors and images, and action vectors as native actions (notebooks 01, A3)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,10 @@ from ..replay import Obs, obs_of_kinds
 
 
 def spaces_of(observation: Space, action: Space) -> Spaces:
-    """The sizes for a pair of Gymnasium spaces: the one place that decides what is supported. Raises Refused for the rest."""
+    """The sizes for a pair of Gymnasium spaces; this is the one place that decides what is supported.
+
+    Raises Refused for everything else.
+    """
     images, numbers = [], 0
     for name, space in leaves(observation):
         if isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 4:
@@ -25,14 +28,15 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
             numbers += flatdim(space)
         else:
             raise Refused(
-                f"observation space {shorten(observation)} is not supported: {shorten(space)}{f' at {name}' if name else ''} has no "
-                "fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, MultiBinary, and a Dict or Tuple of them; convert it "
-                "with Gymnasium's TransformObservation"
+                f"observation space {shorten(observation)} is not supported: {shorten(space)}"
+                f"{f' at {name}' if name else ''} has no fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, "
+                "MultiBinary, and a Dict or Tuple of them; convert it with Gymnasium's TransformObservation"
             )
     if len({image[:2] for image in images}) > 1:
         raise Refused(
-            f"the images in the observation space {shorten(observation)} differ in size; they are stacked as the channels of one "
-            "image, so all need the same height and width. Resize them with Gymnasium's TransformObservation"
+            f"the images in the observation space {shorten(observation)} differ in size; they are stacked as the "
+            "channels of one image, so all need the same height and width. Resize them with Gymnasium's "
+            "TransformObservation"
         )
     image = (*images[0][:2], sum(image[2] for image in images)) if images else ()
     if not image and not numbers:
@@ -50,12 +54,12 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
         return Spaces(numbers, flatdim(action), False, sizes)
     if isinstance(action, Box):
         raise Refused(
-            f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your environment, or "
-            "with Gymnasium's TransformAction and a bounded space"
+            f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your "
+            "environment, or with Gymnasium's TransformAction and a bounded space"
         )
     raise Refused(
-        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, and in a Box "
-        "with finite bounds. Convert it with Gymnasium's TransformAction"
+        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, "
+        "and in a Box with finite bounds. Convert it with Gymnasium's TransformAction"
     )
 
 
@@ -73,9 +77,9 @@ def children(space: Dict | Tuple) -> list[tuple[Any, Space]]:
 
 
 def is_image(space: Space) -> bool:
-    """Whether a space is an image: bytes with height and width, channels last if there are any. Below 8 × 8 it is a board, seen as numbers.
+    """Whether a space is an image: bytes with height and width, channels last if there are any.
 
-    Official: `dreamerv3/rssm.py: Encoder` (imgkeys).
+    Below 8 × 8 it is a board, seen as numbers. Official: `dreamerv3/rssm.py: Encoder` (imgkeys).
     """
     return (
         isinstance(space, Box)
@@ -89,14 +93,14 @@ def image_size(space: Box) -> tuple[int, int]:
     """Height and width. Raises Refused for stacked images, and where channels seem to come first."""
     if len(space.shape) == 4 or len(space.shape) == 3 and space.shape[0] <= 4 and min(space.shape[1:]) >= 8:
         raise Refused(
-            f"images of shape {space.shape} are not supported: the shape must be (height, width, channels), with stacked images as "
-            "channels too. Transpose them with Gymnasium's TransformObservation"
+            f"images of shape {space.shape} are not supported: the shape must be (height, width, channels), with "
+            "stacked images as channels too. Transpose them with Gymnasium's TransformObservation"
         )
     return space.shape[:2]
 
 
 def to_agent_obs(space: Space, obs: Any) -> Obs:
-    """An environment's observation as the agent sees it: numbers (O,) float32, an image (H, W, C) uint8, or both by name."""
+    """An environment's observation for the agent: numbers (O,) float32, an image (H, W, C) uint8, or both by name."""
     numbers, images = [], []
     for part, value in leaf_values(space, obs):
         if is_image(part):
