@@ -296,8 +296,8 @@ def table() -> str:
 def draw(path: Path) -> None:
     """A column for each task with runs, a row for each change.
 
-    A mark for each seed at the mean of its later evaluations: a cross if no evaluation reached the threshold. Grey: the
-    range of the seeds without a change.
+    A dot for each seed at the mean of its later evaluations, or a cross if no evaluation reached the threshold. Grey:
+    the range of the seeds without a change.
     """
     runs = recorded()
     tasks = [task for task in TASKS if any(key[0] == task for key in runs)]

@@ -1,6 +1,6 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`record` runs the `small` preset with `until` held for each seed (six minutes a seed), and keeps metrics and run card;
+`record` runs the `small` preset with `--until held` for each seed (six minutes a seed), and keeps metrics and run card;
 `record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
 `table` prints a table of them and draws their curves.
@@ -19,8 +19,8 @@ communication, and draws it (ten minutes).
 `draw` draws all recorded curves and the filmstrip; it prints the summary that the README quotes.
 `bench` measures train steps on this machine, which should do nothing else: a table and a figure, ten minutes.
 `maps` draws the map of the agent for each notebook, and the other drawings in their texts.
-`notebooks` runs all notebooks, or those named, and saves them as they are committed: with their figures, without
-timings and controls; controls need a kernel.
+`notebooks` runs all notebooks, or those named, and saves them as they are committed: with figures, without timings, and
+without controls, which need a kernel.
 `widgets` saves a picture of each widget.
 `site` turns the notebooks, as they are committed, into web pages in the folder site/, or in the folder named.
 """

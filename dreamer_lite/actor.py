@@ -41,8 +41,8 @@ class Categorical:
 class MultiCategorical:
     """Several choices at once, one-hot vectors side by side: log-probabilities and entropies add up.
 
-    logits: (..., A); choices: the number of options of each choice, which add up to A. Official: `embodied/jax/outs.py:
-    Agg`.
+    logits: (..., A); choices: the number of options of each choice, which add up to A.
+    Official: `embodied/jax/outs.py: Agg`.
     """
 
     def __init__(self, logits: Tensor, choices: Sequence[int]):

@@ -117,8 +117,8 @@ class Dreamer(nn.Module):
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
         """Look at obs (E, …) and choose an action (E, A), returned in the new carry.
 
-        The action is sampled, or the most likely one if greedy. Official: `dreamerv3/agent.py: Agent.policy`, which
-        always samples.
+        The action is sampled, or the most likely one if greedy.
+        Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
         obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
@@ -129,12 +129,12 @@ class Dreamer(nn.Module):
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
         """All losses, unreduced, with the posterior states (B, T, …) and metrics.
 
-        batch: (B, T, …); start: the state (B, …) before it. Below, N is the number of dreams, one from each of the last
-        steps.
+        batch: (B, T, …); start: the state (B, …) before it. Below, N is the number of dreams, one from each recent
+        step.
 
         Gradients: reconstruction, reward, continue and replay_critic reach the whole world model, dyn the prior, rep
-        the posterior. Actor and critic learn from features without gradient. Official: `dreamerv3/agent.py:
-        Agent.loss`.
+        the posterior. Actor and critic learn from features without gradient.
+        Official: `dreamerv3/agent.py: Agent.loss`.
         """
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)

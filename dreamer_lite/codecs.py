@@ -49,8 +49,8 @@ class ImageEncoder(nn.Module):
     """Image in bytes → tokens, (..., height, width, channels) → (..., token_size).
 
     Each layer: convolution to depth · mults[i] channels, the maximum of each 2 × 2 pixels, RMSNorm over the channels of
-    each pixel, SiLU. strided: a convolution with stride 2 instead of the maximum. Official: `dreamerv3/rssm.py:
-    Encoder`.
+    each pixel, SiLU. strided: a convolution with stride 2 instead of the maximum.
+    Official: `dreamerv3/rssm.py: Encoder`.
     Gotcha: images are scaled to -0.5…0.5, so the zeros around them are grey; the norm comes after the pooling.
     """
 
@@ -80,8 +80,8 @@ class ImageDecoder(nn.Module):
     h and z become a small image: h by a block-diagonal layer, in which each block makes some channels of all pixels, z
     by two dense layers; their sum goes through RMSNorm and SiLU. Then each layer doubles height and width and
     convolves.
-    bspace: blocks of that first layer; 0: one dense layer for h and z together. Official: `dreamerv3/rssm.py: Decoder`.
-    Raises ValueError if bspace doesn't divide deter and channels.
+    bspace: blocks of that first layer; 0: one dense layer for h and z together.
+    Official: `dreamerv3/rssm.py: Decoder`. Raises ValueError if bspace doesn't divide deter and channels.
     Gotcha: in the layer's output the blocks come before height and width, not after them with the channels.
     """
 
@@ -221,9 +221,9 @@ def make_codec(
 
 
 def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
-    """As many layers as can halve height and width evenly and leave 3 to 16 pixels of each; 16 is the official limit.
+    """As many layers as halve height and width evenly and leave at least 3 pixels of each.
 
-    Raises Refused for an image that can't be brought into that range.
+    At most 16 may be left, as officially. Raises Refused for an image that can't be brought into that range.
     """
     height, width, _ = image
     i = 0

@@ -126,9 +126,8 @@ class Train(Settings):
     """Train DreamerV3 on a Gymnasium environment. The word `train` may be left out.
 
     It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475
-    for CartPole-v1).
-    To train one agent with several processes, use PyTorch's torchrun: torchrun --standalone --nproc-per-node 2 -m
-    dreamer_lite ...
+    for CartPole-v1). To train one agent with several processes, use PyTorch's torchrun:
+    torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
     env: setting("env") = Config.env

@@ -173,7 +173,7 @@ class Config:
     beta2: float = 0.999
     """decay of the average of squared gradients, 0 to 1 (official 0.999)"""
     epsilon: float = 1e-4
-    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that an actor with nothing to learn rests)"""
+    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that an actor rests once it has learned)"""
     average: float = 0.25
     """evaluate with weights averaged over the latest share of all train steps; 0: off (official: off)"""
 

@@ -16,7 +16,7 @@ def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
 def softmax(logits: Tensor) -> Tensor:
     """softmax over the last axis, (..., S, K) → (..., S, K).
 
-    Over such short axes, PyTorch's softmax is 3 to 18 times as fast along any axis but the last.
+    Over so short an axis, PyTorch's softmax is 3 to 18 times as fast if the axis isn't the last.
     """
     if torch.compiler.is_compiling():
         return logits.softmax(-1)

@@ -58,8 +58,8 @@ class BlockLinear(nn.Module):
 class Conv(nn.Conv2d):
     """nn.Conv2d with the official initialisation, for images with channels last.
 
-    Shapes: (N, H, W, C) → (N, H/stride, W/stride, channels). Official: `embodied/jax/nets.py: Conv2D` with SAME
-    padding.
+    Shapes: (N, H, W, C) → (N, H/stride, W/stride, channels).
+    Official: `embodied/jax/nets.py: Conv2D` with SAME padding.
     Gotcha: where the padding can't be equal on both sides, there is one more after than before.
     """
 

@@ -45,9 +45,7 @@ class LaProp:
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
         self.weight_views, self.gradient_views = (views(flat, params) for flat in (self.weights, self.gradients))
         self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        self.count = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # steps taken; a tensor, so that reading it doesn't wait for the device
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps taken; a tensor, so nothing waits for it
         self.adopt()
 
     def params(self) -> list[nn.Parameter]:

@@ -26,8 +26,8 @@ class State(NamedTuple):
 def gru(h: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
     """The gates of the recurrent step: u · c + (1 - u) · h, with c = tanh(σ(reset) · candidate) and u = σ(update - 1).
 
-    All four are (N, D), the last three before their squashing; returns (N, D). Official: `dreamerv3/rssm.py:
-    RSSM._core`.
+    All four are (N, D), the last three before their squashing; returns (N, D).
+    Official: `dreamerv3/rssm.py: RSSM._core`.
     Gotcha: the -1 makes a fresh network keep most of its memory, and `reset` gates the candidate, not h.
     """
     candidate = torch.tanh(torch.sigmoid(reset) * candidate)  # (N, D)

@@ -1,4 +1,4 @@
-"""One program instead of thousands of launches: the losses of a train step and their gradients (notebook 10)."""
+"""One program instead of thousands of launches: a train step's losses and gradients, compiled (notebook 10)."""
 
 from contextlib import contextmanager
 import logging
