@@ -1,7 +1,10 @@
-"""For all tests: workers, notebook kernels and trainings share the cores, so one thread each is fastest, and memory that was freed is kept
-by the processes they start, as the command line does it. What the notebooks write, kept parts and runs, goes to a folder of its own, so
-that tests start from nothing and touch nobody's work; so does what they compile, each program once for all of them.
-Notebook kernels import only what the extra `course` installs: readers have no more."""
+"""Settings for all tests.
+
+Workers, notebook kernels and trainings share the cores, so one thread each is fastest. The processes they start keep
+freed memory, as the command line does. Everything the notebooks write goes to a temporary folder, so that tests start
+from nothing and touch nobody's files; so does compiled code, shared by all tests. Notebook kernels import only what the
+extra `course` installs, since readers have no more.
+"""
 
 from importlib import metadata
 import os
@@ -17,19 +20,19 @@ import pytest
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # pytest needs it there, too
+    import tomli as tomllib  # pytest needs it there anyway
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
 folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
-# Workers take over that of the process that started them.
+# Workers inherit this from the process that started them.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{folder.name}/compiled")
 
 
 def installed_with(extra: str) -> set[str]:
-    """The distributions that `pip install -e ".[extra]"` brings, with all that they need in turn.
+    """The distributions that `pip install -e ".[extra]"` installs, with all their dependencies.
 
     Our own requirements are read from pyproject.toml: the installed metadata may be older.
     """
@@ -56,7 +59,7 @@ def modules_besides(names: set[str]) -> set[str]:
     return {module for module, dists in owners.items() if not names & {canonicalize_name(dist) for dist in dists}}
 
 
-# Kernels run what is in IPython's start-up folder before the first cell. To them, the other modules are not installed.
+# Kernels run the files in IPython's startup folder before the first cell. This one hides the other modules.
 STARTUP = """
 def hide(modules):
     from importlib.machinery import PathFinder
@@ -79,7 +82,7 @@ startup.parent.mkdir(parents=True)
 startup.write_text(STARTUP.format(modules=modules_besides(installed_with("course"))), encoding="utf-8")
 
 LONGEST = [
-    "tests/test_speed",  # compiles what notebook 10 finds
+    "tests/test_speed",  # compiles what notebook 10 then finds
     "tests/browser/test_jupyterlab",
     "notebooks/A3",
     "notebooks/10",
@@ -95,8 +98,11 @@ LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long go first, so that no worker is left alone with one at the end. And nbval, which gives up when a cell shows
-    nothing for 5 seconds after it has run, waits longer: a busy machine may need that."""
+    """Run long files first, so that no worker ends up alone with one.
+
+    And make nbval, which gives up when a cell shows nothing for 5 seconds after it has run, wait longer: a busy machine
+    may need that.
+    """
     items.sort(
         key=lambda item: next((k for k, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
     )
@@ -107,7 +113,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may not be installed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Workers take whole files, since the cells of a notebook need each other, in the order above."""
+    """Workers take whole files, in the order above, since the cells of a notebook depend on each other."""
     from xdist.scheduler import LoadFileScheduling
 
     config.option.loadscopereorder = False

@@ -1,4 +1,4 @@
-"""The README for a package index. Links and pictures from the repository don't work there, so only their words stay."""
+"""The README for a package index. Links to files of the repository don't work there, so only their text stays."""
 
 from pathlib import Path
 import re

@@ -1,7 +1,7 @@
-"""Is each part needed? The same training with one part removed or changed. `python assets/make.py ledger` works through it.
+"""Is each part needed? The same training with one component removed or changed: `python assets/make.py ledger`.
 
-Each run is a task, a change and a seed. What was evaluated is kept in ledger/runs.csv; what is there is not run again, so
-the work can be stopped at any time and goes on where it was.
+Each run is a task, a change and a seed. Evaluations are kept in ledger/runs.csv, and recorded runs are not repeated, so
+the work can be stopped at any time and continues later.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ from dreamer_lite.training.loop import train
 from dreamer_lite.training.state import Diverged
 
 FOLDER = Path(__file__).parent / "ledger"
-SEEDS, UNCHANGED_SEEDS = range(3), range(5)  # everything is compared with the runs without a change
-LATE = 1000  # environment steps from which on evaluations are averaged
+SEEDS, UNCHANGED_SEEDS = range(3), range(5)  # every change is compared with the unchanged runs
+LATE = 1000  # evaluations from this environment step on are averaged
 
 
 def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
@@ -43,7 +43,7 @@ def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
 small_rewards, large_rewards = partial(rescaled, factor=0.01), partial(rescaled, factor=100)
 
 EVERY = dict(steps=2000, eval_every=250, eval_episodes=20, log_every=250)
-TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return from which on it counts as solved
+TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return that counts as solved
     "CartPole": (dict(env="CartPole-v1"), 475),
     "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards"), 4.75),
     "CartPole, rewards × 100": (dict(env="CartPole-v1", wrap="ledger:large_rewards"), 47_500),
@@ -148,7 +148,10 @@ COLUMNS = ("task", "change", "seed", "env_steps", "eval_mean", "note")
 
 
 def run_one(task: str, change: str, seed: int) -> None:
-    """Train once, compiled, on one thread, and print its evaluations as lines of the CSV. A run that diverges has a last line that says so."""
+    """Train once, compiled, on one thread, and print the evaluations as lines of the CSV.
+
+    A run that diverges ends with a line that says so.
+    """
     keep_memory()
     out, write = (
         csv.writer(sys.stdout),
@@ -167,7 +170,7 @@ def run_one(task: str, change: str, seed: int) -> None:
                 compile=True,
             )
             if not card["finished"]:
-                sys.exit("stopped on the way: it is not recorded, and will be run again")
+                sys.exit("stopped early: not recorded, and will be run again")
         except Diverged:
             write(-1, math.nan, "diverged")
         with open(Path(folder) / "run" / "metrics.csv", encoding="utf-8") as rows:
@@ -177,7 +180,7 @@ def run_one(task: str, change: str, seed: int) -> None:
 
 
 def recorded() -> dict[tuple[str, str, int], list[tuple[int, float, str]]]:
-    """What was run: the evaluations of each task, change and seed."""
+    """The recorded runs: the evaluations of each task, change and seed."""
     runs: dict[tuple[str, str, int], list[tuple[int, float, str]]] = {}
     file = FOLDER / "runs.csv"
     if file.exists():
@@ -194,8 +197,11 @@ def planned(task: str) -> list[tuple[str, str, int]]:
 
 
 def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
-    """Run what is missing, of all tasks or of those named, as many at a time as there are cores: first all seeds without a change, to compare
-    with, then the first seed of each change, and so on, in all tasks side by side, so that a stop on the way leaves none behind."""
+    """Run what is missing, of all tasks or of those named, as many at a time as there are cores.
+
+    First all seeds without a change, to compare with, then the first seed of each change, and so on, in all tasks side
+    by side, so that an early stop leaves all tasks equally far.
+    """
     FOLDER.mkdir(exist_ok=True)
     file, lock, done = FOLDER / "runs.csv", threading.Lock(), recorded()
     if not file.exists():
@@ -219,18 +225,16 @@ def work(tasks: Sequence[str] = (), cores: int | None = None) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """What became of the seeds of one task and one change."""
+    """The results of one task and one change, over its seeds."""
 
-    solved: list[
-        float
-    ]  # environment steps until the first evaluation at the threshold, by seed; inf: not within the run
+    solved: list[float]  # environment steps to the first evaluation at the threshold, by seed; inf: not within the run
     worst: float  # the worst evaluation after that, of all seeds; NaN: there is none
-    means: list[float]  # of the evaluations from LATE on, by seed; NaN: it did not come so far
+    means: list[float]  # of the evaluations from LATE on, by seed; NaN: the run ended before
     diverged: int
 
 
 def line(task: str, change: str, runs: dict) -> Line | None:
-    """None: not run."""
+    """The results of one task and one change; None if there is no run."""
     found = [runs[key] for key in planned(task) if key[1] == change and key in runs]
     if not found:
         return None
@@ -246,15 +250,17 @@ def line(task: str, change: str, runs: dict) -> Line | None:
 
 
 def below(change: str, runs: dict) -> tuple[int, int]:
-    """How many runs with this change lie below all without one on the same task, by the mean of their later evaluations; and of how many.
-    Where a change does nothing, luck alone puts one in six there, with five to compare with."""
+    """How many runs with this change lie below all unchanged ones on the same task, and how many there are.
+
+    Runs are compared by the mean of their later evaluations. Where a change does nothing, luck alone puts one in six
+    there, with five unchanged runs.
+    """
     lower = []
     for task in TASKS:
         found, unchanged = line(task, change, runs), line(task, "nothing", runs)
         if found and unchanged:
-            lower += [
-                not mean >= np.nanmin(unchanged.means) for mean in found.means
-            ]  # also where it did not come so far
+            # NaN counts as lower: the run ended before LATE.
+            lower += [not mean >= np.nanmin(unchanged.means) for mean in found.means]
     return sum(lower), len(lower)
 
 
@@ -290,8 +296,11 @@ def table() -> str:
 
 
 def draw(path: Path) -> None:
-    """For each task that was begun a column, for each change a row: for each seed the mean of its later evaluations, a cross where none of all
-    was at the threshold. Grey: where the seeds without a change lie."""
+    """A column for each task with runs, a row for each change.
+
+    A dot for each seed at the mean of its later evaluations, or a cross if no evaluation reached the threshold. Grey:
+    the range of the seeds without a change.
+    """
     runs = recorded()
     tasks = [task for task in TASKS if any(key[0] == task for key in runs)]
     figure = Figure(figsize=(3.2 + 3 * len(tasks), 0.27 * len(CHANGES) + 1.2), layout="constrained")
@@ -313,9 +322,8 @@ def draw(path: Path) -> None:
                     transform=axes.get_yaxis_transform(),
                 )
                 continue
-            for k, (step, mean) in enumerate(
-                zip(found.solved, found.means)
-            ):  # one above the other, so that equal ones are seen
+            # Seeds one above the other, so that equal ones don't hide each other.
+            for k, (step, mean) in enumerate(zip(found.solved, found.means)):
                 mark, colour = ("o", REALITY) if math.isfinite(step) else ("x", DREAM)
                 axes.plot(mean, row + 0.13 * (k - (len(found.solved) - 1) / 2), mark, color=colour, markersize=4)
         axes.set_xlabel(f"mean return from step {LATE:,} on")
@@ -329,7 +337,7 @@ def draw(path: Path) -> None:
 
 
 def summarise() -> None:
-    """ledger/README.md, with the table, and ledger/ledger.png."""
+    """Write ledger/README.md, with the table, and ledger/ledger.png."""
     ran, all_of_them = len(recorded()), sum(len(planned(task)) for task in TASKS)
     draw(FOLDER / "ledger.png")
     (FOLDER / "README.md").write_text(
@@ -349,14 +357,18 @@ def summarise() -> None:
 
 ABOUT = """# Is each part needed?
 
-One part is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done; `python assets/make.py ledger` makes those that are missing,
-`python assets/make.py ledger-table` writes this page anew. The evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
+One component is removed or changed, everything else is the `small` preset. {ran} of {all_of_them} runs are done.
+`python assets/make.py ledger` runs those that are missing, `python assets/make.py ledger-table` rewrites this page. The
+evaluations are in [runs.csv](runs.csv), the changes in [ledger.py](../ledger.py).
 
-![Mean return from step {late:,} on, a row for each change, a column for each task that was begun: a dot for each seed, a cross where no evaluation reached the threshold; grey: where the runs without a change lie](ledger.png)
+![Mean return from step {late:,} on, a row for each change, a column for each task with runs: a dot for each seed, \
+a cross if no evaluation reached the threshold; grey: the range of the runs without a change](ledger.png)
 
-Each cell: environment steps until the first evaluation ({eval_episodes} episodes, every {eval_every} steps) at the threshold, for each seed, – where none reached it; the worst
-evaluation after that; the mean of the evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. No change has
-{unchanged} seeds, a change has {seeds} when all is run; how many it has now is seen by the steps. *Below* counts the runs whose mean is lower than that of
-every run without a change on the same task. A change that does nothing has one in {six} there, by luck.
+Each cell has three entries: for each seed, the environment steps to the first evaluation ({eval_episodes} episodes,
+every {eval_every} steps) that reached the threshold, – if none did; the worst evaluation after that; the mean of the
+evaluations from step {late:,} on, from the lowest seed to the highest. Runs end after {steps:,} steps. When all is run,
+"nothing" has {unchanged} seeds and each change {seeds}; the steps show how many there are now. *Below* counts the runs
+whose mean is lower than that of every run without a change on the same task. If a change does nothing, luck alone puts
+one in {six} there.
 
 {table}"""

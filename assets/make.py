@@ -1,22 +1,28 @@
 """Makes everything in this folder: `python assets/make.py record 0 1 … 9`, `… agent`, then `… draw`.
 
-`record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
-does it for the `gpu` preset (twenty minutes a seed on a CPU).
-`worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
-`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps what the notebook needs; or only trains those of the seeds named; `verdicts` then runs all checks on each of them.
-`ledger` trains with one part removed or changed, all that is missing of 260 runs, of all tasks or of those named (two to four minutes each, as many at a time as there are cores);
-`ledger-table` writes its table and draws it.
-`official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
-`together` has one process, and two that train together, learn CartPole with three seeds each, times how they talk, and draws it (ten minutes).
-`agent` keeps the agent of seed 0 as it is at the end of its recorded run, with the averaged weights.
-`pixel-agent 0` does it for the agent of that seed that `worlds CartPole-pixels` has trained.
-`player` writes the dream player for that agent, one web page.
-`gif` records the moving picture of the README from that page, in chromium.
-`draw` makes the figure of all recorded curves and the filmstrip; it prints the summary that the README quotes.
+`record` runs the `small` preset with `--until held` for each seed (six minutes a seed), and keeps metrics and run card;
+`record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
+`worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
+`table` prints a table of them and draws their curves.
+`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps
+what the notebook needs; with seeds named, it only trains those. `verdicts` then measures what each check finds.
+`ledger` trains with one component removed or changed: all missing runs of 260, or those of the tasks named (two to four
+minutes each, as many at a time as there are cores). `ledger-table` writes their table and draws it.
+`official` does as `record`, with the settings of the official code's runs in official/, for 8,000 steps (two minutes a
+seed).
+`together` learns CartPole with one process, then with two that train together, with three seeds each, times their
+communication, and draws it (ten minutes).
+`agent` keeps the agent of seed 0 from the end of its recorded run, with averaged weights.
+`pixel-agent 0` does this for the agent of seed 0 that `worlds CartPole-pixels` has trained.
+`player` writes the dream player for the agent of `agent`, one web page.
+`gif` records the README's GIF from that page, in chromium.
+`draw` draws all recorded curves and the filmstrip; it prints the summary that the README quotes.
 `bench` measures train steps on this machine, which should do nothing else: a table and a figure, ten minutes.
-`maps` draws the map of the agent for each notebook, and the other drawings in their texts. `notebooks` runs all notebooks, or those named, and saves them as they are
-committed: with their pictures, without timings and without controls, which need a kernel. `widgets` saves a picture of each widget.
-`site` turns the notebooks, as they are committed, into web pages: in the folder site/, or in another one that is named.
+`maps` draws the map of the agent for each notebook, and the other drawings in their texts.
+`notebooks` runs all notebooks, or those named, and saves them as they are committed: with figures, without timings, and
+without controls, which need a kernel.
+`widgets` saves a picture of each widget.
+`site` turns the notebooks, as they are committed, into web pages in the folder site/, or in the folder named.
 """
 
 from base64 import b64decode
@@ -60,10 +66,10 @@ from dreamer_lite.web_player.export import player_page
 ASSETS = Path(__file__).parent
 NOTEBOOKS = ASSETS.parent / "notebooks"
 WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
-EPISODE = 3  # the seed of the episode that is drawn
+EPISODE = 3  # the seed of the episode drawn
 
 
-# What `official/settings.json` says of the official code's runs, in our terms.
+# The settings in `official/settings.json`, of the official code's runs, in our terms.
 AS_OFFICIAL = Config.preset(
     "size1m",
     deter=64,
@@ -88,7 +94,7 @@ AS_OFFICIAL = Config.preset(
 
 
 def record(config: Config, name: str, until: str) -> None:
-    """Run it compiled, on one thread, and keep metrics and run card under this name."""
+    """Train compiled, on one thread, and keep metrics and run card under this name."""
     keep_memory()
     folder = WORK / name
     (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,9 +110,8 @@ def record(config: Config, name: str, until: str) -> None:
 
 
 HERE = "dreamer_lite.course.worlds:"
-WORLDS: dict[
-    str, dict[str, Any]
-] = {  # a name for each, and what is changed of the preset: of `pixels` where there are pictures, else of `small`
+# A name for each, and its changes to a preset: to `pixels` if it shows images, otherwise to `small`.
+WORLDS: dict[str, dict[str, Any]] = {
     "Acrobot": dict(env="Acrobot-v1", steps=6000, seeds=5),
     "Pendulum": dict(env="Pendulum-v1", steps=5000),
     "InvertedPendulum": dict(env="InvertedPendulum-v5", steps=6000, seeds=5),
@@ -121,22 +126,20 @@ WORLDS: dict[
     "Recall": dict(env=f"{HERE}Recall-v0", steps=8000),
     "HiddenCatch": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
     "HiddenCatch-forgetful": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=5),
-    "HiddenCatch-curious": dict(
-        env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3
-    ),  # made to fail, for notebook A3
-    "HiddenCatch-sluggish": dict(
-        env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6
-    ),  # this one too
+    # The next two are made to fail, for notebook A3.
+    "HiddenCatch-curious": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, entropy=3),
+    "HiddenCatch-sluggish": dict(env=f"{HERE}HiddenCatch-v0", steps=3000, log_every=100, seeds=1, world_lr=3e-6),
+    # The official settings.
     "CartPole-size1m": dict(
         preset="size1m", env="CartPole-v1", steps=10_000, eval_every=1000, eval_episodes=20, seeds=1
-    ),  # the official numbers
+    ),
     "Catch": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
 
 
 def record_world(name: str) -> None:
-    """Three seeds, if nothing else is said, that are not there yet: each until it is solved, or for all its steps where there is no threshold."""
+    """Train the missing seeds, three by default: each until it is solved, or for all its steps without a threshold."""
     changes = dict(WORLDS[name])
     preset, seeds = changes.pop("preset", "small"), changes.pop("seeds", 3)
     for seed in range(seeds):
@@ -150,12 +153,12 @@ whole_observe = RSSM.observe
 
 
 def forgetful(rssm: RSSM, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None):
-    """As if each step were the first of an episode: nothing is remembered."""
+    """Observe as if each step were the first of an episode: nothing is remembered."""
     return whole_observe(rssm, tokens, actions, torch.ones_like(is_first), start, noise)
 
 
 def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
-    """Returns of actions that are drawn without looking."""
+    """Returns of random actions."""
     envs, rng = make_envs(config, 1, 0), np.random.default_rng(0)
     returns = [0.0]
     while len(returns) <= episodes:
@@ -170,7 +173,10 @@ def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
 
 
 def summarise_worlds() -> None:
-    """The README's table, printed, and its figure: a panel for each environment, a line for each seed, dashed what chance gets; violet: without memory."""
+    """Print the README's table and draw its figure.
+
+    A panel for each environment, a line for each seed; dashed: random actions; violet: without memory.
+    """
     runs = {name: sorted((ASSETS / "runs" / "worlds").glob(f"{name}-seed[0-9].json")) for name in WORLDS}
     forgetful = runs.pop("HiddenCatch-forgetful")  # drawn with HiddenCatch
     runs = {
@@ -185,9 +191,10 @@ def summarise_worlds() -> None:
         chance = random_returns(config).mean()
         solved = [card["solved_at_env_steps"] for card in cards]
         print(
-            f"| {name} | {spaces_of_config(config)} | {', '.join(map(str, solved)) if any(solved) else 'no threshold, or not reached'} | "
-            f"{', '.join(str(card['env_steps']) for card in cards)} | {np.median(means):.4g}, worst {min(means):.4g} | {chance:.4g} | "
-            f"{', '.join(str(round(card['seconds'])) for card in cards)} |"
+            f"| {name} | {spaces_of_config(config)} | "
+            f"{', '.join(map(str, solved)) if any(solved) else 'no threshold, or not reached'} | "
+            f"{', '.join(str(card['env_steps']) for card in cards)} | {np.median(means):.4g}, worst {min(means):.4g} | "
+            f"{chance:.4g} | {', '.join(str(round(card['seconds'])) for card in cards)} |"
         )
         axes = figure.add_subplot(math.ceil(len(runs) / 4), 4, panel + 1)
         for path in paths + forgetful * (name == "HiddenCatch"):
@@ -217,7 +224,7 @@ def spaces_of_config(config: Config) -> str:
 
 
 def record_together(seeds: range = range(3)) -> None:
-    """Until solved, not compiled, one thread for each process; and the time of one all-reduce for several sizes of agents."""
+    """Train until solved, not compiled, one thread per process; and time one all-reduce for several sizes of agents."""
     for count in (1, 2):
         for seed in seeds:
             folder = WORK / "together" / f"{count}x-seed{seed}"
@@ -231,7 +238,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def talk() -> None:
-    """Milliseconds of averaging the gradients of an agent over two processes, by its number of weights; the fastest of ten."""
+    """Milliseconds to average an agent's gradients over two processes, by its number of weights; the fastest of ten."""
     import torch
     import torch.distributed as dist
 
@@ -267,8 +274,10 @@ def draw_together() -> None:
         pace = [card["env_steps"] / card["seconds"] for card in cards]
         trained = [card["train_steps"] / card["seconds"] for card in cards]
         print(
-            f"{count} process{'es' * (count > 1)}: solved after {steps} steps, {[card['solved_at_seconds'] for card in cards]} s; {np.median(pace):.1f} "
-            f"environment steps and {np.median(trained):.1f} train steps a second; at the end {[card['final_evaluation']['sampled']['mean'] for card in cards]}"
+            f"{count} process{'es' * (count > 1)}: solved after {steps} steps, "
+            f"{[card['solved_at_seconds'] for card in cards]} s; {np.median(pace):.1f} environment steps and "
+            f"{np.median(trained):.1f} train steps a second; at the end "
+            f"{[card['final_evaluation']['sampled']['mean'] for card in cards]}"
         )
         for ax, values in zip(axes, (steps, pace)):
             ax.plot(values, [row] * len(values), "o", color=(REALITY, DREAM)[row], alpha=0.7)
@@ -281,13 +290,12 @@ def draw_together() -> None:
         print(f"{name}: {row['weights']:,} weights, {row['megabytes']:.1f} MB, {row['milliseconds']:.2f} ms")
 
 
-PATIENT = dict(
-    env_args=("max_episode_steps=100",), steps=700, log_every=50, eval_every=700, eval_episodes=20
-)  # short games, so that time limits are met
+# Short episodes, so that time limits occur.
+PATIENT = dict(env_args=("max_episode_steps=100",), steps=700, log_every=50, eval_every=700, eval_episodes=20)
 
 
 def train_patient(number: int, seed: int) -> None:
-    """A run with the bug of this number, 0 for none. What is there already is not done again."""
+    """Train with the bug of this number, 0 for none. Runs that exist already are not repeated."""
     folder = WORK / "patients" / f"{number}-seed{seed}"
     if (folder / "card.json").exists():
         return
@@ -306,7 +314,10 @@ def train_patient(number: int, seed: int) -> None:
 
 
 def keep_patients() -> None:
-    """Of the runs with seed 0, and of a healthy twin with seed 1, what the notebook looks at: weights in half precision, the rows of the replay, and the metrics."""
+    """Keep what the notebook needs of the runs with seed 0, and of a healthy twin with seed 1.
+
+    That is: weights in half precision, the rows of the replay buffer, and the metrics.
+    """
     (ASSETS / "patients").mkdir(exist_ok=True)
     for letter, number, seed in [*((letter, number, 0) for letter, number in PATIENTS.items()), (TWIN, 0, 1)]:
         folder = WORK / "patients" / f"{number}-seed{seed}"
@@ -319,7 +330,7 @@ def keep_patients() -> None:
 
 
 def judge_patients() -> None:
-    """Run all checks on each run, with its bug planted, and keep their measures and the run's score in patients/verdicts.json."""
+    """Keep in patients/verdicts.json what each check measures in each run, with its bug inside, and each score."""
     use_device("cpu", threads=1)
     ranges: dict[str, list] = {}
     values: dict[str, dict] = {str(number): {} for number in range(len(BUGS) + 1)}
@@ -353,7 +364,7 @@ def make_player() -> None:
 
 
 def record_player() -> None:
-    """The moving picture of the README: 25 steps with open eyes, then 95 with closed ones, and three more dreams behind the first."""
+    """The README's GIF: 25 steps with open eyes, then 95 with closed ones, and three more dreams behind the first."""
     import io
 
     from PIL import Image
@@ -383,8 +394,8 @@ def summary(cards: list[dict]) -> str:
     share = sum(h["share_at_threshold"] * h["evaluations"] for h in held) / max(evaluations, 1)
     return (
         f"{len(cards)} seeds; solved after {np.median(solved):g} environment steps (median), {max(solved):g} (worst); "
-        f"{np.median(seconds):g} s (median), {max(seconds):g} s (worst); then {evaluations} evaluations of 20 episodes: "
-        f"{share:.0%} at the threshold, worst {min((h['worst'] for h in held), default=np.nan):.0f}"
+        f"{np.median(seconds):g} s (median), {max(seconds):g} s (worst); then {evaluations} evaluations of 20 "
+        f"episodes: {share:.0%} at the threshold, worst {min((h['worst'] for h in held), default=np.nan):.0f}"
     )
 
 
@@ -393,7 +404,10 @@ def rows(file: Path) -> list[dict[str, float]]:
 
 
 def draw_beside() -> None:
-    """The official code's curves, ours with the same settings, and the small preset's: medians, with all seeds between the edges of a band."""
+    """Curves of the official code, of ours with the same settings, and of the small preset.
+
+    Each is a median in a band that spans all seeds.
+    """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
     grid = np.arange(1000, 8001, 500)
@@ -417,9 +431,10 @@ def draw_beside() -> None:
             rows(path)[-1]["cpu_seconds"] for path in paths
         ]
         print(
-            f"{name}: mean from 1,000 steps on {means[:, there].mean():.0f}, of the seeds {np.sort(means[:, there].mean(1)).round()}; "
-            f"at 475 first after {sorted(map(float, first))}, median {np.median(first):g}; {(means[:, there] >= 475).mean():.0%} of the evaluations "
-            f"at 475; {np.median(seconds):.0f} s (median), {min(seconds):.0f} to {max(seconds):.0f}"
+            f"{name}: mean from 1,000 steps on {means[:, there].mean():.0f}, of the seeds "
+            f"{np.sort(means[:, there].mean(1)).round()}; at 475 first after {sorted(map(float, first))}, median "
+            f"{np.median(first):g}; {(means[:, there] >= 475).mean():.0%} of the evaluations at 475; "
+            f"{np.median(seconds):.0f} s (median), {min(seconds):.0f} to {max(seconds):.0f}"
         )
     axes.axhline(475, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="environment steps", ylabel="mean return of 20 episodes or more", ylim=(0, 510))
@@ -439,7 +454,7 @@ def draw() -> None:
 
 
 def measure_speed() -> None:
-    """The bench's table for the shapes that are compared, each in a process of its own, and the figure of growth."""
+    """The bench's table for the shapes that are compared, each in its own process, and the figure of growth."""
     with open(ASSETS / "bench.txt", "w") as table:
         for shape in ("common", "tiny", "small"):
             for threads in ("1", "2"):
@@ -504,7 +519,7 @@ def draw_widgets() -> None:
 
 
 def picture_of(notebook: str, call: str) -> bytes:
-    """The picture that the cell with this call left in a notebook."""
+    """The figure that the cell with this call left in a notebook."""
     book = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))
     cell = next(cell for cell in book["cells"] if call in "".join(cell["source"]) and cell["cell_type"] == "code")
     return b64decode(
@@ -516,7 +531,7 @@ def run_notebooks(names: list[str]) -> None:
     from nbclient import NotebookClient
     import nbformat
 
-    fresh = tempfile.TemporaryDirectory()  # no kept parts and no earlier run: a book is what a new reader sees
+    fresh = tempfile.TemporaryDirectory()  # no kept work and no earlier run: the notebooks as a new reader sees them
     os.environ["DREAMER_HOME"] = fresh.name
     for path in [Path(name) for name in names] or sorted(NOTEBOOKS.glob("[0-9A]*.ipynb")):
         book = nbformat.read(path, 4)

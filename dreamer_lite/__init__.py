@@ -12,7 +12,7 @@ from typing import Any
 
 __version__ = "0.3.0"
 
-# The public names, by the module they are from. Each is imported when it is first used: PyTorch takes seconds to import.
+# The public names and their modules. Each is imported at its first use, since importing PyTorch takes seconds.
 EXPORTS = {
     "Config": "config",
     "PRESETS": "config",

@@ -7,13 +7,16 @@ from typing import Any, NoReturn
 
 
 def stop(*_: Any) -> NoReturn:
-    """Ctrl-C while modules are imported: there is nothing to save yet, and PyTorch, which takes seconds, may be half there."""
+    """Ctrl-C during the imports: nothing needs saving yet, and PyTorch, which takes seconds, may be half imported."""
     os.write(2, b"\ndreamer_lite: stopped\n")
     os._exit(130)
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command line. words: by default those that were typed; then Ctrl-C, or a closed pipe, prints no traceback."""
+    """Run the command line; returns the exit code.
+
+    words: by default those of the command line; Ctrl-C or a closed pipe then prints no traceback.
+    """
     if words is None:
         signal.signal(signal.SIGINT, stop)
     from .command_line import main
@@ -23,14 +26,15 @@ def main(words: list[str] | None = None) -> int:
     try:
         try:
             code = main(sys.argv[1:], ready=default)
-        except SystemExit as end:  # --help, and what tyro refuses
+        except SystemExit as end:  # --help, or options that tyro refuses
             code = end.code
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        # Seen once in fifty starts: all is saved, Python shuts down, a thread of PyTorch's processes aborts, and torchrun sees a failure.
+        # Seen once in fifty starts: everything is saved, but a thread of PyTorch's processes aborts while Python shuts
+        # down, and torchrun sees a failure.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -38,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def default() -> None:
-    """From here on Ctrl-C is Python's KeyboardInterrupt again."""
+    """From here on, Ctrl-C raises Python's KeyboardInterrupt again."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

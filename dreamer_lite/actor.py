@@ -15,33 +15,34 @@ from .nets import MLP, Linear
 class Categorical:
     """A choice among A actions, as one-hot vectors. A plain softmax: the official policy head applies no unimix.
 
-    noise(steps): random numbers for the samples of so many steps, (N, steps, A), from a policy of (N, A).
+    noise(steps): random numbers for `steps` samples, (N, steps, A), from a policy of (N, A).
     """
 
     def __init__(self, logits: Tensor):
         self.log_probs = logits.log_softmax(-1)  # (..., A)
 
     def sample(self, noise: Tensor | None = None) -> Tensor:
-        return sample(self.log_probs.exp(), noise)
+        return sample(self.log_probs.exp(), noise)  # (..., A)
 
     def noise(self, steps: int) -> Tensor:
-        return gumbel(self.log_probs, len(self.log_probs), steps, self.log_probs.shape[-1])
+        return gumbel(self.log_probs, len(self.log_probs), steps, self.log_probs.shape[-1])  # (N, steps, A)
 
     @property
     def mode(self) -> Tensor:
-        return F.one_hot(self.log_probs.argmax(-1), self.log_probs.shape[-1]).to(self.log_probs.dtype)
+        return F.one_hot(self.log_probs.argmax(-1), self.log_probs.shape[-1]).to(self.log_probs.dtype)  # (..., A)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        return (action * self.log_probs).sum(-1)
+        return (action * self.log_probs).sum(-1)  # (..., A) → (...)
 
     def entropy(self) -> Tensor:
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)  # (..., A) → (...)
 
 
 class MultiCategorical:
-    """Several choices at once, one-hot vectors side by side: log-probabilities and entropies add up. Official: `embodied/jax/outs.py: Agg`.
+    """Several choices at once, one-hot vectors side by side: log-probabilities and entropies add up.
 
-    logits (..., A); choices: how many there are of each, A in sum.
+    logits: (..., A); choices: the number of options of each choice, which add up to A.
+    Official: `embodied/jax/outs.py: Agg`.
     """
 
     def __init__(self, logits: Tensor, choices: Sequence[int]):
@@ -53,11 +54,11 @@ class MultiCategorical:
         return torch.cat([part.sample(dice) for part, dice in zip(self.parts, noises)], -1)
 
     def noise(self, steps: int) -> Tensor:
-        return torch.cat([part.noise(steps) for part in self.parts], -1)
+        return torch.cat([part.noise(steps) for part in self.parts], -1)  # (N, steps, A)
 
     @property
     def mode(self) -> Tensor:
-        return torch.cat([part.mode for part in self.parts], -1)
+        return torch.cat([part.mode for part in self.parts], -1)  # (..., A)
 
     def log_prob(self, action: Tensor) -> Tensor:
         return sum(part.log_prob(taken) for part, taken in zip(self.parts, action.split(self.choices, -1)))
@@ -74,27 +75,28 @@ class BoundedNormal:
 
     def __init__(self, mean: Tensor, std: Tensor, low: float = 0.1, high: float = 1.0):
         self.mode = torch.tanh(mean)  # (..., A)
-        self.std = low + (high - low) * torch.sigmoid(std + 2)
+        self.std = low + (high - low) * torch.sigmoid(std + 2)  # (..., A)
 
     def sample(self, noise: Tensor | None = None) -> Tensor:
         return self.mode + self.std * (torch.randn_like(self.mode) if noise is None else noise)
 
     def noise(self, steps: int) -> Tensor:
-        return torch.randn_like(self.mode[:, None].expand(-1, steps, -1))
+        return torch.randn_like(self.mode[:, None].expand(-1, steps, -1))  # (N, A) → (N, steps, A)
 
     def log_prob(self, action: Tensor) -> Tensor:
         z = (action - self.mode) / self.std
-        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)  # (..., A) → (...)
 
     def entropy(self) -> Tensor:
-        return (0.5 + 0.5 * math.log(2 * math.pi) + self.std.log()).sum(-1)
+        return (0.5 + 0.5 * math.log(2 * math.pi) + self.std.log()).sum(-1)  # (..., A) → (...)
 
 
 class Actor(nn.Module):
     """The policy: feature (..., F) → a distribution over actions of size A.
 
-    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A choices, or a `MultiCategorical` if `choices` says how many
-    there are of each; else a `BoundedNormal` of A numbers, with a standard deviation between min_std and max_std.
+    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A options, or a `MultiCategorical` if
+    `choices` gives the number of options of each choice. Otherwise a `BoundedNormal` of A numbers, with standard
+    deviations between min_std and max_std.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Actor(nn.Module):
         self.heads = nn.ModuleList(Linear(hidden, action_size, scale=0.01) for _ in range(1 if discrete else 2))
 
     def forward(self, feature: Tensor) -> Categorical | MultiCategorical | BoundedNormal:
-        hidden = self.net(feature)
+        hidden = self.net(feature)  # (..., F) → (..., hidden)
         return self.distribution(*(head(hidden) for head in self.heads))
 
 
@@ -136,7 +138,7 @@ class ReturnScale(nn.Module):
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> Tensor:
-        """Take in a batch of returns of any shape; gives the new scale, a number ≥ limit."""
+        """Take in a batch of returns of any shape; returns the new scale, a number ≥ limit."""
         self.range.lerp_(torch.quantile(returns.flatten(), self.levels), self.rate)
         return (self.range[1] - self.range[0]).clamp(min=self.limit)
 
@@ -147,7 +149,7 @@ def actor_loss(
     """REINFORCE with an entropy bonus: - weight (sg(advantage) log π(a) + η entropy), all (N, H) → (N, H).
 
     Paper: Eq. 6. Official: `dreamerv3/agent.py: imag_loss`. advantages: (return - value) / scale.
-    weights: the product of the continues up to and including each state, so that what comes after an imagined end
-    counts nothing. Gotcha: the entropy bonus is weighted too, and continuous actions use REINFORCE as well.
+    weights: the product of the continues up to and including each state, so that steps after an imagined end count
+    nothing. Gotcha: the entropy bonus is weighted too, and continuous actions use REINFORCE as well.
     """
     return -weights.detach() * (advantages.detach() * log_probs + entropy_scale * entropies)

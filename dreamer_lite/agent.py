@@ -1,4 +1,4 @@
-"""The whole agent: one world model, one actor, one critic; acting, and the loss of all (notebook 10)."""
+"""The whole agent: one world model, one actor, one critic; how it acts, and all its losses (notebook 10)."""
 
 from typing import NamedTuple
 
@@ -16,14 +16,14 @@ from .world_model import WorldModel
 
 
 class Carry(NamedTuple):
-    """What the agent remembers between two calls of `act`: the last posterior state and the last action (E, A)."""
+    """What the agent keeps between two calls of `act`: the last posterior state and the last action (E, A)."""
 
     state: State
     action: Tensor
 
 
 def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
-    """A fresh world model of the sizes in `config`, for what there is to see and to do."""
+    """A fresh world model with the sizes in `config`, for these observations and actions."""
     c = config
     encoder, decoder = make_codec(
         obs_size=spaces.obs_size,
@@ -66,7 +66,10 @@ def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
 
 
 class Dreamer(nn.Module):
-    """DreamerV3: the networks, how they act, and what they learn from. `learner.Learner` trains them. Official: `dreamerv3/agent.py: Agent`."""
+    """DreamerV3: the networks, how they act, and what they learn from. `learner.Learner` trains them.
+
+    Official: `dreamerv3/agent.py: Agent`.
+    """
 
     def __init__(self, config: Config, spaces: Spaces, device: torch.device | str = "cpu"):
         super().__init__()
@@ -99,12 +102,12 @@ class Dreamer(nn.Module):
         return self.critic.bins.device
 
     def initial(self, batch: int) -> Carry:
-        """The memory before the first observation."""
+        """State and action before the first observation, zeros: h (batch, D), z (batch, S, K), action (batch, A)."""
         state = self.world_model.rssm.initial(batch)
         return Carry(state, state.h.new_zeros(batch, self.spaces.action_size))
 
     def blank_obs(self, *shape: int) -> Obs:
-        """Zeros where observations will be, (*shape, …)."""
+        """Zeros in the shape of observations, (*shape, …)."""
         numbers, image = self.spaces.obs_size, self.spaces.image
         kinds = {"vector": torch.zeros(*shape, numbers)} if numbers else {}
         kinds |= {"image": torch.zeros(*shape, *image, dtype=torch.uint8)} if image else {}
@@ -112,23 +115,26 @@ class Dreamer(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
-        """Look at obs (E, …), choose an action (E, A): sampled, or the most likely one if greedy. It is in the new carry.
+        """Look at obs (E, …) and choose an action (E, A), returned in the new carry.
 
+        The action is sampled, or the most likely one if greedy.
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
         obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
-        state = State(states.h[:, 0], states.z[:, 0])
+        state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
 
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
-        """All losses, unreduced, with the posterior states (B, T, …) and metrics. Official: `dreamerv3/agent.py: Agent.loss`.
+        """All losses, unreduced, with the posterior states (B, T, …) and metrics.
 
-        batch: of (B, T, …); start: the state (B, …) before it. N below is the number of dreams, one from each of the last steps.
+        batch: (B, T, …); start: the state (B, …) before it. Below, N is the number of dreams, one from each recent
+        step.
 
-        Gradients: reconstruction, reward, continue and replay_critic reach the whole world model, dyn the prior, rep the
-        posterior; actor and critic learn from features without gradient.
+        Gradients: reconstruction, reward, continue and replay_critic reach the whole world model, dyn the prior, rep
+        the posterior. Actor and critic learn from features without gradient.
+        Official: `dreamerv3/agent.py: Agent.loss`.
         """
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)
@@ -139,7 +145,7 @@ class Dreamer(nn.Module):
         losses.update(dreamed)
         metrics.update(found, imagined_reward=dream.rewards, imagined_continue=dream.continues)
 
-        replayed = states.feature[:, recent]  # (B, T, F), T here and below of the recent steps only
+        replayed = states.feature[:, recent]  # (B, T, F); from here on T counts the recent steps only
         losses["replay_critic"] = replay_critic_loss(  # (B, T-1)
             self.critic(replayed),
             self.critic.slow_value(replayed),
@@ -147,14 +153,14 @@ class Dreamer(nn.Module):
             batch.reward[:, recent],
             batch.is_last[:, recent],
             batch.is_terminal[:, recent],
-            bootstrap=found["imagined_return"][:, 0].view(replayed.shape[:2]),
+            bootstrap=found["imagined_return"][:, 0].view(replayed.shape[:2]),  # (N, H) → (B, T)
             discount_horizon=c.discount_horizon,
             lam=c.lam,
         )
         return losses, states, metrics
 
     def dream_losses(self, dream: Dream) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What actor and critic learn from a dream, parts of (N, H+1, …): their losses, (N, H) each, and what was found on the way.
+        """What actor and critic learn from a dream, parts of (N, H+1, …): their losses, (N, H) each, and metrics.
 
         Paper: Eq. 5 to 7. Official: `dreamerv3/agent.py: imag_loss`. Gotcha: it moves the running return scale.
         """
@@ -167,7 +173,7 @@ class Dreamer(nn.Module):
         weights = step_weights(dream.continues)  # (N, H)
         scale = self.return_scale.update(returns)  # ()
         advantages = (returns - values[:, :-1]) / scale  # (N, H)
-        policy = self.actor(dream.features)
+        policy = self.actor(dream.features)  # over (N, H+1, A)
         log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]  # (N, H)
         slow_values = self.critic.slow_value(dream.features)  # (N, H+1)
         losses = {

@@ -20,7 +20,7 @@ class VectorEncoder(MLP):
         self.token_size = hidden
 
     def forward(self, obs: Tensor) -> Tensor:
-        return super().forward(symlog(obs))
+        return super().forward(symlog(obs))  # (..., hidden)
 
 
 class VectorDecoder(nn.Sequential):
@@ -34,8 +34,11 @@ class VectorDecoder(nn.Sequential):
         super().__init__(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, obs_size))
 
     def loss(self, prediction: Tensor, obs: Tensor) -> Tensor:
-        """Squared error in symlog space, summed over the observation, without a factor 1/2: (..., O) → (...). Paper: Eq. 8."""
-        return (prediction - symlog(obs)).square().sum(-1)
+        """Squared error in symlog space, summed over the observation, without a factor 1/2.
+
+        Shapes: (..., O) → (...). Paper: Eq. 8.
+        """
+        return (prediction - symlog(obs)).square().sum(-1)  # (..., O) → (...)
 
     def read(self, prediction: Tensor) -> Tensor:
         """The predicted observation in its own units, (..., O) → (..., O)."""
@@ -43,11 +46,12 @@ class VectorDecoder(nn.Sequential):
 
 
 class ImageEncoder(nn.Module):
-    """Picture in bytes → tokens, (..., height, width, channels) → (..., token_size).
+    """Image in bytes → tokens, (..., height, width, channels) → (..., token_size).
 
-    Each layer: convolution to depth · mults[i] channels, the largest of each 2 × 2 pixels, RMSNorm over the channels of each pixel, SiLU.
-    Official: `dreamerv3/rssm.py: Encoder`. strided: the convolution takes every second pixel itself, instead of the largest of four.
-    Gotcha: a picture counts from -0.5 to 0.5, so the zeros around it are grey; the norm comes after the pooling.
+    Each layer: convolution to depth · mults[i] channels, the maximum of each 2 × 2 pixels, RMSNorm over the channels of
+    each pixel, SiLU. strided: a convolution with stride 2 instead of the maximum.
+    Official: `dreamerv3/rssm.py: Encoder`.
+    Gotcha: images are scaled to -0.5…0.5, so the zeros around them are grey; the norm comes after the pooling.
     """
 
     def __init__(
@@ -64,19 +68,21 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = image.flatten(0, -4).to(self.norms[0].gain.dtype) / 255 - 0.5  # (N, height, width, channels)
         for conv, norm in zip(self.convs, self.norms):
-            x = conv(x)
-            x = x if self.strided else pooled(x)
+            x = conv(x)  # (N, H, W, C) → (N, H, W, C'), half as high and wide if strided
+            x = x if self.strided else pooled(x)  # (N, H/2, W/2, C')
             x = F.silu(norm(x))
         return x.reshape(*image.shape[:-3], -1)  # (..., token_size), read row by row, pixel by pixel
 
 
 class ImageDecoder(nn.Module):
-    """Feature → predicted picture with brightness 0 to 1, (..., F) → (..., height, width, channels).
+    """Feature → predicted image with brightness 0 to 1, (..., F) → (..., height, width, channels).
 
-    h and z become a small picture: h by a block-diagonal layer, each block some channels of all pixels, z by two dense layers; their sum goes
-    through RMSNorm and SiLU. Then each layer doubles height and width and convolves. Official: `dreamerv3/rssm.py: Decoder`.
-    bspace: blocks of that first layer; 0: one dense layer for h and z together. Raises ValueError if bspace doesn't divide deter and channels.
-    Gotcha: the blocks come before height and width in the layer's output, and not behind them, where the channels are.
+    h and z become a small image: h by a block-diagonal layer, in which each block makes some channels of all pixels, z
+    by two dense layers; their sum goes through RMSNorm and SiLU. Then each layer doubles height and width and
+    convolves.
+    bspace: blocks of that first layer; 0: one dense layer for h and z together.
+    Official: `dreamerv3/rssm.py: Decoder`. Raises ValueError if bspace doesn't divide deter and channels.
+    Gotcha: in the layer's output the blocks come before height and width, not after them with the channels.
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class ImageDecoder(nn.Module):
     ):
         super().__init__()
         height, width, channels = image
-        sizes = [depth * mult for mult in mults]  # channels of the smallest picture last
+        sizes = [depth * mult for mult in mults]  # the channels of the smallest image come last
         self.small = (height >> len(mults), width >> len(mults), sizes[-1])
         self.deter, self.bspace = deter, bspace
         pixels = self.small[0] * self.small[1] * self.small[2]
@@ -114,30 +120,37 @@ class ImageDecoder(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         x = F.silu(self.norm(self.project(feature.flatten(0, -2))))  # (N, F) → (N, h, w, c)
         for conv, norm in zip(self.convs, self.norms):
-            x = F.silu(norm(conv(x)))
+            x = F.silu(norm(conv(x)))  # (N, H, W, C) → (N, 2H, 2W, C')
         x = torch.sigmoid(self.out(x))  # (N, height, width, channels)
-        return x.unflatten(0, feature.shape[:-1])
+        return x.unflatten(0, feature.shape[:-1])  # (..., height, width, channels)
 
     def project(self, feature: Tensor) -> Tensor:
         """h and z laid out in space, (N, F) → (N, h, w, c)."""
         height, width, channels = self.small
         if not self.bspace:
-            return self.from_both(feature).unflatten(-1, self.small)
-        h, z = feature[:, : self.deter], feature[:, self.deter :]
+            return self.from_both(feature).unflatten(-1, self.small)  # (N, h, w, c)
+        h, z = feature[:, : self.deter], feature[:, self.deter :]  # (N, D), (N, S·K)
+        # (N, blocks, h, w, c / blocks) → (N, h, w, c)
         blocks = self.from_h(h).view(-1, self.bspace, height, width, channels // self.bspace)
         return blocks.permute(0, 2, 3, 1, 4).flatten(3) + self.from_z(z).unflatten(-1, self.small)
 
     def loss(self, prediction: Tensor, image: Tensor) -> Tensor:
-        """Squared error of the brightness, summed over pixels and channels: (..., height, width, channels) → (...). Paper: Eq. 3."""
-        return (prediction - image.to(prediction.dtype) / 255).square().sum((-3, -2, -1))
+        """Squared error of the brightness, summed over pixels and channels.
+
+        Shapes: (..., height, width, channels) → (...). Paper: Eq. 3.
+        """
+        return (prediction - image.to(prediction.dtype) / 255).square().sum((-3, -2, -1))  # (...)
 
     def read(self, prediction: Tensor) -> Tensor:
-        """The predicted picture in bytes."""
+        """The predicted image in bytes."""
         return (prediction * 255).round().to(torch.uint8)
 
 
 class MixedEncoder(nn.Module):
-    """Tokens of a vector and of a picture, in this order: {"vector": (..., O), "image": (..., H, W, C)} → (..., token_size)."""
+    """Tokens of a vector and of an image, in this order.
+
+    Shapes: {"vector": (..., O), "image": (..., H, W, C)} → (..., token_size).
+    """
 
     def __init__(self, vector: VectorEncoder, image: ImageEncoder):
         super().__init__()
@@ -145,11 +158,11 @@ class MixedEncoder(nn.Module):
         self.token_size = vector.token_size + image.token_size
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
-        return torch.cat([self.vector(obs["vector"]), self.image(obs["image"])], -1)
+        return torch.cat([self.vector(obs["vector"]), self.image(obs["image"])], -1)  # (..., token_size)
 
 
 class MixedDecoder(nn.Module):
-    """Predicts a vector and a picture; both losses count alike, as officially."""
+    """Predicts a vector and an image; both losses have the same weight, as officially."""
 
     def __init__(self, vector: VectorDecoder, image: ImageDecoder):
         super().__init__()
@@ -168,7 +181,7 @@ class MixedDecoder(nn.Module):
 
 
 def pooled(x: Tensor) -> Tensor:
-    """The largest of each 2 × 2 pixels, (N, H, W, C) → (N, H/2, W/2, C)."""
+    """The maximum of each 2 × 2 pixels, (N, H, W, C) → (N, H/2, W/2, C)."""
     return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
@@ -187,7 +200,10 @@ def make_codec(
     bspace: int,
     strided: bool,
 ) -> tuple[Any, Any]:
-    """The encoder and the decoder for what there is to see: a vector, a picture, or both. Raises Refused for a picture of an unfit size."""
+    """Encoder and decoder for these observations: a vector, an image, or both.
+
+    Raises Refused for an unsuitable image size.
+    """
     pairs = []
     if obs_size:
         decoder = VectorDecoder(feature_size=deter + latent, obs_size=obs_size, hidden=hidden, layers=decoder_layers)
@@ -205,9 +221,9 @@ def make_codec(
 
 
 def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
-    """As many of the layers as halve height and width evenly, and leave at least 3 of each; at most 16 may be left, as officially.
+    """As many layers as halve height and width evenly and leave at least 3 pixels of each.
 
-    Raises Refused for a picture that can't be brought into that range.
+    At most 16 may be left, as officially. Raises Refused for an image that can't be brought into that range.
     """
     height, width, _ = image
     i = 0
@@ -216,7 +232,8 @@ def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
     if not i or max(height, width) > 16 or min(height, width) < 3:
         todo = "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
         raise Refused(
-            f"pictures of {image[0]} × {image[1]} are not supported with {len(mults)} layers: halved {i} times they have {height} × {width} pixels, and "
-            f"3 to 16 must be left; {'give more --mults' if i == len(mults) else todo}"
+            f"images of {image[0]} × {image[1]} are not supported with {len(mults)} layers: halved {i} times, they "
+            f"have {height} × {width} pixels, and 3 to 16 must be left; "
+            f"{'give more --mults' if i == len(mults) else todo}"
         )
     return list(mults[:i])

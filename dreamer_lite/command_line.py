@@ -1,7 +1,7 @@
-"""The command line: without a command it trains; `evaluate`, `dream`, `diagnose` and `export` use what was trained; `warm`; `bench`.
+"""The command line: it trains by default; the other commands use a trained agent, time a train step, or compile it.
 
-tyro builds it from the dataclasses below and from `Config`: an option for each field, with the line below the field as its help. PyTorch
-is imported only when a command runs, so that `--help` is quick.
+tyro builds it from the dataclasses below and from `Config`: an option for each field, with the line below the field as
+its help. PyTorch is imported only when a command runs, so that `--help` is quick.
 """
 
 import ast
@@ -24,9 +24,11 @@ from .errors import Refused
 if TYPE_CHECKING:
     from .agent import Dreamer
 
-DESCRIPTION = """DreamerV3: learn a Gymnasium environment, and look at what was learned.
-
-Without a command it trains, so `python -m dreamer_lite --env Acrobot-v1` is enough. Underscores and hyphens are the same in option names."""
+DESCRIPTION = (
+    "DreamerV3: learn a Gymnasium environment, and look at what was learned.\n\n"
+    "Without a command it trains, so `python -m dreamer_lite --env Acrobot-v1` is enough. Underscores and hyphens mean "
+    "the same in option names."
+)
 
 
 def setting_help() -> dict[str, str]:
@@ -45,12 +47,14 @@ ALIASES = {
     "rssm_hidden": ["--rssm_dim"],
     "scale_reconstruction": ["--reconstruction"],
 }
-GROUPS = {  # the settings in --help, besides those of Train itself; the name is the heading
+GROUPS = {  # the other settings in --help, by heading; FIRST are Train's own
     "environment": "env_args wrap gray envs workers env_seconds episodes",
-    "model": """groups classes deter blocks hidden rssm_hidden encoder_layers decoder_layers head_layers reward_layers core_layers
-        prior_layers posterior_layers depth mults kernel bspace strided bins bin_limit unimix min_std max_std""",
+    "model": """groups classes deter blocks hidden rssm_hidden encoder_layers decoder_layers head_layers
+        reward_layers core_layers prior_layers posterior_layers depth mults kernel bspace strided bins bin_limit unimix
+        min_std max_std""",
     "losses": """free_nats scale_reconstruction scale_reward scale_continue scale_dyn scale_rep scale_actor scale_critic
-        scale_replay_critic horizon imag_last discount_horizon lam entropy return_rate return_limit return_low return_high""",
+        scale_replay_critic horizon imag_last discount_horizon lam entropy return_rate return_limit return_low
+        return_high""",
     "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate average",
     "replay": "batch_size seq_len train_ratio replay_size learn_start replay_on_host",
     "logging": "log_every eval_every eval_episodes save_every",
@@ -72,7 +76,7 @@ Environment, Model, Losses, Optimizer, Replay, Logging = (settings_group(name, w
 
 
 def grouped(config: Config) -> dict[str, Any]:
-    """The settings as fields of `Train`: those that come first, and the groups."""
+    """The settings as fields of `Train`: the first few, and the groups."""
     values = config.to_dict()
     groups = (Environment, Model, Losses, Optimizer, Replay, Logging)
     made = {name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in zip(GROUPS, groups)}
@@ -88,7 +92,7 @@ Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if 
 
 
 def option(kind: Any, help: str, metavar: str) -> Any:
-    """An option whose help says its own default."""
+    """An option whose help states its own default."""
     return Annotated[kind | None, arg(help=help, metavar=metavar, help_behavior_hint="")]
 
 
@@ -121,8 +125,9 @@ class Settings:
 class Train(Settings):
     """Train DreamerV3 on a Gymnasium environment. The word `train` may be left out.
 
-    It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475 for CartPole-v1).
-    Several processes train one agent if PyTorch's torchrun starts them: torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
+    It stops when the task is solved: when the mean return of an evaluation reaches the environment's own threshold (475
+    for CartPole-v1). To train one agent with several processes, use PyTorch's torchrun:
+    torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
     env: setting("env") = Config.env
@@ -135,14 +140,14 @@ class Train(Settings):
     ) = None
     resume: option(
         Path,
-        "go on with the run in this folder. --steps, --episodes, --env_seconds, --until, --device and --threads may change; "
-        "compilation carries over; --capture and --tensorboard must be given again",
+        "continue the run in this folder. --steps, --episodes, --env_seconds, --until, --device and --threads may "
+        "change; compilation carries over; --capture and --tensorboard must be given again",
         "PATH",
     ) = None
     until: option(
         Literal["solved", "held", "steps"],
-        "when to stop. solved; held: after twice as many steps as that took, at least 6000, to see whether it stays solved; steps: when "
-        "--steps or --episodes are used up (default: solved)",
+        "when to stop. solved: when the task is solved; held: after twice as many steps as that took, at least 6000, "
+        "to see whether it stays solved; steps: when --steps or --episodes are used up (default: solved)",
         "{solved,held,steps}",
     ) = None
     device: option(str, "auto, cpu, cuda or cuda:N; auto uses a GPU if there is one (default: auto)", "DEVICE") = None
@@ -156,8 +161,8 @@ class Train(Settings):
     capture: Annotated[
         Literal["auto", "on", "off"],
         arg(
-            help="on a GPU: record a train step as one CUDA graph and replay it, if it provably does the same. auto: go on without "
-            "otherwise; on: stop otherwise"
+            help="on a GPU: record a train step as one CUDA graph and replay it, if it provably does the same. If not, "
+            "auto continues without it, and on stops the run"
         ),
     ] = "auto"
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too (extra: tensorboard)")] = False
@@ -168,7 +173,7 @@ class Train(Settings):
     optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
     replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
     logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
-    saved: Annotated[Any, Suppress] = None  # what was read of the run to resume
+    saved: Annotated[Any, Suppress] = None  # the checkpoint of the run to resume
 
     def run(self) -> int:
         config = self.config()
@@ -177,7 +182,7 @@ class Train(Settings):
         from .training.device import keep_memory, use_device
 
         if self.resume and self.out:
-            raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
+            raise Refused("--out cannot be changed while resuming: the run continues in its own folder")
         if parallel.may_restart() and not self.resume and not self.out:
             raise Refused("--max-restarts needs the run's folder as --out, so that it can be found again")
         rest = self.saved.rest if self.saved else {}
@@ -245,8 +250,8 @@ class Evaluate(Trained):
             if cut:
                 print(f"dreamer_lite: {cut_off_words(cut, self.episodes)}", file=sys.stderr)
             print(
-                f"{agent.config.env}, {name} actions: {number(scores.mean())} ± {number(scores.std())} over {self.episodes} fresh "
-                f"episodes (worst {number(scores.min())}, best {number(scores.max())})"
+                f"{agent.config.env}, {name} actions: {number(scores.mean())} ± {number(scores.std())} over "
+                f"{self.episodes} fresh episodes (worst {number(scores.min())}, best {number(scores.max())})"
             )
         return 0
 
@@ -255,12 +260,12 @@ class Evaluate(Trained):
 class Dream(Trained):
     """Draw an episode beside its dream: reality above, the dream below.
 
-    The agent watches for some steps, then the world model goes on alone, from the same actions.
+    The agent watches for some steps, then the world model continues alone, given the same actions.
     """
 
     out: option(Path, "folder for dream.png and dream.gif (default: the run's folder)", "PATH") = None
-    steps: Annotated[int, arg(help="steps to draw: the last one that is seen, then dreamed ones")] = 60
-    context: Annotated[int, arg(help="steps to watch before that")] = 10
+    steps: Annotated[int, arg(help="steps to draw: the last observed step, then dreamed ones")] = 60
+    context: Annotated[int, arg(help="steps to watch before those")] = 10
     seed: Annotated[int, arg(help="seed of the episode")] = 0
 
     def run(self) -> int:
@@ -278,14 +283,14 @@ class Dream(Trained):
             draw_filmstrip(pair, out / "dream.png")
             draw_gif(pair, out / "dream.gif")
         if pair.undrawn:
-            print(f"without the environment's own pictures, which it cannot render here: {pair.undrawn}")
+            print(f"left out the environment's own images, which it cannot render here: {pair.undrawn}")
         print(f"dreamed {len(pair.real) - 1} steps; open {out / 'dream.png'} and {out / 'dream.gif'}")
         return 0
 
 
 @dataclass(frozen=True)
 class Diagnose(Trained):
-    """Run ten checks on an agent and its run, to find bugs by what they do: a page of pictures and words.
+    """Run ten checks on an agent and its run, to find bugs by their effects; writes one page of figures and text.
 
     The agent plays 8 times 200 steps for it. A check that doesn't look healthy says where to look next.
     """
@@ -304,7 +309,7 @@ class Diagnose(Trained):
             raise Refused(
                 f"--out takes a file for the page, got the folder {out}; give for example {out / 'diagnosis.html'}"
             )
-        with writing(out.parent):  # found out before the checks, not after
+        with writing(out.parent):  # find out before the checks, not after them
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=out.parent):
                 pass
@@ -323,7 +328,7 @@ class Diagnose(Trained):
 class Export(Trained):
     """Write the dream player: one web page in which the agent's world model dreams beside a real CartPole.
 
-    It opens from a file, in any browser, without a network.
+    The page opens from a file, in any browser, without a network.
     """
 
     out: option(Path, "the page to write (default: player.html in the run's folder)", "PATH") = None
@@ -348,14 +353,14 @@ class Bench:
 
     shape: Annotated[
         Literal[("common", "tiny", *PRESETS)],
-        arg(help="what to measure: one of two shapes used to compare implementations, or a preset"),
+        arg(help="what to measure: common or tiny, two shapes to compare implementations with, or a preset"),
     ] = "common"
     device: Device = "auto"
     threads: Annotated[int, arg(help="CPU threads")] = 1
     repeats: Annotated[int, arg(help="train steps to time")] = 7
     compile: Annotated[bool, arg(help="time a compiled step too")] = False
     growth: option(
-        Path, "instead of the table: draw in this PNG how the time grows with B, T, H and the network's size", "PATH"
+        Path, "instead of the table: draw into this PNG how the time grows with B, T, H and the network's size", "PATH"
     ) = None
 
     def run(self) -> int:
@@ -375,9 +380,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class Warm(Settings):
-    """Compile the train step beforehand, so that a later run with --compile and the same settings starts within seconds.
+    """Compile the train step in advance: a later run with --compile and the same settings then starts within seconds.
 
-    Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). Deleting it costs only time.
+    Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). Deleting it costs only
+    time.
     """
 
     env: setting("env") = Config.env
@@ -385,7 +391,7 @@ class Warm(Settings):
     steps: setting("steps") = Config.steps
     seed: setting("seed") = Config.seed
     pixels: setting("pixels") = Config.pixels
-    threads: option(int, "CPU threads, as the run will have; 0 leaves the choice to PyTorch (default: 0)", "INT") = None
+    threads: option(int, "CPU threads, as in the later run; 0 leaves the choice to PyTorch (default: 0)", "INT") = None
     environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
     model: OmitArgPrefixes[Model] = field(default_factory=Model)
     losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
@@ -409,7 +415,7 @@ OTHERS = {"evaluate": Evaluate, "dream": Dream, "diagnose": Diagnose, "export": 
 
 @dataclass(frozen=True)
 class Start:
-    """What must be known before the other options are read: where the settings start from."""
+    """What the other options depend on: the settings to start from."""
 
     preset: Preset | None = None
     resume: Path | None = None
@@ -420,11 +426,11 @@ class Start:
 
     @property
     def name(self) -> str:
-        """The preset: if none is given, the one for images where --pixels asks for them."""
+        """The preset; by default `small`, or `pixels` with --pixels."""
         return self.preset or ("pixels" if self.pixels else "small")
 
     def train(self) -> Train:
-        """The defaults that the other options change."""
+        """`train` with these settings as the defaults of the other options."""
         if not self.resume:
             return Train(preset=self.name, **grouped(Config.preset(self.name)))
         from .training.checkpoint import read
@@ -479,12 +485,12 @@ def at_least(**bounds: tuple[int, int]) -> None:
 
 
 def number(value: float) -> str:
-    """A return with as many digits as say something: 478.2, 0.0412."""
+    """A return with its significant digits: 478.2, 0.0412."""
     return f"{value:.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
 
 
 def summary(healthy: list[bool | None]) -> str:
-    """What all checks say together."""
+    """The verdicts of all checks in one line."""
     sick, unknown = healthy.count(False), healthy.count(None)
     words = (
         f"all {len(healthy)} checks look healthy"
@@ -507,7 +513,7 @@ def report(card: dict[str, Any], out: Path) -> int:
         print(f"note: {note}")
     if not card["finished"]:
         start = f"torchrun --standalone --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
-        print(f"stopped after {card['env_steps']} environment steps, everything is saved. To go on:")
+        print(f"stopped after {card['env_steps']} environment steps, everything is saved. To continue:")
         print(f"  {start} -m dreamer_lite --resume {run}")
         return 130
     if card["solved_at_env_steps"]:
@@ -519,15 +525,16 @@ def report(card: dict[str, Any], out: Path) -> int:
         )
     if card["held"]:
         print(
-            f"since then {card['held']['evaluations']} evaluations: {card['held']['share_at_threshold']:.0%} at the threshold, worst "
-            f"{number(card['held']['worst'])}"
+            f"since then {card['held']['evaluations']} evaluations: {card['held']['share_at_threshold']:.0%} at the "
+            f"threshold, worst {number(card['held']['worst'])}"
         )
     for name, result in card["final_evaluation"].items():
         if result is None:
             print(f"the final evaluation was interrupted; to do it: python -m dreamer_lite evaluate {run}")
             break
         print(
-            f"{name} actions: {number(result['mean'])} ± {number(result['std'])} over {result['episodes']} fresh episodes"
+            f"{name} actions: {number(result['mean'])} ± {number(result['std'])} over {result['episodes']} fresh "
+            "episodes"
         )
     print(f"learning curve: {out / 'learning_curve.png'}")
     print(f"watch it dream: python -m dreamer_lite dream {run}")
@@ -535,7 +542,7 @@ def report(card: dict[str, Any], out: Path) -> int:
 
 
 def parse(words: list[str]) -> Any:
-    """The command that the words name, with its options. Without a command they are options of `train`."""
+    """The command in `words`, with its options. Without a command, they are options of `train`."""
     how = {"prog": "dreamer_lite", "use_underscores": True, "registry": whole_numbers, "description": DESCRIPTION}
     helps = {"-h", "--help"}
     if not words or words[0].startswith("-") and words[0] not in helps:
@@ -550,7 +557,7 @@ def parse(words: list[str]) -> Any:
         train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):
             raise Refused("--preset cannot be changed while resuming. Start a new run for other settings")
-    if words[0] in helps:  # the commands in a line each, and below them the options of train
+    if words[0] in helps:  # a line for each command, then the options of train
         try:
             tyro.cli(union_of_commands(train, warm, brief=True), args=["--help"], **how)
         except SystemExit:
@@ -559,7 +566,10 @@ def parse(words: list[str]) -> Any:
 
 
 def union_of_commands(train: Train, warm: Warm, brief: bool = False) -> Any:
-    """All commands as one type for tyro, with the defaults of two of them; brief: only the first line of each description."""
+    """All commands as one type for tyro; train and warm carry defaults.
+
+    brief: only the first line of each description.
+    """
     kinds = {"train": Train, **OTHERS, "warm": Warm}
     given = {"train": {"default": train}, "warm": {"default": warm}}
     lines = {name: {"description": kind.__doc__.splitlines()[0]} if brief else {} for name, kind in kinds.items()}
@@ -570,14 +580,15 @@ def union_of_commands(train: Train, warm: Warm, brief: bool = False) -> Any:
 def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
     """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for bad input, 130 for Ctrl-C.
 
-    ready: called when everything is imported. Any other error is a bug, ours or the environment's, and keeps its traceback.
+    ready: called when everything is imported. Any other error is a bug, ours or the environment's, and keeps its
+    traceback.
     """
     if words == ["--version"]:
         print(f"dreamer_lite {__version__}")
         return 0
     try:
         command = parse(words)
-        from .training import bench, loop, state  # noqa: F401  all that takes long to import
+        from .training import bench, loop, state  # noqa: F401  everything slow to import
 
         ready()
         return command.run()
@@ -588,8 +599,8 @@ def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
         if not isinstance(error, state.Diverged):
             raise
         print(
-            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or check the environment's "
-            "numbers; the last good checkpoint is kept",
+            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or check the "
+            "environment's numbers; the last good checkpoint is kept",
             file=sys.stderr,
         )
         return 1

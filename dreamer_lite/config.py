@@ -8,10 +8,10 @@ from .errors import Refused
 
 
 class Spaces(NamedTuple):
-    """The sizes an agent is built for. `envs.spaces.spaces_of` reads them off an environment.
+    """The sizes an agent is built for. `envs.spaces.spaces_of` reads them from an environment.
 
-    discrete: actions are one-hot choices, several side by side if `choices` gives the size of each; otherwise numbers in [-1, 1].
-    image: height, width and channels of the image in an observation, () if there is none.
+    discrete: actions are one-hot choices, several side by side if `choices` gives the size of each; otherwise numbers
+    in [-1, 1]. image: height, width and channels of the image in an observation, () if there is none.
     """
 
     obs_size: int  # O, numbers in an observation
@@ -42,8 +42,8 @@ class Spaces(NamedTuple):
 class Config:
     """Settings of a run. The defaults are the `small` preset; `Config.preset` gives the others.
 
-    "official" is the value in `dreamerv3/configs.yaml`, with its name there in square brackets where it differs. The line below a
-    setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
+    "official" is the value in `dreamerv3/configs.yaml`, with its name there in square brackets where it differs. The
+    line below a setting is its help on the command line. Raises Refused, on creation, for values that cannot work.
     """
 
     env: str = "CartPole-v1"
@@ -95,11 +95,11 @@ class Config:
     depth: int = 4
     """base number of channels in the image encoder and decoder, multiplied by --mults (official size1m: 4)"""
     mults: tuple[int, ...] = (2, 3, 4, 4)
-    """channel multiplier of each image layer, the one next to the image first; small images use fewer layers (official 2 3 4 4)"""
+    """channel multipliers of the image layers, from the image inwards; small images use fewer (official 2 3 4 4)"""
     kernel: int = 5
     """kernel size of the convolutions, in pixels (official 5)"""
     bspace: int = 8
-    """blocks of the layer that turns the recurrent state into a small image; fewer where 8 don't divide the sizes (official 8)"""
+    """blocks of the layer from the recurrent state to a small image; fewer if 8 don't divide the sizes (official 8)"""
     strided: bool = False
     """downsample with strided convolutions instead of max pooling (official False)"""
     bins: int = 63
@@ -113,7 +113,7 @@ class Config:
     free_nats: float = 1
     """KL, in nats, below which a KL loss has no gradient (official 1)"""
     scale_reconstruction: float = 100
-    """weight of the reconstruction loss (official 1 [rec]; raised because four numbers give a small loss, images need 1)"""
+    """weight of the reconstruction loss (official 1 [rec]; raised: four numbers give a small loss; images need 1)"""
     scale_reward: float = 1
     """weight of the reward loss (official 1 [rew])"""
     scale_continue: float = 1
@@ -165,7 +165,7 @@ class Config:
     warmup: int = 100
     """train steps over which the learning rates rise from 0 (official 1000)"""
     clip: float = 0.3
-    """gradient clipping: largest norm of a tensor's gradient, as a share of the norm of its weights (official 0.3 [agc])"""
+    """gradient clipping: largest norm of a tensor's gradient, as a share of its weights' norm (official 0.3 [agc])"""
     clip_floor: float = 1e-3
     """gradient clipping: smaller weight norms count as this (official 1e-3 [pmin])"""
     beta1: float = 0.9
@@ -173,7 +173,7 @@ class Config:
     beta2: float = 0.999
     """decay of the average of squared gradients, 0 to 1 (official 0.999)"""
     epsilon: float = 1e-4
-    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that the actor rests once it has nothing left to learn)"""
+    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that an actor rests once it has learned)"""
     average: float = 0.25
     """evaluate with weights averaged over the latest share of all train steps; 0: off (official: off)"""
 
@@ -209,7 +209,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Config).items():
-            if isinstance(getattr(self, name), list):  # as JSON has it
+            if isinstance(getattr(self, name), list):  # as JSON returns it
                 object.__setattr__(self, name, tuple(getattr(self, name)))
             check_kind(name, getattr(self, name), kind)
             check_range(name, getattr(self, name))
@@ -217,8 +217,8 @@ class Config:
             raise Refused(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
         if self.min_std > self.max_std or self.return_low >= self.return_high:
             raise Refused(
-                f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and {self.max_std}, "
-                f"{self.return_low} and {self.return_high}"
+                f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and "
+                f"{self.max_std}, {self.return_low} and {self.return_high}"
             )
         if self.imag_last == 1 or self.imag_last > self.seq_len:
             raise Refused(
@@ -240,7 +240,7 @@ class Config:
 
     @staticmethod
     def preset(name: str, **changes: Any) -> "Config":
-        """The settings called `name`, with changes on top. Raises Refused for a name that is not in PRESETS."""
+        """The preset `name`, with changes on top. Raises Refused for a name that is not in PRESETS."""
         if name not in PRESETS:
             raise Refused(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
         return replace(Config(**PRESETS[name]), **changes)
@@ -254,11 +254,11 @@ class Config:
         return asdict(self)
 
     def nearest_preset(self) -> str:
-        """The name of the preset that differs from these settings in the fewest."""
+        """The name of the preset with the fewest settings that differ from these."""
         return min(PRESETS, key=lambda name: len(self.changes(Config(**PRESETS[name]))))
 
     def changes(self, before: "Config") -> dict[str, tuple[Any, Any]]:
-        """The settings that differ, by name: what they were before, and what they are."""
+        """The settings that differ, by name: their old and new values."""
         old, new = before.to_dict(), self.to_dict()
         return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 
@@ -283,7 +283,7 @@ ZERO_IS_FINE = {
     "bspace",
     "workers",
     "env_seconds",
-}  # and the weights of losses
+}  # and the weights of the losses
 BETWEEN = {  # lowest and highest
     "seq_len": (2, math.inf),
     "bins": (2, math.inf),
@@ -341,8 +341,10 @@ def check_range(name: str, value: Any) -> None:
 
 
 def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any]:
-    """A model size of `dreamerv3/configs.yaml`, with its rates, warm-up, batch shape and discount. The replay ratio stays at 256, as
-    official tasks of few steps have it, and the replay is smaller, so that it fits a laptop."""
+    """A model size of `dreamerv3/configs.yaml`, with its learning rates, warm-up, batch shape and discount.
+
+    The replay ratio is 256, as in official tasks with few steps, and the replay buffer is smaller, to fit a laptop.
+    """
     sizes = dict(
         deter=deter,
         hidden=hidden,
@@ -372,8 +374,8 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
-    "cpu": {},  # its name before it ran on GPUs too
-    # Where launches cost more than arithmetic, larger networks and batches take hardly longer.
+    "cpu": {},  # the old name of `small`, from before it ran on GPUs
+    # Where launches cost more than arithmetic, larger networks and batches take hardly any longer.
     "gpu": dict(
         deter=256,
         hidden=256,
@@ -387,7 +389,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         actor_lr=3e-4,
         critic_lr=1e-3,
     ),
-    # The numbers of the repository this project grew from, over the method as it is here.
+    # The settings of the repository this project grew from, with the method as it is here.
     "original": dict(
         deter=512,
         hidden=512,
@@ -407,7 +409,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         learn_start=500,
         envs=8,
     ),
-    # Pictures: half as many steps in a batch, since each takes a hundred times the arithmetic of four numbers.
+    # Images: half as many steps in a batch, since each takes a hundred times the arithmetic of four numbers.
     "pixels": dict(
         deter=128,
         hidden=128,
@@ -417,7 +419,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         batch_size=32,
         train_ratio=256,
         scale_reconstruction=1,
-        entropy=0.01,  # pictures are learned slowly; else the actor has settled before it can be right
+        entropy=0.01,  # images are learned slowly; with less, the actor settles before it can be right
         actor_lr=3e-4,
         learn_start=500,
         replay_size=50_000,

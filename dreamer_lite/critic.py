@@ -16,17 +16,17 @@ def lambda_return(
 
         R_t = r_{t+1} + c_{t+1} ((1 - λ) v_{t+1} + λ R_{t+1}),   R_H = bootstrap
 
-    Paper: Eq. 5. Official: `dreamerv3/agent.py: lambda_return`. rewards, continues, values: (N, H), index t holds what
+    Paper: Eq. 5. Official: `dreamerv3/agent.py: lambda_return`. rewards, continues, values: (N, H); index t holds what
     ARRIVES after step t, that is r_{t+1}, c_{t+1}, v_{t+1}; bootstrap: (N,). lam: a number or (N, H). Returns (N, H).
     Gotcha: the discount is already inside `continues`.
     """
-    inputs = rewards + continues * (1 - lam) * values
-    pull = continues * lam
+    inputs = rewards + continues * (1 - lam) * values  # (N, H)
+    pull = continues * lam  # (N, H)
     returns, last = [], bootstrap
     for t in reversed(range(rewards.shape[1])):
-        last = inputs[:, t] + pull[:, t] * last
+        last = inputs[:, t] + pull[:, t] * last  # (N,)
         returns.append(last)
-    return torch.stack(returns[::-1], 1)
+    return torch.stack(returns[::-1], 1)  # (N, H)
 
 
 class Critic(nn.Module):
@@ -75,9 +75,9 @@ class Critic(nn.Module):
 def critic_loss(logits: Tensor, returns: Tensor, slow_values: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy to the λ-returns, and to the slow critic's mean as a regulariser; weighted, (N, H).
 
-    Paper: Eq. 5. Official: `dreamerv3/agent.py: imag_loss`. logits (N, H+1, count) and slow_values (N, H+1) are given for
-    all states, returns and weights (N, H) for all but the last, which gets no loss.
-    Gotcha: the slow critic enters as a number that is encoded again, not as its distribution.
+    Paper: Eq. 5. Official: `dreamerv3/agent.py: imag_loss`. logits (N, H+1, count) and slow_values (N, H+1) cover all
+    states; returns and weights (N, H) all but the last, which gets no loss.
+    Gotcha: the slow critic's mean is encoded again as a two-hot; its distribution isn't used.
     """
     logits, slow_values = logits[:, :-1], slow_values[:, :-1]  # (N, H, count), (N, H)
     return weights * (two_hot_loss(logits, returns, bins) + two_hot_loss(logits, slow_values, bins))
@@ -96,11 +96,11 @@ def replay_critic_loss(
 ) -> Tensor:
     """The critic's loss on real experience, (B, T, …) → (B, T-1). Its gradient trains the world model too.
 
-    rewards, is_last, is_terminal: (B, T) recorded; bootstrap: (B, T), the imagined λ-return from each replayed step.
-    Official: `dreamerv3/agent.py: repl_loss`. Gotcha: where an episode ends λ becomes 0, so nothing is taken from the next
-    one; if it was cut off by a time limit the bootstrap still counts. Last steps get no loss.
+    rewards, is_last, is_terminal: (B, T), recorded; bootstrap: (B, T), the imagined λ-return from each replayed step.
+    Official: `dreamerv3/agent.py: repl_loss`. Gotcha: where an episode ends, λ becomes 0, so nothing is taken from the
+    next one; if a time limit cut it off, the bootstrap still counts. Last steps get no loss.
     """
-    continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / discount_horizon)
-    lam = (~is_last[:, 1:]).to(rewards.dtype) * lam
-    returns = lambda_return(rewards[:, 1:], continues, bootstrap[:, 1:], bootstrap[:, -1], lam)
+    continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / discount_horizon)  # (B, T-1)
+    lam = (~is_last[:, 1:]).to(rewards.dtype) * lam  # (B, T-1)
+    returns = lambda_return(rewards[:, 1:], continues, bootstrap[:, 1:], bootstrap[:, -1], lam)  # (B, T-1)
     return critic_loss(logits, returns, slow_values, bins, (~is_last[:, :-1]).to(rewards.dtype))

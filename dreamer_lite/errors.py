@@ -2,7 +2,7 @@
 
 
 class Refused(ValueError):
-    """Something the user gave cannot work. The message is one line: what was given, what is accepted, what to do."""
+    """The user's input cannot work. The message is one line: what was given, what is accepted, what to do."""
 
 
 def first_line(error: Exception, most: int = 100) -> str:

@@ -1,4 +1,4 @@
-"""Dreaming on purpose: roll the world model forward with the policy inside it (notebook 07)."""
+"""Dreaming on purpose: roll the world model forward, with the policy choosing the actions (notebook 07)."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Dream(NamedTuple):
     features: Tensor  # (N, H+1, F), the states as the heads see them
     actions: Tensor  # (N, H+1, A), the last one is chosen but not carried out
     rewards: Tensor  # (N, H+1), the reward that arrives with each state
-    continues: Tensor  # (N, H+1), probability of going on times the discount
+    continues: Tensor  # (N, H+1), probability that the episode continues, times the discount
 
 
 @torch.no_grad()
@@ -42,24 +42,24 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
 
     def step(moment, dice):
         of_latent, of_action = dice
-        state = rssm.imagine_step(State(moment.h, moment.z), moment.action, of_latent)
-        action = actor(state.feature).sample(of_action)
+        state = rssm.imagine_step(State(moment.h, moment.z), moment.action, of_latent)  # (N, …)
+        action = actor(state.feature).sample(of_action)  # (N, A)
         return Moment(*state, action), (state.feature, action)
 
     policy = actor(start.feature)
     first = Moment(*start, policy.sample())
-    dice = gumbel(start.h, len(start.h), horizon, *start.z.shape[1:]), policy.noise(horizon)
+    dice = gumbel(start.h, len(start.h), horizon, *start.z.shape[1:]), policy.noise(horizon)  # (N, H, S, K), (N, H, A)
     _, (features, actions) = scan(step, first, dice)  # (N, H, …)
     features = torch.cat([start.feature[:, None], features], 1)  # (N, H+1, F)
     actions = torch.cat([first.action[:, None], actions], 1)  # (N, H+1, A)
-    rewards, continues = world_model.predict_reward(features), world_model.predict_continue(features)
+    rewards, continues = world_model.predict_reward(features), world_model.predict_continue(features)  # (N, H+1)
     return Dream(rssm.state(features), features, actions, rewards, continues)
 
 
 def step_weights(continues: Tensor) -> Tensor:
     """How much each imagined step counts: the product of the continues up to and including its own, (N, H+1) → (N, H).
 
-    Paper: "critic and actor learning". Official: `dreamerv3/agent.py: imag_loss` (weight). The last state takes no action that
-    is carried out, so it has no weight. Gotcha: the start's own continue is in every product.
+    The action of the last state is never carried out, so that state has no weight. Gotcha: the start's own continue is
+    in every product. Paper: "critic and actor learning". Official: `dreamerv3/agent.py: imag_loss` (weight).
     """
     return continues.cumprod(1)[:, :-1]

@@ -1,4 +1,4 @@
-"""Discrete latents: S groups, each one a die with K faces (notebook 04)."""
+"""Discrete latents: S groups, each a die with K faces (notebook 04)."""
 
 import torch
 from torch import Tensor
@@ -14,18 +14,21 @@ def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """softmax over the last axis, (..., S, K) → (..., S, K). Over so short an axis PyTorch is 3 to 18 times as fast if it is not the last."""
+    """softmax over the last axis, (..., S, K) → (..., S, K).
+
+    Over so short an axis, PyTorch's softmax is 3 to 18 times as fast if the axis isn't the last.
+    """
     if torch.compiler.is_compiling():
         return logits.softmax(-1)
     return logits.mT.softmax(-2).mT.contiguous()
 
 
 def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Draw one-hot samples whose gradient is that of the probabilities (straight-through).
+    """Draw one-hot samples with the gradient of the probabilities (straight-through).
 
     Official: `embodied/jax/outs.py: OneHot.sample`. probs: (..., K). Returns (..., K), exactly one 1 in each group.
-    The class is argmax(ln p + noise), which is distributed as p (the Gumbel-max trick). noise: standard Gumbel noise of the same
-    shape, drawn here unless it is given; zeros pick the most likely class.
+    The class is argmax(ln p + noise), which is distributed as p (the Gumbel-max trick). noise: standard Gumbel noise of
+    the same shape, drawn here if not given; zeros pick the most likely class.
     """
     with torch.no_grad():
         noise = gumbel(probs, *probs.shape) if noise is None else noise
@@ -35,18 +38,22 @@ def sample(probs: Tensor, noise: Tensor | None = None) -> Tensor:
 
 
 def gumbel(like: Tensor, *shape: int) -> Tensor:
-    """Standard Gumbel noise, -ln(-ln u) of uniform numbers u, of this shape and of the type and on the device of `like`."""
+    """Standard Gumbel noise of this shape, -ln(-ln u) with uniform u, in the dtype and on the device of `like`."""
     return -(-torch.rand(shape, dtype=like.dtype, device=like.device).log()).log()
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
     """KL(p || q) in nats, summed over groups: (..., S, K), (..., S, K) → (...).
 
-    Paper: Eq. 3. Official: `embodied/jax/outs.py: Categorical.kl`. Both must be positive everywhere, as `unimix` makes them.
+    Paper: Eq. 3. Official: `embodied/jax/outs.py: Categorical.kl`. Both must be positive everywhere, as `unimix` makes
+    them.
     """
     return (p * (p.log() - q.log())).sum((-2, -1))
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Entropy in nats, summed over groups: (..., S, K) → (...). Official: `embodied/jax/outs.py: Categorical.entropy`."""
+    """Entropy in nats, summed over groups: (..., S, K) → (...).
+
+    Official: `embodied/jax/outs.py: Categorical.entropy`.
+    """
     return -(p * p.log()).sum((-2, -1))

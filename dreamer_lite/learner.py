@@ -13,12 +13,13 @@ from .rssm import State
 
 
 class Learner:
-    """Trains an agent: it holds what only training needs, which is several times the size of the agent itself.
+    """Trains an agent, and holds what only training needs, which is several times the size of the agent.
 
-    Two hooks, for what changes how a step is computed but not what it computes:
-    objective: the weighted sum of the losses; `training/compiled.py` puts a compiled one here.
-    reduce_gradients: called with all gradients, one flat vector, before they are clipped; `training/parallel.py` averages them over
-    processes here. The averaged weights begin as the weights the agent has when its learner is made.
+    Two hooks change how a step is computed, but not what it computes:
+    objective: the weighted sum of the losses; `training/compiled.py` replaces it by a compiled one.
+    reduce_gradients: called with all gradients as one flat vector before they are clipped; `training/parallel.py`
+    averages them over processes here.
+    The averaged weights start as the agent's weights when its learner is made.
     """
 
     def __init__(self, agent: Dreamer):
@@ -32,16 +33,16 @@ class Learner:
             c.epsilon,
         )
         self.average = self.optimizer.weights.clone() if c.average else None
-        self.trained: Tensor | None = None  # the weights as they are, while their average is in their place
+        self.trained: Tensor | None = None  # the trained weights, while the agent has their average
         self.loss_scales = c.loss_scales
         self.objective = self.weighted_loss
         self.reduce_gradients: Callable[[Tensor], None] | None = None
 
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
-        """One gradient step on everything; returns fresh posterior states (B, T, …) and the mean of each loss and metric.
+        """One gradient step on everything; returns new posterior states (B, T, …) and the mean of each loss and metric.
 
-        Shapes are static and nothing is read back from the device, so the step can be captured and replayed. Raises RuntimeError inside
-        `averaged`, where the step would be lost.
+        Shapes are static and nothing is read back from the device, so the step can be captured and replayed. Raises
+        RuntimeError inside `averaged`, where the step would be lost.
         """
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
@@ -56,24 +57,30 @@ class Learner:
         return State(*(part.detach() for part in states)), {name: mean.detach() for name, mean in means.items()}
 
     def weighted_loss(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """What training minimises: the weighted sum of the mean losses, (); the posterior states (B, T, …); the mean of each loss and metric."""
+        """What training minimises: the weighted sum of the mean losses, a scalar.
+
+        Also returns the posterior states (B, T, …) and the mean of each loss and metric.
+        """
         losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
 
     def update_average(self) -> None:
-        """Move the average towards the weights. It reaches back over a share of all train steps so far, so it is fast at first, when
-        much changes, and steady later. Source: polynomial-decay averaging, Shamir and Zhang 2013."""
+        """Move the average towards the weights.
+
+        It reaches back over a share of all train steps so far, so it is fast at first, when much changes, and steady
+        later. Source: polynomial-decay averaging, Shamir and Zhang 2013.
+        """
         if self.average is not None:
             share = (1 / (self.agent.config.average * self.optimizer.count.to(self.average.dtype))).clamp(max=1)
             self.average.lerp_(self.optimizer.weights, share)
 
     @contextmanager
     def averaged(self) -> Iterator[Dreamer]:
-        """Inside, the agent has the running average of its weights, if `config.average` asks for one; after, the trained ones are back.
+        """Inside, the agent has its averaged weights, if `config.average` asks for them; afterwards its trained ones.
 
-        Not in the paper: Polyak averaging, which steadies an actor that a fresh failure has just moved.
+        Not in the paper: Polyak averaging, which steadies an actor that a recent failure has just moved.
         """
         if self.average is None or self.trained is not None:
             yield self.agent
@@ -88,7 +95,10 @@ class Learner:
             self.trained = None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that training needs besides the agent; also the weights, since what is saved as the agent may be their average."""
+        """Everything that training needs besides the agent.
+
+        It includes the trained weights, since the saved agent may hold their average.
+        """
         tensors = self.tensors()
         if self.trained is not None:
             tensors["weights"] = self.trained

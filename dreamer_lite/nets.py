@@ -8,14 +8,17 @@ import torch.nn.functional as F
 def init_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
     """Fill with a normal of std 1/sqrt(fan_in), cut at two standard deviations, times scale; scale 0 gives zeros.
 
-    Official: `embodied/jax/nets.py: Initializer`. 1.1368 restores the variance that the cut takes away.
+    Official: `embodied/jax/nets.py: Initializer`. The factor 1.1368 restores the variance lost by the cut.
     """
     std = 1.1368 * scale / fan_in**0.5
     return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std) if scale else nn.init.zeros_(weight)
 
 
 class Linear(nn.Linear):
-    """nn.Linear with the official initialisation: (..., inputs) → (..., outputs), zero bias. As in PyTorch, the two sizes go by position."""
+    """nn.Linear with the official initialisation and zero bias: (..., inputs) → (..., outputs).
+
+    As in PyTorch, the two sizes are positional.
+    """
 
     def __init__(self, inputs: int, outputs: int, scale: float = 1.0):
         self.scale = scale
@@ -29,11 +32,11 @@ class Linear(nn.Linear):
 class BlockLinear(nn.Module):
     """A linear layer whose weight is block-diagonal, plus inputs that all blocks share.
 
-    x: (N, inputs), block b sees its own slice; shared: (N, shared) is seen by every block. Returns (N, outputs).
+    x: (N, inputs); block b sees its own slice. shared: (N, shared), seen by every block. Returns (N, outputs).
     Official: `embodied/jax/nets.py: BlockLinear`, which copies the shared inputs into every block; here they are one
-    dense product with the same weights. Gotcha: the fan-in of the initialisation is the official one, the width of
-    all blocks together, so that pre-activations start with 1/blocks of the usual variance.
-    Raises ValueError if the blocks do not divide inputs and outputs.
+    dense product with the same weights. Raises ValueError if the blocks do not divide inputs and outputs.
+    Gotcha: the fan-in of the initialisation is the official one, the width of all blocks together, so that
+    pre-activations start with 1/blocks of the usual variance.
     """
 
     def __init__(self, *, inputs: int, outputs: int, blocks: int, shared: int = 0):
@@ -53,9 +56,11 @@ class BlockLinear(nn.Module):
 
 
 class Conv(nn.Conv2d):
-    """nn.Conv2d with the official initialisation, on pictures whose channels come last: (N, H, W, C) → (N, H/stride, W/stride, channels).
+    """nn.Conv2d with the official initialisation, for images with channels last.
 
-    Official: `embodied/jax/nets.py: Conv2D` with SAME padding. Gotcha: what can't be padded alike on both sides has one more after than before.
+    Shapes: (N, H, W, C) → (N, H/stride, W/stride, channels).
+    Official: `embodied/jax/nets.py: Conv2D` with SAME padding.
+    Gotcha: where the padding can't be equal on both sides, there is one more after than before.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, stride: int = 1):
@@ -68,26 +73,27 @@ class Conv(nn.Conv2d):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W) in the same memory
+        x = x.permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W), a view
         x = F.pad(x, (0, self.more, 0, self.more)) if self.more else x
-        return super().forward(x).permute(0, 2, 3, 1)
+        return super().forward(x).permute(0, 2, 3, 1)  # (N, H/stride, W/stride, channels)
 
 
 class DoublingConv(Conv):
-    """Twice the height and the width, then a convolution: (N, H, W, C) → (N, 2H, 2W, channels).
+    """Double the height and the width, then convolve: (N, H, W, C) → (N, 2H, 2W, channels).
 
-    Each pixel is there four times; with `sparse` once, below and right of zeros. Official: `dreamerv3/rssm.py: Decoder`, `Conv2D` with transp.
-    Pixels that are alike can share one weight, the sum of theirs. So the large picture is never made: a smaller kernel runs over the small one
-    and gives four pixels at once, those of even and odd rows and columns. Same result, and a third of the time.
+    Each pixel is repeated four times; with `sparse` it stands once, below and to the right of zeros. Official:
+    `dreamerv3/rssm.py: Decoder`, `Conv2D` with transp.
+    Equal pixels can share one weight, the sum of theirs. So the large image is never made: a smaller kernel runs over
+    the small image and gives four pixels at once, for even and odd rows and columns. Same result, in a third of the
+    time.
     """
 
     shares: Tensor
 
     def __init__(self, inputs: int, channels: int, kernel: int, sparse: bool = False):
         super().__init__(inputs, channels, kernel)
-        seen = (
-            torch.arange(2)[:, None] + torch.arange(kernel) - self.padding[0]
-        )  # (2, kernel) which pixel of the large picture
+        # (2, kernel) the pixel of the large image that each weight sees
+        seen = torch.arange(2)[:, None] + torch.arange(kernel) - self.padding[0]
         small, nonzero = seen // 2, (seen % 2 == 1) | (not sparse)
         self.before, self.after = -int(small.min()), int(small.max())
         shares = F.one_hot(small + self.before) * nonzero[..., None]  # (2, kernel, small kernel)
@@ -95,10 +101,10 @@ class DoublingConv(Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.einsum("oiyx, pyv, qxw -> pqoivw", self.weight, self.shares, self.shares).flatten(0, 2)
-        x = F.pad(x.permute(0, 3, 1, 2), (self.before, self.after) * 2)
+        x = F.pad(x.permute(0, 3, 1, 2), (self.before, self.after) * 2)  # (N, C, H + …, W + …)
         four = F.conv2d(x, weight, self.bias.repeat(4)).permute(0, 2, 3, 1)  # (N, H, W, 2 · 2 · channels)
         four = four.unflatten(-1, (2, 2, -1)).transpose(2, 3)  # (N, H, 2, W, 2, channels)
-        return four.flatten(3, 4).flatten(1, 2)
+        return four.flatten(3, 4).flatten(1, 2)  # (N, 2H, 2W, channels)
 
 
 class RMSNorm(nn.Module):
@@ -116,14 +122,14 @@ class RMSNorm(nn.Module):
 
 
 class Normalize(torch.autograd.Function):
-    """RMSNorm with the gradient worked out by hand: with y = r x and r = 1 / sqrt(mean(x²) + eps), dx = r (dy - y mean(y dy)).
+    """RMSNorm with a hand-written gradient: with y = r x and r = 1 / sqrt(mean(x²) + eps), dx = r (dy - y mean(y dy)).
 
-    On a CPU that is a third of the time of PyTorch's own, which takes a dozen operations for it.
+    On a CPU it takes a third of the time of PyTorch's own, which needs a dozen operations.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)  # (..., 1)
         y = x * r
         ctx.save_for_backward(y, r, gain)
         return y * gain
@@ -132,7 +138,7 @@ class Normalize(torch.autograd.Function):
     def backward(ctx, d: Tensor) -> tuple[Tensor, Tensor, None]:
         y, r, gain = ctx.saved_tensors
         to_gain = d * y
-        mean = (to_gain @ gain)[..., None] / len(gain)  # of y dy over each row, with dy = d gain
+        mean = (to_gain @ gain)[..., None] / len(gain)  # (..., 1) the mean of y dy over each row, with dy = d gain
         return torch.addcmul(d * gain, y, mean, value=-1).mul_(r), to_gain.flatten(0, -2).sum(0), None
 
 

@@ -15,11 +15,11 @@ class LaProp:
         μ ← β1 μ + (1 - β1) n,    w ← w - lr · min(1, (k - 1) / warmup) · μ / (1 - β1^k)
 
     Paper: "LaProp", "AGC". Official: `embodied/jax/opt.py`: clip_by_agc, scale_by_rms, scale_by_momentum.
-    groups: pairs of a module (or its parameters) and its learning rate. All parameters become views of one flat vector, gradients of
-    another: a step is a few operations on long vectors instead of a dozen on each small tensor. Whatever takes a parameter or a gradient
-    out of them, as deepcopy, `zero_grad` or `load_state_dict(assign=True)` do, is found and taken in again before each step. Raises
-    ValueError if a module has moved to another device, or changed its parameters' shapes or types.
-    Gotcha: the very first step has rate 0. Adam averages before it divides; LaProp after, so one huge gradient moves
+    groups: pairs of a module (or its parameters) and its learning rate. All parameters become views of one flat vector,
+    all gradients views of another: a step is a few operations on long vectors instead of a dozen on each small tensor.
+    deepcopy, `zero_grad` and `load_state_dict(assign=True)` break that link; each step restores it first. Raises
+    ValueError if a module has moved to another device, or if its parameters have changed shape or dtype.
+    Gotcha: the very first step has rate 0. Adam averages before it divides, LaProp after, so one huge gradient moves
     weights by one normal step at most.
     """
 
@@ -39,14 +39,13 @@ class LaProp:
         device = params[0].device
         self.weights = torch.cat([p.detach().flatten() for p in params])
         self.gradients = torch.zeros_like(self.weights)
-        self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(
-            device
-        )  # which tensor, per weight
+        # The number of the tensor that each weight belongs to.
+        self.tensor_of = torch.repeat_interleave(torch.arange(len(params)), sizes).to(device)
         rates = torch.tensor([float(rate) for owner, (_, rate) in zip(self.owners, groups) for _ in listed(owner)])
         self.rates = torch.repeat_interleave(rates, sizes).to(self.weights)
         self.weight_views, self.gradient_views = (views(flat, params) for flat in (self.weights, self.gradients))
         self.mean, self.square = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps done; a tensor, so nothing waits for it
+        self.count = torch.zeros((), dtype=torch.int64, device=device)  # steps taken; a tensor, so nothing waits for it
         self.adopt()
 
     def params(self) -> list[nn.Parameter]:
@@ -54,19 +53,20 @@ class LaProp:
 
     @torch.no_grad()
     def adopt(self) -> None:
-        """Make every parameter and gradient a view of the flat vectors, if it is none (any more), with the values it has."""
+        """Make every parameter and gradient a view of the flat vectors again, where it isn't, keeping its values."""
         for p, weight, gradient in zip(self.params(), self.weight_views, self.gradient_views, strict=True):
             if (p.shape, p.device, p.dtype) != (weight.shape, weight.device, weight.dtype):
                 raise ValueError(
-                    f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on {weight.device}; it is now "
-                    f"{p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer after such a change"
+                    f"the optimizer was made for a {weight.dtype} parameter of shape {tuple(weight.shape)} on "
+                    f"{weight.device}; it is now {p.dtype}, {tuple(p.shape)}, on {p.device}. Make a new optimizer "
+                    "after such a change"
                 )
             if p.data_ptr() != weight.data_ptr() or not p.is_contiguous():
                 weight.copy_(p.clone())
                 p.data = weight.view_as(p)
             if p.grad is None or p.grad.data_ptr() != gradient.data_ptr():
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
-                p.grad = gradient.view_as(p)  # a new tensor: PyTorch changes a gradient in place when its module moves
+                p.grad = gradient.view_as(p)  # new: PyTorch changes a gradient in place when its module moves
 
     def zero_grad(self) -> None:
         self.adopt()
@@ -74,7 +74,7 @@ class LaProp:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the weights once, along the gradients gathered since `zero_grad`."""
+        """Update the weights once, with the gradients accumulated since `zero_grad`."""
         self.adopt()
         self.clip_gradients()
         beta1, beta2 = self.betas
@@ -86,7 +86,7 @@ class LaProp:
         self.weights.sub_(self.mean * self.rates * (warmth / self.gathered(beta1)))
 
     def gathered(self, beta: float) -> Tensor:
-        """1 - β^k, the share of its final weight that an average has after k steps, to the last digit."""
+        """1 - β^k, the share of its final weight that a running average has after k steps, without cancellation."""
         k = self.count.to(self.weights.dtype)
         return -torch.expm1(k * math.log(beta)) if beta else torch.ones_like(k)
 

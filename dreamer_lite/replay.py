@@ -1,4 +1,4 @@
-"""What the agent remembers: streams of experience, cut into sequences (notebook 01)."""
+"""The replay buffer: streams of experience, cut into sequences (notebook 01)."""
 
 from collections.abc import Callable, Iterable, Sequence
 import math
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Obs = Any  # an array or tensor: numbers (..., O), or an image (..., H, W, C) in bytes; {"vector": …, "image": …} where there is both
+# An array or tensor: numbers (..., O), or an image (..., H, W, C) in bytes; or both, {"vector": …, "image": …}.
+Obs = Any
 
 
 def map_obs(function: Callable[[Any], Any], obs: Obs) -> Obs:
@@ -27,20 +28,21 @@ def obs_of_kinds(kinds: dict[str, Any]) -> Obs:
 
 
 class Experience(NamedTuple):
-    """What arrives together, for one step or many: arrays or tensors with the same leading axes, (E, …), (T, …) or (B, T, …).
+    """What arrives together, for one step or many: arrays or tensors with the same leading axes.
 
-    Gotcha: the action is the one that LED to the observation beside it; reward and flags arrive with that observation.
+    They are (E, …), (T, …) or (B, T, …). Gotcha: the action is the one that LED to the observation beside it; reward
+    and flags arrive with that observation.
     """
 
-    obs: Obs  # (..., O), or pictures (..., H, W, C), or both
+    obs: Obs  # (..., O), or images (..., H, W, C), or both
     action: Any  # (..., A), zeros where is_first
     reward: Any  # (...)
-    is_first: Any  # (...) first of its episode; nothing led here
-    is_last: Any  # (...) last of its episode, by its end or by a time limit
+    is_first: Any  # (...) first of its episode; no action led here
+    is_last: Any  # (...) last of its episode, whether it ended or a time limit cut it off
     is_terminal: Any  # (...) the episode really ended; a time limit is last but not terminal
 
     def map(self, function: Callable[[Any], Any]) -> "Experience":
-        """The same with `function` applied to each part."""
+        """A copy with `function` applied to each component."""
         return Experience(map_obs(function, self.obs), *map(function, self[1:]))
 
     def to(self, device: torch.device | str) -> "Experience":
@@ -49,7 +51,7 @@ class Experience(NamedTuple):
 
 
 def stack(steps: Sequence[Experience], axis: int = 0) -> Experience:
-    """Steps of the same shape in one, along a new axis: arrays or tensors."""
+    """Join steps of the same shape along a new axis; arrays or tensors."""
     join = torch.stack if isinstance(steps[0].reward, Tensor) else np.stack
     kinds = [obs_by_kind(step.obs) for step in steps]
     obs = obs_of_kinds({kind: join([one[kind] for one in kinds], axis) for kind in kinds[0]})
@@ -60,14 +62,14 @@ LatentState = tuple[Tensor, Tensor]  # (h, z); `rssm.State` is one
 
 
 class Replay:
-    """One ring of steps per environment; sequences are drawn uniformly and may cross episode borders (see is_first).
+    """One ring buffer of steps per environment. Sequences are drawn uniformly and may cross episode borders.
 
-    Beside each step lies the agent's latent state after it. A sequence so starts from the memory the agent had, instead
-    of from zeros, and `refresh` writes back the newer states that training computed.
+    With each step, the agent's latent state after it is stored. So a sequence starts from the state the agent had, not
+    from zeros, and `refresh` writes back the newer states that training computed.
     Official: `embodied/core/replay.py`, with `replay_context: 1` in `dreamerv3/agent.py`.
 
-    capacity: steps over all environments. obs_size: numbers in an observation, 0 if there are none; image: height, width, channels of the
-    picture in it, which is kept in bytes. Everything lives on `device`, in static shapes.
+    capacity: steps over all environments. obs_size: numbers in an observation, 0 if there are none; image: height,
+    width and channels of its image, which is kept in bytes. Everything is kept on `device`, in static shapes.
     """
 
     def __init__(
@@ -94,10 +96,9 @@ class Replay:
             for name, (shape, dtype) in shapes.items()
         }
         self.added = 0  # steps ever added, per environment
-        self.count = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # the same number where `sample` can read it without waiting
-        # On a GPU the default generator, which a recorded graph moves on by itself.
+        # The same number on the device, where `sample` can read it without waiting.
+        self.count = torch.zeros((), dtype=torch.int64, device=device)
+        # On a GPU, the default generator, which a replayed graph advances by itself.
         on_gpu = self.count.is_cuda
         self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)
         self.writer = torch.zeros(envs * self.length, dtype=torch.int64, device=device)  # scratch for `refresh`
@@ -106,7 +107,7 @@ class Replay:
     def shapes(
         *, obs_size: int, image: Sequence[int], action_size: int, deter: int, groups: int, classes: int
     ) -> dict[str, tuple[Sequence[int], torch.dtype]]:
-        """What is kept of each step: its shape and its type, by name."""
+        """Shape and dtype of everything that is kept of a step, by name."""
         kinds = {"vector": ([obs_size], torch.float32)} if obs_size else {}
         kinds |= {"image": (image, torch.uint8)} if image else {}
         return kinds | {
@@ -121,7 +122,7 @@ class Replay:
 
     @staticmethod
     def bytes_needed(capacity: int, **sizes: Any) -> int:
-        """How much memory a replay of so many steps takes; sizes: as `shapes` has them."""
+        """Bytes that a replay buffer with this capacity takes; sizes: the arguments of `shapes`."""
         return capacity * sum(math.prod(shape) * dtype.itemsize for shape, dtype in Replay.shapes(**sizes).values())
 
     def __len__(self) -> int:
@@ -139,44 +140,44 @@ class Replay:
         self.count += 1
 
     def sample(self, batch: int, steps: int) -> tuple[Experience, LatentState, tuple[Tensor, Tensor]]:
-        """Draw `batch` sequences of `steps`: experience (B, T, …), the state (h, z) before each (B, …), and where they lie.
+        """Draw `batch` sequences of `steps` steps; returns experience (B, T, …), states and indices.
 
-        What is drawn depends on the device's own count, not on Python's, so that the launches of one call can be recorded and
-        replayed while the ring fills. Raises ValueError if fewer than steps + 1 are held per environment.
+        The states (h, z) are those before each sequence, (B, …); the indices are for `refresh`. What is drawn depends
+        on the device's own count, not on Python's, so that the launches of one call can be recorded and replayed while
+        the buffer fills. Raises ValueError if fewer than steps + 1 are stored per environment.
         """
         if (stored := min(self.added, self.length)) <= steps:
             raise ValueError(
-                f"the replay holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}"
+                f"the replay buffer holds {stored} steps per environment, a sequence of {steps} needs {steps + 1}"
             )
         device = self.generator.device
         held = self.count.clamp(max=self.length)
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
-        first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (
-            held - steps
-        )  # (B, 1); 0 is the oldest
+        # (B, 1); 0 is the oldest
+        first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (held - steps)
         index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
         start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
-        obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})
+        obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})  # (B, T, …)
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: LatentState) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).
 
-        Sequences may overlap. Then the last one wins, so that every write to a step carries the same value: which of
-        several different writes wins is otherwise left to chance when threads share the work.
+        Sequences may overlap. Then the last one wins, and every write to a step carries the same value: with different
+        values, the result would depend on the order in which threads write.
         """
         step = (where[0] * self.length + where[1]).flatten()  # (B·T)
         order = torch.arange(len(step), device=step.device)
-        winner = self.writer.scatter_(0, step, -1).scatter_reduce_(0, step, order, "amax")[step]
+        winner = self.writer.scatter_(0, step, -1).scatter_reduce_(0, step, order, "amax")[step]  # (B·T)
         h, z = states
         self.data["h"][where] = h.flatten(0, 1)[winner].view_as(h)
-        z = z.argmax(-1).to(self.data["z"].dtype)
+        z = z.argmax(-1).to(self.data["z"].dtype)  # (B, T, S, K) → (B, T, S)
         self.data["z"][where] = z.flatten(0, 1)[winner].view_as(z)
 
     def break_off(self, envs: Iterable[int]) -> None:
-        """The episodes of these environments end with the step that was added last, so that no return reaches across."""
+        """End the current episodes of these environments at the latest step, so that no return reaches across."""
         self.data["is_last"][list(envs), (self.added - 1) % self.length] = True
 
     def state_dict(self) -> dict:

@@ -1,4 +1,4 @@
-"""PyTorch's random states: leave them as they were, or begin with a seed."""
+"""PyTorch's random states: leave them as they were, or start from a seed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +7,16 @@ import torch
 
 
 def fork_rng(device: torch.device | str):
-    """A context that leaves PyTorch's random states as they were, that of the device included."""
+    """A context that restores PyTorch's random states at its end, including this device's."""
     return torch.random.fork_rng([device] if torch.device(device).type == "cuda" else [])
 
 
 @contextmanager
 def seeded(device: torch.device | str, seed: int) -> Iterator[None]:
-    """Inside, PyTorch's dice on the CPU and on this device begin with the seed; afterwards they go on where they were, and those of other
-    devices were never touched, as they would be by torch.manual_seed."""
+    """Inside, PyTorch's random numbers on the CPU and on this device start from the seed.
+
+    Afterwards both random states are as before. Other devices are never touched, as they would be by torch.manual_seed.
+    """
     with fork_rng(device):
         torch.default_generator.manual_seed(seed)
         if torch.device(device).type == "cuda":

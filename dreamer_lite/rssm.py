@@ -26,10 +26,11 @@ class State(NamedTuple):
 def gru(h: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
     """The gates of the recurrent step: u · c + (1 - u) · h, with c = tanh(σ(reset) · candidate) and u = σ(update - 1).
 
-    All four (N, D), the last three before their squashing; returns (N, D). Official: `dreamerv3/rssm.py: RSSM._core`.
+    All four are (N, D), the last three before their squashing; returns (N, D).
+    Official: `dreamerv3/rssm.py: RSSM._core`.
     Gotcha: the -1 makes a fresh network keep most of its memory, and `reset` gates the candidate, not h.
     """
-    candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+    candidate = torch.tanh(torch.sigmoid(reset) * candidate)  # (N, D)
     return torch.lerp(h, candidate, torch.sigmoid(update - 1))
 
 
@@ -38,7 +39,7 @@ class RSSM(nn.Module):
 
     Paper: Eq. 1. Official: `dreamerv3/rssm.py: RSSM`. Raises ValueError if `blocks` does not divide `deter`.
 
-    Letters: D = deter, S = groups, K = classes, A = action_size, E = token_size, what the encoder puts out.
+    Letters: D = deter, S = groups, K = classes, A = action_size, E = token_size, the size of the encoder's output.
     """
 
     def __init__(
@@ -75,13 +76,13 @@ class RSSM(nn.Module):
         )
 
     def initial(self, batch: int) -> State:
-        """The state before anything was seen: zeros, also for z (no class is chosen)."""
+        """The state before the first observation: zeros, also for z (no class is chosen)."""
         weight = self.gates.bias
         return State(weight.new_zeros(batch, self.deter), weight.new_zeros(batch, self.groups, self.classes))
 
     def state(self, feature: Tensor) -> State:
         """The state inside a feature, (..., F): the inverse of `State.feature`, as views of it."""
-        h, z = feature.split([self.deter, self.groups * self.classes], -1)
+        h, z = feature.split([self.deter, self.groups * self.classes], -1)  # (..., D), (..., S·K)
         return State(h, z.unflatten(-1, (self.groups, self.classes)))
 
     def recurrent(self, state: State, action: Tensor) -> Tensor:
@@ -99,11 +100,11 @@ class RSSM(nn.Module):
         return self.a_in(action / action.abs().clamp(min=1).detach())
 
     def remember(self, state: State, embedded: Tensor) -> Tensor:
-        """`recurrent`, with the action embedded already."""
+        """`recurrent`, for an action that is already embedded."""
         inputs = torch.cat([self.h_in(state.h), self.z_in(state.z.flatten(-2)), embedded], -1)  # (N, 3 · hidden)
         y = self.core_norms[0](self.core[0](state.h, inputs))  # (N, D)
         for linear, norm in zip(self.core[1:], self.core_norms[1:]):
-            y = norm(linear(F.silu(y)))
+            y = norm(linear(F.silu(y)))  # (N, D)
         gates = self.gates(F.silu(y)).unflatten(-1, (self.gates.blocks, 3, -1))  # (N, blocks, 3, D / blocks)
         reset, candidate, update = gates.transpose(1, 2).flatten(2).unbind(1)  # each (N, D)
         return gru(state.h, reset, candidate, update)
@@ -113,7 +114,7 @@ class RSSM(nn.Module):
         return self.prior_net(h).unflatten(-1, (self.groups, self.classes))
 
     def posterior(self, h: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of z after a look at the observation, (..., D), (..., E) → (..., S, K). Official: `RSSM._observe`."""
+        """Logits of z given the observation too, (..., D), (..., E) → (..., S, K). Official: `RSSM._observe`."""
         return self.posterior_net(torch.cat([h, tokens], -1)).unflatten(-1, (self.groups, self.classes))
 
     def observe(
@@ -121,8 +122,8 @@ class RSSM(nn.Module):
     ) -> tuple[State, Tensor]:
         """Filter a sequence: states and posterior logits for tokens (B, T, E), actions (B, T, A), is_first (B, T).
 
-        actions[:, t] is the action that led to step t. Where is_first, the state and that action are set to zero and the
-        recurrent step still runs. noise: optional Gumbel noise (B, T, S, K), see `latents.sample`.
+        actions[:, t] is the action that led to step t. Where is_first, the state and that action are set to zero, and
+        the recurrent step still runs. noise: optional Gumbel noise (B, T, S, K), see `latents.sample`.
         Returns State of (B, T, …) and logits (B, T, S, K). Official: `dreamerv3/rssm.py: RSSM.observe`.
         """
 
@@ -130,17 +131,17 @@ class RSSM(nn.Module):
             token, action, keep, noise = x  # (B, E), (B, hidden), (B, 1), (B, S, K)
             h = self.remember(State(state.h * keep, state.z * keep[..., None]), action)  # (B, D)
             logits = self.posterior(h, token)  # (B, S, K)
-            state = State(h, sample(unimix(logits, self.mix), noise))
+            state = State(h, sample(unimix(logits, self.mix), noise))  # (B, D), (B, S, K)
             return state, (*state, logits)
 
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         if noise is None:
-            noise = gumbel(tokens, *is_first.shape, self.groups, self.classes)
-        embedded = self.embed(actions * keep)  # (B, T, hidden), all at once, since nothing in the loop changes them
+            noise = gumbel(tokens, *is_first.shape, self.groups, self.classes)  # (B, T, S, K)
+        embedded = self.embed(actions * keep)  # (B, T, hidden); the loop changes no actions, so all at once
         _, (h, z, logits) = scan(step, start, (tokens, embedded, keep, noise))  # (B, T, …)
         return State(h, z), logits
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
-        """One step without looking: memory from the action, then z from the prior. Official: `RSSM.imagine`."""
-        h = self.recurrent(state, action)
+        """One step without an observation: h from the action, then z from the prior. Official: `RSSM.imagine`."""
+        h = self.recurrent(state, action)  # (N, D)
         return State(h, sample(unimix(self.prior(h), self.mix), noise))

@@ -1,11 +1,11 @@
-"""The loop through time, in one place: step by step, or as one program when it is compiled."""
+"""The loop through time, in one place: step by step, or as one program when compiled."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-try:  # private to PyTorch so far: where it is missing, `run/compiled.py` says so, and all stays eager
+try:  # private to PyTorch so far; where it is missing, `training/compiled.py` says so, and everything stays eager
     from torch._higher_order_ops.scan import scan as operator
 except ImportError:
     operator = None
@@ -16,16 +16,16 @@ Tensors = tuple[Tensor, ...]
 def scan(
     step: Callable[[Tensors, Tensors], tuple[Tensors, Tensors]], carry: Tensors, xs: Tensors
 ) -> tuple[Tensors, Tensors]:
-    """`carry, outs = step(carry, x)` for each time t, with x the parts of xs at t; returns the last carry, and the outs stacked over time.
+    """`carry, outs = step(carry, x)` for each time t; returns the last carry, and the outs stacked over time.
 
-    xs: tensors (N, T, …), with random numbers among them, since a step draws none itself. carry and outs: tensors (N, …).
-    Official: `embodied/jax/nets.py: scan`.
+    x: the tensors of xs at t. xs: tensors (N, T, …), including all random numbers, since a step draws none itself.
+    carry and outs of a step: tensors (N, …). Official: `embodied/jax/nets.py: scan`.
     """
     if torch.compiler.is_compiling():
 
         def plain(parts, x):
             parts, outs = step(carry._make(parts), x)
-            return tuple(parts), tuple(out.clone() for out in outs)  # what is put out must not be what is carried on
+            return tuple(parts), tuple(out.clone() for out in outs)  # an output must not be a tensor of the carry
 
         parts, outs = operator(plain, tuple(carry), xs, dim=1)
         return carry._make(parts), outs
@@ -33,4 +33,4 @@ def scan(
     for x in zip(*(part.unbind(1) for part in xs)):
         carry, outs = step(carry, x)
         steps.append(outs)
-    return carry, tuple(torch.stack(parts, 1) for parts in zip(*steps))
+    return carry, tuple(torch.stack(parts, 1) for parts in zip(*steps))  # (N, T, …)

@@ -10,13 +10,14 @@ def two_hot_bins(count: int = 255, limit: float = 20.0) -> Tensor:
     """Bin values, evenly spaced in symlog space, from symexp(-limit) to symexp(limit).
 
     Paper: Eq. 10. Official: `embodied/jax/heads.py: Head.symexp_twohot`. Returns (count,), raw units, mirror-symmetric.
-    Gotcha: the bins are RAW values (the last one is about 4.85e8), so targets are not symlogged and the mean is not symexped.
     Raises ValueError for fewer than 2 bins or a limit that is not positive.
+    Gotcha: the bins are RAW values (the last one is about 4.85e8), so targets are not symlogged and the mean is not
+    symexped.
     """
     if count < 2 or limit <= 0:
         raise ValueError(f"two_hot_bins needs count >= 2 and limit > 0, got count={count}, limit={limit}")
     last = max((count + 1) // 2 - 1, 1)
-    # Rounds where the compiled official code rounds; near e^20 the last bit of the exponent is worth hundreds.
+    # Rounded where the compiled official code rounds: near e^20 the last bit of the exponent is worth hundreds.
     spacing = (torch.ones(()) / last).double()
     exponents = limit * (1 - spacing * torch.arange(last + 1)).to(torch.get_default_dtype())
     negative = -symexp(exponents)[: count // 2]
@@ -27,7 +28,7 @@ def two_hot_bins(count: int = 255, limit: float = 20.0) -> Tensor:
 def neighbours(x: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the bin at or below x, and the share of the bin above it; both shaped like x.
 
-    Values beyond the outermost bins are clipped to them. NaN stays NaN, so that a bad target is seen in the loss.
+    Values beyond the outermost bins are clipped to them. NaN stays NaN, so that a bad target shows in the loss.
     """
     x = x.clamp(bins[0], bins[-1])
     below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
@@ -52,8 +53,9 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     """Read a number back: the mean of the bins under softmax(logits), (..., count) → (...).
 
     Paper: Eq. 10. Official: `embodied/jax/outs.py: TwoHot.pred`.
-    Gotcha: mirror bins are paired before the sum. Equal probabilities then cancel exactly, and a fresh, zero-initialised
-    head predicts exactly 0; a plain sum of terms up to 1e6 leaves rounding dust of the size of a reward.
+    Gotcha: mirror bins are paired before the sum. Equal probabilities then cancel exactly, and a fresh,
+    zero-initialised head predicts exactly 0; a plain sum of terms up to 1e6 leaves rounding errors as large as a
+    reward.
     """
     probs = logits.softmax(-1)
     half = len(bins) // 2
@@ -64,13 +66,14 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
 def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
     """Cross-entropy between two_hot(x) and softmax(logits), (..., count), (...) → (...).
 
-    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`. Raises ValueError if there is not one number for each row of logits.
+    Paper: Eq. 11. Official: `embodied/jax/outs.py: TwoHot.loss`. Raises ValueError unless x has one number for each row
+    of logits.
     Gotcha: only two weights per target are not zero, so only those two log-probabilities are read.
     """
     if x.shape != logits.shape[:-1]:
         raise ValueError(
-            f"two_hot_loss needs one number for each row of logits {tuple(logits.shape)}, x of shape {tuple(logits.shape[:-1])}, "
-            f"got x of shape {tuple(x.shape)}"
+            f"two_hot_loss needs one number for each row of logits {tuple(logits.shape)}, x of shape "
+            f"{tuple(logits.shape[:-1])}, got x of shape {tuple(x.shape)}"
         )
     below, share_above = neighbours(x, bins)
     log_probs = logits.log_softmax(-1).gather(-1, torch.stack([below, below + 1], -1))  # (..., 2)

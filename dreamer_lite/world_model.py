@@ -12,7 +12,7 @@ from .two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 
 
 def kl_losses(posterior: Tensor, prior: Tensor, free_nats: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Dynamics and representation loss: the same KL, once moving the prior and once the posterior.
+    """Dynamics and representation loss: the same KL, once training the prior and once the posterior.
 
     dyn = max(free, KL(sg(posterior) || prior)), rep = max(free, KL(posterior || sg(prior))), in nats.
     Paper: Eq. 3. Official: `dreamerv3/rssm.py: RSSM.loss`. Probabilities (..., S, K) in, two losses (...) out.
@@ -24,9 +24,10 @@ def kl_losses(posterior: Tensor, prior: Tensor, free_nats: float = 1.0) -> tuple
 
 
 def continue_target(is_terminal: Tensor, discount_horizon: float = 333) -> Tensor:
-    """What the continue head learns: 0 at a terminal step, else the discount 1 - 1/discount_horizon, which so lives inside it.
+    """Target of the continue head: 0 at a terminal step, otherwise the discount 1 - 1/discount_horizon.
 
-    Official: `dreamerv3/agent.py: Agent.loss` (contdisc). Gotcha: a truncated episode ends, but is not terminal.
+    So the discount lives inside the predicted continues. Official: `dreamerv3/agent.py: Agent.loss` (contdisc).
+    Gotcha: a truncated episode ends, but is not terminal.
     """
     return torch.where(is_terminal, 0.0, 1 - 1 / discount_horizon)
 
@@ -34,7 +35,7 @@ def continue_target(is_terminal: Tensor, discount_horizon: float = 333) -> Tenso
 class WorldModel(nn.Module):
     """Encoder, RSSM, decoder, reward head and continue head. Official: `dreamerv3/agent.py: Agent`.
 
-    encoder, decoder: as `codecs.make_codec` gives them. hidden, layers: of the two heads.
+    encoder, decoder: from `codecs.make_codec`. hidden, layers: of the two heads.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class WorldModel(nn.Module):
         self.register_buffer("bins", two_hot_bins(bins, bin_limit), persistent=False)
 
     def observe(self, obs: Obs, actions: Tensor, is_first: Tensor, start: State) -> tuple[State, Tensor]:
-        """Encode and filter a sequence: obs (B, T, …), actions (B, T, A), is_first (B, T) → states, posterior logits."""
+        """Encode and filter a sequence: obs (B, T, …), actions (B, T, A), is_first (B, T) → states and logits."""
         return self.rssm.observe(self.encoder(obs), actions, is_first, start)
 
     def predict_obs(self, feature: Tensor) -> Obs:
-        """The observation that belongs to a state, in its own units, (..., F) → (..., O), or a picture in bytes, or both."""
+        """The observation decoded from a feature, in its own units: (..., F) → (..., O), an image in bytes, or both."""
         return self.decoder.read(self.decoder(feature))
 
     def predict_reward(self, feature: Tensor) -> Tensor:
@@ -75,15 +76,16 @@ class WorldModel(nn.Module):
         return two_hot_mean(self.reward_head(feature), self.bins)
 
     def predict_continue(self, feature: Tensor) -> Tensor:
-        """Probability that the episode goes on, times the discount, (..., F) → (...)."""
+        """Probability that the episode continues, times the discount, (..., F) → (...)."""
         return torch.sigmoid(self.continue_head(feature)).squeeze(-1)
 
     def prediction_losses(self, feature: Tensor, batch: Experience) -> dict[str, Tensor]:
-        """How badly decoder, reward head and continue head read the feature (B, T, F): three losses (B, T), by name.
+        """Losses of decoder, reward head and continue head for the feature (B, T, F): three losses (B, T), by name.
 
-        Paper: Eq. 3, L_pred. Official: `dreamerv3/agent.py: Agent.loss`. Gotcha: all that comes before the feature learns from them too.
+        Paper: Eq. 3, L_pred. Official: `dreamerv3/agent.py: Agent.loss`. Gotcha: everything before the feature learns
+        from them too.
         """
-        goes_on = continue_target(batch.is_terminal, self.discount_horizon).to(feature.dtype)
+        goes_on = continue_target(batch.is_terminal, self.discount_horizon).to(feature.dtype)  # (B, T)
         return {
             "reconstruction": self.decoder.loss(self.decoder(feature), batch.obs),
             "reward": two_hot_loss(self.reward_head(feature), batch.reward, self.bins),
@@ -99,9 +101,9 @@ class WorldModel(nn.Module):
         Paper: Eq. 2 and 3. Official: `dreamerv3/agent.py: Agent.loss`.
         """
         states, logits = self.observe(batch.obs, batch.action, batch.is_first, start)
-        posterior = unimix(logits, self.rssm.mix)
-        prior = unimix(self.rssm.prior(states.h), self.rssm.mix)
-        dyn, rep = kl_losses(posterior, prior, self.free_nats)
+        posterior = unimix(logits, self.rssm.mix)  # (B, T, S, K)
+        prior = unimix(self.rssm.prior(states.h), self.rssm.mix)  # (B, T, S, K)
+        dyn, rep = kl_losses(posterior, prior, self.free_nats)  # (B, T) each
         losses = self.prediction_losses(states.feature, batch) | {"dyn": dyn, "rep": rep}
         metrics = {"prior_entropy": entropy(prior.detach()), "posterior_entropy": entropy(posterior.detach())}
         return losses, states, metrics

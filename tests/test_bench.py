@@ -53,7 +53,7 @@ def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
         )
         == 2
     )
-    assert "a folder that is there" in capsys.readouterr().err
+    assert "an existing folder" in capsys.readouterr().err
 
 
 def test_the_bench_counts_the_arithmetic_of_a_known_product():

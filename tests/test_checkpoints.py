@@ -123,7 +123,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
     agent.actor.heads[0].bias.data[0] = float("nan")
     save(tmp_path / "a.pt", agent)
     assert main(["evaluate", str(tmp_path / "a.pt"), "--episodes", "1"]) == 2
-    assert "weights that are not finite, actor.heads.0.bias for one" in capsys.readouterr().err
+    assert "weights that are not finite, such as actor.heads.0.bias" in capsys.readouterr().err
 
 
 def test_an_environment_with_other_spaces_is_refused(tmp_path, capsys):

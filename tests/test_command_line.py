@@ -57,7 +57,7 @@ BAD = {
     "extra": "Available subcommands: train, evaluate",
     "--latent_dim": "--latent_dim",
     "--capture on --device cpu": "there is nothing to record on a CPU",
-    "--device mps": "was ever tried there; use --device cpu or auto",
+    "--device mps": "has been tested there; use --device cpu or auto",
 }
 
 

@@ -70,7 +70,7 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
         ).stderr
     )
     said = launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 500)
-    assert "2 processes go on with a run of 1: new ones begin with a copy" in said
+    assert "2 processes continue a run of 1: the new ones start with a copy" in said
 
 
 def children(process):

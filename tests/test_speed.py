@@ -238,7 +238,9 @@ def test_a_wrong_record_is_found_out_and_the_run_goes_on_without(
     card = train(WRONG, tmp_path / "asked", until="steps", progress=False)
     assert not card["captured"] and card["capture_seconds"] is None
     told = [line for line in capfd.readouterr().err.splitlines() if "the train step is not captured" in line]
-    assert len(told) == 1 and "the run goes on as with --capture off" in told[0] and "not captured" in card["notes"][0]
+    assert (
+        len(told) == 1 and "the run continues as with --capture off" in told[0] and "not captured" in card["notes"][0]
+    )
     for name, weight in load(tmp_path / "asked").state_dict().items():
         assert torch.equal(unrecorded[name], weight), name
 
@@ -268,7 +270,7 @@ def test_who_insists_on_a_record_is_told_that_there_is_none(monkeypatch):
     monkeypatch.setattr("dreamer_lite.training.state.prove", refuse)
     training = Training(Config.preset("debug", learn_start=1, train_ratio=32))
     training.capture = "on"
-    with pytest.raises(Refused, match=r"\(a reason\); with --capture auto the run goes on"):
+    with pytest.raises(Refused, match=r"\(a reason\); with --capture auto the run continues"):
         while True:
             training.collect()
             training.learn()
@@ -426,7 +428,7 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
     told = [
         line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")
     ]
-    assert len(told) == 1 and "the run goes on without" in told[0] and len(told[0]) < 400
+    assert len(told) == 1 and "the run continues without it" in told[0] and len(told[0]) < 400
     assert not card["compiled"] and card["compile_seconds"] is None and "nothing was compiled" in card["notes"][0]
     for name, weight in load(tmp_path / "plain").state_dict().items():
         assert torch.equal(load(tmp_path / "asked").state_dict()[name], weight), name

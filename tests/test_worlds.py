@@ -61,7 +61,7 @@ def test_layers_are_as_many_as_the_picture_allows(image, layers):
 @pytest.mark.parametrize("image", [(210, 160, 3), (84, 84, 1), (5, 5, 1), (7, 64, 3), (4, 84, 84), (512, 512, 3)])
 def test_pictures_of_unfit_sizes_are_refused_in_one_line(image):
     with pytest.raises(
-        Refused, match=f"pictures of {image[0]} × {image[1]} are not supported.*(--pixels 64|more --mults)"
+        Refused, match=f"images of {image[0]} × {image[1]} are not supported.*(--pixels 64|more --mults)"
     ) as error:
         Dreamer(Config.preset("debug"), Spaces(0, 2, True, image))
     assert "\n" not in str(error.value)

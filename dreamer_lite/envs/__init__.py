@@ -1,4 +1,4 @@
-"""All that touches Gymnasium: making environments, stepping them, and what is seen and done in them."""
+"""Everything that touches Gymnasium: making environments, stepping them, translating their spaces."""
 
 from .making import make_env, make_envs
 from .stepping import Envs

@@ -27,10 +27,11 @@ def make_env(
 ) -> gymnasium.Env:
     """The Gymnasium environment with the ID `name`; `module:name` imports the module first.
 
-    args: keyword arguments for the environment, each as key=value. wrap: module:function, which takes the environment and returns a
-    wrapped one. pixels: render observations as images of this height and width; gray: convert images to grayscale. render: make it with
-    render_mode="rgb_array", if it has that. Raises Refused where there is no such environment, or where a package it needs is missing;
-    an error inside its own code stays as it is.
+    args: keyword arguments for the environment, each as key=value. wrap: module:function, which takes the environment
+    and returns a wrapped one. pixels: render observations as images of this height and width; gray: convert images to
+    grayscale. render: make it with render_mode="rgb_array", if it has that.
+    Raises Refused if there is no such environment, or if a package it needs is missing; errors inside its own code stay
+    as they are.
     """
     module, colon, plain = name.rpartition(":")
     try:
@@ -78,7 +79,8 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
         if pixels and not is_image(env.observation_space):
             if env.render_mode != "rgb_array":
                 raise Refused(
-                    f"--pixels needs an environment that renders images (rgb_array); {env.spec.id if env.spec else env} does not"
+                    "--pixels needs an environment that renders images (rgb_array); "
+                    f"{env.spec.id if env.spec else env} does not"
                 )
             env = AddRenderObservation(env)
         if not is_image(env.observation_space):
@@ -101,7 +103,7 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
 
 
 def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
-    """The environment as the function module:function wraps it. Raises Refused if that doesn't return an environment."""
+    """The environment, wrapped by the function module:function. Raises Refused if that returns anything else."""
     function = named_function(wrap)
     made = function(env) if callable(function) else None
     if not isinstance(made, gymnasium.Env):
@@ -113,7 +115,10 @@ def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
 
 
 def import_named(module: str) -> Any:
-    """Import a module the user named. Raises ModuleNotFoundError if it is missing, RuntimeError if something it imports is missing."""
+    """Import a module the user named.
+
+    Raises ModuleNotFoundError if it is missing, RuntimeError if something it imports is missing.
+    """
     if not all(part.isidentifier() for part in module.split(".")):
         raise gymnasium.error.Error(f"{module!r} is not a module name")
     try:
@@ -131,7 +136,8 @@ def named_function(name: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
         return getattr(import_named(module), function)
     except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
         raise Refused(
-            f"--wrap needs module:function, a function that takes an environment and returns one; got {name!r} ({error})"
+            f"--wrap needs module:function, a function that takes an environment and returns one; got {name!r} "
+            f"({error})"
         ) from error
 
 
@@ -140,15 +146,15 @@ def cannot_be_made(name: str, error: Exception) -> Refused:
 
 
 def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFactory:
-    """A function that makes the environment: of this name, of a run's settings, or the given function itself.
+    """A function that makes the environment: with this ID, with a run's settings, or the given function itself.
 
     Raises Refused for settings whose environments came from a Python function, since their name alone can't make one.
     """
     if isinstance(env, Config):
         if env.env_from_function:
             raise Refused(
-                f"environment {env.env!r} was made by a Python function, so its name can't make it; pass the function again "
-                "(make_env= to train, env= to evaluate), or name another environment"
+                f"environment {env.env!r} was made by a Python function, so its name can't make it; pass the function "
+                "again (make_env= to train, env= to evaluate), or name another environment"
             )
         return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render)
     return partial(make_env, env) if isinstance(env, str) else env
@@ -157,7 +163,7 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
 def make_envs(
     env: str | Config | EnvFactory, count: int = 1, seed: int = 0, remember: bool = True, seconds: float = 0
 ) -> Envs:
-    """`count` environments, as `env_factory` makes them and with `Envs`' options.
+    """`count` environments, made as by `env_factory` and with the options of `Envs`.
 
     Raises Refused for unknown names and unsupported spaces.
     """
@@ -165,7 +171,10 @@ def make_envs(
 
 
 def config_for(config: Config, make_env: EnvFactory | None) -> Config:
-    """The settings for environments that a function makes, marked as such. If they name none, it is named by its ID, else by its class."""
+    """The settings for environments that a function makes, marked as such.
+
+    Where they name no environment, they get a name: its ID, or else its class.
+    """
     if make_env is None or config.env_from_function:
         return config
     if config.env != Config.env:

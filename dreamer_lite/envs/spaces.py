@@ -1,4 +1,4 @@
-"""What an agent sees and does: Gymnasium spaces as vectors and images, and our action vectors as native actions (notebooks 01, A3)."""
+"""Gymnasium spaces as the agent's vectors and images, and action vectors as native actions (notebooks 01, A3)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,10 @@ from ..replay import Obs, obs_of_kinds
 
 
 def spaces_of(observation: Space, action: Space) -> Spaces:
-    """The sizes for a pair of Gymnasium spaces: the one place that decides what is supported. Raises Refused for the rest."""
+    """The sizes for a pair of Gymnasium spaces; this is the one place that decides what is supported.
+
+    Raises Refused for everything else.
+    """
     images, numbers = [], 0
     for name, space in leaves(observation):
         if is_image(space):
@@ -28,14 +31,15 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
                 else "convert"
             )
             raise Refused(
-                f"observation space {shorten(observation)} is not supported: {shorten(space)}{f' at {name}' if name else ''} has no "
-                "fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, MultiBinary, and a Dict or Tuple of them; "
-                f"{without} it with Gymnasium's TransformObservation"
+                f"observation space {shorten(observation)} is not supported: {shorten(space)}"
+                f"{f' at {name}' if name else ''} has no fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, "
+                f"MultiBinary, and a Dict or Tuple of them; {without} it with Gymnasium's TransformObservation"
             )
     if len({image[:2] for image in images}) > 1:
         raise Refused(
-            f"the images in the observation space {shorten(observation)} differ in size; they are stacked as the channels of one "
-            "image, so all need the same height and width. Resize them with Gymnasium's TransformObservation"
+            f"the images in the observation space {shorten(observation)} differ in size; they are stacked as the "
+            "channels of one image, so all need the same height and width. Resize them with Gymnasium's "
+            "TransformObservation"
         )
     image = (*images[0][:2], sum(image[2] for image in images)) if images else ()
     if not image and not numbers:
@@ -50,13 +54,14 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     if all(isinstance(part, Box) for part in parts):
         if any(endless(part) for part in parts):
             raise Refused(
-                f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your environment, or "
-                "with Gymnasium's TransformAction and a bounded space"
+                f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them "
+                "in your environment, or with Gymnasium's TransformAction and a bounded space"
             )
         return Spaces(numbers, sum(map(flatdim, parts)), False, sizes)
     raise Refused(
-        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, in a Box with finite "
-        "bounds, and in a Dict or Tuple of only choices or only such Boxes. Convert it with Gymnasium's TransformAction"
+        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, "
+        "in a Box with finite bounds, and in a Dict or Tuple of only choices or only such Boxes. Convert it with "
+        "Gymnasium's TransformAction"
     )
 
 
@@ -91,10 +96,11 @@ def children(space: Dict | Tuple) -> list[tuple[Any, Space]]:
 
 
 def is_image(space: Space) -> bool:
-    """Whether a space is an image: height, width and perhaps channels, with brightness from 0 to 255, or to 1 in floats.
+    """Whether a space is an image: height, width and perhaps channels; brightness from 0 to 255, or to 1 in floats.
 
-    Bytes that end far below 255 are codes, such as the pieces on a board, and what is smaller than 8 × 8 is a board too: both are seen
-    as numbers. Official: `dreamerv3/rssm.py: Encoder` (imgkeys). Raises Refused where channels seem to come first.
+    Bytes that end far below 255 are codes, such as the pieces on a board, and what is smaller than 8 × 8 is a board
+    too: both are seen as numbers. Official: `dreamerv3/rssm.py: Encoder` (imgkeys). Raises Refused where channels seem
+    to come first.
     """
     if not isinstance(space, Box) or len(space.shape) not in (2, 3, 4):
         return False
@@ -104,13 +110,14 @@ def is_image(space: Space) -> bool:
 
 
 def image_size(space: Box) -> tuple[int, int]:
-    """Height and width of what has the brightness of an image. Raises Refused for stacked images, and where channels seem to come first."""
+    """Height and width of an image. Raises Refused for stacked images, and where channels seem to come first."""
     shape = space.shape
     first_is_least = len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= 8
     if len(shape) == 4 or first_is_least:
         raise Refused(
-            f"images of shape {shape} are not supported: the shape must be (height, width, channels), with stacked images as channels "
-            "too. Transpose them in your environment, or with --wrap and Gymnasium's TransformObservation"
+            f"images of shape {shape} are not supported: the shape must be (height, width, channels), with stacked "
+            "images as channels too. Transpose them in your environment, or with --wrap and Gymnasium's "
+            "TransformObservation"
         )
     return shape[:2]
 
@@ -120,10 +127,10 @@ class BadOutput(Refused):
 
 
 def to_agent_obs(space: Space, obs: Any) -> Obs:
-    """An environment's observation as the agent sees it: numbers (O,) float32, an image (H, W, C) uint8, or both by name.
+    """An environment's observation for the agent: numbers (O,) float32, an image (H, W, C) uint8, or both by name.
 
-    Raises BadOutput if the observation is not what the space declares: other keys, shape, kind of number or range. Numbers of a Box may
-    leave its bounds: they are not clipped, and nothing depends on the bounds.
+    Raises BadOutput if the observation is not what the space declares: other keys, shape, kind of number or range.
+    Numbers of a Box may leave its bounds: they are not clipped, and nothing depends on the bounds.
     """
     numbers, images = [], []
     for name, part, value in leaf_values(space, obs):
@@ -159,13 +166,14 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
     low, high = limits(space)
     if (outside := (array < low) | (array > high)).any():
         raise BadOutput(
-            f"returned {array[outside][0]:g} in its observation{where}, and its space {shorten(space)} allows no such number"
+            f"returned {array[outside][0]:g} in its observation{where}, and its space {shorten(space)} allows no such "
+            "number"
         )
     return array
 
 
 def limits(space: Space) -> tuple[Any, Any]:
-    """The lowest and highest number a value may hold: choices and brightness have limits, other whole numbers those of their type."""
+    """The lowest and highest number allowed: choices and brightness have limits, other integers those of their type."""
     if isinstance(space, (Discrete, MultiDiscrete)):
         count = space.n if isinstance(space, Discrete) else space.nvec
         return space.start, space.start + count - 1
@@ -186,7 +194,7 @@ def to_bytes(space: Box, array: np.ndarray) -> np.ndarray:
 
 
 def leaf_values(space: Space, obs: Any, name: str = "") -> Iterator[tuple[str, Space, Any]]:
-    """The leaves of a space with their names, each with its part of the observation. Raises BadOutput if one is missing."""
+    """The leaves of a space with names, each with its part of the observation. Raises BadOutput if one is missing."""
     if isinstance(space, (Dict, Tuple)):
         for key, part in children(space):
             inner = f"{name}.{key}" if name else str(key)
@@ -217,7 +225,7 @@ def shorten(thing: Any) -> str:
 
 
 def native_action(space: Space, action: np.ndarray) -> Any:
-    """Our action vector (A,) as the environment's native action: a choice, several, or numbers within its bounds, by name if it is so."""
+    """Our action vector (A,) as the environment's native action: a choice, several, or numbers within its bounds."""
     if isinstance(space, (Dict, Tuple)):
         parts, made = children(space), []
         for _, part in parts:

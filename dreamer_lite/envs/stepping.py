@@ -15,16 +15,21 @@ from ..errors import Refused
 from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
 from .spaces import BadOutput, native_action, shorten, spaces_of, to_agent_obs
 
-MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept so that it can be played again after a resume
+MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept to replay it after a resume
 
 
 class Envs:
-    """`count` copies of one environment, each made by `make()`. Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1].
+    """`count` copies of one environment, each made by `make()`.
 
-    After the last step of an episode the next `step` resets, whatever its action, as in the official `embodied/core/driver.py`; so
-    the very first `step` resets them all. Each episode has its own seed, made from the run's seed, the environment's number and the
-    episode's number. That seed and the actions since are all that must be saved: a restored environment plays its episode again up to
-    where it was. remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. Raises Refused for
+    Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1]. After the last step of an episode the next
+    `step` resets, whatever its action, as in the official `embodied/core/driver.py`; so the very first `step` resets
+    them all.
+
+    Each episode has its own seed, made from the run's seed, the environment's number and the episode's number. That
+    seed and the actions since are all that must be saved: a restored environment replays its episode up to where it
+    was.
+
+    remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. Raises Refused for
     unsupported spaces, for a step that takes longer, and for numbers that are not finite.
     """
 
@@ -42,7 +47,7 @@ class Envs:
         self.spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
         self.episode = [-1] * count
-        self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to be kept
+        self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to keep
         self.obs: list[Obs | None] = [None] * count  # the latest
         self.done = [True] * count
         self.steps = [0] * count  # within the current episodes
@@ -93,9 +98,9 @@ class Envs:
         return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
-        """Play each unfinished episode again, and compare where it ends with the stored observation.
+        """Replay each unfinished episode, and compare where it ends with the stored observation.
 
-        An environment that can't be restored this way begins a new episode; returns a message for each of them.
+        An environment that can't be restored this way starts a new episode; returns a message for each of them.
         """
         lost = {}
         for i, (episode, done, history, obs) in enumerate(
@@ -110,7 +115,8 @@ class Envs:
                 why = (
                     None
                     if self.play_again(i, history, obs)
-                    else "replayed with the same seed and actions, its episode went differently (does it use randomness beyond its seed?)"
+                    else "replayed with the same seed and actions, its episode went differently (does it use "
+                    "randomness beyond its seed?)"
                 )
             self.done[i] = why is not None
             if why:
@@ -118,7 +124,7 @@ class Envs:
         return lost
 
     def play_again(self, i: int, history: Sequence[torch.Tensor], obs: Obs) -> bool:
-        """Play an environment's current episode again. Returns whether it ends where it was."""
+        """Replay an environment's current episode. Returns whether it ends where it was."""
         self.episode[i] -= 1
         self.reset_one(i)
         for action in history:
@@ -150,11 +156,11 @@ def checked_reset(out: Any) -> Any:
 
 
 def checked_step(out: Any) -> tuple[Any, float, bool, bool]:
-    """What `step` returned, without the info: the observation, one number, two flags. Raises BadOutput for anything else."""
+    """What `step` returned, without info: the observation, one number, two flags. Raises BadOutput for anything else."""
     if not isinstance(out, tuple) or len(out) != 5:
         raise BadOutput(
-            f"returned {count_of(out)} from step(), and Gymnasium's API has five: obs, reward, terminated, truncated, info. An "
-            "environment of the older API with four needs a wrapper"
+            f"returned {count_of(out)} from step(), and Gymnasium's API has five: obs, reward, terminated, truncated, "
+            "info. An environment of the older API with four needs a wrapper"
         )
     obs, reward, terminated, truncated, _ = out
     reward = one_number("reward", reward)
@@ -177,7 +183,8 @@ def one_number(name: str, value: Any) -> float:
         raise BadOutput(f"returned the {name} {shorten(repr(value))}; it must be one number") from error
     if array.size != 1:
         raise BadOutput(
-            f"returned the {name} {shorten(value)} of shape {array.shape}; it must be one number. A wrapper (--wrap) can combine several"
+            f"returned the {name} {shorten(value)} of shape {array.shape}; it must be one number. A wrapper "
+            "(--wrap) can combine several"
         )
     number = float(array.reshape(()))
     if not np.isfinite(number):
@@ -186,13 +193,16 @@ def one_number(name: str, value: Any) -> float:
 
 
 def place(i: int, step: int, episode: int) -> str:
-    """Which environment and when, to begin a sentence with."""
+    """The environment, step and episode, to start a sentence with."""
     return f"environment {i}, step {step} of episode {episode},"
 
 
 @contextmanager
 def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
-    """Inside, code of environment i runs. Errors there are reported with its number, episode and step; its own errors keep their type."""
+    """Inside, code of environment i runs; its errors are reported with environment, episode and step.
+
+    The environment's own errors keep their type.
+    """
     where = place(i, envs.steps[i], envs.episode[i])
     try:
         yield
@@ -200,9 +210,8 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
         raise Refused(f"{where} {error}; the last checkpoint is kept") from error
     except Exception as error:
         note = f"{where} raised this error; the last checkpoint is kept"
-        error.add_note(note) if hasattr(error, "add_note") else print(
-            f"dreamer_lite: {note}", file=sys.stderr
-        )  # Python 3.10
+        # Python 3.10 has no notes.
+        error.add_note(note) if hasattr(error, "add_note") else print(f"dreamer_lite: {note}", file=sys.stderr)
         raise
 
 
@@ -212,7 +221,10 @@ class TookTooLong(Refused):
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Inside, Python code is interrupted after this many seconds, with TookTooLong; 0: never. No effect without a timer (Windows)."""
+    """Inside, Python code is interrupted after this many seconds, with TookTooLong; 0: never.
+
+    No effect without a timer (Windows).
+    """
     if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

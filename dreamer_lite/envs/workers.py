@@ -24,7 +24,7 @@ from .stepping import checked_reset, checked_step, episode_seed, finite, place
 
 
 class Translated(gymnasium.Wrapper):
-    """Environment i as the agent sees it, in its own process. Each reset begins the next episode, with that episode's own seed."""
+    """Environment i as the agent sees it, in its own process. Each reset starts the next episode, with its own seed."""
 
     def __init__(self, env: gymnasium.Env, seed: int, i: int):
         super().__init__(env)
@@ -58,7 +58,7 @@ class Translated(gymnasium.Wrapper):
 
     @contextmanager
     def reporting_errors(self) -> Iterator[None]:
-        """Errors inside are reported with their traceback as text, since that always survives the way to the other process."""
+        """Errors inside are reported with their traceback as text, which always survives the way between processes."""
         try:
             yield
         except BadOutput:
@@ -71,9 +71,10 @@ class Translated(gymnasium.Wrapper):
 
 
 class WorkerEnvs:
-    """Like `Envs`, with a process for each environment. Gotcha: an unfinished episode can't be played again after a resume.
+    """Like `Envs`, with a process for each environment.
 
-    Seeds are those of `Envs`: an environment that is deterministic given its seed plays the same episodes here.
+    Seeds are those of `Envs`: an environment that is deterministic given its seed plays the same episodes here. Gotcha:
+    an unfinished episode can't be replayed after a resume.
     """
 
     def __init__(self, make: EnvFactory, count: int, seed: int = 0, seconds: float = 0):
@@ -120,8 +121,9 @@ class WorkerEnvs:
             got = answer(timeout=self.seconds or None)
         except NoAnswer as error:
             raise Refused(
-                f"one of {self.count} environments took more than {self.seconds:g} seconds, the limit set by --env_seconds (environment 0 "
-                f"was in step {self.steps[0]} of episode {self.episode[0]}); the last checkpoint is kept"
+                f"one of {self.count} environments took more than {self.seconds:g} seconds, the limit set by "
+                f"--env_seconds (environment 0 was in step {self.steps[0]} of episode {self.episode[0]}); the last "
+                "checkpoint is kept"
             ) from error
         self.failed = False
         return got
@@ -145,7 +147,7 @@ class WorkerEnvs:
         return {"episode": list(self.episode), "done": list(self.done)}
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
-        """Go on with the next episodes; returns a message for each environment whose episode was unfinished."""
+        """Continue with the next episodes; returns a message for each environment whose episode was unfinished."""
         self.episode = list(state["episode"])
         self.envs.set_attr("episode", self.episode)
         return {
@@ -156,6 +158,6 @@ class WorkerEnvs:
 
 
 def translated(make: EnvFactory, seed: int, i: int) -> gymnasium.Env:
-    if multiprocessing.parent_process():  # Ctrl-C is for the run, which saves and then ends this process
+    if multiprocessing.parent_process():  # Ctrl-C is for the run, which saves, then ends this process
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return Translated(make(), seed, i)

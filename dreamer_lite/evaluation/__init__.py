@@ -1,1 +1,1 @@
-"""An agent at play: one play loop, the returns of fresh episodes, reality beside a dream and its drawing."""
+"""An agent at play: the play loop, returns of fresh episodes, and reality beside a dream, also drawn."""

@@ -1,4 +1,4 @@
-"""Reality beside the dream, as a filmstrip and as a moving picture."""
+"""Drawings of reality beside the dream, as a filmstrip and as a GIF."""
 
 from pathlib import Path
 
@@ -13,8 +13,10 @@ REALITY, DREAM, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # colour-blind safe, and
 
 
 def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
-    """Reality above, the dream below, at evenly spaced steps: pictures as they are, CartPole as carts, other numbers as curves, below what
-    the environment draws."""
+    """Reality above, the dream below, at evenly spaced steps.
+
+    Images are shown as they are, CartPole as carts, other numbers as curves below what the environment renders.
+    """
     if is_cartpole(pair) or pair.real_pictures is not None:
         return filmstrip(pair, frames).savefig(path, dpi=120)
     draw_curves(pair, path, frames)
@@ -35,7 +37,7 @@ def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
 
 
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
-    """The same as a moving picture, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
+    """The same as a GIF, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
     pictures = []
     height = max(4.0, 0.8 * len(chosen_numbers(pair)) + 0.8)
     for t in range(0, len(pair.real), every):
@@ -54,7 +56,7 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
 
 
 def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int) -> None:
-    """Write RGB arrays of one size as a moving picture that repeats, all with the same 64 colours."""
+    """Write RGB arrays of one size as a GIF that repeats, all with the same 64 colours."""
     shared = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 8, 1)])).quantize(64)
     images = [Image.fromarray(picture).quantize(palette=shared, dither=Image.Dither.NONE) for picture in pictures]
     images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
@@ -65,7 +67,7 @@ def is_cartpole(pair: OpenLoop) -> bool:
 
 
 def draw_moment(axes, pair: OpenLoop, name: str, t: int) -> None:
-    """Reality or the dream at one step: its picture, or its cart."""
+    """Reality or the dream at one step: its image, or its cart."""
     real = name == "reality"
     if pair.real_pictures is None:
         return draw_cart(axes, (pair.real if real else pair.dreamed)[t], REALITY if real else DREAM)
@@ -73,7 +75,7 @@ def draw_moment(axes, pair: OpenLoop, name: str, t: int) -> None:
 
 
 def show_picture(axes, picture: np.ndarray) -> None:
-    """A picture (H, W, C) in bytes, in colour if it has three channels; of any other number the mean is shown."""
+    """An image (H, W, C) in bytes: in colour with three channels, otherwise the mean over its channels."""
     shown = picture if picture.shape[-1] == 3 else picture.mean(-1)
     axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
@@ -116,7 +118,7 @@ def draw_curves(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
 
 
 def chosen_numbers(pair: OpenLoop, most: int = 12) -> list[int]:
-    """Which numbers are drawn: all, or those that change most, where there are too many."""
+    """Which numbers are drawn: all, or the `most` that vary most if there are more."""
     size = pair.real.shape[1]
     return list(range(size)) if size <= most else sorted(np.argsort(-pair.real.std(0))[:most].tolist())
 

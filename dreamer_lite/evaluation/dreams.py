@@ -1,4 +1,4 @@
-"""How true are the agent's dreams? An episode in reality, and the dream beside it."""
+"""How true are the agent's dreams? A real episode, and the dream beside it."""
 
 from contextlib import closing
 from typing import NamedTuple
@@ -26,9 +26,9 @@ class OpenLoop(NamedTuple):
     actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
     real_pictures: np.ndarray | None = None  # (T, H, W, C) bytes, where the agent sees images
     dreamed_pictures: np.ndarray | None = None  # (T, H, W, C)
-    frames: list[np.ndarray] = []  # T images (H, W, 3) that the environment rendered, if it was asked to and can
+    frames: list[np.ndarray] = []  # T images (H, W, 3) that the environment rendered, with render=True
     names: list[str] = []  # of the numbers
-    undrawn: str = ""  # why there are no frames, where the environment failed to render them
+    undrawn: str = ""  # the error, if the environment failed to render frames
 
 
 @torch.no_grad()
@@ -40,10 +40,11 @@ def open_loop(
     seed: int = 0,
     render: bool = False,
 ) -> OpenLoop:
-    """Let the agent play. It looks for `context` steps and once more, then its world model dreams on from the same actions alone.
+    """Let the agent play and look for context + 1 steps; then its world model dreams on from the same actions alone.
 
-    Returns `steps` steps, the first of them the last one that was seen; fewer if the real episode ends. render: keep what the
-    environment renders, if it can. Raises Refused if the episode ends within the context, or as `evaluate` does.
+    Returns `steps` steps, of which the first is the last one that was observed; fewer if the real episode ends. render:
+    keep what the environment renders, if it can. Raises Refused if the episode ends within the context, or as
+    `evaluate` does.
     """
     envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
@@ -79,11 +80,11 @@ def numbers_and_pictures(observations: list[Obs]) -> tuple[np.ndarray, np.ndarra
 
 
 def rendered(env: gymnasium.Env) -> tuple[np.ndarray | None, str]:
-    """What the environment renders, (H, W, 3), or None if it wasn't made for that; and why it failed, if it did."""
+    """What the environment renders, (H, W, 3), or None if it can't; and the error if rendering failed, else ""."""
     if env.render_mode != "rgb_array":
         return None, ""
     try:
         frame = env.render()
-    except Exception as error:  # no pygame, no OpenGL, or a bug in the renderer: the dream needs none of them
+    except Exception as error:  # no pygame or OpenGL, or a bug in the renderer: the dream needs none
         return None, first_line(error)
     return (frame, "") if isinstance(frame, np.ndarray) and frame.ndim == 3 else (None, "")

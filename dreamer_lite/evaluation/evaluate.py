@@ -31,9 +31,9 @@ def evaluate(
 ) -> np.ndarray:
     """Returns (episodes,) of the agent in fresh episodes, up to 16 side by side; sampled actions unless greedy.
 
-    env: the environment's ID, or a function that makes it; by default the one the agent was trained on. PyTorch's random state is left
-    as it was, so an evaluation doesn't change the training around it. Warns if an episode was cut off after 10,000 steps. Raises Refused
-    for an environment with other spaces than the agent's.
+    env: the environment's ID, or a function that makes it; by default the one the agent was trained on. PyTorch's
+    random state is restored, so an evaluation doesn't change the training around it. Warns if an episode was cut off
+    after 10,000 steps. Raises Refused for an environment with other spaces than the agent's.
     """
     returns, cut = play_episodes(agent, env, episodes, seed, greedy)
     if cut:
@@ -43,8 +43,8 @@ def evaluate(
 
 def cut_off_words(cut: int, episodes: int) -> str:
     return (
-        f"{cut} of {episodes} episodes did not end within {MAX_EPISODE_STEPS:,} steps and were cut off there; their returns count up to "
-        "that step"
+        f"{cut} of {episodes} episodes did not end within {MAX_EPISODE_STEPS:,} steps and were cut off there; their "
+        "returns count up to that step"
     )
 
 
@@ -57,16 +57,16 @@ def play_episodes(
     progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, int]:
-    """What `evaluate` does; also returns how many episodes were cut off.
+    """`evaluate`, which also returns how many episodes were cut off.
 
-    progress: show a bar, in a terminal. stop: asked after each step; if true, Stopped is raised.
+    progress: show a bar, in a terminal. stop: called after each step; if it returns True, Stopped is raised.
     """
     if episodes < 1:
         raise Refused(f"an evaluation needs at least one episode, got {episodes}")
     count = min(episodes, MAX_COPIES)
     envs = matching_envs(agent, env, count, seed)
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0
-    # Copy i plays episodes i, i + count, … one after the other: a copy that is done early takes no other's turn, which would favour short ones.
+    # Copy i plays episodes i, i + count, …. Giving the next episode to the first free copy would favour short ones.
     episode = np.arange(count)
     bar = tqdm(total=episodes, desc="evaluating", unit=" episodes", leave=False, disable=None if progress else True)
     with closing(envs), seeded(agent.device, FIRST_SEED + seed), bar:
@@ -102,6 +102,7 @@ def matching_envs(agent: Dreamer, env: str | EnvFactory | None, count: int, seed
         envs.close()
         where = "the given environment" if callable(env) else named.env
         raise Refused(
-            f"an agent in {where} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same spaces"
+            f"an agent in {where} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same "
+            "spaces"
         )
     return envs

@@ -1,4 +1,4 @@
-"""The play loop: the agent looks, chooses, and the environments take a step."""
+"""The play loop: the agent observes and chooses, and the environments take a step."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +10,11 @@ from ..replay import Experience
 def play_step(
     agent: Dreamer, envs: Envs, carry: Carry, greedy: bool = False, which: Sequence[int] | None = None
 ) -> tuple[Experience, Carry]:
-    """Take the action that `carry` holds, (E, A), in each environment, or in those numbered `which`; then look and choose the next one.
+    """Take the actions in `carry`, (E, A); then observe and choose the next ones.
 
-    Returns the step, tensors (E, …) on the agent's device, and the agent's new carry. Gotcha: an environment whose episode is over
-    resets instead, so the first step of all is a reset.
+    which: the numbers of the environments to step, by default all. Returns the step, tensors (E, …) on the agent's
+    device, and the agent's new carry. Gotcha: an environment whose episode is over resets instead, so the very first
+    step is a reset.
     """
     actions = carry.action.cpu().numpy()
     step = (envs.step(actions) if which is None else envs.step(actions, which)).to(agent.device)
@@ -21,7 +22,7 @@ def play_step(
 
 
 def rollout(agent: Dreamer, envs: Envs, steps: int, greedy: bool = False) -> Iterator[tuple[Experience, Carry]]:
-    """Play so many steps in every environment, across the ends of episodes; yields what `play_step` returns, one after the other."""
+    """Play `steps` steps in every environment, across the ends of episodes; yields what `play_step` returns."""
     carry = agent.initial(len(envs))
     for _ in range(steps):
         step, carry = play_step(agent, envs, carry, greedy)

@@ -1,4 +1,4 @@
-"""Which device acts: the agent that learns, or a copy of it on the CPU, whichever is faster."""
+"""Which device acts: the agent being trained, or a copy of it on the CPU, whichever is faster."""
 
 from collections.abc import Callable
 import copy
@@ -12,14 +12,14 @@ from ..replay import map_obs
 from ..rng import fork_rng
 from .device import seconds
 
-TRIALS = 20  # actions, to see which is faster
+TRIALS = 20  # actions, to find out which is faster
 
 
 class ActingAgent:
-    """The agent to act with: the learner's own, or a copy on the CPU. Call `agent()` before each use, so that the copy has today's weights.
+    """The agent to act with: the learner's own, or a copy on the CPU. Call `agent()` before each use to update it.
 
-    A policy for a few environments is a few small matrix products: on a GPU their launches may take longer than the products on a CPU,
-    even with the weights copied over.
+    A policy for a few environments is a few small matrix products. On a GPU, launching them may take longer than
+    computing them on a CPU, even with the weights copied over.
     """
 
     def __init__(self, learner: Learner):
@@ -35,7 +35,7 @@ class ActingAgent:
         vector_to_parameters(self.weights, [copied[names[id(p)]] for p in self.learner.optimizer.params()])
 
     def agent(self) -> Dreamer:
-        """The agent, with the weights that the learner's has now."""
+        """The agent, with the learner's current weights."""
         if self.copy is None:
             return self.learner.agent
         self.weights.copy_(self.learner.optimizer.weights)
@@ -43,7 +43,7 @@ class ActingAgent:
 
 
 def fastest_acting(learner: Learner, count: int, learning: bool) -> ActingAgent:
-    """Which is faster to act in `count` environments, measured with all that moves between the devices.
+    """The faster way to act in `count` environments, measured with all transfers between the devices.
 
     learning: whether the weights change between two actions.
     """
@@ -66,7 +66,7 @@ def on_faster_device(agent: Dreamer, count: int) -> Dreamer:
 
 
 def seconds_to_act(ask: Callable[[], Dreamer], count: int, home: torch.device) -> float:
-    """Seconds from an observation to the action in the host's memory and the state on the device `home`: the fastest of some."""
+    """Seconds from an observation to the action in host memory and the state on `home`: the fastest of TRIALS."""
     agent = ask()
     carry = agent.initial(count)
     obs, is_first = agent.blank_obs(count), torch.zeros(count, dtype=torch.bool)
@@ -78,4 +78,4 @@ def seconds_to_act(ask: Callable[[], Dreamer], count: int, home: torch.device) -
         carry.action.cpu(), [part.to(home) for part in carry.state]
 
     with fork_rng(home):
-        return min(seconds(act, "cpu") for _ in range(TRIALS))  # no need to wait for a GPU: the action is here
+        return min(seconds(act, "cpu") for _ in range(TRIALS))  # no need to wait for a GPU: the action has arrived

@@ -1,4 +1,4 @@
-"""How fast is a train step on this machine, and what holds it up? `python -m dreamer_lite bench` prints a table."""
+"""How fast is a train step on this machine, and what limits it? `python -m dreamer_lite bench` prints a table."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ from .device import seconds
 from .plots import draw_growth
 
 SHAPES = {
-    # The two shapes that implementations are compared at: 4 observations, 2 actions, 15 imagined steps.
+    # Two shapes to compare implementations with: 4 numbers observed, 2 actions, 15 imagined steps.
     "common": Config.preset("size1m", horizon=15),  # 16 × 64, imagination from all 1,024 states
     "tiny": Config(
         batch_size=16,
@@ -53,7 +53,7 @@ CARTPOLE = Spaces(obs_size=4, action_size=2, discrete=True)
 
 
 def make_batch(config: Config, device: str) -> Experience:
-    """Random experience in the shape of CartPole's."""
+    """Random experience with CartPole's shapes."""
     shape = config.batch_size, config.seq_len
     first, last, terminal = (torch.rand(shape) < 0.02 for _ in range(3))
     action = F.one_hot(torch.randint(2, shape), 2).float()
@@ -61,14 +61,14 @@ def make_batch(config: Config, device: str) -> Experience:
 
 
 def make_learner(config: Config, device: str) -> tuple[Learner, Experience, State]:
-    """A new agent with its learner, and what a train step needs: random experience, and the state before it."""
+    """A new agent with its learner, and the inputs of a train step: random experience, and the state before it."""
     torch.manual_seed(0)
     learner = Learner(Dreamer(config, CARTPOLE, device))
     return learner, make_batch(config, device), learner.agent.initial(config.batch_size).state
 
 
 def make_step(config: Config, device: str) -> tuple[Learner, Callable[[], Any]]:
-    """A new learner with its agent, and one train step of it."""
+    """A new learner, and a function that takes one train step with it."""
     learner, batch, start = make_learner(config, device)
     return learner, lambda: learner.train_step(batch, start)
 
@@ -96,7 +96,7 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
 
 
 class Operations(TorchDispatchMode):
-    """Notes the operations that run inside: how many numbers each of them makes. Views make none."""
+    """Records the operations inside by the number of values each produces. Views produce none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Operations(TorchDispatchMode):
 
 
 def operations(step: Callable[[], Any]) -> list[int]:
-    """The size of every operation that `step` launches, in numbers made."""
+    """The size of every operation that `step` launches: how many values it produces."""
     with Operations() as noted:
         step()
     return noted.sizes
@@ -125,13 +125,13 @@ def matrix_work(step: Callable[[], Any]) -> int:
 
 
 def matmul_rate(device: str) -> float:
-    """Floating-point operations per second in a (1024, 512) × (512, 512) product, to compare machines by."""
+    """Floating-point operations per second in a (1024, 512) × (512, 512) product, to compare machines."""
     a, b = torch.randn(1024, 512, device=device), torch.randn(512, 512, device=device)
     return 2 * 1024 * 512 * 512 * 20 / min(seconds(lambda: [a @ b for _ in range(20)], device) for _ in range(5))
 
 
 def kernels(step: Callable[[], Any]) -> list[float]:
-    """Seconds of each kernel that a GPU runs for `step`, as its own clock has them."""
+    """Seconds of each kernel that a GPU runs for `step`, by the GPU's own clock."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
         torch.cuda.synchronize()
@@ -153,8 +153,11 @@ def time_ways(config: Config, device: str, repeats: int, compiled: bool) -> Iter
 
 
 def growth(config: Config, device: str, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """How the time of a train step grows: (factor, seconds) for B, T, H and the size of the network, each doubled three times.
-    The fastest of `repeats` steps, since another program on the machine can only make one slower."""
+    """How the time of a train step grows: (factor, seconds) for B, T, H and the network's size.
+
+    Each is doubled three times. Of `repeats` steps the fastest counts, since other programs on the machine can only
+    make a step slower.
+    """
     c, found = config, {}
     changes = {
         "B, sequences": lambda f: dict(batch_size=max(int(c.batch_size * f), 1)),
@@ -206,8 +209,8 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     starts = config.batch_size * (config.imag_last or config.seq_len)
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {torch.get_num_threads()} thread(s)"
     print(
-        f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; {name}, "
-        f"torch {torch.__version__.split('+')[0]}"
+        f"{shape}: {config.batch_size} sequences × {config.seq_len} steps, {starts} dreams of {config.horizon} steps; "
+        f"{name}, torch {torch.__version__.split('+')[0]}"
     )
     parts = time_parts(config, device, repeats)
     took = statistics.median(parts["train step"])
@@ -228,17 +231,19 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     sizes = operations(step)
     line(
         "operations",
-        f"{len(sizes):7,} that are no views, half of them make fewer than {int(statistics.median(sizes)):,} numbers",
+        f"{len(sizes):7,} without views, half of them produce fewer than {int(statistics.median(sizes)):,} values",
     )
     work, rate = matrix_work(step), matmul_rate(device)
     line(
         "floor",
-        f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes {took / (work / rate):.1f} times that",
+        f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes "
+        f"{took / (work / rate):.1f} times that",
     )
     if device != "cpu" and (times := kernels(step)):
         line(
             "kernels",
-            f"{len(times):7,} that take {sum(times):.4f} s in sum; the step takes {took / sum(times):.1f} times that, the rest are gaps",
+            f"{len(times):7,} that take {sum(times):.4f} s in total; the step takes {took / sum(times):.1f} times "
+            "that, the rest are gaps",
         )
     eager = None
     for way, values, prepared in time_ways(config, device, repeats, compiled):
@@ -253,7 +258,7 @@ def draw_how_it_grows(shape: str, config: Config, device: str, repeats: int, pat
     """Measure how the time of a train step grows, print it, and draw it."""
     path = Path(path)
     if path.suffix.lower() != ".png" or not path.parent.is_dir():
-        raise Refused(f"--growth takes the name of a PNG in a folder that is there, got {path}")
+        raise Refused(f"--growth takes the name of a PNG in an existing folder, got {path}")
     times = growth(config, device, repeats)
     for name, points in times.items():
         line(name.split(",")[0], ", ".join(f"×{factor:g} {took:.4f} s" for factor, took in points))

@@ -1,4 +1,4 @@
-"""One launch instead of thousands: a step on a GPU is recorded once, as a CUDA graph, and then replayed (notebook 10)."""
+"""One launch instead of thousands: a step on a GPU is recorded once as a CUDA graph, then replayed (notebook 10)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,22 +16,20 @@ from .step import TrainStep
 
 WARM_UP = 3  # calls before the recording: libraries pick their kernels, and buffers are allocated
 COMPARED = 5  # steps taken both ways to prove a record
-TOLERANCE = (
-    0.02  # share of a change by which two ways may differ; more where rounding noise in the weights leads to more
-)
-TOO_NOISY = (
-    0.2  # where rounding noise leads to more than this, nothing can be judged: it is noise divided by its own size
-)
+# Share of a change by which plain and replayed steps may differ; more where rounding noise in the weights causes more.
+TOLERANCE = 0.02
+# Where rounding noise causes more than this, nothing can be judged: it is noise divided by its own size.
+TOO_NOISY = 0.2
 ALWAYS_JUDGED = ("count", "square", "replayed h", "replayed z")  # noisy or not
-TRIES = 3  # comparisons, since rounding alone may change a sample; a wrong record fails every time
+TRIES = 3  # comparisons, as rounding alone may change a sample; a wrong record always fails
 
 
 class Captured:
-    """Does what `step` does, on the current GPU. The first calls run it, the next one records it, all later ones replay the record.
+    """`step` on the current GPU: the first calls run it, the next one records it, all later ones replay the record.
 
-    step: reads and writes the same tensors each time, has static shapes, waits for no value, and depends on nothing that changes in
-    Python: a replay repeats its launches, not its Python. Its random numbers come from the GPU's default generator. Its results are
-    where the recorded call left them.
+    step: must read and write the same tensors each time, have static shapes, wait for no value, and depend on nothing
+    that changes in Python: a replay repeats its launches, not its Python. Its random numbers come from the GPU's
+    default generator. Its results are in the tensors of the recorded call.
     """
 
     def __init__(self, step: Callable[[], None]):
@@ -49,7 +47,7 @@ class Captured:
 
 
 def beside_default_stream() -> Callable[[Callable[[], None]], None]:
-    """What runs a step on a stream of its own, as a step that will be recorded must; the streams wait for each other on the GPU."""
+    """A function that runs a step on its own stream, as recording needs; the streams wait for each other on the GPU."""
     side = torch.cuda.Stream()
 
     def run(step: Callable[[], None]) -> None:
@@ -62,19 +60,19 @@ def beside_default_stream() -> Callable[[Callable[[], None]], None]:
 
 
 def record(step: Callable[[], None]) -> Callable[[], None]:
-    """Record the launches of `step`, without carrying them out; what is returned carries them out, each time it is called.
+    """Record the launches of `step` without running them; returns a function that runs them.
 
     Raises Refused if they cannot be recorded.
     """
     graph, dice = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
     gc.collect()
-    gc.disable()  # to free another run's graph in the middle of a recording would break it
+    gc.disable()  # freeing another run's graph during a recording would break it
     try:
         with torch.cuda.graph(graph):
             step()
     except RuntimeError as error:
         renew_generator(dice)
-        cause = error.__context__ or error  # the end of a broken recording raises too, and hides why it broke
+        cause = error.__context__ or error  # ending a failed recording raises too, and hides why it failed
         raise Refused(f"the train step cannot be recorded on this GPU ({str(cause).splitlines()[0][:200]})") from error
     finally:
         gc.enable()
@@ -82,17 +80,21 @@ def record(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def renew_generator(dice: Tensor) -> None:
-    """After a broken recording the GPU's default generator may go on waiting for its end, and refuse to draw. Give it a fresh state."""
+    """After a failed recording, give the GPU's default generator a fresh state.
+
+    Otherwise it may keep waiting for the recording's end, and refuse to draw.
+    """
     fresh = torch.Generator(device="cuda")
     fresh.set_state(dice)
     torch.cuda.default_generators[torch.cuda.current_device()].graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 def prove(train_step: TrainStep) -> tuple[Captured, tuple[float, float]]:
-    """Record a train step, and prove that the record does the same; returns it, with the seconds of a plain step and of a replayed one.
+    """Record a train step and prove that the record does the same.
 
-    A few steps are taken both ways from the same state and random state; then weights, optimizer, running statistics, replay buffer and
-    metrics are compared, and everything is left as it was. Raises Refused if the step can't be recorded, or if the record differs.
+    Returns the record, and the seconds of a plain and a replayed step. A few steps are taken both ways from the same
+    state and random state; then weights, optimizer, running statistics, replay buffer and metrics are compared, and
+    everything is restored. Raises Refused if the step can't be recorded, or if the record differs.
     """
     captured, device = Captured(train_step), train_step.learner.agent.device
     with refuse_out_of_memory("a recorded train step beside the plain one", device):
@@ -108,11 +110,11 @@ def prove(train_step: TrainStep) -> tuple[Captured, tuple[float, float]]:
                 replayed, after = outcome(train_step, captured)
             if not (different := difference(plain, nudged, replayed)):
                 return captured, (before, after)
-    raise Refused(f"its record was tried beside the plain step, and gave a different {different}")
+    raise Refused(f"the recorded step was compared with the plain one, and differs in {different}")
 
 
 def changing(train_step: TrainStep) -> dict[str, list[Tensor]]:
-    """All that a train step changes and later steps depend on."""
+    """Everything that a train step changes and later steps depend on."""
     agent, replay = train_step.learner.agent, train_step.replay
     held = min(replay.added, replay.length)
     return {
@@ -125,7 +127,7 @@ def changing(train_step: TrainStep) -> dict[str, list[Tensor]]:
 
 @contextmanager
 def one_more_step(replay: Replay) -> Iterator[None]:
-    """Inside, the replay buffer holds one step more than at the recording, so that a record with a frozen length is found out."""
+    """Inside, the replay buffer holds one step more than at the recording, to expose a record with a frozen length."""
     replay.added += 1
     replay.count += 1
     try:
@@ -137,7 +139,7 @@ def one_more_step(replay: Replay) -> Iterator[None]:
 
 @contextmanager
 def undone(train_step: TrainStep) -> Iterator[dict[str, list[Tensor]]]:
-    """Inside, train steps may be taken; afterwards everything is as it was before. Yields what it was."""
+    """Inside, train steps may be taken; afterwards everything is restored. Yields the tensors as they were."""
     tensors, generator = changing(train_step), train_step.replay.generator
     before, state = {name: [part.clone() for part in parts] for name, parts in tensors.items()}, generator.get_state()
     try:
@@ -151,9 +153,10 @@ def undone(train_step: TrainStep) -> Iterator[dict[str, list[Tensor]]]:
 
 
 def outcome(train_step: TrainStep, way: Callable[[], None], nudge: float = 0) -> tuple[dict[str, Tensor], float]:
-    """Take a few train steps this way, and undo them: how far each tensor moved, each metric over the steps; and the seconds per step.
+    """Take a few train steps this way, and undo them; returns what they did and the seconds per step.
 
-    nudge: relative noise in the weights before each step, to see how much rounding alone changes.
+    What they did: how far each tensor moved, and each metric over the steps. nudge: relative noise in the weights
+    before each step, to see how much rounding alone changes.
     """
     with undone(train_step) as before:
         weights = train_step.learner.optimizer.weights
@@ -176,9 +179,9 @@ def outcome(train_step: TrainStep, way: Callable[[], None], nudge: float = 0) ->
 
 
 def difference(plain: dict[str, Tensor], nudged: dict[str, Tensor], replayed: dict[str, Tensor]) -> str | None:
-    """The first thing that the replayed steps changed differently, by more than rounding explains; None if there is none."""
+    """The first value that the replayed steps changed differently, beyond what rounding explains; None if none."""
     for name in plain:
-        floor = 0.02 if name.startswith("metric") else 1e-6  # what is shorter counts as that long
+        floor = 0.02 if name.startswith("metric") else 1e-6  # shorter lengths count as this
         noise, apart = (distance(plain[name], other[name], floor) for other in (nudged, replayed))
         if (noise < TOO_NOISY or name in ALWAYS_JUDGED) and not apart <= max(TOLERANCE, min(10 * noise, 0.5)):
             return f"{name}, {apart:.0%} apart"
@@ -186,5 +189,5 @@ def difference(plain: dict[str, Tensor], nudged: dict[str, Tensor], replayed: di
 
 
 def distance(one: Tensor, other: Tensor, floor: float) -> float:
-    """Relative to the longer one's length, 0 to 2."""
+    """Distance relative to the longer one's length, 0 to 2."""
     return float((one - other).norm() / max(one.norm(), other.norm(), floor))

@@ -18,13 +18,14 @@ from ..errors import Refused, first_line
 FORMAT = "dreamer_lite checkpoint 2"
 WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "iostream")
 ADVICE = "give a file that dreamer_lite wrote, or train again"
-OLD_MARK = ", made by a function"  # ended the environment's name before there was env_from_function
+OLD_MARK = ", made by a function"  # an ending of the environment's name, before env_from_function existed
 
 
 def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
-    """Write the agent, and whatever else is given (tensors, numbers, text, lists, dicts), to one file.
+    """Write the agent, and anything else given (tensors, numbers, text, lists, dicts), to one file.
 
-    The file is written beside its place and then moved there, so a crash or a full disk leaves the old one intact.
+    The new file is written beside the old one and then replaces it, so a crash or a full disk leaves the old one
+    intact.
     Raises Refused if it cannot be written.
     """
     about = {"format": FORMAT, "config": agent.config.to_dict(), "spaces": dict(agent.spaces._asdict())}
@@ -64,7 +65,7 @@ def find(path: Path | str) -> Path:
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds; `rest` is what a run needs to go on."""
+    """The content of a checkpoint; `rest` is what a run needs to continue."""
 
     config: Config
     spaces: Spaces
@@ -77,9 +78,9 @@ def read(
 ) -> Saved:
     """Read a checkpoint and check it. Only data is read (`weights_only`), so a hostile file cannot run code.
 
-    env, wrap, env_args: what the user gave. A name such as module:Name-v0 imports that module, and an argument may name a file, so a
-    checkpoint with such words is refused unless the user gives them too: the user's word counts, not the file's. Raises Refused for that,
-    and for a file that is missing, damaged, or not ours.
+    env, wrap, env_args: given by the user. A name such as module:Name-v0 imports that module, and an argument may name
+    a file, so a checkpoint with such words is refused unless the user gives them too: the user is trusted, the file
+    isn't. Raises Refused for that, and for a file that is missing, damaged, or not ours.
     """
     file = find(path)
     content = read_data(file)
@@ -92,37 +93,39 @@ def read(
         bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
     if bad:
         raise Refused(
-            f"checkpoint {file} holds weights that are not finite, {bad[0]} for one; train again, with lower learning rates"
+            f"checkpoint {file} holds weights that are not finite, such as {bad[0]}; train again, with lower learning "
+            "rates"
         )
     for arg in saved.config.env_args if env_args is None else ():
         if set(arg) & set(":/\\"):
             raise Refused(
-                f"checkpoint {file} makes its environment with {arg!r}, which may name a file or a module; if you trust it, add --env_args "
-                f"{' '.join(saved.config.env_args)}"
+                f"checkpoint {file} makes its environment with {arg!r}, which may name a file or a module; if you "
+                f"trust it, add --env_args {' '.join(saved.config.env_args)}"
             )
     for option, name, given in (("env", saved.config.env, env), ("wrap", saved.config.wrap, wrap)):
         if given is None and ":" in name:
             what = "environment" if option == "env" else "wrapper"
             raise Refused(
-                f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add --{option} {name}"
+                f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add "
+                f"--{option} {name}"
             )
     return saved
 
 
 def read_config(settings: dict[str, Any]) -> Config:
-    """The settings in a checkpoint, also of version 0.2, which marked environments from a function by their name."""
+    """The settings in a checkpoint, also of version 0.2, which marked environments from a function in their name."""
     if (env := settings["env"]).endswith(OLD_MARK):
         settings = {**settings, "env": env.removesuffix(OLD_MARK), "env_from_function": True}
     return Config(**settings)
 
 
 def read_data(file: Path) -> Any:
-    """What `write` wrote. Raises Refused for a file that is damaged or holds more than data."""
+    """Read a file that `write` wrote. Raises Refused for a file that is damaged or holds more than data."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
-    except Exception as error:  # whatever a damaged zip or pickle provokes
+    except Exception as error:  # whatever a damaged zip or pickle causes
         raise Refused(f"checkpoint {file} cannot be read ({first_line(error)}); {ADVICE}") from error
 
 
@@ -133,10 +136,10 @@ def load(
     wrap: str | None = None,
     env_args: Sequence[str] | None = None,
 ) -> Dreamer:
-    """The agent of a checkpoint, ready for use: with the average of its weights, if it has one.
+    """The agent of a checkpoint, ready for use: with averaged weights, if it has them.
 
-    env, wrap, env_args: what it is to play, instead of what it was trained on; wrap "" is none. Raises Refused as `read` does, and for
-    weights that don't fit the sizes beside them.
+    env, wrap, env_args: what it will play, instead of what it was trained on; wrap "" means none. Raises Refused as
+    `read` does, and for weights that don't fit the sizes in the file.
     """
     return agent_of(read(path, env, wrap, env_args), path, env, wrap, env_args).to(device)
 
@@ -148,7 +151,7 @@ def agent_of(
     wrap: str | None = None,
     env_args: Sequence[str] | None = None,
 ) -> Dreamer:
-    """The agent of what was read; path: where that was, for error messages."""
+    """The agent in `saved`; path: where that was read, for error messages."""
     given = {"env": env, "wrap": wrap, "env_args": env_args, "env_from_function": None if env is None else False}
     changed = replace(saved.config, **{name: value for name, value in given.items() if value is not None})
     with refuse_other_versions(find(path)):

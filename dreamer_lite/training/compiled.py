@@ -1,4 +1,4 @@
-"""One program instead of thousands of launches: the losses of a train step and their gradients, compiled (notebook 10)."""
+"""One program instead of thousands of launches: a train step's losses and gradients, compiled (notebook 10)."""
 
 from contextlib import contextmanager
 import logging
@@ -23,13 +23,12 @@ from ..rssm import State
 NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
     "cpp_wrapper": True,  # no Python between the kernels
-    "cpp_wrapper_build_separate": True,  # what calls the kernels need not be optimised: a third less to prepare, the same step
-    "inplace_buffers": False,  # else this wrapper declares an output of the loop twice
-    "fallback_random": True,  # the dice of the eager step
-    "guard_filter_fn": NO_GUARDS,  # shapes never change, so nothing has to be looked at before each step
-    "unsafe_marked_cacheable_functions": {
-        "torch.ops.higher_order.scan": torch.__version__
-    },  # else nothing is kept for the next run
+    "cpp_wrapper_build_separate": True,  # don't optimise the calls of the kernels: a third less to prepare, same speed
+    "inplace_buffers": False,  # otherwise this wrapper declares an output of the loop twice
+    "fallback_random": True,  # the same random numbers as the eager step
+    "guard_filter_fn": NO_GUARDS,  # shapes never change, so nothing has to be checked before each step
+    # Otherwise nothing is kept for the next run.
+    "unsafe_marked_cacheable_functions": {"torch.ops.higher_order.scan": torch.__version__},
 }
 
 COMPILING = "compiling the train step: about ten seconds, or two minutes the first time …"
@@ -47,7 +46,7 @@ class Objective(nn.Module):
 
 
 def compile_learner(learner: Learner) -> float:
-    """Compile the learner's objective and its gradient, now; returns the seconds it took.
+    """Compile the learner's objective and its gradient now; returns the seconds it took.
 
     Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
     """
@@ -58,11 +57,13 @@ def compile_learner(learner: Learner) -> float:
         raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        # As views of one flat vector the parameters share a storage, which the scan operator refuses. The copies are compiled away.
+        # As views of one flat vector, the parameters share a storage, which the scan operator refuses. The copies are
+        # compiled away.
         copies = {name: p.clone() for name, p in objective.named_parameters()}
         return torch.func.functional_call(objective, copies, (batch, start))
 
-    # PyTorch keeps what it compiled with the function's code. Without guards a second learner would be given the first one's program.
+    # PyTorch stores compiled programs by the function's code. Without guards, a second learner would get the program of
+    # the first.
     run.__code__ = run.__code__.replace()
     keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
@@ -78,7 +79,7 @@ def compile_learner(learner: Learner) -> float:
 
 
 def keep_in(folder: Path) -> None:
-    """Have PyTorch keep what it compiles in this folder. Raises Refused if it can't be written."""
+    """Make PyTorch keep compiled code in this folder. Raises Refused if it can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -91,7 +92,10 @@ def keep_in(folder: Path) -> None:
 
 
 def warm(config: Config) -> float:
-    """Compile what a run with these settings will need, and keep it; returns the seconds it took. Raises Refused where that isn't possible."""
+    """Compile the train step of a run with these settings, and keep it for later; returns the seconds it took.
+
+    Raises Refused where that isn't possible.
+    """
     envs = make_envs(config, 1, config.seed)
     envs.close()
     return compile_learner(Learner(Dreamer(config, envs.spaces)))
@@ -112,12 +116,12 @@ def blank_batch(agent: Dreamer) -> Experience:
 
 @contextmanager
 def unchanged_afterwards(learner: Learner):
-    """Inside the losses may be computed; afterwards random states, running statistics and gradients are what they were before."""
+    """Inside, the losses may be computed; afterwards random states, running statistics and gradients are restored."""
     buffers = list(learner.agent.buffers())
     before = [buffer.clone() for buffer in buffers]
     logger = logging.getLogger("torch._inductor")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of each operation without a fast path
+    logger.setLevel(logging.ERROR)  # it warns about each operation without a fast path
     try:
         with fork_rng("cpu"):
             yield

@@ -14,9 +14,9 @@ from ..errors import Refused
 
 
 def use_device(name: str = "auto", threads: int = 0) -> str:
-    """The device called `name`: "auto" is CUDA where there is one. Also sets the CPU threads (0: as they are).
+    """The device called `name`; "auto" is CUDA if there is a GPU. Also sets the CPU threads (0: as they are).
 
-    Raises Refused for a device that is unknown or not there.
+    Raises Refused for a device that is unknown or not available.
     """
     if threads < 0:
         raise Refused(f"threads must be 0 or more, got {threads}")
@@ -24,23 +24,23 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
         torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and one_of_several():  # each has a GPU of its own
+    if name.startswith("cuda") and one_of_several():  # each process has its own GPU
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name.split(":")[0] == "mps":
         raise Refused(
-            "device 'mps' is not supported: a train step is thousands of small operations, Apple's GPU can't launch them all at once as CUDA "
-            "can, and nothing was ever tried there; use --device cpu or auto"
+            "device 'mps' is not supported: a train step is thousands of small operations, Apple's GPU can't launch "
+            "them all at once as CUDA can, and nothing has been tested there; use --device cpu or auto"
         )
     index = name.removeprefix("cuda:") if name.startswith("cuda:") else "0"
     if name != "cpu" and not (name.startswith("cuda") and index.isdigit() and name in ("cuda", f"cuda:{index}")):
         raise Refused(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(index) >= torch.cuda.device_count():
         raise Refused(
-            f"device {name!r} is not there: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here; use --device cpu or "
-            "auto"
+            f"device {name!r} is not available: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices here; use --device cpu or auto"
         )
     if name != "cpu":
-        torch.cuda.set_device(int(index))  # for whatever names no device, such as a stream
+        torch.cuda.set_device(int(index))  # for everything that names no device, such as a stream
     return name
 
 
@@ -53,10 +53,11 @@ kept = False  # whether `keep_memory` changed this process
 
 
 def keep_memory() -> None:
-    """Have glibc keep freed memory, instead of returning it to the system and faulting it in again, page by page, for every large tensor
-    of every step. No effect without glibc.
+    """Make glibc keep freed memory. No effect without glibc.
 
-    It changes the whole process, so only the command line does it; the run card says so. Measured: a train step takes 15 to 30 % less time.
+    Otherwise it returns the memory of large tensors to the system and faults it in again, page by page, in every step.
+    This changes the whole process, so only the command line does it; the run card says so. Measured: a train step takes
+    15 to 30 % less time.
     """
     global kept
     try:
@@ -82,7 +83,7 @@ def seconds(action: Callable[[], object], device: torch.device | str) -> float:
 
 
 def device_name(device: torch.device | str) -> str:
-    """What the device calls itself: "NVIDIA H200", "AMD EPYC 9B14"."""
+    """The name of the device: "NVIDIA H200", "AMD EPYC 9B14"."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -122,6 +123,6 @@ def refuse_out_of_memory(what: str, device: torch.device | str) -> Iterator[None
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(words in text for words in NO_ROOM):
             raise
         raise Refused(
-            f"{what} does not fit into the memory of {device}; use a smaller preset, --batch_size, --hidden, --deter or "
-            f"--replay_size ({(text.splitlines() or ['-'])[0][-90:]})"
+            f"{what} does not fit into the memory of {device}; use a smaller preset, --batch_size, --hidden, --deter "
+            f"or --replay_size ({(text.splitlines() or ['-'])[0][-90:]})"
         ) from error

@@ -23,7 +23,7 @@ from .state import Training
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Inside, only files of the run are written; what prevents that is reported in one line."""
+    """Inside, only files of the run are written; an OSError is reported in one line."""
     try:
         yield
     except OSError as error:
@@ -33,24 +33,25 @@ def writing(out: Path) -> Iterator[None]:
 
 
 def refuse_existing(out: Path) -> None:
-    """A new run needs a folder of its own."""
+    """Raises Refused unless the folder is new or empty."""
     if (out / "checkpoint.pt").exists():
         raise Refused(
-            f"{out} already holds a run. To go on with it: --resume {out}, or resume=True from Python. For a new run choose another folder (--out)"
+            f"{out} already holds a run. To continue it: --resume {out}, or resume=True from Python. For a new run, "
+            "choose another folder (--out)"
         )
     if out.is_dir() and any(out.iterdir()):
         raise Refused(f"{out} is not empty; choose another folder (--out)")
 
 
 def prepare(out: Path, training: Training) -> None:
-    """Find out before training, not after, whether the run can be written."""
+    """Find out before training, not after it, whether the run can be written."""
     replays = training.processes.size * sum(ring.nbytes for ring in training.replay.data.values())
     need = 2 * replays + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.glob("*.pt"))  # of a resumed run
     if free < need:
         raise Refused(
-            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, choose another folder (--out), "
-            "or a smaller --replay_size"
+            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, choose "
+            "another folder (--out), or a smaller --replay_size"
         )
     with writing(out):
         (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
@@ -67,7 +68,7 @@ def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
 
 
 def held(training: Training) -> dict[str, float] | None:
-    """Of the evaluations since the task was solved: how many, the share at or above the threshold, the worst."""
+    """The evaluations since the task was solved: their number, the share at or above the threshold, the worst."""
     solved = training.solved
     means = [row["eval_mean"] for row in training.log.evaluations if solved and row["env_steps"] > solved["env_steps"]]
     if not means:
@@ -84,7 +85,10 @@ def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | Non
 
 
 def run_card(training: Training, done: bool) -> dict[str, Any]:
-    """The run in a few lines, for people and programs. Seconds to solve end where the evaluation that found it begins."""
+    """The run in a few lines, for people and programs.
+
+    The seconds to solve end where the evaluation that found the task solved begins.
+    """
     c, solved = training.config, training.solved or {}
     final = {name: final_evaluation(training, name == "greedy") if done else None for name in ("sampled", "greedy")}
     return {

@@ -1,4 +1,4 @@
-"""What is written while a run goes on: metrics.csv, and TensorBoard's file beside it if asked for."""
+"""What a run writes as it proceeds: metrics.csv, and TensorBoard's file if asked for."""
 
 from collections import deque
 import csv
@@ -14,7 +14,7 @@ from ..errors import Refused
 class Metrics:
     """The metrics of train steps: their means since the last row, and the latest 25 one by one.
 
-    Reading a value waits for the GPU, so new ones stay there until `read` fetches them all.
+    Reading a value waits for the GPU, so new values stay there until `read` fetches them all.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Metrics:
         self.unread.append(values.clone())
 
     def read(self) -> list[list[float]]:
-        """Fetch what is unread, one row per train step, and count it."""
+        """Fetch the unread metrics, one row per train step, and add them to the sums."""
         rows = torch.stack(self.unread).tolist() if self.unread else []
         self.unread = []
         for row in rows:
@@ -39,7 +39,7 @@ class Metrics:
         return rows
 
     def take_means(self) -> dict[str, float]:
-        """The means since the last call, by name; empty without a train step."""
+        """The means since the last call, by name; empty if there was no train step."""
         means = {name: total / self.count for name, total in zip(self.names, self.sums)} if self.count else {}
         self.sums, self.count = [], 0
         return means
@@ -58,7 +58,7 @@ class Log:
         self.folder = folder
         if tensorboard:
             summary_writer = require_tensorboard()
-            self.board = summary_writer(folder, purge_step=0)  # earlier rows are written again, all of them
+            self.board = summary_writer(folder, purge_step=0)  # all earlier rows are written again
             for row in self.rows:
                 self.show(row)
         self.write()

@@ -22,7 +22,7 @@ from .parallel import SINGLE_PROCESS, Processes
 from .resume import resume_training
 from .state import Training
 
-HOLD_STEPS, HOLD_EPISODES = 6000, 20  # how long, and with how many episodes, an agent that solved its task is watched
+HOLD_STEPS, HOLD_EPISODES = 6000, 20  # until="held": least environment steps, and episodes per evaluation once solved
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, card: dict[str, Any], out: Path):
         self.card = card
         super().__init__(
-            f"stopped after {card['env_steps']} environment steps, everything is saved; to go on: "
+            f"stopped after {card['env_steps']} environment steps, everything is saved; to continue: "
             f"train(config, {str(out)!r}, resume=True)"
         )
 
@@ -78,15 +78,17 @@ def train(
     processes: Processes = SINGLE_PROCESS,
     **options: Any,
 ) -> dict[str, Any]:
-    """Train an agent and leave everything in the folder `out`; returns the run card.
+    """Train an agent and write everything into the folder `out`; returns the run card.
 
-    resume: go on with the run in `out`, or from what was read of it already, which is used up by that; compilation carries over.
-    make_env: a function that makes the environment, instead of the ID in config.env; each call makes a new one. on_step: called with the `Training` after each
-    environment step, to look at the run; it must not change it. processes: those that train together (`parallel.py`); all of them call
-    this function. options: the fields of `RunOptions`: device, until, compile, capture, tensorboard, progress.
+    resume: continue the run in `out`, or the given checkpoint that was read from it, which is used up; device, until
+    and compilation carry over.
+    make_env: a function that makes the environment, instead of the ID in config.env; each call makes a new one.
+    on_step: called with the `Training` after each environment step, to observe the run; it must not change it.
+    processes: those that train together (`parallel.py`); all of them call this function. options: the fields of
+    `RunOptions`: device, until, compile, capture, tensorboard, progress.
 
-    Ctrl-C finishes the step at hand, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input and for a folder
-    that can't be written, Diverged if a loss is not finite.
+    Ctrl-C finishes the current step, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input
+    and for a folder that can't be written, Diverged if a loss is not finite.
     """
     out, how = Path(out), RunOptions(**options)
     config = config_for(config, make_env)
@@ -113,7 +115,7 @@ def train(
 
 
 def announcement(training: Training, out: Path) -> str:
-    """Two lines: what the agent sees and does; how large it is, where it computes, where its files go."""
+    """Two lines: what the agent sees and does; its size, its device, and where its files go."""
     c, spaces, count = training.config, training.envs.spaces, training.processes.size
     weights = sum(p.numel() for p in training.learner.optimizer.params())
     together = f", {count} processes" if count > 1 else ""
@@ -124,7 +126,7 @@ def announcement(training: Training, out: Path) -> str:
 
 
 def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None:
-    """Everything between the first network and the first step: the folder, the first checkpoint, the compiled train step."""
+    """Everything between creating the network and the first step: folder, compiled train step, first checkpoint."""
     with folder.writing(out):
         out.mkdir(parents=True, exist_ok=True)
     if how.compile:
@@ -152,7 +154,7 @@ def compile_train_step(training: Training) -> None:
         training.say(f"compiled in {training.compile_seconds:.0f} seconds")
     except Refused as error:
         training.notes.append(f"nothing was compiled: {error}")
-        print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
+        print(f"dreamer_lite: {training.notes[-1]}; the run continues without it", file=sys.stderr)
 
 
 def is_time(training: Training, every: int) -> bool:
@@ -161,7 +163,7 @@ def is_time(training: Training, every: int) -> bool:
 
 
 def measure(training: Training) -> np.ndarray | None:
-    """Evaluate the agent as it is now, and note whether that solves the task.
+    """Evaluate the agent, and note whether that solves the task.
 
     None before there is anything to evaluate, and where Ctrl-C ended the evaluation.
     """
@@ -199,7 +201,10 @@ def show_progress(bar: tqdm, training: Training) -> None:
 
 @contextmanager
 def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C or SIGTERM is noted, to be acted on between two steps; a second Ctrl-C stops at once. A second SIGTERM changes nothing."""
+    """Inside, Ctrl-C or SIGTERM is noted, so that the run can stop between two steps.
+
+    A second Ctrl-C stops at once; a second SIGTERM changes nothing.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -14,13 +14,18 @@ CAPTURE = ("auto", "on", "off")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What changes where, how fast and until when a run goes on, but not what a train step computes. Raises Refused for unknown words.
+    """Where, how fast and until when a run trains, but not what a train step computes.
 
-    device: "cpu", "cuda" or "cuda:N"; None: as the run to resume, else "cpu". until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held"
-    goes on for as many steps again, to at least 6,000, and watches whether it stays solved; "steps" uses up the steps and episodes of
-    the config; None: as the run to resume, else "solved". compile: compile the losses and their gradients first (`compiled.py`); where that fails, the run says so and goes on
-    without. capture: "auto" records a train step as a CUDA graph, on a GPU, and replays the record if it provably does the same; "on"
-    stops the run where it doesn't. tensorboard: write TensorBoard's file too. progress: show a progress bar.
+    device: "cpu", "cuda" or "cuda:N"; None: as the run to resume, else "cpu".
+    until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" continues for as
+    many steps again, to at least 6,000, to see whether it stays solved; "steps" uses up the steps and episodes of the
+    config; None: as the run to resume, else "solved".
+    compile: compile the losses and their gradients first (`compiled.py`); where that fails, the run says so and
+    continues without it.
+    capture: "auto" records a train step as a CUDA graph, on a GPU, and replays it if it provably does the same; "on"
+    stops the run if it doesn't; "off" never records.
+    tensorboard: write TensorBoard's file too. progress: print what is done, with a progress bar.
+    Raises Refused for unknown words.
     """
 
     device: str | None = None
@@ -39,10 +44,13 @@ class RunOptions:
             require_tensorboard()
 
     def completed(self, saved: dict[str, Any] | None) -> "RunOptions":
-        """With what was left open taken from the run to resume, or the defaults. Raises Refused if it was not compiled and now should be."""
+        """With None replaced by what the run to resume had, or by the default.
+
+        Raises Refused if that run was not compiled and now should be.
+        """
         if saved is not None and self.compile and not saved.get("compiled"):
             raise Refused(
-                "--compile cannot be changed while resuming: the run started without. Start a new run to compile it"
+                "--compile cannot be changed while resuming: the run started without it. Start a new run to compile it"
             )
         rest = saved or {}
         return replace(
@@ -56,14 +64,17 @@ class RunOptions:
         """Raises Refused where a captured or compiled train step is demanded and can't be had."""
         if self.capture == "on" and self.device == "cpu":
             raise Refused(
-                "--capture on records what a train step launches on a GPU; there is nothing to record on a CPU, leave it out"
+                "--capture on records what a train step launches on a GPU; there is nothing to record on a CPU, leave "
+                "it out"
             )
         if self.capture == "on" and config.replay_on_host:
             raise Refused(
-                "a train step can't be captured while it waits for a replay buffer in host memory; give --capture on or --replay_on_host"
+                "a train step can't be captured while it waits for a replay buffer in host memory; give either "
+                "--capture on or --replay_on_host"
             )
         for option, asked in (("--capture on", self.capture == "on"), ("--compile", self.compile)):
             if asked and processes.size > 1:
                 raise Refused(
-                    f"{option} works with one process, and torchrun started {processes.size}; leave it out, or start one process"
+                    f"{option} works with one process, and torchrun started {processes.size}; leave it out, or start "
+                    "one process"
                 )

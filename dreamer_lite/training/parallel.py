@@ -1,4 +1,4 @@
-"""Several processes, each with its own environments and replay, train one agent. PyTorch's `torchrun` starts them."""
+"""Several processes, each with its own environments and replay buffer, train one agent. `torchrun` starts them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,13 +20,16 @@ from .device import one_of_several
 
 
 class Processes:
-    """The processes that train one agent: here, this one alone. Each question is answered over all of them, so all must ask in the same order."""
+    """The processes that train one agent: here, this one alone.
+
+    Each method works over all processes, so all must call the same methods in the same order.
+    """
 
     rank, size = 0, 1
-    again = False  # whether torchrun has restarted them after they had begun this run
+    again = False  # whether torchrun has restarted them after this run had begun
 
     def begin(self) -> None:
-        """Note that the run has begun, for those that torchrun may start in place of these."""
+        """Note that the run has begun, for processes that torchrun may start in place of these."""
 
     @property
     def leads(self) -> bool:
@@ -42,19 +45,22 @@ class Processes:
         return number
 
     def same(self, tensor: Tensor) -> bool:
-        """Whether all processes have the same tensor, as far as the sum of its bits can tell."""
+        """Whether all processes have the same tensor, judged by the sum of its bits."""
         return True
 
     def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` returns in the first process. The others don't call it, and stop if it is refused there."""
+        """The result of `make` in the first process. The others don't call it, and stop if it raises Refused."""
         return make()
 
     def share(self, learner: Learner) -> None:
-        """Average this learner's gradients over the processes from now on, and let its return scale see the returns of all."""
+        """From now on, average this learner's gradients over the processes; its return scale sees all their returns."""
 
     @contextmanager
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
-        """Inside, the first process writes the checkpoint of this environment step. What the others have of their own is written beside it before."""
+        """Inside, the first process writes the checkpoint of this environment step.
+
+        Before that, the other processes write their own state beside it.
+        """
         yield
 
 
@@ -73,14 +79,11 @@ class SharedReturnScale(ReturnScale):
 
 
 class TorchrunProcesses(Processes):
-    """Those that torchrun started. Raises Refused in the remaining ones once another one is gone."""
+    """The processes that torchrun started. Raises Refused in the remaining ones once another one is gone."""
 
     def __init__(self, store: dist.Store) -> None:
-        self.rank, self.size, self.store = (
-            dist.get_rank(),
-            dist.get_world_size(),
-            store,
-        )  # the store outlives the processes
+        # The store outlives the processes.
+        self.rank, self.size, self.store = dist.get_rank(), dist.get_world_size(), store
         self.again = self.from_first(lambda: store.check(["begun"]))
 
     def begin(self) -> None:
@@ -133,9 +136,9 @@ class TorchrunProcesses(Processes):
     def saving(self, out: Path, own: dict[str, Any], step: int) -> Iterator[None]:
         if not self.leads:
             checkpoint.write(process_file(out, self.rank, step), own)
-        self.sum(0)  # all parts are there
+        self.sum(0)  # all processes have written theirs
         yield
-        self.sum(0)  # and the checkpoint that needs them
+        self.sum(0)  # and the checkpoint is complete
         if self.leads:
             for old in set(out.glob("process*.pt*")) - {process_file(out, rank, step) for rank in range(self.size)}:
                 with suppress(OSError):
@@ -143,19 +146,19 @@ class TorchrunProcesses(Processes):
 
 
 def process_file(out: Path, rank: int, step: int) -> Path:
-    """Where a process saves what it has of its own."""
+    """Where a process saves its own state."""
     return out / f"process{rank}-{step}.pt"
 
 
 @contextmanager
 def refuse_lost_process() -> Iterator[None]:
-    """Inside, processes talk to each other. A process that is gone is reported in one line."""
+    """Inside, processes exchange data. A process that is gone is reported in one line."""
     try:
         yield
     except RuntimeError as error:
         raise Refused(
-            "another process of this run is gone, so this one stops too; go on from the last checkpoint, if there is one "
-            f"({str(error).splitlines()[0][:80]})"
+            "another process of this run is gone, so this one stops too; resume from the last checkpoint, if there is "
+            f"one ({str(error).splitlines()[0][:80]})"
         ) from error
 
 
@@ -166,17 +169,16 @@ def may_restart() -> bool:
 
 @contextmanager
 def processes_of_torchrun(device: str) -> Iterator[Processes]:
-    """The processes that torchrun started with this one; this one alone without torchrun."""
+    """The processes that torchrun started, including this one; this one alone without torchrun."""
     if not one_of_several():
         yield SINGLE_PROCESS
         return
-    # Processes that were started again must not find the addresses of those before them.
+    # Restarted processes must not find the addresses of their predecessors.
     store, rank, size = next(dist.rendezvous("env://"))
     fresh = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cpu:gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-    patience = timedelta(
-        days=1
-    )  # the others wait while the first one evaluates; a process that dies is noticed at once
+    # The others wait while the first one evaluates; a process that dies is noticed at once.
+    patience = timedelta(days=1)
     dist.init_process_group(backend, timeout=patience, store=fresh, rank=rank, world_size=size)
     try:
         yield TorchrunProcesses(store)

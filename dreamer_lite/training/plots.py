@@ -1,4 +1,4 @@
-"""Pictures of a run: its learning curve, and how the time of a train step grows."""
+"""Figures of a run: its learning curve, and how the time of a train step grows."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def draw_learning_curve(
 def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None = None, title: str = "") -> Figure:
     """Mean evaluation return over environment steps, one line per run; the dashed line is the task's own threshold.
 
-    runs: the rows of each. For a single run the returns of its training episodes lie behind, in grey.
+    runs: the rows of each. For a single run, the returns of its training episodes are drawn behind it, in grey.
     """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -57,8 +57,10 @@ def with_zero(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 def draw_growth(panels: dict[str, dict[str, list[tuple[float, float]]]], path: Path | str) -> None:
-    """Seconds of a train step over the factor by which one thing grew, a line for each thing, a panel for each shape that they
-    began at; grey: in proportion."""
+    """Seconds of a train step over the factor by which one quantity grew.
+
+    A line for each quantity, a panel for each initial shape; grey: growth in proportion.
+    """
     figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.5), layout="constrained")
     for number, (shape, times) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), number + 1)

@@ -1,4 +1,4 @@
-"""A run goes on from its checkpoint."""
+"""Continue a run from its checkpoint."""
 
 from pathlib import Path
 import sys
@@ -22,7 +22,10 @@ def resume_training(
     processes: Processes,
     make_env: EnvFactory | None = None,
 ) -> Training:
-    """The run in `out`, as it was saved. Raises Refused if there is none, or if settings differ that can't change on the way."""
+    """The run in `out`, as it was saved.
+
+    Raises Refused if there is none, or if settings differ that can't change during a run.
+    """
     for name, (old, new) in config.changes(saved.config).items():
         if name not in CHANGEABLE:
             raise Refused(
@@ -32,25 +35,25 @@ def resume_training(
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
     training, rest = Training(config, device, processes, make_env), saved.rest
     before = rest.get("processes", 1)
-    if own := processes.rank % before:  # the first one's is in the checkpoint itself
+    if own := processes.rank % before:  # the first process's own state is in the checkpoint itself
         rest |= checkpoint.read_data(process_file(out, own, rest["env_steps"]))
     with checkpoint.refuse_other_versions(checkpoint.find(out)):
         training.agent.load_state_dict(saved.weights)
         training.load_state_dict(rest)
         envs = rest["envs"]
-    saved.weights.clear()  # the replay buffer is large, and need not be held twice
+    saved.weights.clear()  # the replay buffer is large, so don't hold it twice
     rest.clear()
     if processes.rank >= before:
         training.begin_with_a_copy()
         lost = []
     else:
-        with fork_rng(device):  # whatever an environment does while it plays again
+        with fork_rng(device):  # replaying an environment may draw random numbers
             lost = training.restore_envs(envs)
     if processes.size != before and processes.leads:
         lost.append(
-            f"{processes.size} processes go on with a run of {before}: "
+            f"{processes.size} processes continue a run of {before}: "
             + (
-                "new ones begin with a copy of another's replay buffer"
+                "the new ones start with a copy of another's replay buffer"
                 if processes.size > before
                 else "the replay buffers of the others are lost"
             )

@@ -38,11 +38,11 @@ class Diverged(FloatingPointError):
 class Training:
     """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run.
 
-    Raises Refused for an environment that can't be made or isn't supported, and for what doesn't fit into memory.
+    Raises Refused for an environment that can't be made or isn't supported, and if memory doesn't suffice.
     """
 
     PLAIN = ("env_steps", "train_steps", "due", "episodes", "seconds", "solved", "until", "notes", "compiled")
-    OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # what each process has of its own
+    OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # the state of each process alone
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Training:
         self.evaluating = fastest_acting(self.learner, min(c.eval_episodes, MAX_COPIES), learning=False)
         self.carry = self.acting.agent().initial(c.envs)
         self.env_steps = self.train_steps = self.episodes = 0  # environment steps and episodes of all processes
-        self.due = 0.0  # train steps that the replay ratio allows and that are not yet taken
+        self.due = 0.0  # train steps that the replay ratio allows and that are not taken yet
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
-        self.returns: deque[float] = deque(maxlen=10)  # of the latest finished ones
+        self.returns: deque[float] = deque(maxlen=10)  # of the latest finished episodes
         self.seconds = 0.0
         self.solved: dict[str, float] | None = None
         self.until, self.progress = "solved", False  # progress: whether to print what is done
@@ -78,7 +78,7 @@ class Training:
         self.notes: list[str] = []  # for the run card
         self.log, self.metrics = Log(), Metrics()
         self.compiled, self.compile_seconds = False, None  # decided before the first step
-        self.capture = "off"  # whether a train step is to be recorded once there is something to learn from
+        self.capture = "off"  # whether to record a train step once there is something to learn from
         self.captured: Captured | None = None  # what replays it
         self.capture_seconds: tuple[float, float] | None = None  # of a plain train step, and of a replayed one
 
@@ -93,8 +93,8 @@ class Training:
         need, free = Replay.bytes_needed(c.replay_size, **sizes, **latent), free_memory(device)
         if free is not None and need > free:
             raise Refused(
-                f"the replay buffer of {c.replay_size:,} steps needs {need / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free; "
-                "use a smaller --replay_size, smaller images, or --replay_on_host on a GPU"
+                f"the replay buffer of {c.replay_size:,} steps needs {need / 1e9:.1f} GB, and {device} has "
+                f"{free / 1e9:.1f} GB free; use a smaller --replay_size, smaller images, or --replay_on_host on a GPU"
             )
         return Replay(capacity=c.replay_size, envs=c.envs, device=device, **sizes, **latent)
 
@@ -104,7 +104,7 @@ class Training:
         return len(self.envs) * self.processes.size
 
     def collect(self) -> None:
-        """Take one step in every environment, and keep it in the replay buffer."""
+        """Take one step in every environment, and add it to the replay buffer."""
         step, self.carry = play_step(self.acting.agent(), self.envs, self.carry)
         self.replay.add(step, self.carry.state)
         self.env_steps += self.stride
@@ -129,15 +129,15 @@ class Training:
                 self.read_metrics()
 
     def capture_train_step(self) -> None:
-        """Replay the train step from a record from now on, if the record provably does the same; say which way it went."""
+        """From now on, replay the train step from a record, if that provably does the same; print which way it went."""
         must, self.capture = self.capture == "on", "off"
         try:
             self.captured, self.capture_seconds = prove(self.train_step)
         except Refused as error:
             if must:
-                raise Refused(f"{error}; with --capture auto the run goes on without a record") from error
+                raise Refused(f"{error}; with --capture auto the run continues without a record") from error
             self.notes.append(f"the train step is not captured: {error}")
-            tqdm.write(f"dreamer_lite: {self.notes[-1]}; the run goes on as with --capture off", file=sys.stderr)
+            tqdm.write(f"dreamer_lite: {self.notes[-1]}; the run continues as with --capture off", file=sys.stderr)
         else:
             self.say(
                 "the train step is captured: one launch, {1:.4f} seconds instead of {0:.4f}".format(
@@ -207,7 +207,7 @@ class Training:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
 
     def restore_envs(self, state: dict[str, Any]) -> list[str]:
-        """Play the unfinished episodes again, in the environments' own code; returns a message for each that can't be restored.
+        """Replay the unfinished episodes in their environments; returns a message for each that can't be restored.
 
         The replay buffer marks where such an episode broke off, so that no return reaches across.
         """
@@ -217,24 +217,28 @@ class Training:
         return list(lost.values())
 
     def begin_with_a_copy(self) -> None:
-        """Begin as a new process of a resumed run: with a copy of another process's replay buffer, own random states, new episodes."""
+        """Start as a new process of a resumed run.
+
+        It has a copy of another process's replay buffer, its own random states, and new episodes.
+        """
         seed = self.processes.seed(self.config.seed + self.train_steps)
         torch.manual_seed(seed)
         self.replay.generator.manual_seed(seed)
         self.replay.break_off(range(len(self.envs)))
 
     def save(self, out: Path) -> None:
-        """Write the checkpoint: the agent as it is to be used, with averaged weights, and all that the run needs to go on.
+        """Write the checkpoint: the agent with averaged weights, and everything that the run needs to continue.
 
-        Raises Diverged if weights are not finite, Refused if the processes of the run have different ones.
+        Raises Diverged if weights are not finite, Refused if they differ between the processes of the run.
         """
         self.read_metrics()
         weights = self.learner.optimizer.weights
-        if not weights.isfinite().all():  # never replace a good checkpoint by such a one
+        if not weights.isfinite().all():  # never replace a good checkpoint by a bad one
             raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): weights")
         if not self.processes.same(weights):
             raise Refused(
-                f"after train step {self.train_steps} the weights differ between the processes; the last checkpoint is kept"
+                f"after train step {self.train_steps} the weights differ between the processes; the last checkpoint is "
+                "kept"
             )
         state = self.state_dict()
         own = {name: state[name] for name in self.OWN}

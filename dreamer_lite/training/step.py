@@ -8,10 +8,11 @@ from ..rssm import State
 
 
 class TrainStep:
-    """Sample a batch, learn from it, write the fresh latent states back, and keep the metrics.
+    """Sample a batch, learn from it, write the new latent states back, and keep the metrics.
 
-    Every call reads and writes the same tensors and waits for none of their values, so on a GPU it can be recorded once and replayed
-    (`capture.py`). names: of the metrics; metrics: their values in the latest call, one vector on the agent's device.
+    Every call reads and writes the same tensors and waits for none of their values, so on a GPU it can be recorded once
+    and replayed (`capture.py`). names: of the metrics; metrics: their values in the latest call, one vector on the
+    agent's device.
     """
 
     def __init__(self, learner: Learner, replay: Replay):

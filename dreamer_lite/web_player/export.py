@@ -18,14 +18,14 @@ KINDS = {"float32": np.float32, "float16": np.float16}
 def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> dict[str, Any]:
     """What dream.js needs of an agent: its sizes, and all weights as one base64 text.
 
-    kind: "float32", or "float16" for half the size. mode: who acts when the page opens: "you", "agent" or "inside". Raises Refused for an
-    agent of anything but CartPole, whose physics is all the player knows.
+    kind: "float32", or "float16" for half the size. mode: who acts when the page opens: "you", "agent" or "inside".
+    Raises Refused unless the agent plays CartPole, the only physics the player knows.
     """
     c = agent.config
     if not c.env.startswith("CartPole-") or agent.spaces != Spaces(4, 2, True):
         raise Refused(
-            f"the dream player knows the physics of CartPole only; this agent plays {c.env}, where it {agent.spaces}. Draw its dreams "
-            "instead: python -m dreamer_lite dream RUN"
+            f"the dream player knows the physics of CartPole only; this agent plays {c.env}, where it {agent.spaces}. "
+            "Draw its dreams instead: python -m dreamer_lite dream RUN"
         )
     model = agent.world_model
     named = {
@@ -36,9 +36,8 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
     arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
     tensors, offset = {}, 0
     for name, array in arrays.items():
-        if (
-            kind == "float16" and np.abs(array).max() > 6e4
-        ):  # the outer bins don't fit; CartPole's rewards are far inside
+        # The outer bins don't fit into float16; CartPole's rewards are far inside.
+        if kind == "float16" and np.abs(array).max() > 6e4:
             array = arrays[name] = np.clip(array, -6e4, 6e4)
         tensors[name] = [offset, *array.shape]
         offset += array.size
