@@ -230,7 +230,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluate(Trained):
-    """Mean ± std of the returns of fresh episodes, with sampled and with greedy actions."""
+    """Play fresh episodes and print mean ± std of their returns, with sampled and with greedy (likeliest) actions."""
 
     episodes: Annotated[int, arg(help="episodes of each kind")] = 100
     seed: Annotated[int, arg(help="seed of the fresh episodes")] = 0
@@ -292,7 +292,8 @@ class Dream(Trained):
 class Diagnose(Trained):
     """Run ten checks on an agent and its run, to find bugs by their effects; writes one page of figures and text.
 
-    The agent plays 8 times 200 steps for it. A check that doesn't look healthy says where to look next.
+    For this, the agent plays 200 steps in each of 8 copies of the environment.
+    A check that doesn't look healthy says where to look next.
     """
 
     out: option(Path, "the page to write (default: diagnosis.html in the run's folder)", "PATH") = None
@@ -543,7 +544,8 @@ def report(card: dict[str, Any], out: Path) -> int:
 
 def parse(words: list[str]) -> Any:
     """The command in `words`, with its options. Without a command, they are options of `train`."""
-    how = {"prog": "dreamer_lite", "use_underscores": True, "registry": whole_numbers, "description": DESCRIPTION}
+    how = {"prog": "python -m dreamer_lite", "use_underscores": True, "registry": whole_numbers}
+    how["description"] = DESCRIPTION
     helps = {"-h", "--help"}
     if not words or words[0].startswith("-") and words[0] not in helps:
         words = ["train", *words]

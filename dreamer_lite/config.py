@@ -103,7 +103,7 @@ class Config:
     strided: bool = False
     """downsample with strided convolutions instead of max pooling (official False)"""
     bins: int = 63
-    """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for returns below 100)"""
+    """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for values below 100)"""
     bin_limit: float = 10
     """symlog of the outermost bin, so the bins reach ±22,025 (official 20: ±485 million)"""
 
@@ -191,7 +191,7 @@ class Config:
     replay_on_host: bool = False
     """on a GPU: keep the replay buffer in host memory; train steps can't be captured then"""
     envs: int = 1
-    """environments stepped side by side (official 16; with one, each failure is learned from before the next)"""
+    """environments stepped side by side (official 16; with one, it trains on each failure before the next)"""
     workers: int = 0
     """worker processes for the environments: 0 or as many as --envs"""
     env_seconds: float = 0

@@ -156,7 +156,7 @@ def checked_reset(out: Any) -> Any:
 
 
 def checked_step(out: Any) -> tuple[Any, float, bool, bool]:
-    """What `step` returned, without info: the observation, one number, two flags. Raises BadOutput for anything else."""
+    """What `step` returned, without info: observation, one number, two flags. Raises BadOutput for anything else."""
     if not isinstance(out, tuple) or len(out) != 5:
         raise BadOutput(
             f"returned {count_of(out)} from step(), and Gymnasium's API has five: obs, reward, terminated, truncated, "
