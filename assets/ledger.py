@@ -53,7 +53,7 @@ TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean ret
 
 @dataclass(frozen=True)
 class Change:
-    """Settings and lines that differ from the `small` preset."""
+    """Settings that differ from the `small` preset, and patches of the package's code."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
@@ -114,8 +114,10 @@ CHANGES = {
             Patch(
                 optim,
                 "LaProp.step",
-                "self.mean.lerp_(self.gradients / rms, 1 - beta1)\n    self.weights.sub_(self.mean * self.rates",
-                "self.mean.lerp_(self.gradients, 1 - beta1)\n    self.weights.sub_(self.mean / rms * self.rates",
+                "self.mean.lerp_(self.gradients / rms, 1 - beta1)\n"
+                "self.weights.sub_(self.mean * self.rates * (warmth / self.gathered(beta1)))",
+                "self.mean.lerp_(self.gradients, 1 - beta1)\n"
+                "self.weights.sub_(self.mean / rms * self.rates * (warmth / self.gathered(beta1)))",
             ),
         )
     ),

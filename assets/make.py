@@ -3,7 +3,7 @@
 `record` runs the `small` preset for each seed until it held (six minutes a seed) and keeps its metrics and run card; `record gpu 0 1 2`
 does it for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, those that are named or all of WORLDS, with three or five seeds each, and keeps the same of each run; `table` prints them and draws their curves.
-`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps what the notebook needs; or only trains those of the seeds named; `verdicts` then measures what each look finds.
+`patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps what the notebook needs; or only trains those of the seeds named; `verdicts` then runs all checks on each of them.
 `ledger` trains with one part removed or changed, all that is missing of 260 runs, of all tasks or of those named (two to four minutes each, as many at a time as there are cores);
 `ledger-table` writes its table and draws it.
 `official` does the same with the settings of the official code's runs in official/, for 8,000 steps (two minutes a seed).
@@ -319,7 +319,7 @@ def keep_patients() -> None:
 
 
 def judge_patients() -> None:
-    """What each look measures in each run, with its bug inside, and each run's score: kept in patients/verdicts.json."""
+    """Run all checks on each run, with its bug planted, and keep their measures and the run's score in patients/verdicts.json."""
     use_device("cpu", threads=1)
     ranges: dict[str, list] = {}
     values: dict[str, dict] = {str(number): {} for number in range(len(BUGS) + 1)}
@@ -328,12 +328,12 @@ def judge_patients() -> None:
         folder = WORK / "patients" / f"{number}-seed{seed}"
         with planted(*patches_of(int(number))):
             findings = dict(zip(CHECKS, diagnose(folder)))
-        ranges = {look: [(m.low, m.high) for m in finding.measures] for look, finding in findings.items()}
+        ranges = {check: [(m.low, m.high) for m in finding.measures] for check, finding in findings.items()}
         values[number][seed] = {
-            look: [round(float(m.value), 4) for m in finding.measures] for look, finding in findings.items()
+            check: [round(float(m.value), 4) for m in finding.measures] for check, finding in findings.items()
         }
         scores[number][seed] = rows(folder / "metrics.csv")[-1]["eval_mean"]
-        print(number, seed, [look for look, finding in findings.items() if finding.healthy is False], flush=True)
+        print(number, seed, [check for check, finding in findings.items() if finding.healthy is False], flush=True)
     (ASSETS / "patients" / "verdicts.json").write_text(
         json.dumps({"ranges": ranges, "values": values, "scores": scores}) + "\n"
     )
@@ -492,7 +492,7 @@ def draw_widgets() -> None:
     (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)
     for name, notebook, call in (
         ("dashboard", "10_cartpole", "train_live(config"),
-        ("clinic", "A1_break_it", 'draw_look("A", "alignment")'),
+        ("clinic", "A1_break_it", 'draw_check("A", "alignment")'),
         ("growing_dream", "A2_pixels", "lab.Growing()"),
         ("dream_film", "A2_pixels", "dream_film()"),
         ("latent_painter", "A2_pixels", "latent_painter()"),

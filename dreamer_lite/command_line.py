@@ -178,17 +178,12 @@ class Train(Settings):
 
         if self.resume and self.out:
             raise Refused("--out cannot be changed while resuming: the run goes on in its own folder")
-        if self.resume and self.compile and not self.saved.rest.get("compiled"):
-            raise Refused(
-                "--compile cannot be changed while resuming: the run started without. Start a new run to compile it"
-            )
         if parallel.may_restart() and not self.resume and not self.out:
             raise Refused("--max-restarts needs the run's folder as --out, so that it can be found again")
-        before = {"until": "solved", "device": "auto", "threads": 0} | (self.saved.rest if self.saved else {})
-        names = ("until", "device", "threads")
-        how = {name: before[name] if getattr(self, name) is None else getattr(self, name) for name in names}
+        rest = self.saved.rest if self.saved else {}
+        threads = rest.get("threads", 0) if self.threads is None else self.threads
         keep_memory()
-        device = use_device(how["device"], how["threads"])
+        device = use_device(self.device or rest.get("device", "auto"), threads)
         with parallel.processes_of_torchrun(device) as processes:
             out = find(self.resume).parent if self.resume else self.out
             if out is None:
@@ -202,7 +197,7 @@ class Train(Settings):
                     resume=self.saved or started_before,
                     processes=processes,
                     device=device,
-                    until=how["until"],
+                    until=self.until,
                     compile=self.compile,
                     capture=self.capture,
                     tensorboard=self.tensorboard,
@@ -505,6 +500,8 @@ def report(card: dict[str, Any], out: Path) -> int:
     """Print how the run ended and what to do next; returns the exit code."""
     config = card["config"]
     trusted = "".join(f" --{name} {shlex.quote(config[name])}" for name in ("env", "wrap") if ":" in config[name])
+    if any(set(word) & set(":/\\") for word in config["env_args"]):
+        trusted += f" --env_args {shlex.join(config['env_args'])}"
     run = shlex.quote(str(out)) + trusted
     for note in card["notes"]:
         print(f"note: {note}")
@@ -526,6 +523,9 @@ def report(card: dict[str, Any], out: Path) -> int:
             f"{number(card['held']['worst'])}"
         )
     for name, result in card["final_evaluation"].items():
+        if result is None:
+            print(f"the final evaluation was interrupted; to do it: python -m dreamer_lite evaluate {run}")
+            break
         print(
             f"{name} actions: {number(result['mean'])} ± {number(result['std'])} over {result['episodes']} fresh episodes"
         )

@@ -164,7 +164,7 @@ PICTURE = SPACES.Box(0, 255, (16, 16, 3), np.uint8)
             SPACES.Dict(a=PICTURE, b=SPACES.Box(0, 255, (8, 8, 3), np.uint8)),
             "need the same height and width",
         ),
-        ("action", SPACES.Dict(a=SPACES.Discrete(2)), "acts in Discrete, MultiDiscrete, MultiBinary"),
+        ("action", SPACES.Dict(a=SPACES.Text(3)), "acts in Discrete, MultiDiscrete, MultiBinary"),
         ("action", SPACES.Box(-np.inf, np.inf, (2,)), "needs finite bounds"),
         ("action", SPACES.Box(0, np.inf, (2,)), "needs finite bounds"),
         ("action", SPACES.Text(3), "acts in Discrete"),

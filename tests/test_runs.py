@@ -11,6 +11,7 @@ import time
 import warnings
 
 from custom_envs import Forgetful, register
+import gymnasium
 import numpy as np
 from PIL import Image
 import pytest
@@ -454,7 +455,7 @@ def test_the_learning_curve_starts_at_zero_and_is_never_empty():
     nan = float("nan")
     (axes,) = learning_curve([[row(500, 400.0), row(1000, 480.0)]], 475.0, "CartPole-v1, seed 0").axes
     assert axes.get_title() == "CartPole-v1, seed 0" and axes.get_ylim()[0] == 0 and axes.get_xlim()[0] == 0
-    (axes,) = learning_curve([[row(500, -400.0), row(1000, -200.0)]]).axes
+    (axes,) = learning_curve([[row(500, -400.0, episode=-300.0), row(1000, -200.0, episode=-250.0)]]).axes
     assert axes.get_ylim()[1] == 0
     (axes,) = learning_curve([[row(500, nan, 0)]]).axes  # not evaluated yet: what training episodes returned
     assert [line.get_label() for line in axes.lines] == ["training episodes, sampled actions"]
@@ -466,3 +467,62 @@ def test_the_learning_curve_starts_at_zero_and_is_never_empty():
 def test_printed_commands_quote_a_folder_with_a_space(tmp_path, capsys):
     assert main([*DEBUG, "--steps", "40", "--out", str(tmp_path / "a run")]) == 0
     assert f"dream '{tmp_path / 'a run'}'" in capsys.readouterr().out
+
+
+def test_a_run_resumed_from_python_goes_on_as_it_was_started(tmp_path):
+    """Until when, and on which device; asked for something else, it obeys."""
+    config = Config.preset("debug", steps=100)
+    train(config, tmp_path, until="steps", progress=False)
+    longer = Config.preset("debug", steps=120)
+    assert train(longer, tmp_path, progress=False, resume=True)["until"] == "steps"
+    assert train(longer, tmp_path, progress=False, resume=True, until="held")["until"] == "held"
+    with pytest.raises(Refused, match="--compile cannot be changed while resuming"):
+        train(longer, tmp_path, progress=False, resume=True, compile=True)
+
+
+@pytest.mark.parametrize("when", ["on the way", "at the end"])
+def test_ctrl_c_ends_an_evaluation_within_a_step(when, tmp_path, monkeypatch):
+    """Everything is saved, and the card is written; what was asked for twice has no evaluation at the end."""
+    played, play = [], evaluate_module.play_step
+
+    def interrupt(*args, **how):
+        played.append(1)
+        if len(played) == 20:
+            signal.raise_signal(signal.SIGINT)
+        return play(*args, **how)
+
+    config = Config.preset("debug", env="Endless-v0", steps=200, eval_every=100 if when == "on the way" else 0)
+    monkeypatch.setattr(evaluate_module, "play_step", interrupt)
+    if when == "on the way":
+        with pytest.raises(KeyboardInterrupt, match="resume=True"):
+            train(config, tmp_path, progress=False)
+        assert len(played) == 20  # an episode here has 10,000 steps
+    else:
+        card = train(config, tmp_path, progress=False)
+        assert card["finished"] and card["final_evaluation"]["sampled"] is None
+    assert json.loads((tmp_path / "card.json").read_text())["env_steps"] == (100 if when == "on the way" else 200)
+
+
+def test_quiet_prints_only_the_result(tmp_path, capsys):
+    assert main([*DEBUG, "--steps", "40", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    assert not printed.err and printed.out.startswith("not solved within 40 environment steps")
+
+
+def test_environments_from_a_function_are_marked_whatever_the_config_names(tmp_path):
+    def make():
+        return gymnasium.make("CartPole-v1", max_episode_steps=7)
+
+    train(Config.preset("debug", env="Other-v0", steps=40), tmp_path, progress=False, make_env=make)
+    assert read(tmp_path).config.env == "Other-v0" and read(tmp_path).config.env_from_function
+    with pytest.raises(Refused, match="'Other-v0' was made by a Python function"):
+        evaluate(load(tmp_path), episodes=1)
+
+
+def test_a_checkpoint_of_version_0_2_names_a_function_in_its_environment(tmp_path):
+    """Its name ended with words; it is read as what is marked now."""
+    from dreamer_lite.training.checkpoint import read_config
+
+    old = Config.preset("debug").to_dict() | {"env": "Mine, made by a function"}
+    del old["env_from_function"]
+    assert read_config(old) == Config.preset("debug", env="Mine", env_from_function=True)

@@ -115,7 +115,7 @@ def test_a_step_that_waits_for_a_value_cannot_be_recorded(device, tape_for_the_c
 
 def proved(training):
     """As on a GPU, where it is the default."""
-    training.capture = "auto"
+    training.capture, training.progress = "auto", True
 
 
 @pytest.mark.parametrize("device", DEVICES)

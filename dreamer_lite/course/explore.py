@@ -92,7 +92,7 @@ class Explorer:
                 if not hasattr(self, "png"):
                     raise
                 self.text = f"This can't be drawn: {error}"
-            self.status.value = f"<span role='status' style='{WRAP}'>{escape(self.text, quote=False)}</span>"
+            self.status.value = f"{NAMES}<span role='status' style='{WRAP}'>{escape(self.text, quote=False)}</span>"
             if self.handle is not None:
                 picture = self.picture()
                 self.handle.update(picture["data"], metadata=picture["metadata"], raw=True)
@@ -143,4 +143,7 @@ def button(label: str) -> widgets.Button:
 
 
 WIDE = {"style": {"description_width": "14em"}, "layout": {"width": "38em", "max_width": "100%"}}
+# ipywidgets leaves a slider's handle without a name for screen readers, so the visible label is copied to it.
+NAMES = """<style onload="for (const row of this.closest('.dreamer-explorer').querySelectorAll('.widget-slider'))
+row.querySelector('[role=slider]').setAttribute('aria-label', row.querySelector('label').textContent)"></style>"""
 WRAP, WRAPPED = "white-space: pre-wrap; overflow-wrap: anywhere", {"flex_flow": "row wrap"}

@@ -1,1 +1,1 @@
-"""Ten checks of an agent and its run: what is measured, how it is drawn, and a page of both."""
+"""Ten checks of an agent and its run: what they measure, how it is drawn, and a page with both."""

@@ -1,4 +1,4 @@
-"""What the checks found, in sentences and as a web page."""
+"""Findings as sentences and as a web page."""
 
 from base64 import b64encode
 from html import escape
@@ -9,24 +9,24 @@ from .checks import Finding
 
 def verdict(finding: Finding) -> str:
     if finding.healthy is None:
-        return "can't be told here"
+        return "could not be judged"
     return "looks healthy" if finding.healthy else "does not look healthy"
 
 
 def sentence(finding: Finding) -> str:
-    """The verdict in one line, with the numbers that it is from."""
+    """The verdict in one line, with the numbers behind it."""
     return f"{finding.title}: {verdict(finding)}" + "".join(
         f"; {m.words}: {m.value:.3g} ({m.range})" for m in finding.measured
     )
 
 
 def numbers(finding: Finding) -> str:
-    """What was measured in one line, without a verdict."""
+    """The measured numbers in one line, without a verdict."""
     return finding.title + "".join(f"; {m.words}: {m.value:.3g}" for m in finding.measured)
 
 
 def page(findings: list[Finding], title: str) -> str:
-    """A web page of pictures and words, which needs nothing else."""
+    """A self-contained web page with figures and verdicts."""
     return PAGE.format(title=escape(title), body="\n".join(map(section, findings)))
 
 
@@ -38,7 +38,8 @@ def section(finding: Finding) -> str:
     advice = f"<p><b>Where to look:</b> {escape(finding.advice)}</p>" if finding.healthy is False else ""
     return (
         f"<section><h2>{escape(finding.title)}: {verdict(finding)}</h2><p>{escape(finding.question)}</p>"
-        f'<img alt="{escape(sentence(finding))}" src="data:image/png;base64,{picture}"><ul>{numbers}</ul>{advice}</section>'
+        f'<img alt="{escape(sentence(finding))}" src="data:image/png;base64,{picture}">'
+        f"<ul>{numbers}</ul>{advice}</section>"
     )
 
 
@@ -47,9 +48,9 @@ PAGE = """<!doctype html>
 <style>body {{ font: 16px/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 img {{ max-width: 100% }} section {{ border-top: 1px solid #ccc; margin-top: 2rem }}</style>
 <h1>{title}</h1>
-<p>Each look asks one question. Causality, flow, free nats, the dream by hand, the clock and the bonus ask the code that ran just now; the others
-what was stored and learned. The healthy ranges were chosen on runs of CartPole. What does not look healthy may also be an agent that has not learned
-enough yet, or a task that differs.</p>
+<p>Each check asks one question. Causality, flow, free nats, the dream by hand, the time limit and the entropy bonus
+examine the code that ran just now; the others examine what was stored and learned. The healthy ranges were chosen on
+CartPole runs. An alarm may also mean that the agent has not learned enough yet, or that the task differs.</p>
 {body}
 </html>
 """

@@ -165,9 +165,11 @@ def make_envs(
 
 
 def config_for(config: Config, make_env: EnvFactory | None) -> Config:
-    """The settings, with the name of what a function makes where they name no environment themselves: its ID, else its class."""
-    if make_env is None or config.env != Config.env:
+    """The settings for environments that a function makes, marked as such. If they name none, it is named by its ID, else by its class."""
+    if make_env is None or config.env_from_function:
         return config
+    if config.env != Config.env:
+        return replace(config, env_from_function=True)
     env = make_env()
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     env.close()

@@ -17,17 +17,20 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     """The sizes for a pair of Gymnasium spaces: the one place that decides what is supported. Raises Refused for the rest."""
     images, numbers = [], 0
     for name, space in leaves(observation):
-        if isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 4:
-            image_size(space)
         if is_image(space):
             images.append((*space.shape, 1)[:3])
         elif isinstance(space, (Box, Discrete, MultiDiscrete, MultiBinary)):
             numbers += flatdim(space)
         else:
+            without = (
+                f"leave it out with --ignore {name}, or convert"
+                if name and isinstance(observation, Dict)
+                else "convert"
+            )
             raise Refused(
                 f"observation space {shorten(observation)} is not supported: {shorten(space)}{f' at {name}' if name else ''} has no "
-                "fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, MultiBinary, and a Dict or Tuple of them; convert it "
-                "with Gymnasium's TransformObservation"
+                "fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, MultiBinary, and a Dict or Tuple of them; "
+                f"{without} it with Gymnasium's TransformObservation"
             )
     if len({image[:2] for image in images}) > 1:
         raise Refused(
@@ -38,25 +41,38 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     if not image and not numbers:
         raise Refused(f"observation space {shorten(observation)} is empty")
     sizes = tuple(map(int, image))
-    if isinstance(action, Discrete):
-        return Spaces(numbers, int(action.n), True, sizes)
-    if isinstance(action, MultiDiscrete):
-        choices = tuple(int(n) for n in action.nvec.flatten())
-        return Spaces(numbers, sum(choices), True, sizes, choices)
-    if isinstance(action, MultiBinary):
-        choices = (2,) * flatdim(action)
-        return Spaces(numbers, sum(choices), True, sizes, choices)
-    if isinstance(action, Box) and action.is_bounded() and action.shape:
-        return Spaces(numbers, flatdim(action), False, sizes)
-    if isinstance(action, Box):
-        raise Refused(
-            f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your environment, or "
-            "with Gymnasium's TransformAction and a bounded space"
+    parts = [part for _, part in leaves(action)]
+    choices = tuple(n for part in parts for n in choices_of(part))
+    if choices and all(choices_of(part) for part in parts):
+        return Spaces(
+            numbers, sum(choices), True, sizes, choices if len(choices) > 1 or not isinstance(action, Discrete) else ()
         )
+    if all(isinstance(part, Box) for part in parts):
+        if any(endless(part) for part in parts):
+            raise Refused(
+                f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your environment, or "
+                "with Gymnasium's TransformAction and a bounded space"
+            )
+        return Spaces(numbers, sum(map(flatdim, parts)), False, sizes)
     raise Refused(
-        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, and in a Box "
-        "with finite bounds. Convert it with Gymnasium's TransformAction"
+        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, in a Box with finite "
+        "bounds, and in a Dict or Tuple of only choices or only such Boxes. Convert it with Gymnasium's TransformAction"
     )
+
+
+def choices_of(space: Space) -> tuple[int, ...]:
+    """How many options each choice of an action space has; () if it isn't made of choices."""
+    if isinstance(space, Discrete):
+        return (int(space.n),)
+    if isinstance(space, MultiDiscrete):
+        return tuple(int(n) for n in space.nvec.flatten())
+    return (2,) * flatdim(space) if isinstance(space, MultiBinary) else ()
+
+
+def endless(space: Box) -> bool:
+    """Whether a Box has no bounds, or some as wide as its type, which mean the same."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return not space.is_bounded() or bool((np.maximum(-low, high) >= 2.0**31 - 1).any())
 
 
 def leaves(space: Space, name: str = "") -> Iterator[tuple[str, Space]]:
@@ -69,52 +85,120 @@ def leaves(space: Space, name: str = "") -> Iterator[tuple[str, Space]]:
 
 
 def children(space: Dict | Tuple) -> list[tuple[Any, Space]]:
-    return sorted(space.spaces.items()) if isinstance(space, Dict) else list(enumerate(space.spaces))
+    if isinstance(space, Tuple):
+        return list(enumerate(space.spaces))
+    return sorted(space.spaces.items(), key=lambda pair: str(pair[0]))  # keys may be of several types
 
 
 def is_image(space: Space) -> bool:
-    """Whether a space is an image: bytes with height and width, channels last if there are any. Below 8 × 8 it is a board, seen as numbers.
+    """Whether a space is an image: height, width and perhaps channels, with brightness from 0 to 255, or to 1 in floats.
 
-    Official: `dreamerv3/rssm.py: Encoder` (imgkeys).
+    Bytes that end far below 255 are codes, such as the pieces on a board, and what is smaller than 8 × 8 is a board too: both are seen
+    as numbers. Official: `dreamerv3/rssm.py: Encoder` (imgkeys). Raises Refused where channels seem to come first.
     """
-    return (
-        isinstance(space, Box)
-        and space.dtype == np.uint8
-        and len(space.shape) in (2, 3)
-        and min(image_size(space)) >= 8
-    )
+    if not isinstance(space, Box) or len(space.shape) not in (2, 3, 4):
+        return False
+    low, high, kind = space.low.min(), space.high.max(), space.dtype.kind
+    bright = high > 127 if space.dtype == np.uint8 else low == 0 and (high == 255 or kind == "f" and high == 1)
+    return bool(bright) and min(image_size(space)) >= 8
 
 
 def image_size(space: Box) -> tuple[int, int]:
-    """Height and width. Raises Refused for stacked images, and where channels seem to come first."""
-    if len(space.shape) == 4 or len(space.shape) == 3 and space.shape[0] <= 4 and min(space.shape[1:]) >= 8:
+    """Height and width of what has the brightness of an image. Raises Refused for stacked images, and where channels seem to come first."""
+    shape = space.shape
+    first_is_least = len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= 8
+    if len(shape) == 4 or first_is_least:
         raise Refused(
-            f"images of shape {space.shape} are not supported: the shape must be (height, width, channels), with stacked images as "
-            "channels too. Transpose them with Gymnasium's TransformObservation"
+            f"images of shape {shape} are not supported: the shape must be (height, width, channels), with stacked images as channels "
+            "too. Transpose them in your environment, or with --wrap and Gymnasium's TransformObservation"
         )
-    return space.shape[:2]
+    return shape[:2]
+
+
+class BadOutput(Refused):
+    """An environment returned something else than it declared, or than Gymnasium's API has."""
 
 
 def to_agent_obs(space: Space, obs: Any) -> Obs:
-    """An environment's observation as the agent sees it: numbers (O,) float32, an image (H, W, C) uint8, or both by name."""
+    """An environment's observation as the agent sees it: numbers (O,) float32, an image (H, W, C) uint8, or both by name.
+
+    Raises BadOutput if the observation is not what the space declares: other keys, shape, kind of number or range. Numbers of a Box may
+    leave its bounds: they are not clipped, and nothing depends on the bounds.
+    """
     numbers, images = [], []
-    for part, value in leaf_values(space, obs):
+    for name, part, value in leaf_values(space, obs):
+        array = as_declared(part, value, name)
         if is_image(part):
-            images.append(np.asarray(value, np.uint8).reshape(*part.shape[:2], -1))
+            images.append(to_bytes(part, array))
+        elif isinstance(part, Box):
+            numbers.append(array.astype(np.float32).ravel())
         else:
-            numbers.append(np.asarray(flatten(part, value), np.float32))
+            numbers.append(np.asarray(flatten(part, array.astype(part.dtype)[()]), np.float32))
     kinds = {"vector": np.concatenate(numbers)} if numbers else {}
     kinds |= {"image": np.concatenate(images, -1)} if images else {}
     return obs_of_kinds(kinds)
 
 
-def leaf_values(space: Space, obs: Any) -> Iterator[tuple[Space, Any]]:
-    """The leaves of a space, each with its part of the observation."""
+def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
+    """The value as an array, in the shape of its space. Raises BadOutput if it is not what the space declares."""
+    where = f" in {name}" if name else ""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise BadOutput(f"returned {shorten(value)}{where}, and its observation space there is {shorten(space)}")
+    if np.squeeze(array).shape != tuple(n for n in space.shape if n != 1):
+        raise BadOutput(f"returned an observation of shape {array.shape}{where}, and its space says {space.shape}")
+    array = array.reshape(space.shape)
+    whole = space.dtype.kind in "biu"
+    if array.dtype.kind == "f" and (whole or is_image(space)) and not np.isfinite(array).all():
+        raise BadOutput(f"returned {array[~np.isfinite(array)][0]} in its observation{where}")
+    if whole and array.dtype.kind == "f" and (array % 1).any():
+        fraction = array[array % 1 != 0][0]
+        raise BadOutput(
+            f"returned {fraction:g} in its observation{where}, and its space says whole numbers ({space.dtype})"
+        )
+    low, high = limits(space)
+    if (outside := (array < low) | (array > high)).any():
+        raise BadOutput(
+            f"returned {array[outside][0]:g} in its observation{where}, and its space {shorten(space)} allows no such number"
+        )
+    return array
+
+
+def limits(space: Space) -> tuple[Any, Any]:
+    """The lowest and highest number a value may hold: choices and brightness have limits, other whole numbers those of their type."""
+    if isinstance(space, (Discrete, MultiDiscrete)):
+        count = space.n if isinstance(space, Discrete) else space.nvec
+        return space.start, space.start + count - 1
+    if isinstance(space, MultiBinary):
+        return 0, 1
+    if is_image(space):
+        high = 255 if space.high.max() > 1 else 1
+        slack = 1e-3 * high if space.dtype.kind == "f" else 0  # for rounding
+        return -slack, high + slack
+    whole = np.issubdtype(space.dtype, np.integer)
+    return (np.iinfo(space.dtype).min, np.iinfo(space.dtype).max) if whole else (-np.inf, np.inf)
+
+
+def to_bytes(space: Box, array: np.ndarray) -> np.ndarray:
+    """An image as bytes with channels, (H, W, C)."""
+    scale = 255 if space.high.max() <= 1 else 1
+    return np.rint(array * scale).astype(np.uint8).reshape(*space.shape[:2], -1)
+
+
+def leaf_values(space: Space, obs: Any, name: str = "") -> Iterator[tuple[str, Space, Any]]:
+    """The leaves of a space with their names, each with its part of the observation. Raises BadOutput if one is missing."""
     if isinstance(space, (Dict, Tuple)):
         for key, part in children(space):
-            yield from leaf_values(part, obs[key])
+            inner = f"{name}.{key}" if name else str(key)
+            try:
+                value = obs[key]
+            except (KeyError, IndexError, TypeError) as error:
+                raise BadOutput(
+                    f"returned an observation without {inner}, which its space {shorten(space)} has"
+                ) from error
+            yield from leaf_values(part, value, inner)
     else:
-        yield space, obs
+        yield name, space, obs
 
 
 def number_names(space: Space) -> list[str]:
@@ -127,19 +211,25 @@ def number_names(space: Space) -> list[str]:
     return names
 
 
-def shorten(space: Space) -> str:
-    words = " ".join(str(space).split())
+def shorten(thing: Any) -> str:
+    words = " ".join(str(thing).split())
     return words if len(words) <= 150 else f"{words[:150]}…"
 
 
 def native_action(space: Space, action: np.ndarray) -> Any:
-    """Our action vector (A,) as the environment's native action: a choice, several, or numbers within its bounds."""
+    """Our action vector (A,) as the environment's native action: a choice, several, or numbers within its bounds, by name if it is so."""
+    if isinstance(space, (Dict, Tuple)):
+        parts, made = children(space), []
+        for _, part in parts:
+            size = sum(sum(choices_of(leaf)) or flatdim(leaf) for _, leaf in leaves(part))
+            made.append(native_action(part, action[:size]))
+            action = action[size:]
+        return tuple(made) if isinstance(space, Tuple) else {key: one for (key, _), one in zip(parts, made)}
     if isinstance(space, Discrete):
         return int(space.start) + int(action.argmax())
     if isinstance(space, (MultiDiscrete, MultiBinary)):
-        choices = space.nvec.flatten() if isinstance(space, MultiDiscrete) else np.full(flatdim(space), 2)
-        chosen = np.array([part.argmax() for part in np.split(action, np.cumsum(choices)[:-1])]).reshape(space.shape)
-        return (chosen + getattr(space, "start", 0)).astype(space.dtype)
+        chosen = [part.argmax() for part in np.split(action, np.cumsum(choices_of(space))[:-1])]
+        return (np.array(chosen).reshape(space.shape) + getattr(space, "start", 0)).astype(space.dtype)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     share = (np.clip(action.reshape(space.shape).astype(np.float64), -1, 1) + 1) / 2
     if np.issubdtype(space.dtype, np.integer):  # each integer gets an equal share of [-1, 1]

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import Refused
 from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
-from .spaces import native_action, spaces_of, to_agent_obs
+from .spaces import BadOutput, native_action, shorten, spaces_of, to_agent_obs
 
 MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept so that it can be played again after a resume
 
@@ -63,21 +63,22 @@ class Envs:
         self.episode[i] += 1
         self.history[i], self.done[i], self.steps[i] = [], False, 0
         with reporting_errors(self, i), within(self.seconds):
-            obs, _ = self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i]))
+            obs = checked_reset(self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i])))
             self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
         nothing = np.zeros(self.spaces.action_size, np.float32)
         return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
 
     def step_one(self, i: int, action: np.ndarray) -> Experience:
         if self.remember and self.history[i] is not None:
-            self.history[i].append(action)
+            self.history[i].append(action.copy())
             if len(self.history[i]) > MAX_REPLAYED_ACTIONS:
                 self.history[i] = None
         self.steps[i] += 1
         with reporting_errors(self, i), within(self.seconds):
-            obs, reward, terminated, truncated, _ = self.envs[i].step(native_action(self.envs[i].action_space, action))
-            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs), reward)
-        self.done[i] = bool(terminated or truncated)
+            out = self.envs[i].step(native_action(self.envs[i].action_space, action))
+            obs, reward, terminated, truncated = checked_step(out)
+            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
+        self.done[i] = terminated or truncated
         return Experience(
             self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated)
         )
@@ -133,18 +134,55 @@ def episode_seed(seed: int, env: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, env, episode]).generate_state(1)[0])
 
 
-class NotFinite(Refused):
-    """An environment returned NaN or infinity."""
-
-
-def finite(obs: Obs, reward: float = 0.0) -> Obs:
-    """The observation. Raises NotFinite if a number in it, or the reward, is NaN or infinite."""
+def finite(obs: Obs) -> Obs:
+    """The observation. Raises BadOutput if a number in it is NaN or infinite."""
     vector = obs_by_kind(obs).get("vector", np.zeros(0))
-    if not np.isfinite(reward):
-        raise NotFinite(f"returned the reward {reward}")
     if not np.isfinite(vector).all():
-        raise NotFinite(f"returned {vector[~np.isfinite(vector)][0]} in its observation")
+        raise BadOutput(f"returned {vector[~np.isfinite(vector)][0]} in its observation")
     return obs
+
+
+def checked_reset(out: Any) -> Any:
+    """The observation that `reset` returned. Raises BadOutput for anything but Gymnasium's two values."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise BadOutput(f"returned {count_of(out)} from reset(), and Gymnasium's API has two: obs, info")
+    return out[0]
+
+
+def checked_step(out: Any) -> tuple[Any, float, bool, bool]:
+    """What `step` returned, without the info: the observation, one number, two flags. Raises BadOutput for anything else."""
+    if not isinstance(out, tuple) or len(out) != 5:
+        raise BadOutput(
+            f"returned {count_of(out)} from step(), and Gymnasium's API has five: obs, reward, terminated, truncated, info. An "
+            "environment of the older API with four needs a wrapper"
+        )
+    obs, reward, terminated, truncated, _ = out
+    reward = one_number("reward", reward)
+    if abs(reward) > np.finfo(np.float32).max:
+        raise BadOutput(f"returned the reward {reward:g}, which is too large for float32; scale it")
+    return obs, reward, bool(one_number("flag terminated", terminated)), bool(one_number("flag truncated", truncated))
+
+
+def count_of(out: Any) -> str:
+    return f"{len(out)} values" if isinstance(out, tuple) else f"a {type(out).__name__}"
+
+
+def one_number(name: str, value: Any) -> float:
+    """The value as a number; an array of any library with one number is fine. Raises BadOutput for anything else."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            array = np.asarray(float(value))
+    except (TypeError, ValueError) as error:
+        raise BadOutput(f"returned the {name} {shorten(repr(value))}; it must be one number") from error
+    if array.size != 1:
+        raise BadOutput(
+            f"returned the {name} {shorten(value)} of shape {array.shape}; it must be one number. A wrapper (--wrap) can combine several"
+        )
+    number = float(array.reshape(()))
+    if not np.isfinite(number):
+        raise BadOutput(f"returned the {name} {number}")
+    return number
 
 
 def place(i: int, step: int, episode: int) -> str:
@@ -158,7 +196,7 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
     where = place(i, envs.steps[i], envs.episode[i])
     try:
         yield
-    except (NotFinite, TookTooLong) as error:
+    except (BadOutput, TookTooLong) as error:
         raise Refused(f"{where} {error}; the last checkpoint is kept") from error
     except Exception as error:
         note = f"{where} raised this error; the last checkpoint is kept"

@@ -17,10 +17,10 @@ import numpy as np
 
 from ..config import Spaces
 from ..errors import Refused
-from ..replay import Experience, map_obs
+from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
-from .spaces import native_action, spaces_of, to_agent_obs
-from .stepping import NotFinite, episode_seed, finite, place
+from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
+from .stepping import checked_reset, checked_step, episode_seed, finite, place
 
 
 class Translated(gymnasium.Wrapper):
@@ -35,23 +35,34 @@ class Translated(gymnasium.Wrapper):
         self.observation_space = Dict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
         self.action_space = Box(-np.inf, np.inf, (sizes.action_size,))
 
+        self.blank = obs_of_kinds({kind: np.zeros(box.shape, box.dtype) for kind, box in kinds.items()})
+
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         self.episode, self.steps = self.episode + 1, 0
-        with self.reporting_errors():
-            obs, _ = self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode))
-            return to_agent_obs(self.env.observation_space, obs), {}
+        try:
+            with self.reporting_errors():
+                obs = checked_reset(self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode)))
+                return finite(to_agent_obs(self.env.observation_space, obs)), {}
+        except BadOutput as error:
+            return self.blank, {"bad": str(error)}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
         self.steps += 1
-        with self.reporting_errors():
-            obs, reward, terminated, truncated, _ = self.env.step(native_action(self.env.action_space, action))
-            return to_agent_obs(self.env.observation_space, obs), float(reward), bool(terminated), bool(truncated), {}
+        try:
+            with self.reporting_errors():
+                out = self.env.step(native_action(self.env.action_space, action))
+                obs, reward, terminated, truncated = checked_step(out)
+                return finite(to_agent_obs(self.env.observation_space, obs)), reward, terminated, truncated, {}
+        except BadOutput as error:
+            return self.blank, 0.0, True, False, {"bad": str(error)}
 
     @contextmanager
     def reporting_errors(self) -> Iterator[None]:
         """Errors inside are reported with their traceback as text, since that always survives the way to the other process."""
         try:
             yield
+        except BadOutput:
+            raise
         except Exception as error:
             where = place(self.i, self.steps, self.episode)
             raise RuntimeError(
@@ -87,18 +98,15 @@ class WorkerEnvs:
         self.steps = [0 if new else steps + 1 for steps, new in zip(self.steps, first)]
         if self.began:
             answer = self.ask(lambda: self.envs.step_async(np.asarray(actions, np.float32)), self.envs.step_wait)
-            obs, reward, terminated, truncated, _ = answer
+            obs, reward, terminated, truncated, infos = answer
         else:
-            obs, _ = self.ask(self.envs.reset_async, self.envs.reset_wait)
+            obs, infos = self.ask(self.envs.reset_async, self.envs.reset_wait)
             reward, terminated, truncated = np.zeros(self.count), nothing, nothing
         self.began = True
-        for i in range(self.count):
-            try:
-                finite(map_obs(lambda part: part[i], obs), reward[i])
-            except NotFinite as error:
-                raise Refused(
-                    f"{place(i, self.steps[i], self.episode[i])} {error}; the last checkpoint is kept"
-                ) from error
+        for i, words in enumerate(infos.get("bad", ())):
+            if words:
+                where = place(i, self.steps[i], self.episode[i])
+                raise Refused(f"{where} {words}; the last checkpoint is kept")
         done = (terminated | truncated) & ~first
         self.done = done.tolist()
         taken = np.where(first[:, None], 0, actions).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, and reality beside the dream as filmstrip and moving picture."""
+"""Reality beside the dream, as a filmstrip and as a moving picture."""
 
 from pathlib import Path
 

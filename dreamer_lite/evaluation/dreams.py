@@ -1,5 +1,6 @@
 """How true are the agent's dreams? An episode in reality, and the dream beside it."""
 
+from contextlib import closing
 from typing import NamedTuple
 
 import gymnasium
@@ -46,7 +47,7 @@ def open_loop(
     """
     envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
-    with seeded(agent.device, FIRST_SEED + seed):
+    with closing(envs), seeded(agent.device, FIRST_SEED + seed):
         state = agent.initial(1).state
         for t, (step, carry) in enumerate(rollout(agent, envs, context + steps)):
             if step.is_first[0] and t:
@@ -61,7 +62,6 @@ def open_loop(
                 frame, undrawn = (None, undrawn) if undrawn else rendered(envs.envs[0])
                 frames += [frame] if frame is not None else []
     names = number_names(envs.envs[0].observation_space)
-    envs.close()
     if not real:
         raise Refused(
             f"the episode ended within {context} steps, before the dream began; try another seed or less context"

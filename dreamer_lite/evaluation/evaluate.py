@@ -1,5 +1,7 @@
 """How good is the agent? Its returns in fresh episodes."""
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 import warnings
 
@@ -18,6 +20,10 @@ from .rollout import play_step
 FIRST_SEED = 1_000_003  # evaluation seeds start here, far from those of training
 MAX_EPISODE_STEPS = 10_000  # an episode that hasn't ended by then is cut off
 MAX_COPIES = 16  # of the environment, side by side
+
+
+class Stopped(Exception):
+    """An evaluation was asked to end early."""
 
 
 def evaluate(
@@ -43,9 +49,18 @@ def cut_off_words(cut: int, episodes: int) -> str:
 
 
 def play_episodes(
-    agent: Dreamer, env: str | EnvFactory | None, episodes: int, seed: int, greedy: bool, progress: bool = False
+    agent: Dreamer,
+    env: str | EnvFactory | None,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    progress: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, int]:
-    """What `evaluate` does; also returns how many episodes were cut off. progress: show a bar, in a terminal."""
+    """What `evaluate` does; also returns how many episodes were cut off.
+
+    progress: show a bar, in a terminal. stop: asked after each step; if true, Stopped is raised.
+    """
     if episodes < 1:
         raise Refused(f"an evaluation needs at least one episode, got {episodes}")
     count = min(episodes, MAX_COPIES)
@@ -54,9 +69,11 @@ def play_episodes(
     # Copy i plays episodes i, i + count, … one after the other: a copy that is done early takes no other's turn, which would favour short ones.
     episode = np.arange(count)
     bar = tqdm(total=episodes, desc="evaluating", unit=" episodes", leave=False, disable=None if progress else True)
-    with seeded(agent.device, FIRST_SEED + seed), bar:
+    with closing(envs), seeded(agent.device, FIRST_SEED + seed), bar:
         carry = agent.initial(count)
         while len(episode):
+            if stop():
+                raise Stopped
             step, carry = play_step(agent, envs, carry, greedy, which=episode % count)
             reward, is_first, is_last = (part.cpu().numpy() for part in (step.reward, step.is_first, step.is_last))
             returns[episode] += reward
@@ -72,7 +89,6 @@ def play_episodes(
                 continue
             episode, keep = episode[stay], torch.as_tensor(stay).to(agent.device)
             carry = Carry(State(*(part[keep] for part in carry.state)), carry.action[keep])
-    envs.close()
     return returns, cut
 
 
@@ -84,7 +100,8 @@ def matching_envs(agent: Dreamer, env: str | EnvFactory | None, count: int, seed
     envs = make_envs(make, count, FIRST_SEED + seed, remember=False, seconds=c.env_seconds)
     if envs.spaces != agent.spaces:
         envs.close()
+        where = "the given environment" if callable(env) else named.env
         raise Refused(
-            f"an agent in {named.env} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same spaces"
+            f"an agent in {where} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same spaces"
         )
     return envs

@@ -46,7 +46,7 @@ def prepare(out: Path, training: Training) -> None:
     """Find out before training, not after, whether the run can be written."""
     replays = training.processes.size * sum(ring.nbytes for ring in training.replay.data.values())
     need = 2 * replays + 10 * training.learner.optimizer.weights.nbytes
-    free = shutil.disk_usage(out).free
+    free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.glob("*.pt"))  # of a resumed run
     if free < need:
         raise Refused(
             f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, choose another folder (--out), "
@@ -76,8 +76,10 @@ def held(training: Training) -> dict[str, float] | None:
     return {"evaluations": len(means), "share_at_threshold": share, "worst": min(means)}
 
 
-def final_evaluation(training: Training, greedy: bool) -> dict[str, float]:
+def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | None:
     scores = training.play(training.config.eval_episodes, training.config.seed, greedy)
+    if scores is None:
+        return None
     return {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 import signal
 import sys
@@ -43,7 +42,8 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
     bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
     started = time.perf_counter() - training.seconds
     with watch_interrupts(training.processes.leads) as interrupted, bar:
-        while not (stop := finished(training)):
+        training.stop = interrupted
+        while not finished(training):
             training.collect()
             training.learn()
             training.seconds = time.perf_counter() - started
@@ -52,7 +52,7 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
                 scores = measure(training) if is_time(training, c.eval_every) else None
                 with folder.writing(out):
                     training.write_row(scores)
-            if training.env_steps % 20 < training.stride:
+            if is_time(training, 20):
                 show_progress(bar, training)
             if on_step:
                 on_step(training)
@@ -63,7 +63,7 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
         training.save(out)
         done = finished(training)
         card = training.processes.from_first(lambda: folder.finish(out, training, done))
-    if not (stop or done):
+    if not done:
         raise Interrupted(card, out)
     return card
 
@@ -80,8 +80,8 @@ def train(
 ) -> dict[str, Any]:
     """Train an agent and leave everything in the folder `out`; returns the run card.
 
-    resume: go on with the run in `out`, or from what was read of it already; it stays compiled if it was. make_env: a function that makes
-    the environment, instead of the ID in config.env; each call makes a new one. on_step: called with the `Training` after each
+    resume: go on with the run in `out`, or from what was read of it already, which is used up by that; compilation carries over.
+    make_env: a function that makes the environment, instead of the ID in config.env; each call makes a new one. on_step: called with the `Training` after each
     environment step, to look at the run; it must not change it. processes: those that train together (`parallel.py`); all of them call
     this function. options: the fields of `RunOptions`: device, until, compile, capture, tensorboard, progress.
 
@@ -90,20 +90,21 @@ def train(
     """
     out, how = Path(out), RunOptions(**options)
     config = config_for(config, make_env)
-    how.refuse_what_cannot_be_fast(config, processes)
+    if not resume:
+        how.completed(None).check_against(config, processes)
     if not resume and not processes.again:
         processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
     saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
+    how = how.completed(saved.rest if saved else None)
+    how.check_against(config, processes)
     if saved:
-        how = replace(how, compile=saved.rest.get("compiled", False))
-        how.refuse_what_cannot_be_fast(config, processes)
         training = resume_training(out, how.device, config, saved, processes, make_env)
     else:
         training = Training(config, how.device, processes, make_env)
     try:
-        if how.progress:
-            print(announcement(training, out), flush=True)
+        training.until, training.progress = how.until, how.progress
+        training.say(announcement(training, out))
         prepare(training, out, how, begin=not resume)
         return run(training, out, how.progress, on_step)
     finally:
@@ -124,7 +125,6 @@ def announcement(training: Training, out: Path) -> str:
 
 def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None:
     """Everything between the first network and the first step: the folder, the first checkpoint, the compiled train step."""
-    training.until, training.progress = how.until, how.progress
     with folder.writing(out):
         out.mkdir(parents=True, exist_ok=True)
     if how.compile:
@@ -144,11 +144,12 @@ def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None
 
 
 def compile_train_step(training: Training) -> None:
-    print(COMPILING, flush=True)
+    training.say(COMPILING)
+    training.compiled = False
     try:
         training.compile_seconds = compile_learner(training.learner)
         training.compiled = True
-        print(f"compiled in {training.compile_seconds:.0f} seconds", flush=True)
+        training.say(f"compiled in {training.compile_seconds:.0f} seconds")
     except Refused as error:
         training.notes.append(f"nothing was compiled: {error}")
         print(f"dreamer_lite: {training.notes[-1]}; the run goes on without", file=sys.stderr)
@@ -160,14 +161,17 @@ def is_time(training: Training, every: int) -> bool:
 
 
 def measure(training: Training) -> np.ndarray | None:
-    """Evaluate the agent as it is now, and note whether that solves the task; None before there is anything to evaluate."""
+    """Evaluate the agent as it is now, and note whether that solves the task.
+
+    None before there is anything to evaluate, and where Ctrl-C ended the evaluation.
+    """
     training.read_metrics()
     c, threshold = training.config, training.envs.threshold
     if training.env_steps < c.learn_start:
         return None
     episodes, seed = HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps
     scores = training.processes.from_first(lambda: training.play(episodes, seed))
-    if threshold is not None and training.solved is None and scores.mean() >= threshold:
+    if scores is not None and threshold is not None and training.solved is None and scores.mean() >= threshold:
         training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
     return scores
 

@@ -1,6 +1,7 @@
 """How a run is carried out, and what is refused before it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..config import Config
 from ..errors import Refused
@@ -15,29 +16,43 @@ CAPTURE = ("auto", "on", "off")
 class RunOptions:
     """What changes where, how fast and until when a run goes on, but not what a train step computes. Raises Refused for unknown words.
 
-    device: "cpu", "cuda" or "cuda:N". until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held"
+    device: "cpu", "cuda" or "cuda:N"; None: as the run to resume, else "cpu". until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held"
     goes on for as many steps again, to at least 6,000, and watches whether it stays solved; "steps" uses up the steps and episodes of
-    the config. compile: compile the losses and their gradients first (`compiled.py`); where that fails, the run says so and goes on
+    the config; None: as the run to resume, else "solved". compile: compile the losses and their gradients first (`compiled.py`); where that fails, the run says so and goes on
     without. capture: "auto" records a train step as a CUDA graph, on a GPU, and replays the record if it provably does the same; "on"
     stops the run where it doesn't. tensorboard: write TensorBoard's file too. progress: show a progress bar.
     """
 
-    device: str = "cpu"
-    until: str = "solved"
+    device: str | None = None
+    until: str | None = None
     compile: bool = False
     capture: str = "auto"
     tensorboard: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.until not in UNTIL:
+        if self.until not in (None, *UNTIL):
             raise Refused(f"until must be one of {', '.join(UNTIL)}, got {self.until!r}")
         if self.capture not in CAPTURE:
             raise Refused(f"capture must be one of {', '.join(CAPTURE)}, got {self.capture!r}")
         if self.tensorboard:
             require_tensorboard()
 
-    def refuse_what_cannot_be_fast(self, config: Config, processes: Processes) -> None:
+    def completed(self, saved: dict[str, Any] | None) -> "RunOptions":
+        """With what was left open taken from the run to resume, or the defaults. Raises Refused if it was not compiled and now should be."""
+        if saved is not None and self.compile and not saved.get("compiled"):
+            raise Refused(
+                "--compile cannot be changed while resuming: the run started without. Start a new run to compile it"
+            )
+        rest = saved or {}
+        return replace(
+            self,
+            device=self.device or rest.get("device", "cpu"),
+            until=self.until or rest.get("until", "solved"),
+            compile=self.compile or rest.get("compiled", False),
+        )
+
+    def check_against(self, config: Config, processes: Processes) -> None:
         """Raises Refused where a captured or compiled train step is demanded and can't be had."""
         if self.capture == "on" and self.device == "cpu":
             raise Refused(

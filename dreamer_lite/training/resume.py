@@ -11,7 +11,7 @@ from . import checkpoint
 from .parallel import Processes, process_file
 from .state import Training
 
-CHANGEABLE = ("steps", "episodes", "env_seconds")  # settings that may differ in a resumed run
+CHANGEABLE = ("steps", "episodes", "env_seconds", "env_from_function")  # settings that may differ in a resumed run
 
 
 def resume_training(

@@ -1,6 +1,7 @@
 """Everything that changes during a run, and how it is saved and restored."""
 
 from collections import deque
+from collections.abc import Callable
 import math
 from pathlib import Path
 import sys
@@ -16,7 +17,7 @@ from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs
 from ..envs.workers import WorkerEnvs
 from ..errors import Refused
-from ..evaluation.evaluate import MAX_COPIES, cut_off_words, play_episodes
+from ..evaluation.evaluate import MAX_COPIES, Stopped, cut_off_words, play_episodes
 from ..evaluation.rollout import play_step
 from ..learner import Learner
 from ..replay import Replay
@@ -72,7 +73,8 @@ class Training:
         self.returns: deque[float] = deque(maxlen=10)  # of the latest finished ones
         self.seconds = 0.0
         self.solved: dict[str, float] | None = None
-        self.until, self.progress = "solved", False
+        self.until, self.progress = "solved", False  # progress: whether to print what is done
+        self.stop: Callable[[], bool] = lambda: False  # whether the run is asked to end
         self.notes: list[str] = []  # for the run card
         self.log, self.metrics = Log(), Metrics()
         self.compiled, self.compile_seconds = False, None  # decided before the first step
@@ -137,7 +139,7 @@ class Training:
             self.notes.append(f"the train step is not captured: {error}")
             tqdm.write(f"dreamer_lite: {self.notes[-1]}; the run goes on as with --capture off", file=sys.stderr)
         else:
-            tqdm.write(
+            self.say(
                 "the train step is captured: one launch, {1:.4f} seconds instead of {0:.4f}".format(
                     *self.capture_seconds
                 )
@@ -240,10 +242,25 @@ class Training:
             if self.processes.leads:
                 checkpoint.save(out / "checkpoint.pt", agent, **state)
 
-    def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray:
-        """Returns of the agent in fresh episodes, with its averaged weights. Episodes that were cut off go into the notes."""
-        with self.learner.averaged():
-            returns, cut = play_episodes(self.evaluating.agent(), self.make_env, episodes, seed, greedy, self.progress)
+    def say(self, words: str) -> None:
+        """Print what is done, where that is wanted."""
+        if self.progress:
+            tqdm.write(words)
+            sys.stdout.flush()
+
+    def play(self, episodes: int, seed: int, greedy: bool = False) -> np.ndarray | None:
+        """Returns of the agent in fresh episodes, with its averaged weights; None if the run is asked to end meanwhile.
+
+        Episodes that were cut off go into the notes.
+        """
+        agent = self.evaluating.agent
+        try:
+            with self.learner.averaged():
+                returns, cut = play_episodes(
+                    agent(), self.make_env, episodes, seed, greedy, progress=self.progress, stop=self.stop
+                )
+        except Stopped:
+            return None
         if cut and not any("cut off there" in note for note in self.notes):
             self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_off_words(cut, episodes)}")
         return returns

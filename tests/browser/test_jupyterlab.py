@@ -306,6 +306,8 @@ def move_and_look(page, area, shot):
         *area.locator(".widget-checkbox input").all()[:1],
     ]
     assert controls
+    handles = area.locator(".noUi-handle").all()
+    assert wait_for(lambda: all(handle.get_attribute("aria-label") for handle in handles), 10), "a slider has no name"
     for control in controls:
         before = picture.get_attribute("src")
         control.focus()

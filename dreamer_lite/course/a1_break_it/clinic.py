@@ -1,4 +1,4 @@
-"""Notebook A1: ten sick runs and a healthy one, looks at them, and a bug to be named."""
+"""Notebook A1: ten sick runs and a healthy one, the checks that examine them, and bugs to name."""
 
 from functools import lru_cache
 import json
@@ -18,43 +18,43 @@ from ..bundled import ASSETS
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, button, canvas, choice, tidy
 from .bugs import BUGS, Patch, planted
 
-PATIENTS = dict(zip("ABCDEFGHIJK", (1, 9, 4, 0, 6, 3, 10, 8, 2, 7, 5)))  # which bug each has, counted from 1; 0: none
+PATIENTS = dict(zip("ABCDEFGHIJK", (1, 9, 4, 0, 6, 3, 10, 8, 2, 7, 5)))  # the bug of each, counted from 1; 0: none
 NAMES = ["none: it is healthy", *(bug.name for bug in BUGS)]
 HUNTED = "".join(PATIENTS)[1:]  # A is solved in the notebook
 TWIN = "twin"  # a healthy run with another seed, to compare with
-CHART = "chart"  # what hangs on every bed, and costs no look
+CHART = "chart"  # hangs on every bed, and counts as no check
 
 
 def patches_of(number: int) -> list[Patch]:
-    """What has to be planted for the bug of this number, 0 for none."""
+    """The patches of the bug with this number; 0: none."""
     return [BUGS[number - 1].patch] if number else []
 
 
 @lru_cache
 def case(letter: str) -> Evidence:
-    """The patient, with its bug inside while it plays."""
+    """The evidence of a patient, which plays with its bug planted."""
     with planted(*patches_of(PATIENTS.get(letter, 0))):
         return gather_evidence(ASSETS / "patients" / f"{letter}.pt")
 
 
 @lru_cache(200)
-def finding(letter: str, look: str) -> Finding:
-    """What a look finds, with the bug inside."""
+def finding(letter: str, check: str) -> Finding:
+    """What a check finds, with the bug planted."""
     patient = case(letter)
     with planted(*patches_of(PATIENTS.get(letter, 0))):
-        return run_check(patient, look)
+        return run_check(patient, check)
 
 
 def scores() -> dict[str, float]:
-    """Each patient's mean return in its last test, 20 fresh games of at most 100 steps."""
+    """Each patient's mean return in its last evaluation, 20 fresh episodes of at most 100 steps."""
     return {letter: case(letter).rows[-1]["eval_mean"] for letter in PATIENTS}
 
 
 def draw_scores() -> tuple[Figure, str]:
-    """All patients' scores, and the losses that are watched as a rule."""
+    """All patients' scores, and the loss that people usually watch."""
     figure, found = canvas(7.5, 2.8), scores()
     left, right = figure.subplots(1, 2)
-    tidy(left, title="test: steps until it falls, at most 100", xlabel="patient", ylim=(0, 105)).bar(
+    tidy(left, title="evaluation: steps until it falls, at most 100", xlabel="patient", ylim=(0, 105)).bar(
         list(found), list(found.values()), color=REALITY
     )
     tidy(right, title="reconstruction loss", xlabel="environment steps").set_yscale("log")
@@ -64,12 +64,13 @@ def draw_scores() -> tuple[Figure, str]:
             [row["env_steps"] for row in rows], [row["reconstruction"] for row in rows], color=REALITY, linewidth=1
         )
     return figure, (
-        f"Scores of the eleven agents: from {min(found.values()):.0f} to {max(found.values()):.0f} of 100. Their reconstruction losses all fall in the same way."
+        f"The eleven agents score from {min(found.values()):.0f} to {max(found.values()):.0f} of 100. "
+        "Their reconstruction losses all fall alike."
     )
 
 
 CURVES = {
-    "return": "return, last ten games",
+    "return": "return, last ten episodes",
     "reconstruction": "reconstruction loss",
     "dyn": "surprise (KL, nats)",
     "policy_entropy": "entropy of the policy",
@@ -77,7 +78,7 @@ CURVES = {
 
 
 def draw_chart(letter: str) -> tuple[Figure, str]:
-    """Four curves of the run, beside those of a healthy twin, and the pole in one stretch of play."""
+    """Four curves of the run beside those of a healthy twin, and 120 steps of its play."""
     figure = canvas(8, 4.2)
     axes = figure.subplots(2, 3).flatten()
     drawn = {TWIN: (GREY, "-")} | ({letter: (REALITY, "--")} if letter != TWIN else {})
@@ -90,62 +91,68 @@ def draw_chart(letter: str) -> tuple[Figure, str]:
     axes[1].set_yscale("log")
     axes[3].set_xlabel("environment steps")
     played, steps = case(letter).played, slice(0, 120)
-    for panel, column, label in ((axes[4], 2, "the pole's angle, radians"), (axes[5], 0, "the cart's place, metres")):
+    for panel, column, label in (
+        (axes[4], 2, "the pole's angle, radians"),
+        (axes[5], 0, "the cart's position, metres"),
+    ):
         tidy(panel, title=label, xlabel="step").plot(played.obs[0, steps, column], color=REALITY)
         for t in played.is_first[0, steps].nonzero()[:, 0].tolist():
             panel.axvline(t, color=DREAM, linewidth=0.8, linestyle=":")
     last = case(letter).rows[-1]
     return figure, (
-        f"{'The' if letter == TWIN else f'Patient {letter}, dashed, and a'} healthy twin, grey; orange: a game begins. At the end, return {last['return']:.0f} in the last ten games, "
-        f"reconstruction {last['reconstruction']:.1g}, surprise {last['dyn']:.2g}, policy entropy {last['policy_entropy']:.2g}."
+        f"{'The' if letter == TWIN else f'Patient {letter}, dashed, and a'} healthy twin, grey; "
+        "orange: an episode begins. "
+        f"At the end, return {last['return']:.0f} in the last ten episodes, "
+        f"reconstruction {last['reconstruction']:.1g}, surprise {last['dyn']:.2g}, "
+        f"policy entropy {last['policy_entropy']:.2g}."
     )
 
 
-def draw_look(letter: str, look: str, told: bool = True) -> tuple[Figure, str]:
-    """The chart, or what a look finds, in a picture and one sentence: with its verdict if that may be told, else only the numbers."""
-    if look == CHART:
+def draw_check(letter: str, check: str, judged: bool = True) -> tuple[Figure, str]:
+    """The chart, or a check's figure with one sentence: the numbers, and the verdict too if `judged`."""
+    if check == CHART:
         return draw_chart(letter)
-    found = finding(letter, look)
+    found = finding(letter, check)
     found.figure.suptitle("")  # a clinic may have written on it
-    words = sentence(found) if told else numbers(found)
+    words = sentence(found) if judged else numbers(found)
     return found.figure, f"{'The healthy twin' if letter == TWIN else f'Patient {letter}'}. {words}."
 
 
 def reveal(letter: str) -> str:
-    """What was changed in this patient: where, the line and what stands there instead, who had it, what it does."""
+    """What is wrong with this patient: the place, the healthy line, the changed one, who had it, and what it does."""
     number = PATIENTS.get(letter, 0)
     if not number:
-        return "It is healthy: every line is as it should be."
+        return "It is healthy: no line is changed."
     bug = BUGS[number - 1]
-    return f"{bug.patch.where}\n  - {bug.patch.line}\n  + {bug.patch.instead}\n{bug.seen}.\n{bug.words}"
+    return f"{bug.patch.where}\n  - {bug.patch.find}\n  + {bug.patch.instead}\n{bug.seen}.\n{bug.words}"
 
 
 @lru_cache
 def verdicts() -> dict:
-    """What was measured in all recorded runs: `ranges` of each look, `values` by bug, seed and look, `scores` by bug and seed."""
+    """All recorded measures: `ranges` by check, `values` by bug, seed and check, `scores` by bug and seed."""
     file = ASSETS / "patients" / "verdicts.json"
     if not file.exists():
         raise Refused("the recorded verdicts are not there; start Jupyter inside a clone of the repository")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def alarm(look: str, values: list[float]) -> bool:
-    """Whether one of the measures of a look lies outside its range."""
-    return any(value < low or value > high for value, (low, high) in zip(values, verdicts()["ranges"][look]))
+def alarm(check: str, values: list[float]) -> bool:
+    """Whether one of a check's recorded measures lies outside its range."""
+    return any(value < low or value > high for value, (low, high) in zip(values, verdicts()["ranges"][check]))
 
 
 def alarms() -> dict[str, dict[str, int]]:
-    """In how many runs each look raised an alarm, by the number of the bug, "0" for the healthy ones, and by look."""
+    """In how many runs each check raised an alarm, by the bug's number, "0" for the healthy runs, and by check."""
     return {
-        number: {look: sum(alarm(look, run[look]) for run in runs.values()) for look in CHECKS}
+        number: {check: sum(alarm(check, run[check]) for run in runs.values()) for check in CHECKS}
         for number, runs in verdicts()["values"].items()
     }
 
 
 def draw_verdicts() -> tuple[Figure, str]:
-    """How many of the runs of each bug each look found."""
+    """In how many runs of each bug each check raised an alarm."""
     found, names = alarms(), {str(k): name for k, name in enumerate(NAMES)}
-    table = np.array([[found[number][look] for look in CHECKS] for number in names])
+    table = np.array([[found[number][check] for check in CHECKS] for number in names])
     runs = len(verdicts()["values"]["0"])
     figure = canvas(9, 4.6)
     axes = figure.subplots()
@@ -159,23 +166,23 @@ def draw_verdicts() -> tuple[Figure, str]:
     )
     axes.set_title(f"alarms in {runs} runs each", fontsize=10)
     words = [
-        f"{number}: " + (", ".join(f"{look} {count}" for look, count in found[number].items() if count) or "none")
+        f"{number}: " + (", ".join(f"{check} {count}" for check, count in found[number].items() if count) or "none")
         for number in names
     ]
-    return figure, f"Alarms of each look in {runs} runs, by the number of the bug. " + "; ".join(words) + "."
+    return figure, f"Alarms of each check in {runs} runs, by the number of the bug. " + "; ".join(words) + "."
 
 
-def found_by_looks() -> tuple[int, int, int]:
-    """Found, missed and false alarms, if a run is called sick as soon as one of the looks raises an alarm."""
-    looked = {
-        number: [float(any(alarm(look, run[look]) for look in CHECKS)) for run in runs.values()]
+def found_by_checks() -> tuple[int, int, int]:
+    """Found, missed and false alarms, if a run counts as sick as soon as one check raises an alarm."""
+    alarmed = {
+        number: [float(any(alarm(check, run[check]) for check in CHECKS)) for run in runs.values()]
         for number, runs in verdicts()["values"].items()
     }
-    return split_tally(looked, 0, 0.5)
+    return split_tally(alarmed, 0, 0.5)
 
 
 def found_by_score() -> tuple[int, int, int]:
-    """The same, if a run is called sick when its score lies outside those of the healthy ones."""
+    """The same, if a run counts as sick when its score lies outside those of the healthy runs."""
     found = {number: list(runs.values()) for number, runs in verdicts()["scores"].items()}
     return split_tally(found, min(found["0"]), max(found["0"]))
 
@@ -186,69 +193,71 @@ def split_tally(by_bug: dict[str, list[float]], low: float, high: float) -> tupl
 
 
 def tally(healthy: Tensor, sick: Tensor, low: float, high: float) -> tuple[int, int, int]:
-    """What a healthy range from low to high is worth, edges included: how many sick runs lie outside (found), how many don't (missed), and how
-    many healthy ones do (false alarms). A value that is NaN can't be told, so it raises no alarm."""
+    """What a healthy range from low to high, edges included, is worth: sick runs outside (found), sick runs inside
+    (missed), and healthy runs outside (false alarms). NaN means that a value can't be told, so it raises no alarm.
+    """
     found = int(((sick < low) | (sick > high)).sum())
     return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())
 
 
 class Clinic:
-    """Who was looked at, and how; who was named, and after how many tries. The score counts looks, never seconds."""
+    """The checks used on each patient, the patients named, and the tries it took. Time doesn't count."""
 
     def __init__(self, patients: str = HUNTED):
         self.patients = patients
-        self.looked: dict[str, set[str]] = {letter: set() for letter in patients}
+        self.used: dict[str, set[str]] = {letter: set() for letter in patients}
         self.tries: dict[str, int] = dict.fromkeys(patients, 0)
-        self.named: set[str] = set()  # those that are settled
+        self.named: set[str] = set()
         self.clicks = 0
 
-    def look(self, letter: str, look: str) -> tuple[Figure, str]:
-        """See a patient's chart, which is free, or look at it in another way, which counts once. The twin may always be looked at.
+    def examine(self, letter: str, check: str) -> tuple[Figure, str]:
+        """Show a patient's chart, which is free, or use a check, which counts once. On the twin all checks are free.
 
-        Whether it looks healthy is told when the patient is named: before, that is what the reader is to see."""
+        The verdict is shown only once the patient is named: until then the reader judges.
+        """
         settled = letter == TWIN or letter in self.named
-        if look != CHART and not settled:
-            self.looked[letter].add(look)
-        return draw_look(letter, look, told=settled)
+        if check != CHART and not settled:
+            self.used[letter].add(check)
+        return draw_check(letter, check, judged=settled)
 
     def name(self, letter: str, suspect: str) -> str:
-        """Say which bug it is; returns the verdict, and the line if it is right. Who is named already is not tried again."""
+        """Name a patient's bug; returns the answer, with the changed line if it is right. Naming again costs no try."""
         if letter == TWIN:
             return "The twin is known to be healthy. Choose a patient to name."
         if not suspect:
             return "Choose a bug first."
         if letter in self.named:
-            return f"{letter} is named already. {reveal(letter)}"
+            return f"{letter} is already named. {reveal(letter)}"
         self.tries[letter] += 1
         if NAMES.index(suspect) != PATIENTS[letter]:
-            return f"Not that one for {letter}. Look again, or in another way."
+            return f"Not that one for {letter}. Look again, or use another check."
         self.named.add(letter)
         return f"Right. {reveal(letter)}"
 
     @property
     def score(self) -> str:
-        looks, tries = sum(map(len, self.looked.values())), sum(self.tries.values())
-        counts = f"{looks} look{'s' * (looks != 1)}, {tries} name{'s' * (tries != 1)} tried"
-        who = f" ({', '.join(sorted(self.named))})" * bool(self.named)
-        return f"Score: {len(self.named)} of {len(self.patients)} named{who}; {counts}."
+        used, tries = sum(map(len, self.used.values())), sum(self.tries.values())
+        counts = f"{used} check{'s' * (used != 1)}, {tries} name{'s' * (tries != 1)} tried"
+        named = f" ({', '.join(sorted(self.named))})" * bool(self.named)
+        return f"Score: {len(self.named)} of {len(self.patients)} named{named}; {counts}."
 
-    def draw(self, patient: str, look: str, suspect: str, name: int) -> tuple[Figure, str]:
-        """What the widget shows: the picture, its sentence, the verdict if a name was just given, and the score."""
-        said, told = f" · you suspect: {suspect}" * bool(suspect), []
+    def draw(self, patient: str, check: str, suspect: str, name: int) -> tuple[Figure, str]:
+        """The widget's content: the figure, its sentence, the answer if a bug was just named, and the score."""
+        said, answer = f" · you suspect: {suspect}" * bool(suspect), []
         if name > self.clicks:  # first, so that the verdict comes with the name
-            self.clicks, told = name, [self.name(patient, suspect)]
+            self.clicks, answer = name, [self.name(patient, suspect)]
             if not suspect:
                 said = " · no bug is chosen"
             elif patient != TWIN:
                 said += " · right" if patient in self.named else " · not that one"
-        figure, words = self.look(patient, look)
+        figure, words = self.examine(patient, check)
         figure.suptitle(f"{TWIN if patient == TWIN else f'patient {patient}'}{said}", fontsize=9, color=OWN)
-        return figure, "\n".join([words, *told, self.score])
+        return figure, "\n".join([words, *answer, self.score])
 
 
 def clinic(patients: str = HUNTED) -> Explorer:
-    """Choose a patient, or the twin to compare with, then a look; when you think that you know, choose a bug and name it."""
-    who, look = choice("patient", [*patients, TWIN]), choice("look", [CHART, *CHECKS])
+    """Choose a patient, or the twin to compare with, then a check; when you suspect a bug, choose and name it."""
+    patient, check = choice("patient", [*patients, TWIN]), choice("check", [CHART, *CHECKS])
     suspect = widgets.Dropdown(
         options=[("choose …", ""), *((f"{k}. {name}", name) for k, name in enumerate(NAMES))],
         description="the bug is",
@@ -257,14 +266,14 @@ def clinic(patients: str = HUNTED) -> Explorer:
     )
 
     def begin(_: dict) -> None:
-        look.value, suspect.value = CHART, ""
+        check.value, suspect.value = CHART, ""
 
-    who.observe(begin, "value")  # first, so that another patient costs no look
+    patient.observe(begin, "value")  # first, so that another patient costs no check
     return Explorer(
         Clinic(patients).draw,
-        "A look at a patient of the clinic.",
-        patient=who,
-        look=look,
+        "A check on a patient of the clinic.",
+        patient=patient,
+        check=check,
         suspect=suspect,
         name=button("Name it"),
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...diagnostics.checks import action_pairs, real_returns
+from ...diagnostics.measures import action_pairs, real_returns
 from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
 from .clinic import HUNTED, NAMES, PATIENTS, tally
 

@@ -56,7 +56,7 @@ def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
     """The small task, fitted beside one that is 10^exponent times as large."""
     scale = float(10**exponent)
     figure, words = canvas(7.5, 2.8), []
-    for column, (name, there, back) in enumerate((("without", same, same), ("with symlog", symlog, symexp))):
+    for column, (name, there, back) in enumerate((("without symlog", same, same), ("with symlog", symlog, symexp))):
         prediction = drawn(scale, there, back)
         small, large = error(prediction, scale)
         axes = tidy(figure.add_subplot(1, 2, column + 1), title=name, ylim=(-1.6, 1.6), xlabel="input")
@@ -68,7 +68,10 @@ def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
         if column == 0:
             axes.legend(loc="lower right", fontsize=8)
         words.append(f"{name}: {small:.0%} on the small task, {large:.0%} on the large one")
-    return figure, f"The other task is {scale:,.3g} times as large. Relative error {words[0]}; {words[1]}."
+    return (
+        figure,
+        f"The other task is {float(f'{scale:.3g}'):,g} times as large. Relative error {words[0]}; {words[1]}.",
+    )
 
 
 def scale_explorer() -> Explorer:

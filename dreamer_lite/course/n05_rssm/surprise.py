@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 import torch
 from torch import Tensor
 
+from ...diagnostics.measures import causality_triangle
 from ...latents import kl
 from ...rssm import RSSM
 from ..bundled import Watched, watch
@@ -47,8 +48,8 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
         if place == 0:
             bars.legend(fontsize=7)
     return figure, (
-        f"Step {t}: surprise {float(nats[t]):.1f} nats. At the kick (step {KICK_AT}): "
-        f"{float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
+        f"Step {t}: surprise {float(nats[t]):.1f} nats. "
+        f"At the kick, step {KICK_AT}: {float(nats[min(KICK_AT, len(nats) - 1)]):.1f}; "
         f"mean of the ten steps before it: {float(nats[KICK_AT - 10 : KICK_AT].mean()):.1f}."
     )
 
@@ -64,9 +65,9 @@ def surprise_meter() -> Explorer:
 
 
 def influence(what: str, shift: int = 0, steps: int = 8, seed: int = 0) -> Tensor:
-    """How much h_s moves when input t is changed, (T inputs, T outputs).
+    """How far h moves, and for an observation the posterior, when one input is changed, (T, T).
 
-    `shift` moves the actions before they are used.
+    Rows are the inputs' steps, columns the outputs'. `shift` moves the actions before they are used.
     """
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -75,17 +76,14 @@ def influence(what: str, shift: int = 0, steps: int = 8, seed: int = 0) -> Tenso
         noise, first = torch.zeros(1, steps, 4, 4), torch.zeros(1, steps, dtype=torch.bool)
 
         def run(tokens: Tensor, actions: Tensor) -> Tensor:
-            led = actions.roll(-shift, 1) if shift else actions
-            states, logits = rssm.observe(tokens, led, first, rssm.initial(1), noise)
+            states, logits = rssm.observe(tokens, actions.roll(-shift, 1), first, rssm.initial(1), noise)
             return torch.cat([states.h, logits.flatten(2)], -1)[0] if what == "observation" else states.h[0]
 
-        base, rows = run(tokens, actions), []
-        for t in range(steps):
-            moved = {"observation": tokens, "action": actions}[what].clone()
-            moved[:, t] = torch.randn_like(moved[:, t]).clamp(-1, 1)
-            changed = run(moved, actions) if what == "observation" else run(tokens, moved)
-            rows.append((changed - base).abs().amax(-1))
-        return torch.stack(rows)
+        inputs = {"observation": tokens, "action": actions}[what]
+        others = torch.stack([torch.randn_like(inputs[:, 0]) for _ in range(steps)], 1).clamp(-1, 1)
+        if what == "observation":
+            return causality_triangle(lambda changed: run(changed, actions), inputs, others)
+        return causality_triangle(lambda changed: run(tokens, changed), inputs, others)
 
 
 def draw_causality(what: str, loop: str) -> tuple[Figure, str]:

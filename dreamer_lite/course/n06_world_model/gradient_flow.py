@@ -9,6 +9,7 @@ from torch import nn
 
 from ...agent import Dreamer
 from ...config import Config
+from ...diagnostics.measures import gradient_norms
 from ..agent_map import LIT, PLAIN
 from ..bundled import CARTPOLE, random_stream
 from ..explore import GREY, OWN, Explorer, box, canvas, choice
@@ -38,24 +39,9 @@ LOSSES = ["reconstruction", "reward", "continue", "dyn", "rep", "critic", "actor
 GUESSED = [name for name in PLACES if name not in ("reward head", "continue head")]
 
 
-def modules(agent: Dreamer) -> dict[str, list[nn.Module]]:
-    model, rssm = agent.world_model, agent.world_model.rssm
-    return {
-        "encoder": [model.encoder],
-        "posterior": [rssm.posterior_net],
-        "recurrent": [rssm.h_in, rssm.z_in, rssm.a_in, rssm.core, rssm.core_norms, rssm.gates],
-        "prior": [rssm.prior_net],
-        "decoder": [model.decoder],
-        "reward head": [model.reward_head],
-        "continue head": [model.continue_head],
-        "critic": [agent.critic.net],
-        "actor": [agent.actor],
-    }
-
-
 @lru_cache(2)
 def flows(steps: int = 8) -> dict[str, dict[str, float]]:
-    """The size of each loss's gradient at each module: fresh agent, one batch of random play, sequences of `steps`."""
+    """The norm of each loss's gradient at each part of a fresh agent, for random play in sequences of `steps`."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(0)
         agent = Dreamer(Config.preset("small", imag_last=0), CARTPOLE)
@@ -76,15 +62,7 @@ def flows(steps: int = 8) -> dict[str, dict[str, float]]:
             losses, _, _ = agent.world_model.loss(batch, agent.world_model.rssm.initial(16))
         else:
             losses, _, _ = agent.loss(batch, agent.world_model.rssm.initial(16))
-        found = {}
-        for name, loss in losses.items():
-            agent.zero_grad()
-            loss.mean().backward(retain_graph=True)
-            found[name] = {
-                part: sum(float(p.grad.abs().sum()) for net in nets for p in net.parameters() if p.grad is not None)
-                for part, nets in modules(agent).items()
-            }
-        return found
+        return gradient_norms(agent, losses)
 
 
 def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, str]:

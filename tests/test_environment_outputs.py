@@ -1,0 +1,220 @@
+"""What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or reshaped."""
+
+import gymnasium
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+import numpy as np
+import pytest
+import torch
+
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config, Spaces
+from dreamer_lite.envs.spaces import native_action, spaces_of, to_agent_obs
+from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.envs.workers import WorkerEnvs
+from dreamer_lite.errors import Refused
+from dreamer_lite.evaluation.rollout import rollout
+from dreamer_lite.training.loop import train
+
+TWO = Box(-1, 1, (2,))
+IMAGE = Box(0, 255, (16, 16, 3), np.uint8)
+
+
+class Returns(gymnasium.Env):
+    """Returns what it is told to."""
+
+    action_space = Discrete(2)
+
+    def __init__(self, observation=None, reward=1.0, ended=False, space=TWO, whole_step=None, whole_reset=None):
+        self.observation_space, self.reward, self.ended = space, reward, ended
+        self.observation = np.zeros(space.shape, space.dtype) if observation is None else observation
+        self.whole_step, self.whole_reset = whole_step, whole_reset
+
+    def reset(self, *, seed=None, options=None):
+        return (self.observation, {}) if self.whole_reset is None else self.whole_reset
+
+    def step(self, action):
+        out = self.observation, self.reward, self.ended, False, {}
+        return out if self.whole_step is None else self.whole_step
+
+
+BAD_OBSERVATIONS = [
+    (IMAGE, np.zeros((3, 16, 16), np.uint8), r"shape \(3, 16, 16\), and its space says \(16, 16, 3\)"),
+    (IMAGE, np.full((16, 16, 3), 0.7), "returned 0.7 .*whole numbers .uint8"),
+    (IMAGE, np.full((16, 16, 3), 300), "returned 300 .*allows no such number"),
+    (IMAGE, np.full((16, 16, 3), -1), "returned -1 .*allows no such number"),
+    (IMAGE, np.full((16, 16, 3), np.nan), "returned nan in its observation"),
+    (IMAGE, None, "returned None, and its observation space"),
+    (Box(0, 1, (16, 16), np.float32), np.full((16, 16), 200.0), "returned 200 .*allows no such number"),
+    (Box(0, 1, (16, 16), np.float32), np.full((16, 16), np.inf), "returned inf in its observation"),
+    (Box(0, 10, (2,), np.int64), np.array([0.5, 3.9]), "returned 0.5 .*whole numbers .int64"),
+    (Box(0, 9, (2,), np.uint8), np.array([-1, 300]), "returned -1 .*allows no such number"),
+    (Box(-1, 1, (2,)), np.zeros(3), r"shape \(3,\), and its space says \(2,\)"),
+    (Box(-1, 1, (2, 3)), np.zeros((3, 2)), r"shape \(3, 2\), and its space says \(2, 3\)"),
+    (Box(-1, 1, (2,)), ["a", "b"], "and its observation space there is"),
+    (Box(-1, 1, (2,)), np.array([0, np.inf]), "returned inf in its observation"),
+    (Discrete(5), -1, "returned -1 .*Discrete.5. allows no such number"),
+    (Discrete(5), 5, "returned 5 "),
+    (Discrete(5), 1.5, "returned 1.5 .*whole numbers"),
+    (MultiDiscrete([2, 3]), np.array([0, 3]), "returned 3 "),
+    (MultiBinary(3), np.array([0, 1, 2]), "returned 2 "),
+    (Dict(a=Discrete(2), b=Box(-1, 1, (2,))), {"a": 0}, "without b, which its space"),
+    (Dict(a=Dict(b=Box(0, 1, (1,)))), {"a": {"b": [0, 1]}}, r"shape \(2,\) in a.b"),
+    (Tuple((Discrete(2), Discrete(2))), (0,), "without 1, which its space"),
+]
+
+
+@pytest.mark.parametrize("space, observation, words", BAD_OBSERVATIONS)
+def test_an_observation_that_is_not_as_declared_is_one_line(space, observation, words):
+    with pytest.raises(Refused, match=f"^environment 0, step 0 of episode 0, .*{words}.*the last checkpoint is kept$"):
+        Envs(lambda: Returns(observation, space=space) if observation is not None else Nothing(space)).step(
+            np.zeros((1, 2))
+        )
+
+
+class Nothing(Returns):
+    def __init__(self, space):
+        super().__init__(space=space)
+        self.observation = None
+
+
+@pytest.mark.parametrize(
+    "space, observation, expected",
+    [
+        (Box(-1, 1, (2,)), [5, -7], [5, -7]),  # outside its bounds: numbers are never clipped
+        (Box(0, 10, (2,), np.int64), np.array([0.0, 3.0]), [0, 3]),
+        (Box(-1, 1, (2,)), torch.tensor([0.25, 0.5]), [0.25, 0.5]),
+        (Box(-1, 1, ()), 0.5, [0.5]),
+        (Discrete(3, start=2), np.array([4]), [0, 0, 1]),
+        (MultiDiscrete([2, 3]), (1, 2), [0, 1, 0, 0, 1]),
+        (Dict({1: Discrete(2), "b": Box(0, 1, (1,))}), {1: 0, "b": [0.5]}, [1, 0, 0.5]),
+        (Box(0, 9, (8, 8), np.uint8), np.full((8, 8), 9), [9] * 64),
+    ],
+)
+def test_what_fits_is_taken_as_it_is(space, observation, expected):
+    assert to_agent_obs(space, observation).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "space, image",
+    [
+        (Box(0, 255, (16, 16), np.uint8), (16, 16, 1)),
+        (Box(0, 255, (16, 16, 40), np.uint8), (16, 16, 40)),
+        (Box(0, 1, (84, 84, 4), np.float32), (84, 84, 4)),
+        (Box(0, 255, (64, 64, 3), np.float32), (64, 64, 3)),
+        (Box(0, 255, (16, 16, 1), np.int64), (16, 16, 1)),
+        (Box(0, 9, (24, 18), np.uint8), ()),  # codes
+        (Box(0, 1, (64, 64), np.uint8), ()),  # a mask
+        (Box(0, 3, (10, 10), np.int8), ()),
+        (Box(-1, 1, (64, 64), np.float32), ()),
+        (Box(0, 255, (7, 7, 3), np.uint8), ()),  # a board
+    ],
+)
+def test_bounds_say_what_is_an_image(space, image):
+    spaces = spaces_of(space, Discrete(2))
+    assert spaces == Spaces(0 if image else int(np.prod(space.shape)), 2, True, image)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (6, 64, 64), (9, 84, 84), (12, 64, 64), (24, 32, 64), (4, 64, 64, 3)])
+@pytest.mark.parametrize("high, kind", [(255, np.uint8), (1, np.float32)])
+def test_channels_first_are_refused_however_many_there_are(shape, high, kind):
+    with pytest.raises(Refused, match="the shape must be .height, width, channels."):
+        spaces_of(Box(0, high, shape, kind), Discrete(2))
+
+
+def test_float_images_keep_their_brightness():
+    image = np.linspace(0, 1, 256).reshape(16, 16)
+    assert to_agent_obs(Box(0, 1, (16, 16)), image).ravel().tolist() == list(range(256))
+    assert to_agent_obs(Box(0, 255, (16, 16), np.float32), 255 * image + 0.2).ravel().tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(
+    "reward", [1, np.float64(1), np.ones(1), np.ones(()), np.ones((1, 1)), torch.ones(()), torch.ones(1), True]
+)
+def test_one_number_of_any_library_is_a_reward(reward):
+    envs = Envs(lambda: Returns(reward=reward))
+    envs.step(np.zeros((1, 2)))
+    step = envs.step(np.zeros((1, 2)))
+    assert step.reward.shape == (1,) and step.reward.dtype == np.float32 and step.reward.tolist() == [1]
+
+
+BAD_STEPS = [
+    (dict(reward=np.ones(2)), r"the reward \[1. 1.\] of shape \(2,\); it must be one number"),
+    (dict(reward=None), "the reward None; it must be one number"),
+    (dict(reward="high"), "the reward 'high'; it must be one number"),
+    (dict(reward=1e39), "the reward 1e.39, which is too large for float32"),
+    (dict(reward=float("nan")), "the reward nan"),
+    (dict(ended=np.array([True, False])), "the flag terminated .* must be one number"),
+    (dict(whole_step=(np.zeros(2), 1.0, False, {})), "4 values from step.., and Gymnasium's API has five"),
+    (dict(whole_step=7), "a int from step.."),
+]
+
+
+@pytest.mark.parametrize("workers", [False, True], ids=["here", "worker"])
+@pytest.mark.parametrize("given, words", BAD_STEPS, ids=lambda part: next(iter(part)) if isinstance(part, dict) else "")
+def test_a_step_that_returns_something_else_is_one_line(given, words, workers):
+    envs = (WorkerEnvs if workers else Envs)(lambda: Returns(**given), 1)
+    try:
+        envs.step(np.zeros((1, 2)))
+        with pytest.raises(
+            Refused, match=f"^environment 0, step 1 of episode 0, returned {words}.*checkpoint is kept$"
+        ):
+            envs.step(np.zeros((1, 2)))
+    finally:
+        envs.close()
+
+
+def test_a_reset_without_its_info_is_one_line():
+    with pytest.raises(Refused, match="a ndarray from reset.., and Gymnasium's API has two: obs, info"):
+        Envs(lambda: Returns(whole_reset=np.zeros(2))).step(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.int32])
+def test_bounds_as_wide_as_their_type_are_no_bounds(kind):
+    info = np.finfo(kind) if np.issubdtype(kind, np.floating) else np.iinfo(kind)
+    with pytest.raises(Refused, match="every number needs finite bounds"):
+        spaces_of(Box(0, 1, (1,)), Box(info.min, info.max, (1,), kind))
+
+
+@pytest.mark.parametrize(
+    "space, sizes, action, native",
+    [
+        (Box(-2, 2, ()), (1, False, ()), [0.5], np.float32(1)),
+        (Dict(a=Box(-1, 1, (2,)), b=Box(0, 2, ())), (3, False, ()), [1, -1, 0], {"a": [1, -1], "b": 1}),
+        (Tuple((Discrete(2), Discrete(3, start=1))), (5, True, (2, 3)), [0, 1, 0, 0, 1], (1, 3)),
+        (Dict(a=Discrete(2), b=MultiBinary(2)), (6, True, (2, 2, 2)), [1, 0, 0, 1, 1, 0], {"a": 0, "b": [1, 0]}),
+    ],
+)
+def test_a_dict_or_tuple_of_choices_or_of_numbers_is_acted_in(space, sizes, action, native):
+    spaces = spaces_of(Box(-1, 1, (2,)), space)
+    assert (spaces.action_size, spaces.discrete, spaces.choices) == sizes
+    made = native_action(space, np.array(action, np.float32))
+    assert made in space
+    for one, other in zip(
+        *(part.values() if isinstance(part, dict) else np.atleast_1d(part) for part in (made, native))
+    ):
+        assert np.array_equal(one, other)
+
+
+def test_an_agent_learns_in_a_dict_of_actions(tmp_path):
+    class Knobs(Returns):
+        action_space = Dict(turn=Box(-1, 1, (2,)), push=Box(0, 1, ()))
+
+        def step(self, action):
+            assert action in self.action_space
+            return super().step(action)
+
+    card = train(
+        Config.preset("debug", steps=120, eval_every=0), tmp_path, progress=False, make_env=lambda: timed(Knobs())
+    )
+    assert card["env_steps"] == 120 and card["train_steps"] > 0
+
+
+def timed(env):
+    return gymnasium.wrappers.TimeLimit(env, 10)
+
+
+def test_rollouts_take_steps_in_every_environment():
+    agent = Dreamer(Config.preset("debug"), Spaces(2, 2, True))
+    steps = list(rollout(agent, Envs(lambda: timed(Returns()), 3), 12))
+    assert len(steps) == 12 and all(step.reward.shape == (3,) for step, _ in steps)
+    assert [bool(step.is_first.all()) for step, _ in steps] == [True] + [False] * 10 + [True]
