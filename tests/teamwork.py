@@ -1,11 +1,14 @@
 """What each of several processes does in test_parallel.py; torchrun starts them."""
 
+from contextlib import suppress
+import os
 from pathlib import Path
 import sys
 
 import torch
 
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.command_line import main
 from dreamer_lite.config import Config
 from dreamer_lite.errors import Refused
 from dreamer_lite.learner import Learner
@@ -73,7 +76,18 @@ def own_experience(processes: parallel.Processes) -> None:
         assert (one != other).all()
 
 
+def give(commands: list[str]) -> None:
+    """Several commands of `python -m dreamer_lite` in one start of the processes. All but the first seem to be started again."""
+    for number, words in enumerate(commands):
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
+        with suppress(SystemExit):
+            main(words.split())
+
+
 if __name__ == "__main__":
+    if sys.argv[2:]:
+        give(sys.argv[2:])
+        sys.exit()
     with parallel.processes_of_torchrun("cpu") as processes:
         assert processes.size == 2
         for what in (joined_batch, different_weights, own_experience):

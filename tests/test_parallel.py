@@ -16,8 +16,9 @@ from dreamer_lite.training import checkpoint, parallel
 from dreamer_lite.training.device import use_device
 
 HERE = Path(__file__).parent
-LOUD = ["-m", "dreamer_lite", "--preset", "debug", "--until", "steps", "--device", "cpu"]
-RUN = ["-m", "dreamer_lite", "--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu"]
+LOUD = "--preset debug --until steps --device cpu"
+QUIET = f"{LOUD} --quiet"
+RUN = ["-m", "dreamer_lite", *QUIET.split()]
 
 
 def start(*words, processes=2, **how):
@@ -49,26 +50,29 @@ def content(out):
     return saved.rest["learner"]["weights"], saved.rest["replay"]["data"], own["replay"]["data"]
 
 
-def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    said = launch(*LOUD, "--steps", 400, "--out", whole)
-    assert said.count("2 processes") == 1 and said.count("sampled actions") == 1  # one of them tells
-    launch(*RUN, "--steps", 200, "--out", parts)
-    launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 400)
+def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path, capsys):
+    """And a folder that is not empty is refused once: the first process tells, the other goes quietly."""
+    whole, parts, taken = tmp_path / "whole", tmp_path / "parts", tmp_path / "taken"
+    taken.mkdir()
+    (taken / "file").touch()
+    said = launch(
+        HERE / "teamwork.py",
+        tmp_path,
+        f"{QUIET} --out {taken}",
+        f"{QUIET} --steps 200 --out {parts}",
+        f"{LOUD} --steps 400 --out {whole}",
+        f"--quiet --resume {parts} --steps 400",
+    )
+    assert said.count("is not empty") == 1
+    assert said.count("2 processes") == 1 and said.count("sampled actions") == 3  # one of them tells, in each run
     (weights, first, second), (other_weights, other_first, other_second) = content(whole), content(parts)
     assert torch.equal(weights, other_weights) and not torch.equal(first["vector"], second["vector"])
     for name in first:
         assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
     assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone
-    assert (
-        "the replay buffers of the others are lost"
-        in subprocess.run(
-            [sys.executable, *RUN[:2], "--quiet", "--resume", parts, "--steps", "450"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stderr
-    )
+    capsys.readouterr()
+    main(f"--quiet --resume {parts} --steps 450".split())
+    assert "the replay buffers of the others are lost" in capsys.readouterr().err
     said = launch(*RUN[:2], "--quiet", "--resume", parts, "--steps", 500)
     assert "2 processes continue a run of 1: the new ones start with a copy" in said
 
@@ -93,22 +97,14 @@ def kill_second(process):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes by Linux's /proc")
 def test_one_is_killed(tmp_path):
     """All stop with one line of ours; started again by torchrun they go on where the last checkpoint was."""
-    out = tmp_path / "ends"
-    process = start(*RUN, "--steps", 100_000, "--out", out)
-    wait_for(process, out, 400)
-    kill_second(process)
-    said = finish(process, 1)
-    lines = [line for line in said.splitlines() if line.startswith("dreamer_lite:")]
-    assert len(lines) == 1 and "another process of this run is gone" in lines[0], said
-    assert checkpoint.read(out).rest["env_steps"] >= 200
-
     again = tmp_path / "again"
     process = start(*RUN, "--steps", 1500, "--out", again, options=["--max-restarts", "1"])
     wait_for(process, again, 400)
     before = (again / "metrics.csv").read_text().splitlines()
     kill_second(process)
     assert len(before) < 1500 // 200, "it was killed too late"
-    finish(process)
+    lines = [line for line in finish(process).splitlines() if line.startswith("dreamer_lite:")]
+    assert len(lines) == 1 and "another process of this run is gone" in lines[0], lines
     after = (again / "metrics.csv").read_text().splitlines()
     assert after[:2] == before[:2] and len(after) == 1 + 1500 // 200  # with its seconds: it did not begin anew
     assert checkpoint.read(again).rest["env_steps"] == 1500
@@ -120,10 +116,9 @@ def test_ctrl_c_stops_and_saves_all(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     said = finish(process, 1)
     assert said.count("stopping after this step") == 1 and f"-m dreamer_lite --resume {tmp_path}" in said
-    said = launch(
-        *RUN[:2], "--quiet", "--resume", tmp_path, "--steps", checkpoint.read(tmp_path).rest["env_steps"] + 20
-    )
-    assert "not solved within" in said
+    content(tmp_path)  # that of both is there
+    steps = checkpoint.read(tmp_path).rest["env_steps"] + 20
+    assert main(f"--quiet --resume {tmp_path} --steps {steps}".split()) == 0
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
@@ -142,21 +137,15 @@ def test_each_process_takes_a_gpu_of_its_own(name, monkeypatch):
         use_device(name)
 
 
-def test_a_folder_that_is_not_empty_is_refused_once(tmp_path):
-    """The first process tells, the others go quietly."""
-    (tmp_path / "file").touch()
-    assert launch(*RUN, "--out", tmp_path, code=2).count("is not empty") == 1
-
-
 def test_a_run_that_may_be_started_again_needs_a_folder(monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
-    assert main(RUN[2:]) == 2
+    assert main(QUIET.split()) == 2
     assert "--max-restarts needs the run's folder as --out" in capsys.readouterr().err
 
 
 def test_a_run_that_was_there_before_is_not_taken_for_one_to_go_on_with(tmp_path):
     """Also not by the processes that torchrun starts after the first ones were refused."""
-    launch(*RUN, "--steps", 100, "--out", tmp_path)
+    main(f"{QUIET} --steps 100 --out {tmp_path}".split())
     before = (tmp_path / "checkpoint.pt").read_bytes()
     said = launch(*RUN, "--steps", 200, "--out", tmp_path, options=["--max-restarts", "1"], code=2)
     assert said.count("already holds a run") == 2 and (tmp_path / "checkpoint.pt").read_bytes() == before

@@ -106,13 +106,13 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
         assert process.returncode == 130 and f"--resume {broken}" in output and "stopping after this step" in error
     result = finish("--resume", broken, "--quiet", "--steps", steps)  # device, threads and --until are those of the run
     assert result.returncode == 0, result.stderr
-    assert finish(*DEBUG, "--steps", steps, "--out", whole).returncode == 0
+    assert main([*DEBUG, "--steps", str(steps), "--out", str(whole)]) == 0
     assert_same(content(whole), content(broken))
 
 
 def test_same_seed_same_curve_and_another_seed_another(uninterrupted, tmp_path):
     for name, seed in (("again", 0), ("other", 1)):
-        assert finish(*DEBUG, "--steps", 900, "--out", tmp_path / name, "--seed", seed).returncode == 0
+        assert main([*DEBUG, "--steps", "900", "--out", str(tmp_path / name), "--seed", str(seed)]) == 0
     whole = content(uninterrupted)
     assert_same(whole, content(tmp_path / "again"))
     assert whole["rest"]["rows"] != content(tmp_path / "other")["rest"]["rows"]

@@ -36,6 +36,7 @@ from dreamer_lite.course.n08_critic.returns import return_mixer
 from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
+from dreamer_lite.course.plug import unplugged
 from dreamer_lite.errors import Refused
 from dreamer_lite.rssm import State
 from dreamer_lite.symlog import symexp, symlog
@@ -66,9 +67,23 @@ def ends(control):
     return [control.min, control.max]
 
 
+@pytest.fixture(scope="module")
+def taught():
+    """An actor after 60 updates in dreams."""
+    with unplugged():
+        return actor_lab.school(0, 60, progress=False)
+
+
 @pytest.mark.parametrize("make", WIDGETS, ids=lambda make: make.__name__)
-def test_every_control_to_its_ends(make):
-    explorer = make(bundled_agent()) if make is episode_replay else make()
+def test_every_control_to_its_ends(make, taught):
+    given = {
+        episode_replay: bundled_agent(),
+        policy_map: taught._replace(snapshots={n: taught.snapshots[n] for n in (0, 60)}),
+    }
+    move_to_ends(make(given[make]) if make in given else make())
+
+
+def move_to_ends(explorer):
     assert explorer.png.startswith(b"\x89PNG") and len(explorer.alt) > 20
     for name, control in explorer.controls.items():
         assert control.description and control.tooltip, f"{name} has no label"
@@ -87,8 +102,9 @@ def test_every_control_to_its_ends(make):
         assert "can't be drawn" not in explorer.text and explorer.text in explorer.status.value
 
 
-def test_every_control_of_the_appendices_to_its_ends():
-    """On agents that have learned nothing, which is all that a picture needs."""
+def test_every_control_of_the_appendices_to_its_ends(monkeypatch):
+    """On agents that have learned nothing, and two of ten episodes, which is all that a picture needs."""
+    monkeypatch.setattr(torque, "swing", lambda agent, seed=torque.SHOWN, swing=torque.swing: swing(agent, seed % 2))
     torch.manual_seed(0)
     swinger = Dreamer(Config.preset("debug", env="Pendulum-v1"), Spaces(3, 1, False))
     catcher = Dreamer(Config.preset("debug", env="dreamer_lite.course.worlds:HiddenCatch-v0"), Spaces(4, 3, True))
@@ -102,7 +118,7 @@ def test_every_control_of_the_appendices_to_its_ends():
         film.latent_painter,
         lambda: clinic.clinic("BC"),
     ):
-        test_every_control_to_its_ends(make)
+        move_to_ends(make())
 
 
 def bent(agent):
@@ -341,8 +357,7 @@ def test_a_long_dream_tells_how_long_an_actor_lives():
     assert 10 < actor_lab.dreamed_life(fresh, 0) < 40
 
 
-def test_shuffled_lessons_teach_nothing_and_right_ones_do():
-    taught = actor_lab.school(0, 60, progress=False)
+def test_shuffled_lessons_teach_nothing_and_right_ones_do(taught):
     assert actor_lab.test(taught.agent) > 3 * actor_lab.test(
         actor_lab.school(0, 60, shuffle=True, progress=False).agent
     )
@@ -352,9 +367,9 @@ def test_shuffled_lessons_teach_nothing_and_right_ones_do():
 
 
 def test_the_return_scale_makes_large_rewards_alike():
-    assert actor_lab.settled_wrong(1.0, False) == actor_lab.settled_wrong(100.0, True) == 0
-    assert actor_lab.settled_wrong(1.0, True) <= 0.051  # one seed of twenty
-    assert actor_lab.settled_wrong(100.0, False) >= 0.15
+    """With half of the notebook's seeds."""
+    assert all(actor_lab.settled_wrong(*way, 10) == 0 for way in ((1.0, False), (1.0, True), (100.0, True)))
+    assert actor_lab.settled_wrong(100.0, False, 10) >= 0.15
     assert torch.equal(actor_lab.toy(0.01, True), actor_lab.toy(0.01, False))  # the floor
     # What the widget shows first.
     without, scaled = (actor_lab.toy(100.0, on, seed=actor_lab.SETTLES)[-1] for on in (False, True))

@@ -12,6 +12,7 @@ import dreamer_lite
 
 from ..agent import Dreamer
 from ..envs.making import make_envs
+from ..envs.stepping import Envs
 from ..latents import unimix
 from ..replay import Experience
 from ..rssm import State
@@ -39,13 +40,18 @@ def bundled_pixel_agent() -> Dreamer:
 
 def random_stream(steps: int, seed: int = 0) -> Experience:
     """CartPole with random actions, across episode borders: tensors of (T, …)."""
-    envs, generator = make_envs("CartPole-v1", 1, seed), torch.Generator().manual_seed(seed)
-    action, rows = torch.zeros(1, 2), []
-    for _ in range(steps):
-        rows.append(envs.step(action.numpy()).map(lambda part: torch.as_tensor(part[0])))
-        action = torch.eye(2)[torch.randint(2, (1,), generator=generator)]
+    return random_play(make_envs("CartPole-v1", 1, seed), steps, seed)
+
+
+def random_play(envs: Envs, steps: int, seed: int) -> Experience:
+    """Random choices in one environment, which is closed afterwards: tensors of (T, …)."""
+    count = envs.spaces.action_size
+    choices = torch.randint(count, (steps,), generator=torch.Generator().manual_seed(seed))
+    actions = torch.eye(count)[choices].roll(1, 0).numpy()
+    actions[0] = 0  # the first step begins an episode
+    rows = [envs.step(action) for action in actions[:, None]]
     envs.close()
-    return Experience(*(torch.stack(part) for part in zip(*rows)))
+    return Experience(*(torch.from_numpy(np.concatenate(part)) for part in zip(*rows)))
 
 
 @lru_cache(4)

@@ -13,7 +13,7 @@ import urllib.request
 from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is a fixture
 import nbformat
 import pytest
-from quick_cells import quick, unprepared
+from quick_cells import needed, quick, unprepared
 
 ROOT = Path(__file__).parents[2]
 WIDGETS = {  # by notebook, the calls that show one
@@ -38,40 +38,33 @@ WIDGETS = {  # by notebook, the calls that show one
 }
 
 
-def shorten(file, calls):
-    """Leave out what comes after the last widget, and most of what takes long before it: that all cells run to their end is tested by
-    nbval, and once is enough."""
-    book = nbformat.read(file, 4)
-    shows = [
-        cell.cell_type == "code" and any(call in cell.source for call in [*calls, "dream_player("])
-        for cell in book.cells
-    ]
-    book.cells, appendix = book.cells[: max(k for k, show in enumerate(shows) if show) + 1], file.stem.startswith("A")
-    book.cells = [
-        cell
-        for cell in book.cells
-        if "settled_wrong(" not in cell.source and (appendix or "lab.train(" not in cell.source)
-    ]
-    for cell in book.cells:
-        cell.source = quick(cell.source) if appendix else cell.source
-        cell.source = cell.source.replace("updates=400", "updates=25").replace("(0, 25, 50, 100, 150, 400)", "(0, 25)")
-        cell.source = cell.source.replace("assert max(tests.values()) > 5 * tests[0]", "").replace(
-            "(25, 50, 100, 150, 400)", "(25,)"
-        )
+def short(name, calls):
+    """The cells of a notebook that these calls need, quick: that all cells run to their end is tested by nbval, and once is enough."""
+    cells = needed(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells, [*calls, "train_live("])
+    for cell in cells:
+        cell.source = unprepared(cell.source).replace("updates=400", "updates=25")
+        cell.source = quick(cell.source) if "run_card(" not in cell.source else cell.source
+    return cells
+
+
+def write(file, cells):
+    book = nbformat.read(ROOT / "notebooks" / "10_cartpole.ipynb", 4)
+    book.cells = cells
     nbformat.write(book, file)
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own, with private settings, in a copy of the notebooks. Yields its address and that folder."""
+    """A JupyterLab of its own, with private settings, in a folder of short notebooks. Yields its address and that folder."""
     home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
-    shutil.copytree(ROOT / "notebooks", work, dirs_exist_ok=True)
-    for name, calls in {**WIDGETS, "00_a_dream_you_can_play": []}.items():
-        shorten(work / f"{name}.ipynb", calls)
-    last = nbformat.read(work / "10_cartpole.ipynb", 4)
-    for cell in last.cells:
-        cell.source = unprepared(cell.source)
-    nbformat.write(last, work / "10_cartpole.ipynb")
+    books = {
+        "widgets": [cell for name, calls in WIDGETS.items() for cell in short(name, calls)],
+        "00_a_dream_you_can_play": short("00_a_dream_you_can_play", ["dream_player("]),
+        "07_imagination": short("07_imagination", ["dream_player("]),
+        "10_cartpole": short("10_cartpole", ["run_card(card)"]),
+    }
+    for name, cells in books.items():
+        write(work / f"{name}.ipynb", cells)
     settings = {
         "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
         "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -170,7 +163,7 @@ def wait_for(condition, seconds=60):
     while time.monotonic() < end:
         if condition():
             return True
-        time.sleep(0.2)
+        time.sleep(0.1)
     return False
 
 
@@ -179,9 +172,7 @@ def open_and_run(page, name):
     page.evaluate(f"void jupyterapp.commands.execute('docmanager:open', {{path: '{name}.ipynb'}})")
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     panel.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    assert wait_for(
-        lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle"
-    )
+    assert wait_for(lambda: idle(page))
     for _ in range(4):  # on a busy machine JupyterLab may drop the command while it still connects to the kernel
         page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
         if wait_for(lambda: panel.locator(".jp-InputPrompt", has_text="*").count(), 15):
@@ -189,16 +180,19 @@ def open_and_run(page, name):
     raise TimeoutError("the cells do not run")
 
 
-@pytest.mark.parametrize("name", WIDGETS)
-def test_controls_change_the_picture(page, name):
-    panel = open_and_run(page, name)
-    boxes = panel.locator(".dreamer-explorer")
+def test_controls_change_the_picture(page):
+    """All widgets in one notebook, so that one kernel is enough."""
+    panel = open_and_run(page, "widgets")
+    boxes, names = (
+        panel.locator(".dreamer-explorer"),
+        [f"{name}_{i}" for name in WIDGETS for i in range(len(WIDGETS[name]))],
+    )
     last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
-    assert wait_for(lambda: boxes.count() == len(WIDGETS[name]) and last.inner_text().strip("[]: ").isdigit(), 600)
+    assert wait_for(lambda: boxes.count() == len(names) and last.inner_text().strip("[]: ").isdigit(), 600)
     assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    for i in range(len(WIDGETS[name])):
+    for i, name in enumerate(names):
         move_and_look(
-            boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / f"{name}_{i}"
+            page, boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / name
         )
 
 
@@ -238,9 +232,7 @@ def test_progress_is_drawn_and_survives_a_restart(page, lab):
         'import torch\n\nfrom dreamer_lite.course import check, keep, setup\n\nsetup("02")',
         "def symlog(x):\n    return torch.sign(x) * torch.log1p(x.abs())\n\n\nsymlog = check(symlog)\nkeep(symlog)",
     ]
-    book = nbformat.read(lab[1] / "10_cartpole.ipynb", 4)
-    book.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    nbformat.write(book, lab[1] / "mine.ipynb")
+    write(lab[1] / "mine.ipynb", [nbformat.v4.new_code_cell(cell) for cell in cells])
     try:
         panel = open_and_run(page, "mine")
         assert wait_for(lambda: panel.get_by_text("symlog: kept").count() > 0)
@@ -283,9 +275,7 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
     assert wait_for(lambda: panel.get_by_text("the run was interrupted").count() > 0), (
         "the next cell does not say what to do"
     )
-    assert wait_for(
-        lambda: page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle"
-    )
+    assert wait_for(lambda: idle(page))
     cell.locator(".jp-InputArea-editor").click()
     page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
     assert wait_for(lambda: cell.locator(".jp-InputPrompt").inner_text().strip() == "[*]:")
@@ -293,14 +283,18 @@ def test_training_is_live_stops_when_interrupted_and_goes_on(page, lab):
     assert second["env_steps"] > first["env_steps"] and second["train_steps"] > first["train_steps"]
 
 
-def settle(picture):
+def idle(page):
+    return page.evaluate("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status") == "idle"
+
+
+def settle(page, picture):
     """Wait until no late update comes any more, so that the next change is the next control's."""
     last = None
-    while last != (last := picture.get_attribute("src")):
-        time.sleep(0.5)
+    while last != (last := picture.get_attribute("src")) or not idle(page):
+        time.sleep(0.1)
 
 
-def move_and_look(area, shot):
+def move_and_look(page, area, shot):
     """Press a key on each slider and each button of a widget; its picture and its sentence must follow."""
     picture, status = area.locator("img").first, area.locator(".dreamer-status")
     picture.scroll_into_view_if_needed()
@@ -326,6 +320,6 @@ def move_and_look(area, shot):
         for key in [arrow] * 3 if "noUi" in kind else ["Space"] if kind == "checkbox" else ["Enter"]:
             control.press(key)
         assert wait_for(lambda: picture.get_attribute("src") != before, 60), f"{shot.name}: the picture did not change"
-        settle(picture)
+        settle(page, picture)
     assert status.inner_text().strip() and "can't be drawn" not in status.inner_text()
     area.screenshot(path=f"{shot}_after.png")

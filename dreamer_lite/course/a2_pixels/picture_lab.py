@@ -18,6 +18,7 @@ from ...optim import LaProp
 from ...replay import Experience
 from ...rssm import State
 from ...world_model import WorldModel
+from ..bundled import random_play
 from ..explore import DREAM, REALITY, bundle, canvas, png
 from ..n06_world_model.model_lab import sequences
 from ..worlds import Catch
@@ -31,13 +32,7 @@ SCALES = {"reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}  # the officia
 @lru_cache(2)
 def random_catch(steps: int = 2000, seed: int = 0) -> Experience:
     """Catch with random actions, across episode borders: tensors of (T, …)."""
-    envs, generator = Envs(Catch, 1, seed), torch.Generator().manual_seed(seed)
-    action, rows = torch.zeros(1, 3), []
-    for _ in range(steps):
-        rows.append(envs.step(action.numpy()).map(lambda part: torch.as_tensor(part[0])))
-        action = torch.eye(3)[torch.randint(3, (1,), generator=generator)]
-    envs.close()
-    return Experience(*(torch.stack(part) for part in zip(*rows)))
+    return random_play(Envs(Catch, 1, seed), steps, seed)
 
 
 def dimmed(stream: Experience, brightness: float) -> Experience:
