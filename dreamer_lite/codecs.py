@@ -220,6 +220,13 @@ def make_codec(
     return MixedEncoder(*encoders), MixedDecoder(*decoders)
 
 
+def fits_when_halved(height: int, width: int) -> bool:
+    """Whether halving both evenly, as often as needed, leaves 3 to 16 pixels of each."""
+    while max(height, width) > 16 and height % 2 == width % 2 == 0:
+        height, width = height // 2, width // 2
+    return 3 <= min(height, width) and max(height, width) <= 16
+
+
 def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
     """As many layers as halve height and width evenly and leave at least 3 pixels of each.
 
@@ -230,10 +237,11 @@ def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
     while i < len(mults) and height % 2 == width % 2 == 0 and min(height, width) >= 6:
         height, width, i = height // 2, width // 2, i + 1
     if not i or max(height, width) > 16 or min(height, width) < 3:
-        todo = "resize them, for instance with --pixels 64 or gymnasium's ResizeObservation"
+        more = height % 2 == width % 2 == 0 and fits_when_halved(height, width)
+        todo = "give more --mults" if more else "resize them, for example to 64 × 64 with --pixels 64"
         raise Refused(
             f"images of {image[0]} × {image[1]} are not supported with {len(mults)} layers: halved {i} times, they "
             f"have {height} × {width} pixels, and 3 to 16 must be left; "
-            f"{'give more --mults' if i == len(mults) else todo}"
+            f"{todo}"
         )
     return list(mults[:i])

@@ -48,7 +48,7 @@ ALIASES = {
     "scale_reconstruction": ["--reconstruction"],
 }
 GROUPS = {  # the other settings in --help, by heading; FIRST are Train's own
-    "environment": "env_args wrap gray envs workers env_seconds episodes",
+    "environment": "env_args wrap see ignore gray envs workers env_seconds episodes",
     "model": """groups classes deter blocks hidden rssm_hidden encoder_layers decoder_layers head_layers
         reward_layers core_layers prior_layers posterior_layers depth mults kernel bspace strided bins bin_limit unimix
         min_std max_std""",

@@ -52,6 +52,10 @@ class Config:
     """arguments the environment is made with, as key=value"""
     wrap: str = ""
     """module:function that takes the environment and returns a wrapped one, like a Gymnasium wrapper"""
+    see: str = ""
+    """which parts of a Dict observation to see, as a regular expression over their names, such as 'image|direction'"""
+    ignore: str = ""
+    """which parts of a Dict observation to leave out, as a regular expression over their names, such as mission"""
     env_from_function: bool = False
     """the environments come from a Python function, so their name alone can't make them"""
     pixels: int = 0
@@ -301,7 +305,7 @@ BETWEEN = {  # lowest and highest
 }
 
 
-EMPTY_IS_FINE = {"wrap"}
+EMPTY_IS_FINE = {"wrap", "see", "ignore"}
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:

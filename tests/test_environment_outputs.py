@@ -1,18 +1,21 @@
 """What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or reshaped."""
 
 import gymnasium
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 import numpy as np
 import pytest
 import torch
 
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Spaces
+from dreamer_lite.envs.making import make_envs
 from dreamer_lite.envs.spaces import native_action, spaces_of, to_agent_obs
 from dreamer_lite.envs.stepping import Envs
 from dreamer_lite.envs.workers import WorkerEnvs
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation.rollout import rollout
+from dreamer_lite.replay import obs_by_kind
 from dreamer_lite.training.loop import train
 
 TWO = Box(-1, 1, (2,))
@@ -218,3 +221,64 @@ def test_rollouts_take_steps_in_every_environment():
     steps = list(rollout(agent, Envs(lambda: timed(Returns()), 3), 12))
     assert len(steps) == 12 and all(step.reward.shape == (3,) for step, _ in steps)
     assert [bool(step.is_first.all()) for step, _ in steps] == [True] + [False] * 10 + [True]
+
+
+# Dict observations: which parts are seen, and the images among them
+
+
+class Parts(Returns):
+    """An image, numbers, and a text that nothing reads."""
+
+    def __init__(self, image=IMAGE):
+        shown = {"eye": np.full(image.shape, 200, image.dtype), "speed": [0.5, 1], "mission": "go"}
+        super().__init__(shown, space=Dict(eye=image, speed=Box(-1, 1, (2,)), mission=Text(9)))
+
+
+gymnasium.register("Parts-v0", Parts, disable_env_checker=True)
+gymnasium.register("Large-v0", lambda: Parts(Box(0, 255, (240, 320, 3), np.uint8)), disable_env_checker=True)
+
+
+def seen(**settings):
+    config = Config.preset("debug", **settings)
+    envs = make_envs(config)
+    return envs.spaces, obs_by_kind(envs.step(np.zeros((1, 2))).obs)
+
+
+def test_a_part_that_nothing_reads_is_refused_with_the_words_that_leave_it_out():
+    with pytest.raises(
+        Refused, match="at mission has no fixed size.* leave it out with --ignore mission, or convert it"
+    ):
+        seen(env="Parts-v0")
+    spaces, obs = seen(env="Parts-v0", ignore="mission")
+    assert spaces == Spaces(2, 2, True, (16, 16, 3)) and obs["vector"].tolist() == [[0.5, 1]]
+    assert seen(env="Parts-v0", see="speed|eye")[0] == spaces
+    assert seen(env="Parts-v0", see="s.*")[0] == Spaces(2, 2, True)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(env="Parts-v0", see="nothing"), "leave nothing to see; the parts are eye, speed, mission"),
+        (dict(env="Parts-v0", ignore="("), "take regular expressions"),
+        (dict(env="CartPole-v1", see="x"), "choose parts of a Dict observation; this one is Box"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused(settings, words):
+    with pytest.raises(Refused, match=words):
+        seen(**settings)
+
+
+def test_resizing_an_image_keeps_the_numbers_beside_it():
+    spaces, obs = seen(env="Large-v0", ignore="mission", pixels=64)
+    assert spaces == Spaces(2, 2, True, (64, 64, 3))
+    assert (obs["image"] == 200).all() and obs["vector"].tolist() == [[0.5, 1]]
+    assert seen(env="Large-v0", ignore="mission", pixels=32, gray=True)[0] == Spaces(2, 2, True, (32, 32, 1))
+
+
+@pytest.mark.parametrize(
+    "size, words", [((240, 320), "--pixels 64"), ((84, 84), "--pixels 64"), ((512, 512), "--mults")]
+)
+def test_the_advice_for_an_image_of_an_unfit_size_works_in_one_go(size, words):
+    with pytest.raises(Refused, match=words):
+        fitting_mults((*size, 3), (2, 3, 4, 4))
+    assert words != "--mults" or len(fitting_mults((*size, 3), (2, 3, 4, 4, 4))) == 5

@@ -12,24 +12,33 @@ from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import parse_env_id
+from gymnasium.spaces import Dict, Tuple
 
 from ..config import Config
 from ..errors import Refused
-from .spaces import is_image
+from .spaces import is_image, leaves
 from .stepping import Envs
+from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
 NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
 
 
 def make_env(
-    name: str, pixels: int = 0, gray: bool = False, args: Sequence[str] = (), wrap: str = "", render: bool = False
+    name: str,
+    pixels: int = 0,
+    gray: bool = False,
+    args: Sequence[str] = (),
+    wrap: str = "",
+    render: bool = False,
+    see: str = "",
+    ignore: str = "",
 ) -> gymnasium.Env:
     """The Gymnasium environment with the ID `name`; `module:name` imports the module first.
 
     args: keyword arguments for the environment, each as key=value. wrap: module:function, which takes the environment
     and returns a wrapped one. pixels: render observations as images of this height and width; gray: convert images to
-    grayscale. render: make it with render_mode="rgb_array", if it has that.
+    grayscale. render: make it with render_mode="rgb_array", if it has that. see, ignore: which parts of a Dict to see.
     Raises Refused if there is no such environment, or if a package it needs is missing; errors inside its own code stay
     as they are.
     """
@@ -49,6 +58,7 @@ def make_env(
                 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # otherwise pygame fails for lack of a screen
             env = gymnasium.make(plain, **options, render_mode="rgb_array")
         env = wrapped(env, wrap) if wrap else env
+        env = SelectParts(env, see, ignore) if see or ignore else env
         return with_images(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error
@@ -76,7 +86,10 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
     from gymnasium.wrappers import AddRenderObservation, GrayscaleObservation, ResizeObservation
 
     try:
-        if pixels and not is_image(env.observation_space):
+        if any(is_image(part) for _, part in leaves(env.observation_space)):
+            if isinstance(env.observation_space, (Dict, Tuple)):
+                return ResizeImages(env, pixels, gray)
+        elif pixels:
             if env.render_mode != "rgb_array":
                 raise Refused(
                     "--pixels needs an environment that renders images (rgb_array); "
@@ -96,7 +109,7 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
         raise Refused(
             f"--pixels and --gray can't convert images of {env.observation_space}: {' '.join(str(error).split())}"
         ) from error
-    except gymnasium.error.DependencyNotInstalled as error:
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise Refused(
             f'--pixels needs more packages ({error}); install them: pip install "dreamer-lite[pixels]"'
         ) from error
@@ -156,7 +169,9 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
                 f"environment {env.env!r} was made by a Python function, so its name can't make it; pass the function "
                 "again (make_env= to train, env= to evaluate), or name another environment"
             )
-        return partial(make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render)
+        return partial(
+            make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render, see=env.see, ignore=env.ignore
+        )
     return partial(make_env, env) if isinstance(env, str) else env
 
 

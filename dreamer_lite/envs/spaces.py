@@ -25,11 +25,8 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
         elif isinstance(space, (Box, Discrete, MultiDiscrete, MultiBinary)):
             numbers += flatdim(space)
         else:
-            without = (
-                f"leave it out with --ignore {name}, or convert"
-                if name and isinstance(observation, Dict)
-                else "convert"
-            )
+            part = name.split(".")[0]
+            without = f"leave it out with --ignore {part}, or convert" if isinstance(observation, Dict) else "convert"
             raise Refused(
                 f"observation space {shorten(observation)} is not supported: {shorten(space)}"
                 f"{f' at {name}' if name else ''} has no fixed size. dreamer_lite sees Box, Discrete, MultiDiscrete, "
