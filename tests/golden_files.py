@@ -22,7 +22,8 @@ TOLERANCES = json.loads((FOLDER / "TOLERANCES.json").read_text())
 class Golden:
     """One file of official numbers. Inputs are read with `g[name]`, outputs are compared with `g.check(name, ours)`.
 
-    In float64 an output is compared with its float64 twin, where there is one, a million times more strictly. Every array
+    In float64 an output is compared with its float64 twin, where there is one, a million times more strictly. Every
+    array
     of the file has to be used one way or the other: `g.finish()` fails otherwise.
     """
 
@@ -152,7 +153,8 @@ def agent(dreamer: nn.Module) -> Named:
 
 
 def to_official(value: Tensor, roll: int = 0) -> Tensor:
-    """Our layout of a weight in the official one: dense (in, out), blocks (blocks, in, out), convolutions (height, width, in, out)."""
+    """Our layout of a weight in the official one: dense (in, out), blocks (blocks, in, out), convolutions (height,
+    width, in, out)."""
     value = value.permute(2, 3, 1, 0) if value.ndim == 4 else value.transpose(0, 1) if value.ndim > 1 else value
     return value.roll(-roll, 0) if roll else value
 

@@ -1,7 +1,10 @@
-"""A stand-in for a CUDA graph that needs no GPU: it records the operations of a step and repeats them on the same tensors.
+"""A stand-in for a CUDA graph that needs no GPU: it records the operations of a step and repeats them on the same
+tensors.
 
-Like a graph it repeats operations, not Python: a number that Python had at the recording is the same at every replay, and a tensor
-that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records, and it does not
+Like a graph it repeats operations, not Python: a number that Python had at the recording is the same at every replay,
+and a tensor
+that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records,
+and it does not
 see what leaves PyTorch without an operation, as `.tolist()` and `.numpy()` do.
 """
 
@@ -20,7 +23,8 @@ COPIES = (
 
 
 class Tape(TorchDispatchMode):
-    """Inside, every operation is written down. Raises AssertionError for one that waits for a value, or brings one from Python."""
+    """Inside, every operation is written down. Raises AssertionError for one that waits for a value, or brings one
+    from Python."""
 
     def __init__(self) -> None:
         super().__init__()

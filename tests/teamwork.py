@@ -77,7 +77,8 @@ def own_experience(processes: parallel.Processes) -> None:
 
 
 def give(commands: list[str]) -> None:
-    """Several commands of `python -m dreamer_lite` in one start of the processes. All but the first seem to be started again."""
+    """Several commands of `python -m dreamer_lite` in one start of the processes. All but the first seem to be started
+    again."""
     for number, words in enumerate(commands):
         os.environ["TORCHELASTIC_RESTART_COUNT"] = str(number)
         with suppress(SystemExit):

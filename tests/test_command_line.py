@@ -74,7 +74,8 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(words, capsys, tmp_path,
     error = capsys.readouterr().err
     plain = " ".join("".join(letter for letter in error if letter not in "│╭╮╰╯─").split())
     assert code == 2 and BAD[words] in plain, error
-    # What is refused once all options are read is one line; what can't be read is shown in a box, with the option's own help.
+    # What is refused once all options are read is one line; what can't be read is shown in a box, with the option's
+    # own help.
     assert error.startswith("dreamer_lite: ") and error.count("\n") == 1 or "For full helptext" in plain
     assert not list(tmp_path.glob("runs/*"))
 
@@ -131,7 +132,15 @@ def test_the_help_shows_the_presets_own_defaults(capsys):
 )
 def test_a_bug_in_a_users_environment_keeps_its_traceback(env, error, tmp_path):
     """It is no bad input: exit code 1, and Python's own account of where it happened."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import custom_envs; custom_envs.register(); from dreamer_lite.__main__ import main; sys.exit(main({[*DEBUG, '--env', env, '--out', str(tmp_path / 'run')]!r}))"
+    words = [*DEBUG, "--env", env, "--out", str(tmp_path / "run")]
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import custom_envs
+custom_envs.register()
+from dreamer_lite.__main__ import main
+sys.exit(main({words!r}))
+"""
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert (
         result.returncode == 1

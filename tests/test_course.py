@@ -1,4 +1,5 @@
-"""The checkers: every known mistake is named, every right way of writing is accepted, wild code is told and not thrown."""
+"""The checkers: every known mistake is named, every right way of writing is accepted, wild code is told and not
+thrown."""
 
 import functools
 import random
@@ -49,7 +50,8 @@ def test_each_mistake_is_named_in_its_own_words(name, k):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_mistakes_are_wrong_answers_and_not_just_broken_code(name):
-    """A mistake that raises everywhere is known by its error alone, which no other mistake of the exercise may share."""
+    """A mistake that raises everywhere is known by its error alone, which no other mistake of the exercise may
+    share."""
     exercise = EXERCISES[name]
     if exercise.judge:
         return
@@ -760,7 +762,8 @@ def test_keep_leaves_the_good_version_when_a_new_one_is_refused(tmp_path, monkey
         ("def symlog(x):\n    ...\n", "It is blank"),
         ("def symlog(x):\n    return simlog(x)\n", "NameError"),
         (
-            "from dreamer_lite.symlog import symlog as ours\ndef symlog(x):\n    import dreamer_lite.symlog as m\n    return m.symlog(x)\n",
+            "from dreamer_lite.symlog import symlog as ours\ndef symlog(x):\n    import dreamer_lite.symlog as m\n    "
+            "return m.symlog(x)\n",
             "without end",
         ),
     ],

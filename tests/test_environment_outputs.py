@@ -1,4 +1,5 @@
-"""What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or reshaped."""
+"""What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or
+reshaped."""
 
 import gymnasium
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple

@@ -644,8 +644,10 @@ def check_train_steps(g, batch, start):
         seen["retnorm"].append(dreamer.return_scale.range.clone())
         seen["param_norm"].append(torch.stack([named[name][0].detach().norm() for name in order]))
         seen["param_sum"].append(torch.stack([named[name][0].detach().sum() for name in order]))
-    # In float32 the far bins of the two-hot heads have gradients near 1e-20, which LaProp scales up to steps of full size in
-    # a direction that is rounding noise. The official tolerance allows for that; all other columns are held closer here.
+    # In float32 the far bins of the two-hot heads have gradients near 1e-20, which LaProp scales up to steps of full
+    # size in
+    # a direction that is rounding noise. The official tolerance allows for that; all other columns are held closer
+    # here.
     noisy = np.array(["head_logits" in name and "pol" not in name for name in order])
     for name, values in seen.items():
         rtol, atol = g.tolerances[f"train_{name}"]

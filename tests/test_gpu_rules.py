@@ -1,4 +1,5 @@
-"""Rules that a train step must keep on a GPU, seen without one: PyTorch's meta device has shapes and types, and no numbers."""
+"""Rules that a train step must keep on a GPU, seen without one: PyTorch's meta device has shapes and types, and no
+numbers."""
 
 from types import SimpleNamespace
 
@@ -71,7 +72,8 @@ def test_a_train_step_stays_on_its_device_and_waits_for_nothing(training):
 
 
 @pytest.mark.parametrize("mistake, words", [
-    (lambda x: x.double(), "float64"), (lambda x: x + torch.zeros(len(x)), "on the cpu|device"), (lambda x: x * x.sum().item(), "meta"), (lambda x: x[x > 0], "meta|nonzero")
+    (lambda x: x.double(), "float64"), (lambda x: x + torch.zeros(len(x)), "on the cpu|device"),
+    (lambda x: x * x.sum().item(), "meta"), (lambda x: x[x > 0], "meta|nonzero"),
 ])  # fmt: skip
 def test_the_rules_can_be_broken(training, mistake, words):
     step = training.replay.sample

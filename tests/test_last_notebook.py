@@ -1,4 +1,5 @@
-"""What notebook 10 stands on: the reader's parts in the package's place, the dashboard, interrupting and going on, the run's pictures."""
+"""What notebook 10 stands on: the reader's parts in the package's place, the dashboard, interrupting and going on, the
+run's pictures."""
 
 import os
 import signal
@@ -77,7 +78,8 @@ def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():
 
 
 def test_other_right_parts_train_the_same_agent(tmp_path):
-    """From weights to weights, over the first train steps; later, rounding may turn a throw of the dice. Those that draw their random
+    """From weights to weights, over the first train steps; later, rounding may turn a throw of the dice. Those that
+    draw their random
     numbers in another order are left out."""
     few = Config.preset("debug", steps=48, learn_start=32, train_ratio=4, warmup=0)
     order = {"sample", "observe", "imagine"}

@@ -1,4 +1,5 @@
-"""The optimizer's flat vector, whatever is done to the agent between its steps; one train step that waits for nothing."""
+"""The optimizer's flat vector, whatever is done to the agent between its steps; one train step that waits for
+nothing."""
 
 import copy
 from dataclasses import replace
@@ -110,7 +111,8 @@ def test_while_the_average_is_in_place_the_trained_weights_are_not_lost():
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
 def test_the_average_reaches_back_over_a_share_of_all_steps(share):
-    """Behind weights that grow by one in each step, the plain mean lags by half of all steps, and a share s of them by s / (1 + s)."""
+    """Behind weights that grow by one in each step, the plain mean lags by half of all steps, and a share s of them by
+    s / (1 + s)."""
     learner = Learner(Dreamer(replace(CONFIG, average=share), Spaces(4, 2, True)))
     for step in range(1, 1001):
         learner.optimizer.count.fill_(step)

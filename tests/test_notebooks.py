@@ -66,7 +66,8 @@ def test_length(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_the_parts(name):
-    """Title and map, set-up, cold open, shapes, ideas and exercises, one honest number, break it, the original, recap, questions."""
+    """Title and map, set-up, cold open, shapes, ideas and exercises, one honest number, break it, the original, recap,
+    questions."""
     book = read(name)
     assert (
         book.cells[0].source.startswith(f"# {name[:2]} · ") and f"(images/map_{name[:2]}.svg)" in book.cells[0].source
@@ -170,7 +171,8 @@ LONG = ("00", "06", "08", "09", "10", "A1", "A2", "A3")  # these take long after
 
 
 def filled(book):
-    """The book with the finished source in place of every stub. Of a long book, the part up to the cell after the verdict on its last
+    """The book with the finished source in place of every stub. Of a long book, the part up to the cell after the
+    verdict on its last
     exercise: nbval runs what follows, with the package's functions."""
     if book.cells[0].source[2:4] in LONG:
         last = max(k for k, cell in enumerate(book.cells) if "= check(" in cell.source)
@@ -187,7 +189,12 @@ def filled(book):
             finished = EXERCISES[match.group(1)].finished
             source = textwrap.dedent(inspect.getsource(finished))
             module = inspect.getmodule(finished).__name__
-            cell.source = f"from {module} import *\nfrom torch import Tensor\nfrom dreamer_lite.two_hot import neighbours\n{source}"
+            imports = [
+                f"from {module} import *",
+                "from torch import Tensor",
+                "from dreamer_lite.two_hot import neighbours",
+            ]
+            cell.source = "\n".join([*imports, source])
     return book
 
 

@@ -1,4 +1,5 @@
-"""Two real processes train one agent: they agree, they are found out if they don't, and what is left of them can go on."""
+"""Two real processes train one agent: they agree, they are found out if they don't, and what is left of them can go
+on."""
 
 import os
 from pathlib import Path

@@ -178,7 +178,8 @@ def modules(path):
 
 
 def test_arrows_point_one_way():
-    """course → diagnostics, web_player → training → evaluation → the whole agent → the algorithm → what it stands on; see CONTRIBUTING.md."""
+    """course → diagnostics, web_player → training → evaluation → the whole agent → the algorithm → what it stands on;
+    see CONTRIBUTING.md."""
     place = {name: k for k, names in enumerate(LAYERS) for name in names}
     rooms = {
         path.name.removesuffix(".py")
@@ -198,7 +199,8 @@ def test_arrows_point_one_way():
 
 
 def test_no_two_modules_import_each_other():
-    """Nor three in a circle; nothing is imported for its type only, but for the agent's in the command line, which must start quickly."""
+    """Nor three in a circle; nothing is imported for its type only, but for the agent's in the command line, which
+    must start quickly."""
     arrows = {
         str(path.relative_to(PACKAGE).with_suffix("")): set(modules(path))
         for path in PACKAGE.rglob("*.py")
@@ -224,7 +226,8 @@ def test_the_algorithm_needs_torch_only():
 
 
 def test_least_squares_use_a_driver_that_finds_the_rank():
-    """PyTorch's default now and then takes stale memory for an order of the columns and drops directions: with actions of one-hot and a
+    """PyTorch's default now and then takes stale memory for an order of the columns and drops directions: with actions
+    of one-hot and a
     constant beside them, that made notebook 07's linear map half as good on some runs."""
     pair = torch.stack(
         [torch.eye(3), torch.diag(torch.ones(2), 1)]

@@ -27,7 +27,8 @@ DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 
 def run(device, prepare, env="CartPole-v1", steps=120, preset="debug", train_ratio=16):
-    """A short training, prepared by `prepare`; half-way it is evaluated, and loaded from what it would save. With all metrics."""
+    """A short training, prepared by `prepare`; half-way it is evaluated, and loaded from what it would save. With all
+    metrics."""
     config = Config.preset(preset, env=env, train_ratio=train_ratio, average=0.9, replay_size=80, learn_start=20)
     training = Training(config, device)
     prepare(training)
@@ -64,7 +65,8 @@ def tape_for_the_cpu(request, monkeypatch):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu):
-    """Over many steps, while the replay fills, wraps around, and episodes end. A GPU's sums may round differently each time, and
+    """Over many steps, while the replay fills, wraps around, and episodes end. A GPU's sums may round differently each
+    time, and
     then a throw of the dice falls otherwise: there the first steps are compared."""
     slow, numbers = run(device, plain, env)
     fast, others = run(device, recorded, env)
@@ -80,7 +82,8 @@ def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu
 
 @pytest.mark.parametrize("device", ["cpu"])
 def test_a_step_that_depends_on_python_is_found_out(device, tape_for_the_cpu):
-    """The stand-in must see what a graph would get wrong: here the replay draws by Python's count instead of the device's."""
+    """The stand-in must see what a graph would get wrong: here the replay draws by Python's count instead of the
+    device's."""
 
     def baked(training):
         recorded(training)
@@ -147,7 +150,8 @@ def test_a_good_record_is_taken_and_its_proof_leaves_no_trace(device, preset, ta
 
 
 def broken_records():
-    """Names and ways in which a record can be wrong: each takes a train step and a right replay, and gives a wrong one."""
+    """Names and ways in which a record can be wrong: each takes a train step and a right replay, and gives a wrong
+    one."""
 
     def wrong(prepare):
         def make(step, replay):
@@ -326,7 +330,8 @@ def compiled(training):
 
 
 def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys):
-    """From the same dice, until rounding turns one; and training goes on with weights that were loaded on the way. It is the program
+    """From the same dice, until rounding turns one; and training goes on with weights that were loaded on the way. It
+    is the program
     that notebook 10 prepares: where that was here before, nothing is compiled anew."""
     assert main(["warm"]) == 0 and "begins quickly now" in capsys.readouterr().out
     found = torch._dynamo.utils.counters["aot_autograd"]
@@ -340,7 +345,8 @@ def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys)
 
 
 def test_a_compiled_step_with_pictures_numbers_and_torques_gives_what_the_step_gives(monkeypatch):
-    """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in test_golden.py."""
+    """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in
+    test_golden.py."""
     monkeypatch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # the C++ compiler need not optimise it
     config = Config.preset("debug", depth=2, mults=(2,), prior_layers=1, warmup=0)
     spaces = Spaces(3, 2, False, (8, 8, 2))
@@ -451,7 +457,8 @@ def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
 
 
 def test_each_learner_has_a_program_of_its_own():
-    """In one process, where no guard tells them apart. Their objectives are short, so that they are compiled quickly."""
+    """In one process, where no guard tells them apart. Their objectives are short, so that they are compiled
+    quickly."""
     for rate in (0.5, 0.25):
         learner = with_short_objective(Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True))), rate)
         compile_learner(learner)

@@ -1,4 +1,5 @@
-"""Any environment: pictures, numbers and both, several choices at once, your own class, slow ones, and those that go wrong."""
+"""Any environment: pictures, numbers and both, several choices at once, your own class, slow ones, and those that go
+wrong."""
 
 import json
 from pathlib import Path
@@ -38,6 +39,7 @@ from dreamer_lite.training.checkpoint import load, save
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.state import Training
 
+START = "import custom_envs; custom_envs.register(); from dreamer_lite.__main__ import main; main(None)"
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
 SHORT = dict(steps=100, learn_start=40, train_ratio=8, eval_every=0, log_every=50, save_every=50, depth=2)
 
@@ -69,7 +71,8 @@ def test_pictures_of_unfit_sizes_are_refused_in_one_line(image):
 
 @pytest.mark.parametrize("kind", ["picture", "both"])
 def test_an_agent_sees_acts_and_learns_from_pictures(kind):
-    """One batch is learned by heart: its pictures come out again, which needs the action and the memory to be in place."""
+    """One batch is learned by heart: its pictures come out again, which needs the action and the memory to be in
+    place."""
     torch.manual_seed(0)
     spaces = Spaces(3 * (kind == "both"), 5, True, (16, 16, 2), (2, 3))
     config = Config.preset("debug", depth=4, world_lr=3e-3, warmup=0, scale_reconstruction=1, hidden=32, rssm_hidden=16)
@@ -429,7 +432,7 @@ def test_an_environment_that_gives_what_is_no_number_is_told_in_one_line(workers
 def test_an_environment_that_raises_keeps_its_traceback_and_is_named(workers, tmp_path):
     words = ["--env", "custom_envs:Broken-v0", "--workers", str(workers), "--out", str(tmp_path / "run")]
     result = subprocess.run(
-        [sys.executable, "-c", "import custom_envs; custom_envs.register(); from dreamer_lite.__main__ import main; main(None)", *DEBUG, *words],
+        [sys.executable, "-c", START, *DEBUG, *words],
         cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert result.returncode == 1 and "np.zeros(3) + np.zeros(4)" in result.stderr

@@ -39,7 +39,8 @@ WIDGETS = {  # by notebook, the calls that show one
 
 
 def short(name, calls):
-    """The cells of a notebook that these calls need, quick: that all cells run to their end is tested by nbval, and once is enough."""
+    """The cells of a notebook that these calls need, quick: that all cells run to their end is tested by nbval, and
+    once is enough."""
     cells = needed(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells, [*calls, "train_live("])
     for cell in cells:
         cell.source = unprepared(cell.source).replace("updates=400", "updates=25")
@@ -55,7 +56,8 @@ def write(file, cells):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab of its own, with private settings, in a folder of short notebooks. Yields its address and that folder."""
+    """A JupyterLab of its own, with private settings, in a folder of short notebooks. Yields its address and that
+    folder."""
     home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
     books = {
         "widgets": [cell for name, calls in WIDGETS.items() for cell in short(name, calls)],

@@ -181,7 +181,10 @@ def judge_diagnoses(version: Callable) -> str | None:
         return f"There is no patient {strange[0]!r} to name; the patients are B to K."
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
-            return f"Patient {letter}: {number!r} is not on the list. Its numbers run from 0, healthy, to {len(NAMES) - 1}, without quotation marks."
+            return (
+                f"Patient {letter}: {number!r} is not on the list. Its numbers run from 0, healthy, to {len(NAMES) - 1}, "
+                "without quotation marks."
+            )
     wrong = [letter for letter in HUNTED if letter in found and found[letter] != PATIENTS[letter]]
     if wrong:
         more = f" {len(wrong) - 1} more of your answers {'is' if len(wrong) == 2 else 'are'} wrong." * (len(wrong) > 1)
@@ -201,7 +204,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 pairs_with(kept=()),
-                "Rows beside a border are included. There the change is the jump to a new episode, which no action explains.",
+                "Rows beside a border are included. There the change is the jump to a new episode, which no action "
+                "explains.",
             ),
             Mistake(
                 pairs_with(kept=(0,)),
@@ -209,7 +213,8 @@ EXERCISES = (
             ),
             Mistake(
                 pairs_with(kept=(0, 1)),
-                "The row BEFORE may begin an episode: no action led to it, and with shift = -1 its zeros would be used.",
+                "The row BEFORE may begin an episode: no action led to it, and with shift = -1 its zeros would be "
+                "used.",
             ),
             Mistake(
                 pairs_with(kept=(-1, 0)), "The row AFTER may begin an episode: with shift = 1 its action would be used."
@@ -225,7 +230,8 @@ EXERCISES = (
             Mistake(pairs_with(after=1), "This is the change over two rows. Take obs[row] - obs[row - 1]."),
             Mistake(
                 pairs_with(before=0, after=-1),
-                "The first result should be the observation BEFORE the row, and the change leads from there to the row.",
+                "The first result should be the observation BEFORE the row, and the change leads from there to the "
+                "row.",
             ),
             Mistake(pairs_with(sign=-1), "The change has the wrong sign: the row minus the row before."),
             Mistake(
@@ -250,7 +256,8 @@ EXERCISES = (
             ),
             Mistake(
                 dropped_first,
-                "First rows are dropped before the difference is taken. That makes rows of different episodes neighbours, and their difference a jump. Choose rows, don't remove them.",
+                "First rows are dropped before the difference is taken. That makes rows of different episodes "
+                "neighbours, and their difference a jump. Choose rows, don't remove them.",
             ),
             Mistake(
                 until_the_end, "The last row of the recording is included. It has no row after it, so leave it out."
@@ -260,17 +267,22 @@ EXERCISES = (
             ),
             Mistake(
                 one_and_shifted,
-                "Only the row itself and the row of the action are tested. Then each shift keeps different rows, and the shares can't be compared. Always test both neighbours.",
+                "Only the row itself and the row of the action are tested. Then each shift keeps different rows, and "
+                "the shares can't be compared. Always test both neighbours.",
             ),
             Mistake(
                 lambda o, a, f, s: (lambda b, c, x: (b, b + c, x))(*pairs_with()(o, a, f, s)),
-                "The second result is the observation of the row itself. Return its CHANGE: subtract the observation before it.",
+                "The second result is the observation of the row itself. Return its CHANGE: subtract the observation "
+                "before it.",
             ),
         ),
         hints=(
-            "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an episode.",
-            "`row = torch.arange(1, len(obs) - 1)`, then keep those where is_first is False at row - 1, row and row + 1. You can index with a tensor of integers.",
-            "`row = torch.arange(1, len(obs) - 1)`, `row = row[~(is_first[row - 1] | is_first[row] | is_first[row + 1])]`, `return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]`",
+            "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an "
+            "episode.",
+            "`row = torch.arange(1, len(obs) - 1)`, then keep those where is_first is False at row - 1, row and row + "
+            "1. You can index with a tensor of integers.",
+            "`row = torch.arange(1, len(obs) - 1)`, `row = row[~(is_first[row - 1] | is_first[row] | is_first[row + "
+            "1])]`, `return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]`",
         ),
     ),
     Exercise(
@@ -285,11 +297,13 @@ EXERCISES = (
             ),
             Mistake(
                 lambda *x: came(*x, stop=False),
-                "Terminal rows are ignored: the value is added there. Nothing follows a terminal row, so add γ times 0.",
+                "Terminal rows are ignored: the value is added there. Nothing follows a terminal row, so add γ times "
+                "0.",
             ),
             Mistake(
                 lambda *x: came(*x, cut="none"),
-                "Time limits are ignored: after a last row another episode begins. The value of the last row stands for what would have followed.",
+                "Time limits are ignored: after a last row another episode begins. The value of the last row stands "
+                "for what would have followed.",
             ),
             Mistake(
                 lambda *x: came(*x, cut="zero"),
@@ -297,7 +311,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda *x: came(*x, after=None),
-                "After a last row the episode is over, so the return of that row should be 0. Yours reaches into the next episode.",
+                "After a last row the episode is over, so the return of that row should be 0. Yours reaches into the "
+                "next episode.",
             ),
             Mistake(
                 lambda *x: came(*x, tail="zero"),
@@ -306,15 +321,18 @@ EXERCISES = (
             Mistake(lambda *x: came(*x, time=0), "The value of step t is used where that of t + 1 belongs."),
             Mistake(
                 lambda *x: came(*x, flag=0),
-                "The flags of row t are used where those of row t + 1 belong: does anything follow AFTER the reward that arrives with t + 1?",
+                "The flags of row t are used where those of row t + 1 belong: does anything follow AFTER the reward "
+                "that arrives with t + 1?",
             ),
             Mistake(
                 lambda r, v, l, d, g: came(r, v, l, d, g, only=d),
-                "It is 0 only at terminal rows. Nothing follows a row where a time limit ended the episode either, so use is_last.",
+                "It is 0 only at terminal rows. Nothing follows a row where a time limit ended the episode either, so "
+                "use is_last.",
             ),
             Mistake(
                 lambda r, v, l, d, g: r[:, 1:] + g * torch.where(d[:, 1:], 0.0, v[:, 1:]),
-                "That is one reward and then the critic's value. The real return continues, reward by reward, to the end of the episode.",
+                "That is one reward and then the critic's value. The real return continues, reward by reward, to the "
+                "end of the episode.",
             ),
             Mistake(
                 lambda r, v, l, d, g: came(r, v, l[:1].expand_as(l), d[:1].expand_as(d), g),
@@ -332,9 +350,14 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "Go backwards, as with the λ-return. Ask at each row t + 1: is it terminal, is it only cut off (by a time limit or the end of the recording), or does the episode continue?",
-            "Three cases for what follows row t + 1: 0 if terminal, values[:, t + 1] if only last, else the return computed just before. Where row t is a last row, the answer is 0.",
-            "`returns, then = [], values[:, -1]`, `for t in reversed(range(rewards.shape[1] - 1)):\n    then = torch.where(is_last[:, t + 1], values[:, t + 1], then)\n    then = rewards[:, t + 1] + gamma * torch.where(is_terminal[:, t + 1], 0.0, then)\n    returns.append(torch.where(is_last[:, t], 0.0, then))`, `return torch.stack(returns[::-1], 1)`",
+            "Go backwards, as with the λ-return. Ask at each row t + 1: is it terminal, is it only cut off (by a time "
+            "limit or the end of the recording), or does the episode continue?",
+            "Three cases for what follows row t + 1: 0 if terminal, values[:, t + 1] if only last, else the return "
+            "computed just before. Where row t is a last row, the answer is 0.",
+            "`returns, then = [], values[:, -1]`, `for t in reversed(range(rewards.shape[1] - 1)):\n    then = "
+            "torch.where(is_last[:, t + 1], values[:, t + 1], then)\n    then = rewards[:, t + 1] + gamma * "
+            "torch.where(is_terminal[:, t + 1], 0.0, then)\n    returns.append(torch.where(is_last[:, t], 0.0, "
+            "then))`, `return torch.stack(returns[::-1], 1)`",
         ),
     ),
     Exercise(
@@ -350,8 +373,10 @@ EXERCISES = (
             for letter in HUNTED
         ),
         hints=(
-            "Run checks before you guess, on the twin, too. Each bug that is left shows in one check; the table says what each check asks.",
-            "Nine patients fail one of alignment, causality, flow, free_nats, returns, by_hand, curves. One passes all of them.",
+            "Run checks before you guess, on the twin, too. Each bug that is left shows in one check; the table says "
+            "what each check asks.",
+            "Nine patients fail one of alignment, causality, flow, free_nats, returns, by_hand, curves. One passes all "
+            "of them.",
             f"`return {diagnoses()}`",
         ),
     ),
@@ -388,7 +413,8 @@ EXERCISES = (
                     total((s >= a) & (s <= b)),
                     total(~((h >= a) & (h <= b))),
                 ),
-                "A NaN counts as outside, as it does with `not (low <= x <= high)`. It was not measured, so it raises no alarm.",
+                "A NaN counts as outside, as it does with `not (low <= x <= high)`. It was not measured, so it raises "
+                "no alarm.",
             ),
             Mistake(
                 lambda h, s, a, b: (total(~((s >= a) & (s <= b))), total((s >= a) & (s <= b)), total(outside(h, a, b))),
@@ -441,7 +467,8 @@ EXERCISES = (
         hints=(
             "A value raises an alarm if it is below low or above high. Then count.",
             "`(x < low) | (x > high)` is False for NaN, as it should be. Missed is all sick runs minus those found.",
-            "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < low) | (healthy > high)).sum())`",
+            "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < "
+            "low) | (healthy > high)).sum())`",
         ),
     ),
 )

@@ -139,15 +139,18 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).reshape(-1, x.shape[-1], *x.shape[-3:-1]),
-                "`reshape` and `view` only regroup the numbers in their old order, so the image is scrambled. `permute` moves an axis to another place.",
+                "`reshape` and `view` only regroup the numbers in their old order, so the image is scrambled. "
+                "`permute` moves an axis to another place.",
             ),
             Mistake(
                 lambda x: (x.float() / 255 - 0.5).permute(0, 3, 1, 2),
-                "`permute` gets four axes, but there are more: batch and time stand in front. First merge them with `flatten(0, -4)`.",
+                "`permute` gets four axes, but there are more: batch and time stand in front. First merge them with "
+                "`flatten(0, -4)`.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, 1).float() / 255 - 0.5).permute(0, 3, 1, 2),
-                "`flatten(0, 1)` merges the first two axes, which is right only if there are two in front of the image. `flatten(0, -4)` merges however many there are.",
+                "`flatten(0, 1)` merges the first two axes, which is right only if there are two in front of the "
+                "image. `flatten(0, -4)` merges however many there are.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() / 255 - 0.5).permute(0, 3, 2, 1),
@@ -155,11 +158,13 @@ EXERCISES = (
             ),
             Mistake(
                 lambda x: x.flatten(0, -4).float() / 255 - 0.5,
-                "The channels are still last. PyTorch's convolutions want them right after the first axis, (N, C, H, W).",
+                "The channels are still last. PyTorch's convolutions want them right after the first axis, (N, C, H, "
+                "W).",
             ),
             Mistake(
                 lambda x: (x.float() / 255 - 0.5).movedim(-1, -3),
-                "Batch and time are still two axes. Convolutions want one: `flatten(0, -4)` merges all axes in front of the image.",
+                "Batch and time are still two axes. Convolutions want one: `flatten(0, -4)` merges all axes in front "
+                "of the image.",
             ),
             Mistake(
                 lambda x: (x.flatten(0, -4).float() - 0.5).permute(0, 3, 1, 2),
@@ -192,7 +197,8 @@ EXERCISES = (
         ),
         hints=(
             "Three steps: one axis in front, numbers from -0.5 to 0.5, channels right after the first axis.",
-            "`image.flatten(0, -4)` makes (N, H, W, C). Then `.float() / 255 - 0.5`. `permute` takes the old axes in their new order.",
+            "`image.flatten(0, -4)` makes (N, H, W, C). Then `.float() / 255 - 0.5`. `permute` takes the old axes in "
+            "their new order.",
             "`x = image.flatten(0, -4).float() / 255 - 0.5`, `return x.permute(0, 3, 1, 2)`",
         ),
     ),
@@ -260,7 +266,8 @@ EXERCISES = (
         ),
         hints=(
             "One output number is a sum over a square of pixels and all input channels.",
-            "That sum has kernel² · inputs weights. Each output channel has its own set, plus a bias; the multiplications repeat at every pixel.",
+            "That sum has kernel² · inputs weights. Each output channel has its own set, plus a bias; the "
+            "multiplications repeat at every pixel.",
             "`return kernel**2 * inputs * channels + channels, height * width * kernel**2 * inputs * channels`",
         ),
     ),
@@ -273,7 +280,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_project(blocks="last"),
-                "You ignore the blocks. Each block of `from_h` is a whole small image with some of the channels: (N, blocks, h, w, channels of a block).",
+                "You ignore the blocks. Each block of `from_h` is a whole small image with some of the channels: (N, "
+                "blocks, h, w, channels of a block).",
             ),
             Mistake(
                 wrong_project(blocks="ahead of channels"),
@@ -315,8 +323,11 @@ EXERCISES = (
         ),
         hints=(
             "Add two small images, one from h and one from z.",
-            "`from_z(z)` can be viewed as (N, h, w, c) directly. `from_h(h)` is (N, blocks, h, w, c / blocks): move the blocks next to their channels, and merge the two axes.",
-            "`height, width, channels = decoder.small`, `h, z = feature[:, : decoder.deter], feature[:, decoder.deter :]`, `blocks = decoder.from_h(h).view(-1, decoder.bspace, height, width, channels // decoder.bspace)`, `return blocks.permute(0, 2, 3, 1, 4).flatten(3) + decoder.from_z(z).view(-1, height, width, channels)`",
+            "`from_z(z)` can be viewed as (N, h, w, c) directly. `from_h(h)` is (N, blocks, h, w, c / blocks): move "
+            "the blocks next to their channels, and merge the two axes.",
+            "`height, width, channels = decoder.small`, `h, z = feature[:, : decoder.deter], feature[:, decoder.deter "
+            ":]`, `blocks = decoder.from_h(h).view(-1, decoder.bspace, height, width, channels // decoder.bspace)`, "
+            "`return blocks.permute(0, 2, 3, 1, 4).flatten(3) + decoder.from_z(z).view(-1, height, width, channels)`",
         ),
     ),
     Exercise(
@@ -326,7 +337,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda p, x: (p - x / 255).square().mean(),
-                "This is the mean over the pixels. Take their sum: an image of 4,096 pixels counts 4,096 times as much as one pixel.",
+                "This is the mean over the pixels. Take their sum: an image of 4,096 pixels counts 4,096 times as much "
+                "as one pixel.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum(),
@@ -358,7 +370,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, x: (p - x / 255).square().sum((-3, -2)).mean(),
-                "The channels are averaged, since `mean()` takes whatever the sum left. Sum over height, width AND channels.",
+                "The channels are averaged, since `mean()` takes whatever the sum left. Sum over height, width AND "
+                "channels.",
             ),
             Mistake(
                 lambda p, x: (p - x / 255).sum((-3, -2, -1)).square().mean(),

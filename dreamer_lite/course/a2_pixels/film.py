@@ -62,7 +62,8 @@ class Film(NamedTuple):
 @lru_cache(64)
 @torch.no_grad()
 def film(seed: int = 0, shuffled: bool = False, dreams: int = 5) -> Film:
-    """At most LOOKED + AHEAD steps of an episode, and dreams of it. shuffled: each dream in another order of actions."""
+    """At most LOOKED + AHEAD steps of an episode, and dreams of it. shuffled: each dream in another order of
+    actions."""
     model, seen = bundled_pixel_agent().world_model, episode(seed)
     states, _ = thoughts(bundled_pixel_agent(), seen)
     last = min(len(seen.notes), LOOKED + AHEAD)
@@ -108,8 +109,10 @@ def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
     axes.legend(fontsize=8, loc="upper left", ncol=3)
     words = "seen" if t < LOOKED else f"{t - LOOKED + 1} steps into the dream"
     return figure, (
-        f"Episode {seed}, step {t} ({words}), actions {actions}: real angle {float(true_angle(episode(seed))[t]):+.1f}°, dreamed "
-        f"{float(angle(dream[t])):+.1f}°; squared error of the dream {float(wrong.square().sum()):.1f}, of the reconstruction "
+        f"Episode {seed}, step {t} ({words}), actions {actions}: real angle "
+        f"{float(true_angle(episode(seed))[t]):+.1f}°, dreamed "
+        f"{float(angle(dream[t])):+.1f}°; squared error of the dream {float(wrong.square().sum()):.1f}, of the "
+        f"reconstruction "
         f"{float((shown.rebuilt[t] - shown.real[t]).square().sum()):.1f}."
     )
 
@@ -148,8 +151,10 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
     figure.colorbar(shown, ax=axes, shrink=0.7)
     same = " That is the face it already showed." if face == was else ""
     return figure, (
-        f"Step {t}, die {die} turned from face {was} to {face}: the largest change of a pixel is {float(change.abs().max()):.2f}, their "
-        f"squares add up to {float(change.square().sum()):.2f}; the angle read off goes from {float(angle(before)):+.1f}° to {float(angle(after)):+.1f}°.{same}"
+        f"Step {t}, die {die} turned from face {was} to {face}: the largest change of a pixel is "
+        f"{float(change.abs().max()):.2f}, their "
+        f"squares add up to {float(change.square().sum()):.2f}; the angle read off goes from "
+        f"{float(angle(before)):+.1f}° to {float(angle(after)):+.1f}°.{same}"
     )
 
 
@@ -229,7 +234,8 @@ def draw_one_frame() -> tuple[Figure, str]:
     apart = int((pictures[0] != pictures[1]).sum())
     return (
         figure,
-        f"The two images differ in {apart} of {pictures[0].size:,} bytes; afterwards one pole falls to the left, the other to the right.",
+        f"The two images differ in {apart} of {pictures[0].size:,} bytes; afterwards one pole falls to the left, the "
+        f"other to the right.",
     )
 
 

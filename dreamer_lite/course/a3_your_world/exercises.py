@@ -230,7 +230,8 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict
             raise Complaint(FOUR_THINGS)
         if not isinstance(out, tuple) or len(out) != 5:
             raise Complaint(
-                f"Five values are expected, `return observation, reward, terminated, truncated, {{}}`; yours is {kind(out)}."
+                f"Five values are expected, `return observation, reward, terminated, truncated, {{}}`; yours is "
+                f"{kind(out)}."
             )
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)
@@ -300,7 +301,8 @@ WHY_NOT = {
     (
         "A",
         "curious",
-    ): "Run A: its policy stays undecided, but look at the losses: the world model hardly learns. In a dream that knows nothing, an actor can't make up its mind.",
+    ): "Run A: its policy stays undecided, but look at the losses: the world model hardly learns. In a dream that "
+    "knows nothing, an actor can't make up its mind.",
     (
         "A",
         "forgetful",
@@ -314,7 +316,8 @@ WHY_NOT = {
     (
         "B",
         "forgetful",
-    ): "Run B: without memory the actor still makes up its mind. Here the policy's entropy stays at its maximum, ln 3 = 1.10.",
+    ): "Run B: without memory the actor still makes up its mind. Here the policy's entropy stays at its maximum, "
+    "ln 3 = 1.10.",
     ("B", "greedy"): "Run B: a greedy actor's entropy falls to 0. Here it stays at its maximum.",
     ("B", "blind"): "Run B: with nothing to see, the reconstruction loss would be near 0 at once.",
     ("C", "sluggish"): "Run C: its reconstruction loss falls, so the world model learns what it sees.",
@@ -338,7 +341,8 @@ def judge_causes(version: Callable) -> str | None:
     except TypeError as error:
         return f"It is called without arguments and must return a dictionary: {error}."
     if not isinstance(found, dict):
-        return f"""A dictionary is expected, such as {{"A": "blind", "B": "greedy", "C": "curious"}}; yours is {kind(found)}."""
+        example = '{"A": "blind", "B": "greedy", "C": "curious"}'
+        return f"A dictionary is expected, such as {example}; yours is {kind(found)}."
     if set(found) != set(ANSWERS):
         return f"It should have an answer for A, B and C; yours has {', '.join(map(str, found)) or 'none'}."
     for run, answer in ANSWERS.items():
@@ -358,7 +362,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda p, a: tuple(part(p, a) for part in (each_log_prob, each_entropy)),
-                "The last axis is still there: an action of several torques has one ln π, and the policy one entropy. Sum both over the last axis, -1.",
+                "The last axis is still there: an action of several torques has one ln π, and the policy one entropy. "
+                "Sum both over the last axis, -1.",
             ),
             Mistake(
                 lambda p, a: (each_log_prob(p, a)[..., 0], each_entropy(p, a)[..., 0]),
@@ -366,7 +371,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, a: ((each_log_prob(p, a) + HALF_LN_2PI).sum(-1) - HALF_LN_2PI, p.entropy()),
-                "In ln π the constant ½ ln 2π is subtracted only once. Every torque has one: subtract it before the sum.",
+                "In ln π the constant ½ ln 2π is subtracted only once. Every torque has one: subtract it before the "
+                "sum.",
             ),
             Mistake(
                 wrong_terms(growth=-1.0),
@@ -374,7 +380,8 @@ EXERCISES = (
             ),
             Mistake(
                 changed(lambda p, a, x: each_log_prob(p, a).exp().sum(-1)),
-                "This is the density, not its logarithm; and densities of independent torques multiply, they don't add up.",
+                "This is the density, not its logarithm; and densities of independent torques multiply, they don't add "
+                "up.",
             ),
             Mistake(
                 wrong_terms(width=0.0),
@@ -382,7 +389,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_terms(width=-1.0),
-                "The sign of ln σ is wrong in ln π: a wider policy spreads its probability thinner, so ln σ is subtracted.",
+                "The sign of ln σ is wrong in ln π: a wider policy spreads its probability thinner, so ln σ is "
+                "subtracted.",
             ),
             Mistake(
                 wrong_terms(constant=0.0),
@@ -402,7 +410,8 @@ EXERCISES = (
             Mistake(changed(lambda p, a, x: x.exp()), "This is the density, not its logarithm."),
             Mistake(
                 changed(lambda p, a, x: Torques(p.mode, p.std).log_prob(a.clamp(-1, 1))),
-                "The action is clipped before ln π. A sample beyond 1 has a density of its own; it is clipped only for the environment.",
+                "The action is clipped before ln π. A sample beyond 1 has a density of its own; it is clipped only for "
+                "the environment.",
             ),
             Mistake(
                 changed(lambda p, a, x: Torques(p.mode.tanh(), p.std).log_prob(a)),
@@ -418,14 +427,16 @@ EXERCISES = (
             ),
             Mistake(
                 changed(lambda p, a, x: x / a.shape[-1]),
-                "This is the mean over the torques of an action. Independent densities multiply, so their logarithms add up: take the sum.",
+                "This is the mean over the torques of an action. Independent densities multiply, so their logarithms "
+                "add up: take the sum.",
             ),
             Mistake(
                 changed(entropy=lambda p, a, x: -x), "The entropy has the wrong sign: a wider policy is more undecided."
             ),
             Mistake(
                 changed(entropy=lambda p, a, x: -p.log_prob(a)),
-                "This is -ln π of the one action that was taken. The entropy is the mean of -ln π over all actions, and has its own formula.",
+                "This is -ln π of the one action that was taken. The entropy is the mean of -ln π over all actions, "
+                "and has its own formula.",
             ),
             Mistake(
                 wrong_terms(nats=0.5 * math.log(2 * math.pi)),
@@ -447,9 +458,13 @@ EXERCISES = (
             ),
         ),
         hints=(
-            "A normal density peaks at its mean, falls with the squared distance in units of σ, and is higher the narrower it is. Both answers are sums over the last axis.",
-            "ln π = -½ ((a - mean) / σ)² - ln σ - ½ ln 2π, and entropy = ½ + ½ ln 2π + ln σ. `np.log(2 * np.pi)` is a plain number.",
-            "`z = (action - policy.mode) / policy.std`, `log_prob = (-0.5 * z**2 - policy.std.log() - 0.5 * np.log(2 * np.pi)).sum(-1)`, `entropy = (policy.std.log() + 0.5 + 0.5 * np.log(2 * np.pi)).sum(-1)`, `return log_prob, entropy`",
+            "A normal density peaks at its mean, falls with the squared distance in units of σ, and is higher the "
+            "narrower it is. Both answers are sums over the last axis.",
+            "ln π = -½ ((a - mean) / σ)² - ln σ - ½ ln 2π, and entropy = ½ + ½ ln 2π + ln σ. `np.log(2 * np.pi)` is a "
+            "plain number.",
+            "`z = (action - policy.mode) / policy.std`, `log_prob = (-0.5 * z**2 - policy.std.log() - 0.5 * np.log(2 * "
+            "np.pi)).sum(-1)`, `entropy = (policy.std.log() + 0.5 + 0.5 * np.log(2 * np.pi)).sum(-1)`, `return "
+            "log_prob, entropy`",
         ),
     ),
     Exercise(
@@ -459,7 +474,8 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda a, l, h: l + (a + 1) / 2 * (h - l),
-                "Nothing is clipped: an action of 3 would leave the bounds. The policy's samples are not limited to -1 … 1.",
+                "Nothing is clipped: an action of 3 would leave the bounds. The policy's samples are not limited to -1 "
+                "… 1.",
             ),
             Mistake(
                 lambda a, l, h: a.clamp(-1, 1) * h,
@@ -529,12 +545,14 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_reset("always"),
-                "Without a seed it uses 0 each time, so every episode is the same. Pass the seed on as it is; with None the random generator just continues.",
+                "Without a seed it uses 0 each time, so every episode is the same. Pass the seed on as it is; with "
+                "None the random generator just continues.",
             ),
             Mistake(wrong_reset("fixed"), "It always uses seed 0, whatever seed is given. Pass the seed on as it is."),
             Mistake(
                 wrong_reset("numpy"),
-                "This seeds or uses numpy's global random generator, which everyone shares. An environment has its own, `world.np_random`: `drop` uses it, and `gymnasium.Env.reset` seeds it.",
+                "This seeds or uses numpy's global random generator, which everyone shares. An environment has its "
+                "own, `world.np_random`: `drop` uses it, and `gymnasium.Env.reset` seeds it.",
             ),
             Mistake(
                 wrong_reset("late"),
@@ -546,7 +564,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_reset("paddle"),
-                "The paddle stays where the last episode left it. `world.drop()` puts it back; nothing should move it afterwards.",
+                "The paddle stays where the last episode left it. `world.drop()` puts it back; nothing should move it "
+                "afterwards.",
             ),
             Mistake(
                 wrong_reset("stale"),
@@ -558,7 +577,8 @@ EXERCISES = (
         ),
         hints=(
             "Four steps: seed the generator, count from 0, drop a ball, look.",
-            "`gymnasium.Env.reset(world, seed=seed)` comes first. `world.drop()` and `world.look()` do the rest. Return the observation and an empty dictionary.",
+            "`gymnasium.Env.reset(world, seed=seed)` comes first. `world.drop()` and `world.look()` do the rest. "
+            "Return the observation and an empty dictionary.",
             "`gymnasium.Env.reset(world, seed=seed)`, `world.caught = 0`, `world.drop()`, `return world.look(), {}`",
         ),
     ),
@@ -572,11 +592,13 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 wrong_step("both"),
-                "After five balls it says terminated. But the rules don't end the game there, we just stop: that is truncated, and the future still has a value.",
+                "After five balls it says terminated. But the rules don't end the game there, we just stop: that is "
+                "truncated, and the future still has a value.",
             ),
             Mistake(
                 wrong_step("swapped"),
-                "Terminated and truncated are swapped: a miss ends the game by its rules; five balls are only our limit.",
+                "Terminated and truncated are swapped: a miss ends the game by its rules; five balls are only our "
+                "limit.",
             ),
             Mistake(wrong_step("missed too"), "A miss is terminated AND truncated. It should be terminated only."),
             Mistake(wrong_step("landing"), "Every landing ends the game. Only a ball that is missed does."),
@@ -614,7 +636,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_step("falls first"),
-                "The ball falls before the paddle moves, so the paddle is free one row too early. First the paddle, then the ball.",
+                "The ball falls before the paddle moves, so the paddle is free one row too early. First the paddle, "
+                "then the ball.",
             ),
             Mistake(
                 wrong_step("falls at once"),
@@ -622,7 +645,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_step("drops at landing"),
-                "The next ball drops in the step of the landing, so nobody sees the last one land. It drops one step later.",
+                "The next ball drops in the step of the landing, so nobody sees the last one land. It drops one step "
+                "later.",
             ),
             Mistake(
                 wrong_step("falls while locked"),
@@ -640,9 +664,14 @@ EXERCISES = (
             Mistake(lambda world, action: finished_step(world, action)[:3] + ({},), FOUR_THINGS),
         ),
         hints=(
-            "First: has the last ball landed? Then this step only brings the next one. Otherwise the paddle moves, the ball falls, and a landing decides.",
-            "`landed = world.row == 0` after the fall. A miss is terminated, `world.caught == world.balls` is truncated.",
-            "`if world.row == 0:\n    world.drop()\n    return world.look(), 0.0, False, False, {}`, `if world.row <= 3:\n    world.paddle += action - 1`, `world.row -= 1`, `landed, below = world.row == 0, world.paddle == world.ball`, `world.caught += landed and below`, `return world.look(), float(landed and below), landed and not below, world.caught == world.balls, {}`",
+            "First: has the last ball landed? Then this step only brings the next one. Otherwise the paddle moves, the "
+            "ball falls, and a landing decides.",
+            "`landed = world.row == 0` after the fall. A miss is terminated, `world.caught == world.balls` is "
+            "truncated.",
+            "`if world.row == 0:\n    world.drop()\n    return world.look(), 0.0, False, False, {}`, `if world.row <= "
+            "3:\n    world.paddle += action - 1`, `world.row -= 1`, `landed, below = world.row == 0, world.paddle == "
+            "world.ball`, `world.caught += landed and below`, `return world.look(), float(landed and below), landed "
+            "and not below, world.caught == world.balls, {}`",
         ),
     ),
     Exercise(
@@ -655,8 +684,10 @@ EXERCISES = (
             for (run, wrong), words in WHY_NOT.items()
         ),
         hints=(
-            "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there surprise that never goes away?",
-            "Compare each run's reconstruction loss, surprise and entropy with the healthy run's. One panel differs in A, one in B, one in C.",
+            "Go through the table of notebook 10 from the top: does the model learn, does the actor decide, is there "
+            "surprise that never goes away?",
+            "Compare each run's reconstruction loss, surprise and entropy with the healthy run's. One panel differs in "
+            "A, one in B, one in C.",
             f"`return {ANSWERS}`",
         ),
     ),

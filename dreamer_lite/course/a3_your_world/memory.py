@@ -50,7 +50,8 @@ def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
         else "five balls were caught: we stop, the world would continue"
     )
     return figure, (
-        f"Step {t}: the action '{moves[t]}' led to paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}. In the last step {end}."
+        f"Step {t}: the action '{moves[t]}' led to paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}. In "
+        f"the last step {end}."
     )
 
 
@@ -120,7 +121,8 @@ def draw_ball(agent: Dreamer, t: int, memory: str, world: type = HiddenCatch) ->
     axes.legend(fontsize=7)
     words = "seen" if seen else "hidden"
     return figure, (
-        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} row{'s' * (row != 1)} up. Memory {memory}: {float(shares[episode.notes[t] + 3]):.0%} "
+        f"Step {t}: the ball is in column {episode.notes[t]}, {words}, {row:g} row{'s' * (row != 1)} up. Memory "
+        f"{memory}: {float(shares[episode.notes[t] + 3]):.0%} "
         f"of the dreams see it land there; surprise {float(nats[t]):.1f} nats."
     )
 

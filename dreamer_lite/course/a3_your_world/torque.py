@@ -77,7 +77,8 @@ def draw_push(
     axes.legend(fontsize=8)
     was, now = (float(terms(policy, torch.tensor([action]))[0]) for policy in (before, after))
     return figure, (
-        f"Advantage {better:+g}. Mean {float(before.mode):+.2f} → {float(after.mode):+.2f}, width {float(before.std):.2f} → "
+        f"Advantage {better:+g}. Mean {float(before.mode):+.2f} → {float(after.mode):+.2f}, width "
+        f"{float(before.std):.2f} → "
         f"{float(after.std):.2f}; ln π of this torque {was:+.2f} → {now:+.2f}."
     )
 
@@ -131,7 +132,8 @@ def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, 
     figure.colorbar(points, label="torque (N m)")
     full, returned = float((torque.abs() > 0.9).float().mean()), [float(s.reward.sum()) for s in seen]
     return figure, (
-        f"The {who} agent in ten episodes, returns {min(returned):.0f} to {max(returned):.0f}: nearly full torque in {full:.0%} of the steps. "
+        f"The {who} agent in ten episodes, returns {min(returned):.0f} to {max(returned):.0f}: nearly full torque in "
+        f"{full:.0%} of the steps. "
         f"The line: step {t} of one of them, angle {angle[-1]:+.0f}°, speed {speed[-1]:+.1f} rad/s."
     )
 
@@ -220,6 +222,7 @@ def draw_costs(obs: Tensor, reward: Tensor, bins: Tensor) -> tuple[Figure, str]:
         axes.axvline(edge, color=GREY, linewidth=0.4, zorder=0)
     axes.set_xlim(-9, 1)
     return figure, (
-        f"Random play: rewards from {float(reward.min()):.1f} to {float(reward.max()):.2f}, returns down to {float(togo.min()):.0f}. "
+        f"Random play: rewards from {float(reward.min()):.1f} to {float(reward.max()):.2f}, returns down to "
+        f"{float(togo.min()):.0f}. "
         f"The grey lines are bins."
     )
