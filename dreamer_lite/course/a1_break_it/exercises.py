@@ -182,8 +182,8 @@ def judge_diagnoses(version: Callable) -> str | None:
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
             return (
-                f"Patient {letter}: {number!r} is not on the list. Its numbers run from 0, healthy, to {len(NAMES) - 1}, "
-                "without quotation marks."
+                f"Patient {letter}: {number!r} is not on the list. Its numbers run from 0, healthy, to "
+                f"{len(NAMES) - 1}, without quotation marks."
             )
     wrong = [letter for letter in HUNTED if letter in found and found[letter] != PATIENTS[letter]]
     if wrong:

@@ -109,7 +109,7 @@ def reset_cases() -> list[tuple]:
     return [(seed,) for seed in (3, 0, 11, 5)]
 
 
-ONE_THING = "Only the observation comes back. gymnasium expects two values: the observation and a dictionary, which may be empty."
+ONE_THING = "Only the observation comes back. Gymnasium expects two values: the observation and a dictionary, even an empty one."
 
 
 NO_INFO = "The second value must be a dictionary; an empty one, `{}`, will do."
