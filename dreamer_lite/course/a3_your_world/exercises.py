@@ -109,7 +109,7 @@ def reset_cases() -> list[tuple]:
     return [(seed,) for seed in (3, 0, 11, 5)]
 
 
-ONE_THING = "Only the observation comes back. Gymnasium expects two values: the observation and a dictionary, even an empty one."
+ONE_THING = "Only the observation comes back. Return two values: the observation and a dictionary, perhaps empty."
 
 
 NO_INFO = "The second value must be a dictionary; an empty one, `{}`, will do."
