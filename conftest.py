@@ -83,17 +83,21 @@ startup.write_text(STARTUP.format(modules=modules_besides(installed_with("course
 
 LONGEST = [
     "tests/test_speed",  # compiles what notebook 10 then finds
-    "tests/browser/test_jupyterlab",
     "notebooks/A3",
     "notebooks/10",
-    "notebooks/06",
-    "tests/test_course",
-    "tests/test_notebooks",
-    "notebooks/09",
     "notebooks/A2",
+    "notebooks/09",
+    "notebooks/06",
+    "tests/browser/test_jupyterlab",
+    "tests/test_widgets",
+    "tests/test_notebooks",
+    "tests/test_break_it",
+    "tests/test_parallel",
+    "tests/test_course",
+    "tests/test_worlds",
     "tests/test_runs",
+    "tests/browser",
 ]
-LONGEST += ["tests/test_widgets", "notebooks/08", "tests/browser/test_player", "tests/test_command_line"]
 
 
 @pytest.hookimpl(trylast=True)

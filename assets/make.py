@@ -26,9 +26,11 @@ without controls, which need a kernel.
 """
 
 from base64 import b64decode
+from collections.abc import Callable
 from contextlib import nullcontext
 import csv
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
 import json
 import math
@@ -49,7 +51,7 @@ from torch import Tensor
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
-from dreamer_lite.course.explore import OWN
+from dreamer_lite.course.explore import OWN, Explorer
 from dreamer_lite.diagnostics.checks import CHECKS
 from dreamer_lite.diagnostics.diagnose import diagnose
 from dreamer_lite.envs.making import make_envs
@@ -67,6 +69,28 @@ ASSETS = Path(__file__).parent
 NOTEBOOKS = ASSETS.parent / "notebooks"
 WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
 EPISODE = 3  # the seed of the episode drawn
+
+# By notebook: each widget's module in the course, and the call that shows it.
+WIDGETS = {
+    "01_experience": [("n01_experience.alignment", "alignment_xray()")],
+    "02_symlog": [("n02_symlog.scale_fit", "scale_explorer()")],
+    "03_two_hot": [("n03_two_hot.two_hot_mover", "two_hot_mover()"), ("n03_two_hot.two_hot_mover", "peaks_explorer()")],
+    "04_discrete_latents": [("n04_latents.dice", "dice_explorer()")],
+    "05_rssm": [("n05_rssm.surprise", "causality_explorer()"), ("n05_rssm.surprise", "surprise_meter()")],
+    "06_world_model": [("n06_world_model.gradient_flow", "gradient_flow()")],
+    "07_imagination": [("n07_imagination.fan", "dream_fan()")],
+    "08_critic": [("n08_critic.returns", "return_mixer()")],
+    "09_actor": [("n09_actor.actor_lab", "scale_toy()"), ("n09_actor.actor_lab", "policy_map(schooling)")],
+    "A1_break_it": [("a1_break_it.clinic", "clinic()")],
+    "A2_pixels": [("a2_pixels.film", "dream_film()"), ("a2_pixels.film", "latent_painter()")],
+    "A3_your_world": [
+        ("a3_your_world.torque", "push_explorer(torque_terms)"),
+        ("a3_your_world.torque", "torque_map(swinger, fresh)"),
+        ("a3_your_world.torque", "torque_fan(swinger)"),
+        ("a3_your_world.memory", "data_xray("),
+        ("a3_your_world.memory", "ball_explorer(catcher, MyCatch)"),
+    ],
+}
 
 
 # The settings in `official/settings.json`, of the official code's runs, in our terms.
@@ -477,31 +501,19 @@ def draw_maps() -> None:
     (folder / "one_step.svg").write_text(one_step(), encoding="utf-8")
 
 
+def widget(module: str, call: str) -> Callable[..., Explorer]:
+    """The function of an entry of WIDGETS."""
+    return getattr(import_module(f"dreamer_lite.course.{module}"), call.partition("(")[0])
+
+
 def draw_widgets() -> None:
-    from dreamer_lite.course.n01_experience import alignment
-    from dreamer_lite.course.n02_symlog import scale_fit
-    from dreamer_lite.course.n03_two_hot import two_hot_mover
-    from dreamer_lite.course.n04_latents import dice
-    from dreamer_lite.course.n05_rssm import surprise
     from dreamer_lite.course.n06_world_model import gradient_flow
-    from dreamer_lite.course.n07_imagination import fan
-    from dreamer_lite.course.n08_critic import returns
     from dreamer_lite.course.n09_actor import actor_lab
 
     (ASSETS / "widgets").mkdir(exist_ok=True)
-    for make in (
-        alignment.alignment_xray,
-        scale_fit.scale_explorer,
-        two_hot_mover.two_hot_mover,
-        two_hot_mover.peaks_explorer,
-        dice.dice_explorer,
-        surprise.surprise_meter,
-        surprise.causality_explorer,
-        fan.dream_fan,
-        returns.return_mixer,
-        actor_lab.scale_toy,
-    ):
-        (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
+    for notebook, entries in WIDGETS.items():
+        for make in [widget(*entry) for entry in entries if notebook[0] != "A" and entry[1].endswith("()")]:
+            (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
     flow = gradient_flow.gradient_flow()
     flow.controls["show"].value = "the gradients"
     (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from assets.make import WIDGETS, widget
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.a1_break_it import clinic
@@ -16,25 +17,17 @@ from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.bundled import bundled_agent, random_stream, watch
 from dreamer_lite.course.dream_player import dream_player
 from dreamer_lite.course.explore import Explorer, canvas, slider
-from dreamer_lite.course.n01_experience.alignment import alignment_xray, cells
-from dreamer_lite.course.n02_symlog.scale_fit import error, fit, scale_explorer
-from dreamer_lite.course.n03_two_hot.two_hot_mover import (
-    draw_pairs,
-    draw_two_hot,
-    learn_peaks,
-    peaks_explorer,
-    two_hot_mover,
-)
+from dreamer_lite.course.n01_experience.alignment import cells
+from dreamer_lite.course.n02_symlog.scale_fit import error, fit
+from dreamer_lite.course.n03_two_hot.two_hot_mover import draw_pairs, draw_two_hot, learn_peaks
 from dreamer_lite.course.n04_latents.dice import dice_explorer, gradient
-from dreamer_lite.course.n05_rssm.surprise import causality_explorer, influence, surprise, surprise_meter
+from dreamer_lite.course.n05_rssm.surprise import influence, surprise
 from dreamer_lite.course.n06_world_model import model_lab
-from dreamer_lite.course.n06_world_model.gradient_flow import draw_flow, flows, gradient_flow
+from dreamer_lite.course.n06_world_model.gradient_flow import draw_flow, flows
 from dreamer_lite.course.n07_imagination import fan
-from dreamer_lite.course.n07_imagination.fan import dream_fan
 from dreamer_lite.course.n08_critic import returns
-from dreamer_lite.course.n08_critic.returns import return_mixer
 from dreamer_lite.course.n09_actor import actor_lab
-from dreamer_lite.course.n09_actor.actor_lab import policy_map, scale_toy
+from dreamer_lite.course.n09_actor.actor_lab import policy_map
 from dreamer_lite.course.n10_cartpole.run_view import episode_replay
 from dreamer_lite.course.plug import unplugged
 from dreamer_lite.errors import Refused
@@ -42,21 +35,7 @@ from dreamer_lite.rssm import State
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot_bins
 
-WIDGETS = [
-    alignment_xray,
-    scale_explorer,
-    two_hot_mover,
-    peaks_explorer,
-    dice_explorer,
-    surprise_meter,
-    causality_explorer,
-    gradient_flow,
-    dream_fan,
-    return_mixer,
-    scale_toy,
-    policy_map,
-    episode_replay,
-]
+MAKERS = [widget(*entry) for name, entries in WIDGETS.items() if name[0] != "A" for entry in entries] + [episode_replay]
 
 
 def ends(control):
@@ -74,7 +53,7 @@ def taught():
         return actor_lab.school(0, 60, progress=False)
 
 
-@pytest.mark.parametrize("make", WIDGETS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_every_control_to_its_ends(make, taught):
     given = {
         episode_replay: bundled_agent(),

@@ -15,27 +15,10 @@ import nbformat
 import pytest
 from quick_cells import needed, quick, unprepared
 
+from assets.make import WIDGETS
+
 ROOT = Path(__file__).parents[2]
-WIDGETS = {  # by notebook, the calls that show one
-    "01_experience": ["alignment_xray()"],
-    "02_symlog": ["scale_explorer()"],
-    "03_two_hot": ["two_hot_mover()", "peaks_explorer()"],
-    "04_discrete_latents": ["dice_explorer()"],
-    "05_rssm": ["causality_explorer()", "surprise_meter()"],
-    "06_world_model": ["gradient_flow()"],
-    "07_imagination": ["dream_fan()"],
-    "08_critic": ["return_mixer()"],
-    "09_actor": ["scale_toy()", "policy_map(schooling)"],
-    "A1_break_it": ["clinic.clinic()"],
-    "A2_pixels": ["dream_film()", "latent_painter()"],
-    "A3_your_world": [
-        "push_explorer(torque_terms)",
-        "torque_map(swinger, fresh)",
-        "torque_fan(swinger)",
-        "data_xray(",
-        "ball_explorer(catcher, MyCatch)",
-    ],
-}
+CALLS = {name: [call for _, call in entries] for name, entries in WIDGETS.items()}  # that show a widget
 
 
 def short(name, calls):
@@ -60,7 +43,7 @@ def lab(tmp_path_factory):
     folder."""
     home, work = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("work")
     books = {
-        "widgets": [cell for name, calls in WIDGETS.items() for cell in short(name, calls)],
+        "widgets": [cell for name, calls in CALLS.items() for cell in short(name, calls)],
         "00_a_dream_you_can_play": short("00_a_dream_you_can_play", ["dream_player("]),
         "07_imagination": short("07_imagination", ["dream_player("]),
         "10_cartpole": short("10_cartpole", ["run_card(card)"]),
@@ -187,7 +170,7 @@ def test_controls_change_the_picture(page):
     panel = open_and_run(page, "widgets")
     boxes, names = (
         panel.locator(".dreamer-explorer"),
-        [f"{name}_{i}" for name in WIDGETS for i in range(len(WIDGETS[name]))],
+        [f"{name}_{i}" for name in CALLS for i in range(len(CALLS[name]))],
     )
     last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
     assert wait_for(lambda: boxes.count() == len(names) and last.inner_text().strip("[]: ").isdigit(), 600)
