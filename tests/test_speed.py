@@ -337,8 +337,9 @@ def compiled(training):
 
 
 def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys):
-    """From the same random numbers, until rounding changes a sample; and training continues with weights that were loaded
-    on the way. It is the program that notebook 10 prepares: where that was here before, nothing is compiled anew."""
+    """From the same random numbers, until rounding changes a sample; and training continues with weights that were
+    loaded on the way. It is the program that notebook 10 prepares: where that was here before, nothing is compiled
+    anew."""
     assert main(["warm"]) == 0 and "starts quickly now" in capsys.readouterr().out
     found = torch._dynamo.utils.counters["aot_autograd"]
     hits = found["autograd_cache_hit"]
