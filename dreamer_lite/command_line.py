@@ -113,6 +113,18 @@ EnvArgs = Annotated[
 class Settings:
     """Options that become a `Config`."""
 
+    env: setting("env") = Config.env
+    preset: Preset = "small"
+    steps: setting("steps") = Config.steps
+    seed: setting("seed") = Config.seed
+    pixels: setting("pixels") = Config.pixels
+    environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
+    model: OmitArgPrefixes[Model] = field(default_factory=Model)
+    losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
+    optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
+    replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
+    logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
+
     def config(self) -> Config:
         """All settings. Raises Refused for values that cannot work."""
         values = {name: getattr(self, name) for name in FIRST}
@@ -130,11 +142,6 @@ class Train(Settings):
     torchrun --standalone --nproc-per-node 2 -m dreamer_lite ...
     """
 
-    env: setting("env") = Config.env
-    preset: Preset = "small"
-    steps: setting("steps") = Config.steps
-    seed: setting("seed") = Config.seed
-    pixels: setting("pixels") = Config.pixels
     out: option(
         Path, "folder for the run (default: runs/ENV-PRESET-seedN, with a number added if it is taken)", "PATH"
     ) = None
@@ -167,12 +174,6 @@ class Train(Settings):
     ] = "auto"
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too (extra: tensorboard)")] = False
     quiet: Annotated[bool, arg(help="print nothing but the result")] = False
-    environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
-    model: OmitArgPrefixes[Model] = field(default_factory=Model)
-    losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
-    optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
-    replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
-    logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
     saved: Annotated[Any, Suppress] = None  # the checkpoint of the run to resume
 
     def run(self) -> int:
@@ -387,18 +388,7 @@ class Warm(Settings):
     time.
     """
 
-    env: setting("env") = Config.env
-    preset: Preset = "small"
-    steps: setting("steps") = Config.steps
-    seed: setting("seed") = Config.seed
-    pixels: setting("pixels") = Config.pixels
     threads: option(int, "CPU threads, as in the later run; 0 leaves the choice to PyTorch (default: 0)", "INT") = None
-    environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
-    model: OmitArgPrefixes[Model] = field(default_factory=Model)
-    losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
-    optimizer: OmitArgPrefixes[Optimizer] = field(default_factory=Optimizer)
-    replay: OmitArgPrefixes[Replay] = field(default_factory=Replay)
-    logging: OmitArgPrefixes[Logging] = field(default_factory=Logging)
 
     def run(self) -> int:
         config = self.config()

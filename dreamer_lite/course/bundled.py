@@ -13,6 +13,7 @@ import dreamer_lite
 from ..agent import Dreamer
 from ..envs.making import make_envs
 from ..envs.stepping import Envs
+from ..evaluation.rollout import play_step
 from ..latents import unimix
 from ..replay import Experience
 from ..rssm import State
@@ -88,10 +89,9 @@ def watch(steps: int = 80, kick_at: int | None = None, kick: float = 0.0, seed: 
                 inner = envs.envs[0].unwrapped
                 inner.state = np.array(inner.state) + [0.0, kick, 0.0, 0.0]
             led = carry.action[0]
-            step = envs.step(carry.action.numpy()).to("cpu")
+            step, carry = play_step(agent, envs, carry)
             if step.is_first[0] and t:
                 break
-            carry = agent.act(step.obs, step.is_first, carry)
             h = carry.state.h[0]
             posterior = rssm.posterior(h, agent.world_model.encoder(step.obs)[0])
             rows.append(

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..agent import Dreamer
 from ..evaluation.evaluate import matching_envs
+from ..evaluation.rollout import play_step
 from ..latents import kl, unimix
-from ..replay import Experience, Obs
+from ..replay import Experience, stack
 from ..rssm import State
 
 
@@ -37,19 +38,11 @@ def play(
         torch.manual_seed(seed)
         carry = agent.initial(1)
         while not rows or not rows[-1].is_last and len(rows) < most:
-            step = envs.step(carry.action.numpy()).to("cpu")
-            carry = agent.act(step.obs, step.is_first, carry)
+            step, carry = play_step(agent, envs, carry)
             rows.append(step.map(lambda part: part[0]))
             notes.append(note(envs.envs[0].unwrapped))
     envs.close()
-    return Episode(Experience(*map(stack, zip(*rows))), notes)
-
-
-def stack(parts: tuple[Obs, ...]) -> Obs:
-    """Stack observations, rewards or flags along time: T times (…) → (T, …)."""
-    if isinstance(parts[0], dict):
-        return {kind: torch.stack([part[kind] for part in parts]) for kind in parts[0]}
-    return torch.stack(parts)
+    return Episode(stack(rows), notes)
 
 
 @lru_cache(16)

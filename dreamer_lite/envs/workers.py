@@ -34,7 +34,6 @@ class Translated(gymnasium.Wrapper):
         kinds |= {"image": Box(0, 255, sizes.image, np.uint8)} if sizes.image else {}
         self.observation_space = Dict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
         self.action_space = Box(-np.inf, np.inf, (sizes.action_size,))
-
         self.blank = obs_of_kinds({kind: np.zeros(box.shape, box.dtype) for kind, box in kinds.items()})
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:

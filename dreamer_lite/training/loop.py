@@ -94,8 +94,8 @@ def train(
     config = config_for(config, make_env)
     if not resume:
         how.completed(None).check_against(config, processes)
-    if not resume and not processes.again:
-        processes.from_first(lambda: folder.refuse_existing(out))
+        if not processes.again:
+            processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
     saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
     how = how.completed(saved.rest if saved else None)
