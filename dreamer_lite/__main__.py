@@ -19,6 +19,8 @@ def main(words: list[str] | None = None) -> int:
     """
     if words is None:
         signal.signal(signal.SIGINT, stop)
+        if not {"", os.getcwd()} & set(sys.path):  # a console script doesn't look for modules here, python -m does
+            sys.path.insert(0, os.getcwd())
     from .command_line import main
 
     if words is not None:

@@ -6,6 +6,7 @@ its help. PyTorch is imported only when a command runs, so that `--help` is quic
 
 import ast
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 import inspect
 from pathlib import Path
@@ -57,7 +58,7 @@ GROUPS = {  # the other settings in --help, by heading; FIRST are Train's own
         return_high""",
     "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate average",
     "replay": "batch_size seq_len train_ratio replay_size learn_start replay_on_host",
-    "logging": "log_every eval_every eval_episodes save_every",
+    "logging": "log_every eval_every eval_episodes eval_envs eval_steps eval_in save_every",
 }
 FIRST = ("env", "pixels", "steps", "seed")  # the settings people change most
 
@@ -211,6 +212,10 @@ class Train(Settings):
                 )
             except loop.Interrupted as stop:
                 return report(stop.card, out) if processes.leads else 0
+            finally:
+                if processes.leads:
+                    with suppress(OSError):  # a run that was refused leaves no empty folder
+                        out.rmdir()
             return report(card, out) if processes.leads else 0
 
 
@@ -238,18 +243,18 @@ class Evaluate(Trained):
     device: Device = "auto"
 
     def run(self) -> int:
-        from .evaluation.evaluate import MAX_COPIES, cut_off_words, play_episodes
+        from .evaluation.evaluate import copies, cut_off_words, play_episodes
         from .training.acting import on_faster_device
         from .training.device import use_device
 
         at_least(episodes=(self.episodes, 1), seed=(self.seed, 0))
         agent = self.agent(use_device(self.device))
         if self.device == "auto":
-            agent = on_faster_device(agent, min(self.episodes, MAX_COPIES))
+            agent = on_faster_device(agent, min(self.episodes, copies(agent.config)))
         for name, greedy in (("sampled", False), ("greedy", True)):
             scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy, progress=True)
             if cut:
-                print(f"dreamer_lite: {cut_off_words(cut, self.episodes)}", file=sys.stderr)
+                print(f"dreamer_lite: {cut_off_words(cut, self.episodes, agent.config.eval_steps)}", file=sys.stderr)
             print(
                 f"{agent.config.env}, {name} actions: {number(scores.mean())} ± {number(scores.std())} over "
                 f"{self.episodes} fresh episodes (worst {number(scores.min())}, best {number(scores.max())})"
@@ -463,10 +468,21 @@ def read_whole(words: list[str]) -> int:
 
 
 def free_folder(parent: Path, name: str) -> Path:
-    """The folder of this name, or the first of name-2, name-3, … that does not exist."""
+    """A new folder of this name, or the first of name-2, name-3, … that does not exist.
+
+    It is made at once, so that runs started at the same moment get different ones.
+    """
     name = "".join("-" if letter in '/\\:*?"<>|' else letter for letter in name)  # Windows allows none of these
     tries = [parent / name, *(parent / f"{name}-{i}" for i in range(2, 10_000))]
-    return next(path for path in tries if not path.exists())
+    for path in tries:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Refused(f"the folder {path} cannot be made ({error}); choose another one (--out)") from error
+        return path
+    raise Refused(f"{parent} holds 10,000 runs called {name}; choose another folder (--out)")
 
 
 def at_least(**bounds: tuple[int, int]) -> None:

@@ -208,6 +208,12 @@ class Config:
     """environment steps between evaluations; 0: never"""
     eval_episodes: int = 100
     """episodes per evaluation"""
+    eval_envs: int = 16
+    """most copies of the environment that an evaluation plays in side by side"""
+    eval_steps: int = 10_000
+    """longest episode of an evaluation, in environment steps; a longer one is cut off there"""
+    eval_in: str = "copies"
+    """copies: evaluate in copies of the environment; training: in the training's own, between two of its episodes"""
     save_every: int = 500
     """environment steps between checkpoints"""
 
@@ -233,6 +239,10 @@ class Config:
                 f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
+        if self.eval_in not in ("copies", "training"):
+            raise Refused(f"eval_in must be copies or training, got {self.eval_in!r}")
+        if self.eval_in == "training" and self.workers:
+            raise Refused("eval_in training needs an environment in this process, so leave workers at 0")
         if not self.mults:
             raise Refused("mults needs at least one number, got none; the official value is 2 3 4 4")
         if self.strided and self.kernel < 2:

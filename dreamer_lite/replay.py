@@ -181,8 +181,14 @@ class Replay:
         self.data["is_last"][list(envs), (self.added - 1) % self.length] = True
 
     def state_dict(self) -> dict:
+        """Everything held: a tensor for each environment, so that on a CPU it shares the buffer's memory.
+
+        By way of NumPy, since PyTorch would save all of a tensor's storage, also where it is still empty.
+        """
         held = min(self.added, self.length)
-        data = {name: ring[:, :held].to("cpu", copy=True) for name, ring in self.data.items()}
+        data = {
+            name: [torch.from_numpy(of_env[:held].cpu().numpy()) for of_env in ring] for name, ring in self.data.items()
+        }
         return {
             "data": data,
             "added": self.added,
@@ -192,7 +198,8 @@ class Replay:
 
     def load_state_dict(self, state: dict) -> None:
         for name, ring in self.data.items():
-            ring[:, : state["data"][name].shape[1]] = state["data"][name]
+            for of_env, saved in zip(ring, state["data"].pop(name), strict=True):  # version 0.3.0 had one tensor
+                of_env[: len(saved)] = saved
         self.added = state["added"]
         self.count.fill_(self.added)
         if state["device"] == self.generator.device.type:  # a CPU's random state means nothing to a GPU

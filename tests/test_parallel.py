@@ -48,7 +48,8 @@ def content(out):
     """The weights that go on learning, and what each process has of its own."""
     saved = checkpoint.read(out)
     own = checkpoint.read_data(parallel.process_file(out, 1, saved.rest["env_steps"]))
-    return saved.rest["learner"]["weights"], saved.rest["replay"]["data"], own["replay"]["data"]
+    replays = [{name: torch.stack(rows) for name, rows in rest["replay"]["data"].items()} for rest in (saved.rest, own)]
+    return saved.rest["learner"]["weights"], *replays
 
 
 def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path, capsys):

@@ -319,10 +319,8 @@ def test_zero_episodes_are_no_bound(tmp_path):
 
 def test_evaluation_takes_sixteen_copies_and_steps_no_finished_one(monkeypatch):
     made = []
-    make = evaluate_module.make_envs
-    monkeypatch.setattr(
-        evaluate_module, "make_envs", lambda *args, **more: made.append(make(*args, **more)) or made[-1]
-    )
+    make = evaluate_module.Envs
+    monkeypatch.setattr(evaluate_module, "Envs", lambda *args, **more: made.append(make(*args, **more)) or made[-1])
     agent = Dreamer(Config.preset("debug", env="Counting-v0"), CARTPOLE)
     scores = evaluate(agent, episodes=37)
     inner = [env.unwrapped for env in made[0].envs]
@@ -342,34 +340,40 @@ def test_each_episode_of_an_evaluation_counts_once_however_long_it_is():
     )
 
 
-def test_a_cut_evaluation_is_told(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(evaluate_module, "MAX_EPISODE_STEPS", 50)
-    agent = Dreamer(Config.preset("debug", env="Endless-v0"), CARTPOLE)
+def test_a_cut_evaluation_is_told(tmp_path, capsys):
+    agent = Dreamer(Config.preset("debug", env="Endless-v0", eval_steps=50), CARTPOLE)
     with pytest.warns(UserWarning, match="3 of 3 episodes did not end within 50 steps"):
         assert (evaluate(agent, episodes=3) == 50).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         card = train(
-            Config.preset("debug", env="Endless-v0", steps=200), tmp_path / "run", until="steps", progress=False
+            Config.preset("debug", env="Endless-v0", steps=200, eval_steps=50),
+            tmp_path / "run",
+            until="steps",
+            progress=False,
         )
     assert "did not end within 50 steps" in card["notes"][0]
     assert main(["evaluate", str(tmp_path / "run"), "--episodes", "2"]) == 0
     assert capsys.readouterr().err.startswith("dreamer_lite: 2 of 2 episodes did not end")
 
 
-def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "MAX_EPISODE_STEPS", 50)
-    config = Config.preset("debug", env="Drifting-v0", steps=90)
+def test_an_environment_that_is_random_beyond_its_seed_is_told_when_resuming(tmp_path, capsys):
+    config = Config.preset("debug", env="Drifting-v0", steps=90, eval_steps=50)
     train(config, tmp_path, until="steps", progress=False)
     card = train(
-        Config.preset("debug", env="Drifting-v0", steps=120), tmp_path, until="steps", resume=True, progress=False
+        Config.preset("debug", env="Drifting-v0", steps=120, eval_steps=50),
+        tmp_path,
+        until="steps",
+        resume=True,
+        progress=False,
     )
     assert card["env_steps"] == 120 and any(
         "environment 0 could not be restored: replayed with the same seed" in note for note in card["notes"]
     )
     replay = read(tmp_path).rest["replay"]["data"]
-    last, first = replay["is_last"][:, 44], replay["is_first"][:, 45]
-    assert last.all() and first.all()  # no return reaches across
+    assert all(last[44] for last in replay["is_last"]) and all(
+        first[45] for first in replay["is_first"]
+    )  # no return reaches across
     assert "environment 0 could not be restored" in capsys.readouterr().err
 
 

@@ -155,7 +155,10 @@ def test_any_environment_that_renders_can_be_seen_in_pictures():
             "takes an environment and returns one; 'custom_envs:nobody' is, or returns, a NoneType",
         ),
         ("--env CartPole-v1 --wrap math:pi", "'math:pi' is, or returns, a float"),
-        ("--env FrozenLake-v1 --env_args map_name=9x9", "cannot be made: '9x9'"),
+        (
+            "--env FrozenLake-v1 --env_args map_name=9x9",
+            "cannot be made: with --env_args map_name=9x9: KeyError: '9x9'",
+        ),
         ("--env FrozenLake-v1 --env_args id=3", "except for id and render_mode"),
         ("--env CartPole-v1 --mults", "mults needs at least one number"),
         ("--env CartPole-v1 --kernel 1 --strided", "kernel must be at least 2 where convolutions are strided"),

@@ -3,21 +3,23 @@
 import ast
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ctypes.util import find_library
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 import json
 import os
+import sys
 from typing import Any
 
 import gymnasium
-from gymnasium.envs.registration import parse_env_id
+from gymnasium.envs.registration import load_env_creator, parse_env_id
 from gymnasium.spaces import Dict, Tuple
 
 from ..config import Config
 from ..errors import Refused
 from .spaces import is_image, leaves
-from .stepping import Envs
+from .stepping import Envs, close, in_use, new_env
 from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
@@ -51,21 +53,46 @@ def make_env(
         raise cannot_be_made(name, error) from error
     options = dict(read_arg(arg) for arg in args)
     try:
-        env = gymnasium.make(plain, **options)
-        if (pixels or render) and "rgb_array" in env.metadata.get("render_modes", []):
-            env.close()
-            if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-                os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # otherwise pygame fails for lack of a screen
-            env = gymnasium.make(plain, **options, render_mode="rgb_array")
+        env = make_drawing(plain, options) if pixels or render else gymnasium.make(plain, **options)
+    except NOT_THERE as error:
+        raise cannot_be_made(name, error) from error
+    except SystemExit as error:
+        raise cannot_be_made(name, RuntimeError("its constructor ended the program (SystemExit)")) from error
+    except Exception as error:
+        if not args:
+            raise
+        reason = RuntimeError(f"with --env_args {' '.join(args)}: {type(error).__name__}: {error}")
+        raise cannot_be_made(name, reason) from error
+    try:
         env = wrapped(env, wrap) if wrap else env
         env = SelectParts(env, see, ignore) if see or ignore else env
         return with_images(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error
-    except (TypeError, ValueError, KeyError) as error:
-        if not args or isinstance(error, Refused):
+
+
+def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
+    """The environment with render_mode="rgb_array", or as it is if it doesn't take that.
+
+    It is made once: an environment that closes a window or a simulator that others share would take theirs away.
+    """
+    if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():  # without a screen
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame fails otherwise
+        if "mujoco" not in sys.modules:  # it reads this once, when it is imported
+            os.environ.setdefault(
+                "MUJOCO_GL", "osmesa" if find_library("OSMesa") and not find_library("EGL") else "egl"
+            )
+    spec = gymnasium.spec(name)
+    entry = spec.entry_point if spec.entry_point is not None else spec.vector_entry_point
+    modes = getattr(load_env_creator(entry) if isinstance(entry, str) else entry, "metadata", {}).get("render_modes")
+    if modes is not None and "rgb_array" not in modes:
+        return gymnasium.make(name, **options)
+    try:
+        return gymnasium.make(name, **options, render_mode="rgb_array")
+    except TypeError as error:
+        if "render_mode" not in str(error):
             raise
-        raise cannot_be_made(name, error) from error
+        return gymnasium.make(name, **options)
 
 
 def read_arg(arg: str) -> tuple[str, Any]:
@@ -95,6 +122,9 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
                     "--pixels needs an environment that renders images (rgb_array); "
                     f"{env.spec.id if env.spec else env} does not"
                 )
+            env.reset(
+                seed=0
+            )  # AddRenderObservation resets without a seed; what an environment builds once is drawn here
             env = AddRenderObservation(env)
         if not is_image(env.observation_space):
             raise Refused("--gray needs images; add --pixels 64, for example")
@@ -172,6 +202,11 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
         return partial(
             make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render, see=env.see, ignore=env.ignore
         )
+    if isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv)) or not (isinstance(env, str) or callable(env)):
+        raise Refused(
+            "environments are made by a registered ID or by a function that returns a new gymnasium.Env at each call, "
+            f"such as lambda: MyEnv(); got a {type(env).__name__}"
+        )
     return partial(make_env, env) if isinstance(env, str) else env
 
 
@@ -188,13 +223,17 @@ def make_envs(
 def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     """The settings for environments that a function makes, marked as such.
 
-    Where they name no environment, they get a name: its ID, or else its class.
+    Where they name no environment, they get a name: its ID, or else its class. Raises Refused for a function that
+    returns the same object twice.
     """
     if make_env is None or config.env_from_function:
         return config
-    if config.env != Config.env:
-        return replace(config, env_from_function=True)
-    env = make_env()
+    factory = env_factory(make_env)
+    env = new_env(factory)
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    env.close()
-    return replace(config, env=name, env_from_function=True)
+    close(env, name)  # so that an environment that can exist only once can be made again
+    try:
+        close(new_env(factory), name)
+    finally:
+        in_use.pop(id(env.unwrapped), None)
+    return replace(config, env=name if config.env == Config.env else config.env, env_from_function=True)

@@ -6,16 +6,20 @@ import signal
 import sys
 import threading
 from typing import Any
+import weakref
+import zlib
 
 import gymnasium
 import numpy as np
 import torch
 
-from ..errors import Refused
+from ..errors import Refused, first_line
 from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
 from .spaces import BadOutput, native_action, shorten, spaces_of, to_agent_obs
 
 MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept to replay it after a resume
+# Environments that are being played in, by the id of the innermost one. Playing in one twice mixes up its episodes.
+in_use: "weakref.WeakValueDictionary[int, gymnasium.Env]" = weakref.WeakValueDictionary()
 
 
 class Envs:
@@ -29,8 +33,10 @@ class Envs:
     seed and the actions since are all that must be saved: a restored environment replays its episode up to where it
     was.
 
-    remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. Raises Refused for
-    unsupported spaces, for a step that takes longer, and for numbers that are not finite.
+    remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. borrowed: `make` returns
+    an environment that belongs to someone else, who closes it. Raises Refused for
+    unsupported spaces, for a `make` that returns an environment in use, for a step that takes longer, for numbers that
+    are not finite, and for an environment that ends the program.
     """
 
     def __init__(
@@ -40,14 +46,23 @@ class Envs:
         seed: int = 0,
         remember: bool = True,
         seconds: float = 0,
+        borrowed: bool = False,
     ):
-        self.envs = [make() for _ in range(count)]
-        env = self.envs[0]
+        self.envs: list[gymnasium.Env] = []
+        self.borrowed = borrowed
+        try:
+            for _ in range(count):
+                self.envs.append(make() if borrowed else new_env(make))
+            env = self.envs[0]
+            self.spaces = spaces_of(env.observation_space, env.action_space)
+        except BaseException:
+            self.close()
+            raise
         self.seed, self.remember, self.seconds = seed, remember, seconds
-        self.spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
         self.episode = [-1] * count
         self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to keep
+        self.checksum = [0] * count  # of all that the current episodes showed and paid, to compare after a resume
         self.obs: list[Obs | None] = [None] * count  # the latest
         self.done = [True] * count
         self.steps = [0] * count  # within the current episodes
@@ -70,6 +85,7 @@ class Envs:
         with reporting_errors(self, i), within(self.seconds):
             obs = checked_reset(self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i])))
             self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
+        self.checksum[i] = checksum(0, self.obs[i], 0.0, False, False) if self.remember else 0
         nothing = np.zeros(self.spaces.action_size, np.float32)
         return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
 
@@ -84,25 +100,31 @@ class Envs:
             obs, reward, terminated, truncated = checked_step(out)
             self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
         self.done[i] = terminated or truncated
+        if self.remember and self.history[i] is not None:
+            self.checksum[i] = checksum(self.checksum[i], self.obs[i], reward, terminated, truncated)
         return Experience(
             self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated)
         )
 
     def close(self) -> None:
-        for env in self.envs:
-            env.close()
+        """Close all environments."""
+        for i, env in enumerate(() if self.borrowed else self.envs):
+            in_use.pop(id(env.unwrapped), None)
+            close(env, f"environment {i}")
 
     def state_dict(self) -> dict[str, Any]:
         history = [None if h is None else torch.from_numpy(np.stack(h)) if h else [] for h in self.history]
         obs = [None if x is None else map_obs(lambda part: torch.from_numpy(part.copy()), x) for x in self.obs]
-        return {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
+        kept = {"episode": list(self.episode), "done": list(self.done), "history": history, "obs": obs}
+        return kept | {"checksum": list(self.checksum)}
 
     def load_state_dict(self, state: dict[str, Any]) -> dict[int, str]:
-        """Replay each unfinished episode, and compare where it ends with the stored observation.
+        """Replay each unfinished episode, and compare its observations, rewards and ends with those before.
 
         An environment that can't be restored this way starts a new episode; returns a message for each of them.
         """
         lost = {}
+        checksums = state.get("checksum", [None] * len(self))  # version 0.3.0 had none
         for i, (episode, done, history, obs) in enumerate(
             zip(*(state[name] for name in ("episode", "done", "history", "obs")))
         ):
@@ -114,7 +136,7 @@ class Envs:
             else:
                 why = (
                     None
-                    if self.play_again(i, history, obs)
+                    if self.play_again(i, history, obs) and checksums[i] in (None, self.checksum[i])
                     else "replayed with the same seed and actions, its episode went differently (does it use "
                     "randomness beyond its seed?)"
                 )
@@ -133,6 +155,38 @@ class Envs:
             self.step_one(i, action.numpy())
         now, before = obs_by_kind(self.obs[i]), obs_by_kind(obs)
         return not self.done[i] and all(np.array_equal(now[kind], before[kind].numpy()) for kind in before)
+
+
+def new_env(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+    """An environment that `make` makes. Raises Refused if it is none, or one that is being played in."""
+    env = make()
+    if not isinstance(env, gymnasium.Env):
+        raise Refused(
+            f"the function that makes the environment must return a gymnasium.Env, got a {type(env).__name__}"
+        )
+    if id(env.unwrapped) in in_use:
+        raise Refused(
+            "the function that makes the environment returned the same object again; it must make a new one at each "
+            "call, such as lambda: MyEnv(), since training and evaluations play side by side"
+        )
+    in_use[id(env.unwrapped)] = env.unwrapped
+    return env
+
+
+def close(env: gymnasium.Env, name: str) -> None:
+    """Close it. What its close() raises is printed, so that it hides no other error and ends no program."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        ended = "ended the program" if isinstance(error, SystemExit) else f"failed: {first_line(error)}"
+        print(f"dreamer_lite: close() of {name} {ended} ({type(error).__name__})", file=sys.stderr)
+
+
+def checksum(before: int, obs: Obs, reward: float, terminated: bool, truncated: bool) -> int:
+    """A checksum of an episode so far, from the one before this step."""
+    for part in obs_by_kind(obs).values():
+        before = zlib.crc32(np.ascontiguousarray(part), before)
+    return zlib.crc32(np.float64([reward, terminated, truncated]), before)
 
 
 def episode_seed(seed: int, env: int, episode: int) -> int:
@@ -208,6 +262,10 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
         yield
     except (BadOutput, TookTooLong) as error:
         raise Refused(f"{where} {error}; the last checkpoint is kept") from error
+    except SystemExit as error:
+        raise Refused(
+            f"{where} ended the program (SystemExit, as exit() and quit() raise it); the last checkpoint is kept"
+        ) from error
     except Exception as error:
         note = f"{where} raised this error; the last checkpoint is kept"
         # Python 3.10 has no notes.

@@ -34,7 +34,7 @@ class OpenLoop(NamedTuple):
 @torch.no_grad()
 def open_loop(
     agent: Dreamer,
-    env: str | EnvFactory | None = None,
+    env: str | EnvFactory | gymnasium.Env | None = None,
     steps: int = 60,
     context: int = 10,
     seed: int = 0,

@@ -5,12 +5,14 @@ from contextlib import closing
 from dataclasses import replace
 import warnings
 
+import gymnasium
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..agent import Carry, Dreamer
-from ..envs.making import EnvFactory, env_factory, make_envs
+from ..config import Config
+from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs
 from ..errors import Refused
 from ..rng import seeded
@@ -18,8 +20,6 @@ from ..rssm import State
 from .rollout import play_step
 
 FIRST_SEED = 1_000_003  # evaluation seeds start here, far from those of training
-MAX_EPISODE_STEPS = 10_000  # an episode that hasn't ended by then is cut off
-MAX_COPIES = 16  # of the environment, side by side
 
 
 class Stopped(Exception):
@@ -27,30 +27,41 @@ class Stopped(Exception):
 
 
 def evaluate(
-    agent: Dreamer, env: str | EnvFactory | None = None, episodes: int = 100, seed: int = 0, greedy: bool = False
+    agent: Dreamer,
+    env: str | EnvFactory | gymnasium.Env | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    greedy: bool = False,
 ) -> np.ndarray:
-    """Returns (episodes,) of the agent in fresh episodes, up to 16 side by side; sampled actions unless greedy.
+    """Returns (episodes,) of the agent in fresh episodes; sampled actions unless greedy.
 
-    env: the environment's ID, or a function that makes it; by default the one the agent was trained on. PyTorch's
-    random state is restored, so an evaluation doesn't change the training around it. Warns if an episode was cut off
-    after 10,000 steps. Raises Refused for an environment with other spaces than the agent's.
+    env: the environment's ID, a function that makes it, or the environment itself, which then plays one episode after
+    another and stays open; by default the one the agent was trained on. Up to `config.eval_envs` copies play side by
+    side. PyTorch's random state is restored, so an evaluation doesn't change the training around it. Warns if an
+    episode was cut off after `config.eval_steps` steps. Raises Refused for an environment with other spaces than the
+    agent's.
     """
     returns, cut = play_episodes(agent, env, episodes, seed, greedy)
     if cut:
-        warnings.warn(cut_off_words(cut, episodes), stacklevel=2)
+        warnings.warn(cut_off_words(cut, episodes, agent.config.eval_steps), stacklevel=2)
     return returns
 
 
-def cut_off_words(cut: int, episodes: int) -> str:
+def cut_off_words(cut: int, episodes: int, steps: int) -> str:
     return (
-        f"{cut} of {episodes} episodes did not end within {MAX_EPISODE_STEPS:,} steps and were cut off there; their "
-        "returns count up to that step"
+        f"{cut} of {episodes} episodes did not end within {steps:,} steps and were cut off there; their returns count "
+        "up to that step (--eval_steps)"
     )
+
+
+def copies(config: Config, env: object = None) -> int:
+    """The most copies of an environment that an evaluation makes: one of an environment that is given."""
+    return 1 if isinstance(env, gymnasium.Env) or config.eval_in == "training" else config.eval_envs
 
 
 def play_episodes(
     agent: Dreamer,
-    env: str | EnvFactory | None,
+    env: str | EnvFactory | gymnasium.Env | None,
     episodes: int,
     seed: int,
     greedy: bool,
@@ -63,7 +74,7 @@ def play_episodes(
     """
     if episodes < 1:
         raise Refused(f"an evaluation needs at least one episode, got {episodes}")
-    count = min(episodes, MAX_COPIES)
+    count, most = min(episodes, copies(agent.config, env)), agent.config.eval_steps
     envs = matching_envs(agent, env, count, seed)
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0
     # Copy i plays episodes i, i + count, …. Giving the next episode to the first free copy would favour short ones.
@@ -78,7 +89,7 @@ def play_episodes(
             reward, is_first, is_last = (part.cpu().numpy() for part in (step.reward, step.is_first, step.is_last))
             returns[episode] += reward
             steps[episode] += ~is_first
-            too_long = (steps[episode] >= MAX_EPISODE_STEPS) & ~is_last
+            too_long = (steps[episode] >= most) & ~is_last
             cut += int(too_long.sum())
             for i in (episode % count)[too_long]:
                 envs.done[i] = True
@@ -92,15 +103,20 @@ def play_episodes(
     return returns, cut
 
 
-def matching_envs(agent: Dreamer, env: str | EnvFactory | None, count: int, seed: int, render: bool = False) -> Envs:
-    """Fresh environments for an agent to play in. Raises Refused if their spaces differ from the agent's."""
-    c = agent.config
+def matching_envs(
+    agent: Dreamer, env: str | EnvFactory | gymnasium.Env | None, count: int, seed: int, render: bool = False
+) -> Envs:
+    """Fresh environments for an agent to play in, or the given one. Raises Refused if their spaces differ."""
+    c, given = agent.config, isinstance(env, gymnasium.Env)
     named = replace(c, env=env, env_from_function=False) if isinstance(env, str) else c
-    make = env if callable(env) else env_factory(named, render)
-    envs = make_envs(make, count, FIRST_SEED + seed, remember=False, seconds=c.env_seconds)
+    if given:
+        make = lambda: env
+    else:
+        make = env_factory(named, render) if env is None or isinstance(env, str) else env_factory(env)
+    envs = Envs(make, count, FIRST_SEED + seed, remember=False, seconds=c.env_seconds, borrowed=given)
     if envs.spaces != agent.spaces:
         envs.close()
-        where = "the given environment" if callable(env) else named.env
+        where = named.env if env is None or isinstance(env, str) else "the given environment"
         raise Refused(
             f"an agent in {where} {envs.spaces}, but this agent {agent.spaces}; name an environment with the same "
             "spaces"

@@ -122,7 +122,8 @@ def read_config(settings: dict[str, Any]) -> Config:
 def read_data(file: Path) -> Any:
     """Read a file that `write` wrote. Raises Refused for a file that is damaged or holds more than data."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # Mapped, so that restoring a replay buffer doesn't hold it twice. Windows could then not replace the file.
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=os.name == "posix")
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
     except Exception as error:  # whatever a damaged zip or pickle causes

@@ -1,15 +1,17 @@
 """A run's folder: config.json, metrics.csv, checkpoint.pt, learning_curve.png, and the run card."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 import json
+import os
 from pathlib import Path
 import platform
 import shutil
 import sys
 from typing import Any
 
+from filelock import FileLock, Timeout
 import gymnasium
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from ..errors import Refused
 from .device import device_name, memory_is_kept
 from .plots import draw_learning_curve
 from .state import Training
+
+LOCK, HOLDER = ".lock", ".process"  # in the folder of a run that goes on: the lock, and the number of its process
 
 
 @contextmanager
@@ -39,8 +43,41 @@ def refuse_existing(out: Path) -> None:
             f"{out} already holds a run. To continue it: --resume {out}, or resume=True from Python. For a new run, "
             "choose another folder (--out)"
         )
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and {file.name for file in out.iterdir()} - {LOCK, HOLDER}:
         raise Refused(f"{out} is not empty; choose another folder (--out)")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the folder; inside, no other run can write there. A folder that stays empty is removed.
+
+    Raises Refused if another run writes there now, with its process.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(out / LOCK), out / HOLDER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        process = holder.read_text() if holder.exists() else "unknown"
+        raise Refused(
+            f"{out} is being written by another run (process {process}); wait until it ends or stop it, or choose "
+            "another folder (--out)"
+        ) from error
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise Refused(f"the run's folder {out} cannot be written ({error}); choose another one (--out)") from error
+        yield  # a file system without locks
+        return
+    try:
+        holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+        (out / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something
+            out.rmdir()
 
 
 def prepare(out: Path, training: Training) -> None:

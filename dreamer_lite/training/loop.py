@@ -1,7 +1,7 @@
 """The loop: environments → replay → world model → imagination → critic and actor → environments (notebook 10)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 import signal
 import sys
@@ -48,8 +48,11 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
             training.learn()
             training.seconds = time.perf_counter() - started
             bar.update(training.stride)
-            if is_time(training, c.eval_every) or is_time(training, c.log_every):
-                scores = measure(training) if is_time(training, c.eval_every) else None
+            training.evaluation_due |= is_time(training, c.eval_every)
+            evaluate_now = training.evaluation_due and (c.eval_in == "copies" or training.envs.done[0])
+            if evaluate_now or is_time(training, c.log_every):
+                scores = measure(training) if evaluate_now else None
+                training.evaluation_due &= not evaluate_now
                 with folder.writing(out):
                     training.write_row(scores)
             if is_time(training, 20):
@@ -100,18 +103,22 @@ def train(
     saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
     how = how.completed(saved.rest if saved else None)
     how.check_against(config, processes)
-    if saved:
-        training = resume_training(out, how.device, config, saved, processes, make_env)
-    else:
-        training = Training(config, how.device, processes, make_env)
-    try:
-        training.until, training.progress = how.until, how.progress
-        training.say(announcement(training, out))
-        prepare(training, out, how, begin=not resume)
-        return run(training, out, how.progress, on_step)
-    finally:
-        training.log.close()
-        training.envs.close()
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(folder.locked(out)))
+        if not resume and not processes.again:  # another run may have been there between the two looks
+            processes.from_first(lambda: folder.refuse_existing(out))
+        if saved:
+            training = resume_training(out, how.device, config, saved, processes, make_env)
+        else:
+            training = Training(config, how.device, processes, make_env)
+        try:
+            training.until, training.progress = how.until, how.progress
+            training.say(announcement(training, out))
+            prepare(training, out, how, begin=not resume)
+            return run(training, out, how.progress, on_step)
+        finally:
+            training.log.close()
+            training.envs.close()
 
 
 def announcement(training: Training, out: Path) -> str:

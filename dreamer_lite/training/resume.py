@@ -11,7 +11,8 @@ from . import checkpoint
 from .parallel import Processes, process_file
 from .state import Training
 
-CHANGEABLE = ("steps", "episodes", "env_seconds", "env_from_function")  # settings that may differ in a resumed run
+# Settings that may differ in a resumed run.
+CHANGEABLE = ("steps", "episodes", "env_seconds", "env_from_function", "eval_envs", "eval_steps", "eval_in")
 
 
 def resume_training(

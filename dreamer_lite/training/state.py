@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 import math
+import os
 from pathlib import Path
 import sys
 from typing import Any
@@ -17,7 +18,7 @@ from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs
 from ..envs.workers import WorkerEnvs
 from ..errors import Refused
-from ..evaluation.evaluate import MAX_COPIES, Stopped, cut_off_words, play_episodes
+from ..evaluation.evaluate import Stopped, copies, cut_off_words, play_episodes
 from ..evaluation.rollout import play_step
 from ..learner import Learner
 from ..replay import Replay
@@ -35,13 +36,33 @@ class Diverged(FloatingPointError):
     """A loss or a weight is not finite."""
 
 
+PICTURES_TO_COMPARE = 100  # steps of each environment, before images that never change are reported
+
+
+def drawing_words() -> str:
+    driver = os.environ.get("SDL_VIDEODRIVER")
+    set_to = f"SDL_VIDEODRIVER is {driver!r}, with which some draw nothing; try " if driver == "dummy" else "Try "
+    return f"{set_to}SDL_VIDEODRIVER=offscreen before the command"
+
+
 class Training:
     """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run.
 
     Raises Refused for an environment that can't be made or isn't supported, and if memory doesn't suffice.
     """
 
-    PLAIN = ("env_steps", "train_steps", "due", "episodes", "seconds", "solved", "until", "notes", "compiled")
+    PLAIN = (
+        "env_steps",
+        "train_steps",
+        "due",
+        "episodes",
+        "seconds",
+        "solved",
+        "until",
+        "notes",
+        "compiled",
+        "evaluation_due",
+    )
     OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # the state of each process alone
 
     def __init__(
@@ -54,7 +75,7 @@ class Training:
         c, self.config, self.device, self.processes = config, config, device, processes
         seed = processes.seed(c.seed)
         torch.manual_seed(c.seed)  # the same weights in all processes
-        self.make_env = make_env or env_factory(c)
+        self.make_env = env_factory(make_env or c)
         self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
         with refuse_out_of_memory("the agent with its replay buffer", device):
             self.learner = Learner(Dreamer(c, self.envs.spaces, device))
@@ -65,9 +86,10 @@ class Training:
         if not processes.leads:
             torch.manual_seed(seed)
         self.acting = fastest_acting(self.learner, c.envs, learning=True)
-        self.evaluating = fastest_acting(self.learner, min(c.eval_episodes, MAX_COPIES), learning=False)
+        self.evaluating = fastest_acting(self.learner, min(c.eval_episodes, copies(c)), learning=False)
         self.carry = self.acting.agent().initial(c.envs)
         self.env_steps = self.train_steps = self.episodes = 0  # environment steps and episodes of all processes
+        self.evaluation_due = False  # one that waits for the end of an episode, with eval_in="training"
         self.due = 0.0  # train steps that the replay ratio allows and that are not taken yet
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
         self.returns: deque[float] = deque(maxlen=10)  # of the latest finished episodes
@@ -109,11 +131,37 @@ class Training:
         self.replay.add(step, self.carry.state)
         self.env_steps += self.stride
         reward, is_first, is_last = (part.cpu().numpy() for part in (step.reward, step.is_first, step.is_last))
+        self.look_at_what_comes(reward)
         self.running = np.where(is_first, 0, self.running) + reward
         self.returns.extend(self.running[is_last].tolist())
         self.episodes += self.processes.sum(int(is_last.sum()))
         if self.env_steps >= self.config.learn_start:
             self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
+
+    def look_at_what_comes(self, reward: np.ndarray) -> None:
+        """Report what a run can't learn from: images that never change, rewards beyond the bins."""
+        if self.replay.added == PICTURES_TO_COMPARE and "image" in self.replay.data:
+            pictures = self.replay.data["image"][:, :PICTURES_TO_COMPARE]
+            if (pictures == pictures[:, :1]).all():
+                one = pictures[0, 0]
+                what = f"all of one colour, {one.flatten()[0].item()}" if (one == one[:1, :1]).all() else "all the same"
+                self.warn(
+                    f"the images of the first {PICTURES_TO_COMPARE} steps are {what}: the agent sees nothing in them. "
+                    f"Does the environment draw? {drawing_words()}"
+                )
+        limit = math.expm1(self.config.bin_limit)
+        if np.abs(reward).max() > limit:
+            worst = reward[np.abs(reward).argmax()]
+            self.warn(
+                f"rewards reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: beyond, "
+                f"all look alike. Scale the rewards, or start again with --bin_limit 20 (±485 million)"
+            )
+
+    def warn(self, words: str) -> None:
+        """Print a note and keep it for the run card; a second one that starts alike is left out."""
+        if not any(note[:13] == words[:13] for note in self.notes):
+            self.notes.append(words)
+            tqdm.write(f"dreamer_lite: {words}", file=sys.stderr)
 
     def learn(self) -> None:
         """Take the train steps that are due. Raises Diverged if a loss is not finite."""
@@ -194,7 +242,7 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.PLAIN:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.metrics.names, self.metrics.sums, self.metrics.count = state["names"], state["sums"], state["summed"]
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
@@ -257,14 +305,15 @@ class Training:
 
         Episodes that were cut off go into the notes.
         """
-        agent = self.evaluating.agent
+        agent, c = self.evaluating.agent, self.config
+        env = self.envs.envs[0] if c.eval_in == "training" else self.make_env
         try:
             with self.learner.averaged():
                 returns, cut = play_episodes(
-                    agent(), self.make_env, episodes, seed, greedy, progress=self.progress, stop=self.stop
+                    agent(), env, episodes, seed, greedy, progress=self.progress, stop=self.stop
                 )
         except Stopped:
             return None
         if cut and not any("cut off there" in note for note in self.notes):
-            self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_off_words(cut, episodes)}")
+            self.notes.append(f"an evaluation at {self.env_steps} steps: {cut_off_words(cut, episodes, c.eval_steps)}")
         return returns

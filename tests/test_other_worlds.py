@@ -1,0 +1,371 @@
+"""Environments that others write: what would go wrong in silence is refused, reported, or works."""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import threading
+
+import gymnasium
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import TimeLimit
+import numpy as np
+import pytest
+import torch
+
+from dreamer_lite import Config, Refused, evaluate, load, open_loop, train
+from dreamer_lite.__main__ import main
+from dreamer_lite.envs.making import make_env, make_envs
+from dreamer_lite.training import checkpoint
+from dreamer_lite.training.folder import locked
+from dreamer_lite.training.parallel import SINGLE_PROCESS
+from dreamer_lite.training.resume import resume_training
+from dreamer_lite.training.state import Training
+
+
+class Seven(gymnasium.Env):
+    """Seven steps that pay 1."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    observation_space, action_space = Box(-1, 1, (2,)), Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode, self.t = render_mode, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, np.float32), 1.0, self.t >= 7, False, {}
+
+    def render(self):
+        return np.zeros((64, 64, 3), np.uint8)
+
+
+class OnlyOne(Seven):
+    """A robot: a second one can't be made before the first is closed."""
+
+    busy = False
+
+    def __init__(self):
+        super().__init__()
+        if OnlyOne.busy:
+            raise OSError("Address already in use")
+        OnlyOne.busy = True
+
+    def close(self):
+        OnlyOne.busy = False
+
+
+class Quits(Seven):
+    def __init__(self, where="close", render_mode=None):
+        super().__init__(render_mode)
+        self.where = where
+        if where == "constructor":
+            sys.exit()
+
+    def step(self, action):
+        if self.where == "step" and self.t == 5:
+            quit()
+        if self.where == "error" and self.t == 5:
+            raise KeyError("what a user should see")
+        return super().step(action)
+
+    def close(self):
+        raise SystemExit
+
+
+class NoRenderMode(Seven):
+    def __init__(self):
+        super().__init__("rgb_array")
+
+
+class Table(Seven):
+    def __init__(self, table):
+        super().__init__()
+        self.rows = table.shape
+
+
+class BuiltOnce(Seven):
+    """Its picture is drawn at the first reset, and stays."""
+
+    picture = None
+
+    def reset(self, *, seed=None, options=None):
+        out = super().reset(seed=seed)
+        if self.picture is None:
+            self.picture = self.np_random.integers(0, 255, (64, 64, 3), np.uint8)
+        return out
+
+    def render(self):
+        return self.picture
+
+
+class Lucky(Seven):
+    """What it shows is known, what it pays is random beyond its seed; the episode is long."""
+
+    def step(self, action):
+        obs, _, _, _, info = super().step(action)
+        return obs, float(np.random.default_rng().random()), self.t >= 60, False, info
+
+
+class ManyClosed(Seven):
+    """A close() that takes away what all copies share, as pygame.quit() does."""
+
+    screen = []
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        ManyClosed.screen = [1]
+
+    def render(self):
+        if not ManyClosed.screen:
+            raise RuntimeError("display Surface quit")
+        return super().render()
+
+    def close(self):
+        ManyClosed.screen = []
+
+
+for kind in (Quits, NoRenderMode, Table, BuiltOnce, ManyClosed):
+    gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=50)
+
+SHORT = dict(progress=False, until="steps")
+
+
+def debug(**changes):
+    return Config.preset("debug", **{"envs": 1, "steps": 120, "eval_every": 0, "eval_episodes": 3, **changes})
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory):
+    out = tmp_path_factory.mktemp("seven")
+    train(debug(), out, make_env=Seven, **SHORT)
+    return load(out)
+
+
+def test_a_function_that_returns_the_same_object_is_refused_before_training(tmp_path):
+    env = Seven()
+    for make, config in (
+        (lambda: env, debug()),
+        (lambda: TimeLimit(env, 5), debug()),
+        (lambda: env, debug(env="Mine-v0")),
+    ):
+        with pytest.raises(Refused, match="returned the same object again; it must make a new one"):
+            train(config, tmp_path / "run", make_env=make, **SHORT)
+        assert not (tmp_path / "run").exists()
+    assert (
+        train(debug(), tmp_path / "run", make_env=lambda: Seven(), **SHORT)["final_evaluation"]["sampled"]["mean"] == 7
+    )
+
+
+@pytest.mark.parametrize("given", [Seven(), "text", 3])
+def test_only_functions_make_environments(given, tmp_path):
+    with pytest.raises(
+        Refused, match="by a function that returns a new gymnasium.Env|environment 'text' cannot be made"
+    ):
+        train(debug(), tmp_path / "run", make_env=given, **SHORT)
+    with pytest.raises(Refused, match="must return a gymnasium.Env, got a int"):
+        train(debug(), tmp_path / "run", make_env=lambda: 3, **SHORT)
+
+
+def test_an_environment_itself_can_be_evaluated_and_dreamed_in(seven):
+    closed = []
+    env = TimeLimit(Seven(), 5)
+    env.close = lambda: closed.append(1)
+    assert evaluate(seven, env, episodes=3).tolist() == [5, 5, 5] and not closed
+    assert len(open_loop(seven, env, steps=20, context=2).real) == 4
+    with pytest.raises(Refused, match="the given environment"):
+        evaluate(seven, gymnasium.make("CartPole-v1"), episodes=1)
+    with pytest.raises(Refused, match="got a CartPoleVectorEnv"):
+        evaluate(seven, gymnasium.make_vec("CartPole-v1", num_envs=2), episodes=1)
+
+
+def test_an_environment_that_exists_once_is_trained_and_evaluated_in(tmp_path):
+    OnlyOne.busy = False
+    lengths = []
+    config = debug(steps=200, eval_every=53, eval_in="training")
+    watch = lambda training: lengths.append(training.envs.steps[0])
+    card = train(config, tmp_path, make_env=OnlyOne, on_step=watch, **SHORT)
+    assert card["final_evaluation"]["greedy"] == {"mean": 7, "std": 0, "episodes": 3}
+    ends = [length for length, after in zip(lengths, lengths[1:]) if after == 0]
+    assert set(ends) == {7}  # no evaluation cut an episode of the training short
+    rows = [row["eval_mean"] for row in checkpoint.read(tmp_path).rest["rows"] if row["eval_episodes"]]
+    assert rows == [7, 7]  # at the ends of the episodes after steps 106 and 159; before, nothing is learned yet
+    OnlyOne.busy = False
+    assert train(debug(steps=230, eval_every=53, eval_in="training"), tmp_path, make_env=OnlyOne, resume=True, **SHORT)
+
+
+def test_where_a_world_is_evaluated_is_checked():
+    with pytest.raises(Refused, match="eval_in must be copies or training, got 'nowhere'"):
+        Config(eval_in="nowhere")
+    with pytest.raises(Refused, match="leave workers at 0"):
+        Config(eval_in="training", workers=1)
+
+
+def test_evaluations_make_no_more_copies_than_asked(tmp_path):
+    made = []
+    make = lambda: made.append(Seven()) or made[-1]
+    agent_in = debug(eval_envs=2, eval_episodes=5)
+    card = train(agent_in, tmp_path, make_env=make, **SHORT)
+    assert card["final_evaluation"]["sampled"]["episodes"] == 5 and len(made) == 3 + 2 * 2
+
+
+@pytest.mark.parametrize("where", ["step", "constructor"])
+def test_an_environment_that_ends_the_program_is_reported(where, tmp_path, capsys):
+    words = ["--env", f"{__name__}:Quits-v0", "--env_args", f"where={where}", "--preset", "debug", "--out"]
+    assert main([*words, str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "ended the program (SystemExit" in said and "Traceback" not in said
+    assert ("environment 0, step 6 of episode 0, ended" in said) == (where == "step")
+
+
+def test_a_close_that_ends_the_program_hides_no_error(tmp_path, capsys):
+    with pytest.raises(KeyError, match="what a user should see"):
+        train(debug(), tmp_path / "a", make_env=lambda: Quits("error"), **SHORT)
+    assert "close() of environment 0 ended the program (SystemExit)" in capsys.readouterr().err
+    card = train(debug(), tmp_path / "b", make_env=Quits, **SHORT)
+    assert card["finished"] and (tmp_path / "b" / "card.json").exists()
+
+
+def test_what_takes_no_render_mode_is_made_without():
+    env = make_env("NoRenderMode-v0", render=True)
+    env.reset(seed=0)
+    assert env.render().shape == (64, 64, 3)
+    assert make_env("NoRenderMode-v0", pixels=32).reset(seed=0)[0].shape == (32, 32, 3)
+
+
+def test_an_argument_of_the_wrong_kind_is_one_line():
+    with pytest.raises(
+        Refused, match="with --env_args table=.1,2.: AttributeError: 'list' object has no attribute 'shape'"
+    ):
+        make_env("Table-v0", args=["table=[1,2]"])
+
+
+def test_images_are_made_without_a_throwaway_copy_and_with_a_seed():
+    envs = [make_env("ManyClosed-v0", pixels=64) for _ in range(2)]
+    assert all(env.reset(seed=0)[0].shape == (64, 64, 3) for env in envs)  # no copy was closed
+    pictures = [make_envs(Config(env="BuiltOnce-v0", pixels=64)).step(np.zeros((1, 2))).obs for _ in range(2)]
+    assert (pictures[0] == pictures[1]).all() and pictures[0].std() > 50
+
+
+@pytest.mark.parametrize("libraries, way", [({"EGL", "OSMesa"}, "egl"), ({"OSMesa"}, "osmesa"), (set(), "egl")])
+def test_mujoco_draws_without_a_screen(libraries, way, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    monkeypatch.setattr("dreamer_lite.envs.making.find_library", lambda name: name if name in libraries else None)
+    make_env("NoRenderMode-v0", pixels=32)
+    assert os.environ["MUJOCO_GL"] == way
+    for name in ("MUJOCO_GL", "SDL_VIDEODRIVER"):  # monkeypatch didn't set them
+        del os.environ[name]
+
+
+def test_images_that_never_change_are_reported(tmp_path, capsys):
+    config = debug(env="NoRenderMode-v0", pixels=16, steps=110)
+    card = train(config, tmp_path, **SHORT)
+    assert card["notes"][0].startswith("the images of the first 100 steps are all of one colour, 0")
+    assert "SDL_VIDEODRIVER=offscreen" in capsys.readouterr().err
+    assert not train(debug(pixels=16, steps=110), tmp_path / "moves", **SHORT)["notes"]
+
+
+def test_rewards_beyond_the_bins_are_reported_once(tmp_path, capsys):
+    class Pays(Seven):
+        pay = 30_000.0
+
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, self.pay * (-1) ** self.t, *rest
+
+    card = train(debug(), tmp_path / "a", make_env=Pays, **SHORT)
+    assert len(card["notes"]) == 1 and "rewards reach -30,000" in card["notes"][0] and "±22,025" in card["notes"][0]
+    assert capsys.readouterr().err.count("--bin_limit 20") == 1
+    assert not train(debug(bin_limit=20), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
+
+
+def test_a_resumed_run_notices_that_rewards_went_differently(tmp_path, capsys):
+    train(debug(), tmp_path / "a", make_env=Lucky, **SHORT)
+    card = train(debug(steps=150), tmp_path / "a", make_env=Lucky, resume=True, **SHORT)
+    assert "environment 0 could not be restored: replayed with the same seed" in card["notes"][0]
+
+    class Sixty(Seven):
+        def step(self, action):
+            return *super().step(action)[:2], self.t >= 60, False, {}
+
+    train(debug(), tmp_path / "b", make_env=Sixty, **SHORT)
+    assert not train(debug(steps=150), tmp_path / "b", make_env=Sixty, resume=True, **SHORT)["notes"]
+
+
+def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
+    out, said = tmp_path / "run", []
+
+    def meanwhile(training):
+        if training.env_steps == 60:
+            for resume in (True, False):
+                with pytest.raises(Refused) as refused:
+                    train(debug(steps=150), out, make_env=Seven, resume=resume, **SHORT)
+                said.append(str(refused.value))
+
+    assert train(debug(save_every=20), out, make_env=Seven, on_step=meanwhile, **SHORT)["finished"]
+    assert f"is being written by another run (process {os.getpid()})" in said[0] and "already holds a run" in said[1]
+    assert not {".lock", ".process"} & {file.name for file in out.iterdir()}
+    with locked(tmp_path / "new"), pytest.raises(Refused, match="another run"):
+        train(debug(), tmp_path / "new", make_env=Seven, **SHORT)
+    assert not (tmp_path / "new").exists()
+
+
+def test_runs_started_at_the_same_moment_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from dreamer_lite.command_line import free_folder
+
+    found = []
+    starts = [threading.Thread(target=lambda: found.append(free_folder(Path("runs"), "x"))) for _ in range(8)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert {path.name for path in found} == {"x", *(f"x-{i}" for i in range(2, 9))}
+
+
+@pytest.mark.parametrize("envs, steps", [(1, 40), (1, 200), (2, 40)])
+def test_saving_a_replay_buffer_copies_nothing(envs, steps, tmp_path):
+    training = Training(debug(replay_size=100, envs=envs), make_env=Seven)
+    for _ in range(steps):
+        training.collect()
+    state, rings = training.replay.state_dict()["data"], training.replay.data
+    for name, ring in rings.items():
+        for i, kept in enumerate(state[name]):
+            assert kept.data_ptr() == ring[i].data_ptr()
+            assert kept.untyped_storage().nbytes() == kept.nbytes  # so no more than that is written
+    training.save(tmp_path)
+    again = resume_training(tmp_path, "cpu", training.config, checkpoint.read(tmp_path), SINGLE_PROCESS, Seven).replay
+    assert all(torch.equal(again.data[name], ring) for name, ring in rings.items() if name not in ("is_last",))
+    old = {name: ring[:, : min(steps, ring.shape[1])].clone() for name, ring in rings.items()}  # as version 0.3.0 saved
+    again.load_state_dict({**training.replay.state_dict(), "data": old})
+    assert all(torch.equal(again.data[name], ring) for name, ring in rings.items())
+
+
+def test_the_console_command_finds_modules_in_the_current_folder(tmp_path):
+    (tmp_path / "own_world.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('A-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=50)\n"
+    )
+    # as a console script starts it: the first place to look is the script's own folder
+    script = (
+        f"import sys; sys.path[0] = {str(tmp_path / 'bin')!r}; from dreamer_lite.__main__ import main; sys.exit(main())"
+    )
+    words = "--env own_world:A-v0 --preset debug --steps 60 --until steps --out run --quiet".split()
+    path = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["env"] == "own_world:A-v0"
