@@ -17,6 +17,7 @@ import torch
 from dreamer_lite import Config, Refused, evaluate, load, open_loop, train
 from dreamer_lite.__main__ import main
 from dreamer_lite.envs.making import make_env, make_envs
+from dreamer_lite.envs.probe import disturbance
 from dreamer_lite.training import checkpoint
 from dreamer_lite.training.folder import locked
 from dreamer_lite.training.parallel import SINGLE_PROCESS
@@ -369,3 +370,73 @@ def test_the_console_command_finds_modules_in_the_current_folder(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "card.json").read_text())["env"] == "own_world:A-v0"
+
+
+class Shared(Seven):
+    """All copies share one clock."""
+
+    clock = {"t": 0}
+
+    def reset(self, *, seed=None, options=None):
+        Shared.clock["t"] = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        Shared.clock["t"] += 1
+        return np.zeros(2, np.float32), 1.0, Shared.clock["t"] >= 7, False, {}
+
+
+class Screen(Seven):
+    """Closing one takes the picture from all."""
+
+    screens = []
+
+    def __init__(self):
+        super().__init__("rgb_array")
+        Screen.screens[:] = Screen.screens or [1]
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0] + len(Screen.screens), {}
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs + np.float32(len(Screen.screens)), *rest
+
+    def close(self):
+        Screen.screens.clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the probe forks")
+@pytest.mark.parametrize("kind, words", [(Shared, "disturb"), (Screen, "disturb"), (OnlyOne, "can't be made (OSError")])
+def test_copies_that_disturb_each_other_are_found_and_not_evaluated_in(kind, words, tmp_path, capsys):
+    OnlyOne.busy = False
+    lengths = []
+    watch = lambda training: lengths.append(training.envs.steps[0])
+    config = debug(steps=160, eval_every=53)
+    card = train(config, tmp_path, make_env=kind, on_step=watch, **SHORT)
+    assert words in card["notes"][0] and "between two episodes" in card["notes"][0]
+    assert {length for length, after in zip(lengths, lengths[1:]) if after == 0} == {7}
+    assert card["final_evaluation"]["sampled"]["mean"] == 7 and words in capsys.readouterr().err
+    OnlyOne.busy = False
+    assert evaluate(load(tmp_path), kind, episodes=4).tolist() == [7] * 4  # the checkpoint remembers it
+    OnlyOne.busy = False
+    with pytest.raises(Refused, match="--envs 1.*--workers 2"):
+        train(debug(envs=2), tmp_path / "two", make_env=kind, **SHORT)
+
+
+def test_copies_that_do_not_disturb_each_other_stay():
+    assert [disturbance(kind) for kind in (Seven, BuiltOnce, Lucky, lambda: gymnasium.make("CartPole-v1"))] == [""] * 4
+    assert disturbance(lambda: Quits("step")) == ""  # it fails alone, as the run will show
+
+
+def test_the_card_is_there_though_the_final_evaluation_fails(tmp_path, monkeypatch):
+    def fails(training, greedy):
+        raise OSError("no second port")
+
+    monkeypatch.setattr("dreamer_lite.training.folder.final_evaluation", fails)
+    with pytest.raises(OSError, match="no second port"):
+        train(debug(), tmp_path, make_env=Seven, **SHORT)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (
+        card["finished"] and card["env_steps"] == 120 and card["final_evaluation"] == {"sampled": None, "greedy": None}
+    )

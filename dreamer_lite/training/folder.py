@@ -95,10 +95,15 @@ def prepare(out: Path, training: Training) -> None:
 
 
 def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
-    """Write the run card and the learning curve; returns the card."""
-    card = run_card(training, done)
+    """Write the run card and the learning curve; returns the card.
+
+    The card is written before the final evaluation too, so that it is there whatever happens in that.
+    """
+    for evaluated in (False, True) if done else (False,):
+        card = run_card(training, done, evaluated)
+        with writing(out):
+            (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     with writing(out):
-        (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         title = f"{training.config.env}, {card['preset']} preset, seed {training.config.seed}"
         draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold, title)
     return card
@@ -121,13 +126,16 @@ def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | Non
     return {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)}
 
 
-def run_card(training: Training, done: bool) -> dict[str, Any]:
+def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:
     """The run in a few lines, for people and programs.
 
-    The seconds to solve end where the evaluation that found the task solved begins.
+    done: whether the run is finished; evaluated: evaluate it now. The seconds to solve end where the evaluation that
+    found the task solved begins.
     """
     c, solved = training.config, training.solved or {}
-    final = {name: final_evaluation(training, name == "greedy") if done else None for name in ("sampled", "greedy")}
+    final = {
+        name: final_evaluation(training, name == "greedy") if evaluated else None for name in ("sampled", "greedy")
+    }
     return {
         "env": c.env,
         "preset": c.nearest_preset(),

@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import Config
-from ..envs.making import EnvFactory, config_for
+from ..envs.making import EnvFactory, config_for, env_factory
+from ..envs.probe import settle
 from ..errors import Refused
 from . import checkpoint, folder
 from .compiled import COMPILING, compile_learner
@@ -107,12 +108,15 @@ def train(
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
         if not resume and not processes.again:  # another run may have been there between the two looks
             processes.from_first(lambda: folder.refuse_existing(out))
+        config, found = processes.from_first(lambda: settle(config, env_factory(make_env or config)))
         if saved:
             training = resume_training(out, how.device, config, saved, processes, make_env)
         else:
             training = Training(config, how.device, processes, make_env)
         try:
             training.until, training.progress = how.until, how.progress
+            if found:
+                training.warn(found)
             training.say(announcement(training, out))
             prepare(training, out, how, begin=not resume)
             return run(training, out, how.progress, on_step)
