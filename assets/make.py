@@ -4,6 +4,7 @@
 `record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
 `table` prints a table of them and draws their curves.
+`pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps
 what the notebook needs; with seeds named, it only trains those. `verdicts` then measures what each check finds.
 `ledger` trains with one component removed or changed: all missing runs of 260, or those of the tasks named (two to four
@@ -51,6 +52,8 @@ from torch import Tensor
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
+from dreamer_lite.course.a3_your_world.torque import pushes
+from dreamer_lite.course.episodes import play
 from dreamer_lite.course.explore import OWN, Explorer
 from dreamer_lite.diagnostics.checks import CHECKS
 from dreamer_lite.diagnostics.diagnose import diagnose
@@ -63,6 +66,7 @@ from dreamer_lite.training.checkpoint import agent_of, load, read, save
 from dreamer_lite.training.device import keep_memory, use_device
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import draw_growth, draw_learning_curve
+from dreamer_lite.training.state import Training
 from dreamer_lite.web_player.export import player_page
 
 ASSETS = Path(__file__).parent
@@ -171,6 +175,33 @@ def record_world(name: str) -> None:
             continue
         with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
             record(Config.preset(preset, seed=seed, **changes), f"runs/worlds/{name}-seed{seed}", "solved")
+
+
+# As in notebook A3.
+PENDULUM = Config.preset("small", env="Pendulum-v1", seed=2, steps=1000, eval_every=250, eval_episodes=20)
+
+
+def record_pendulum() -> None:
+    """Train as the live cell of notebook A3 does.
+
+    Keep the agent in half precision, metrics and run card, and the torques at each evaluation, in ten episodes.
+    """
+    folder, kept, maps = WORK / "pendulum", ASSETS / "runs" / "pendulum", {}
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def look(training: Training) -> None:
+        if training.env_steps % PENDULUM.eval_every == 0:
+            with training.learner.averaged():
+                agent = training.evaluating.agent()
+                maps[str(training.env_steps)] = pushes([play(agent, "Pendulum-v1", seed) for seed in range(10)])
+
+    train(PENDULUM, folder, device=use_device("cpu", threads=1), progress=False, on_step=look)
+    np.savez_compressed(
+        kept.with_suffix(".npz"), **{steps: points.astype(np.float16) for steps, points in maps.items()}
+    )
+    save(kept.with_suffix(".pt"), load(folder).half())
+    shutil.copy(folder / "metrics.csv", kept.with_suffix(".csv"))
+    shutil.copy(folder / "card.json", kept.with_suffix(".json"))
 
 
 whole_observe = RSSM.observe
@@ -586,6 +617,8 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
             record_world(name)
+    elif sys.argv[1:] == ["pendulum"]:
+        record_pendulum()
     elif sys.argv[1:2] == ["patients"] and all(word.isdigit() for word in words):
         for seed in map(int, words or "01234"):
             for number in range(len(BUGS) + 1):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import gymnasium
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 import numpy as np
 import torch
@@ -14,12 +16,16 @@ from ...agent import Dreamer
 from ...imagination import imagine
 from ...rssm import State
 from ...symlog import symlog
+from ...training.checkpoint import load
+from ..bundled import ASSETS
 from ..episodes import Episode, play, thoughts
 from ..explore import DREAM, GREY, OWN, POSTERIOR, REALITY, Explorer, canvas, choice, slider, tidy, whole
 from .exercises import torque_terms
+from .memory import read_metrics
 
 STRONGEST = 2.0  # Pendulum's bounds, in newton metres
 SHOWN = 3  # seed of the episode that is shown
+RECORDED = ASSETS / "runs" / "pendulum"  # with an ending: .csv metrics, .json card, .npz torques, .pt agent
 
 
 def hold(switch: bool, steps: int = 200) -> tuple[np.ndarray, float]:
@@ -106,36 +112,75 @@ def swing(agent: Dreamer, seed: int = SHOWN) -> Episode:
     return play(agent, "Pendulum-v1", seed)
 
 
+def pushes(episodes: list[Episode]) -> np.ndarray:
+    """Each step's angle (°), its speed (rad/s), and the torque (N m) that was chosen there: (steps, 3)."""
+    rows = [
+        torch.stack([degrees(s.obs[:-1]), s.obs[:-1, 2], STRONGEST * s.action[1:, 0].clamp(-1, 1)], 1)
+        for s in (episode.steps for episode in episodes)
+    ]
+    return torch.cat(rows).numpy()
+
+
+def scatter(axes: Axes, points: np.ndarray, size: float = 9) -> PathCollection:
+    """Dots over angle and speed, coloured by torque."""
+    axes.set(xticks=range(-180, 181, 90), xlim=(-180, 180), ylim=(-8.5, 8.5), facecolor="#DDDDDD")
+    colours = dict(c=points[:, 2], cmap="PuOr", vmin=-STRONGEST, vmax=STRONGEST)
+    return axes.scatter(points[:, 0], points[:, 1], s=size, linewidths=0, rasterized=True, **colours)
+
+
 def draw_torques(agent: Dreamer, t: int, who: str = "trained") -> tuple[Figure, str]:
     """The torque in ten episodes, over angle and speed; the line is one of them, up to step t."""
-    seen = [swing(agent, seed).steps for seed in range(10)]
-    obs, torque = (
-        torch.cat([torch.as_tensor(part) for part in parts])
-        for parts in zip(*((s.obs[:-1], s.action[1:, 0]) for s in seen))
-    )
+    episodes = [swing(agent, seed) for seed in range(10)]
+    seen, torques = [episode.steps for episode in episodes], pushes(episodes)
     figure = canvas(5.6, 3.6)
     axes = figure.add_subplot()
-    colours = dict(c=STRONGEST * torque.clamp(-1, 1), cmap="PuOr", vmin=-STRONGEST, vmax=STRONGEST)
-    points = axes.scatter(degrees(obs), obs[:, 2], s=9, linewidths=0, rasterized=True, **colours)
+    points = scatter(axes, torques)
     angle, speed = degrees(seen[SHOWN].obs)[: t + 1].numpy(), seen[SHOWN].obs[: t + 1, 2].numpy()
     gaps = np.where(np.abs(np.diff(angle)) > 180)[0] + 1  # where it turns past ±180
     axes.plot(np.insert(angle, gaps, np.nan), np.insert(speed, gaps, np.nan), color="black", linewidth=1)
     axes.plot(angle[-1], speed[-1], "o", color=REALITY, fillstyle="none", markersize=9)
-    axes.set(
-        xlabel="angle (°), 0 is upright",
-        ylabel="speed (rad/s)",
-        xticks=range(-180, 181, 90),
-        xlim=(-180, 180),
-        ylim=(-8.5, 8.5),
-    )
-    axes.set_facecolor("#DDDDDD")
+    axes.set(xlabel="angle (°), 0 is upright", ylabel="speed (rad/s)")
     figure.colorbar(points, label="torque (N m)")
-    full, returned = float((torque.abs() > 0.9).float().mean()), [float(s.reward.sum()) for s in seen]
+    full, returned = nearly_full(torques), [float(s.reward.sum()) for s in seen]
     return figure, (
         f"The {who} agent in ten episodes, returns {min(returned):.0f} to {max(returned):.0f}: nearly full torque in "
         f"{full:.0%} of the steps. "
         f"The line: step {t} of one of them, angle {angle[-1]:+.0f}°, speed {speed[-1]:+.1f} rad/s."
     )
+
+
+def nearly_full(points: np.ndarray) -> float:
+    """The share of steps with more than 90 % of the strongest torque."""
+    return float((np.abs(points[:, 2]) > 0.9 * STRONGEST).mean())
+
+
+def recorded_returns() -> list[tuple[int, float]]:
+    """Environment steps and mean return of each evaluation of the recorded training."""
+    rows = read_metrics(RECORDED.with_suffix(".csv"))
+    return [(int(row["env_steps"]), row["eval_mean"]) for row in rows if row["eval_episodes"] > 0]
+
+
+def draw_lapse() -> tuple[Figure, str]:
+    """The recorded training: the torques at each evaluation, in ten episodes, and the mean return in twenty."""
+    with np.load(RECORDED.with_suffix(".npz")) as file:
+        maps = {int(steps): file[steps].astype(np.float32) for steps in file.files}
+    figure, returns, words = canvas(9, 2.9), dict(recorded_returns()), []
+    panels = figure.subplots(1, len(maps), sharey=True)
+    for axes, (steps, points) in zip(panels, maps.items()):
+        dots = scatter(axes, points, size=4)
+        axes.set_xticks((-180, 0, 180))
+        axes.set_title(f"{steps:,} steps\nreturn {returns[steps]:.0f}", fontsize=9)
+        words.append(f"{steps:,} steps: return {returns[steps]:.0f}, nearly full torque in {nearly_full(points):.0%}")
+    panels[0].set_ylabel("speed (rad/s)")
+    figure.supxlabel("angle (°), 0 is upright", fontsize=9)
+    figure.colorbar(dots, ax=panels, label="torque (N m)")
+    return figure, "The recorded training, after " + "; ".join(words) + "."
+
+
+@lru_cache(1)
+def recorded_agent() -> Dreamer:
+    """The agent at the end of the recorded training. Raises Refused, and says what to do, if it isn't there."""
+    return load(RECORDED.with_suffix(".pt")).requires_grad_(False)
 
 
 def torque_map(trained: Dreamer, fresh: Dreamer) -> Explorer:
