@@ -293,7 +293,7 @@ import dreamer_lite
 from dreamer_lite.course import self_check, setup
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, scores, verdicts
 from dreamer_lite.course.a2_pixels import film
-from dreamer_lite.course.a3_your_world import memory
+from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.dream_player import dream_player
 from dreamer_lite.course.index import EXERCISES
 from dreamer_lite.course.n10_cartpole.run_view import recorded
@@ -306,6 +306,7 @@ assert len(recorded()) == 10
 assert len(scores()) == len(PATIENTS) == len(verdicts()["values"])
 assert "real angle" in film.draw_film(20, 0, "as in reality")[1]
 assert "At the end" in memory.draw_patients()[1]
+assert "1,000 steps: return -156" in torque.draw_lapse()[1] and torque.recorded_agent()
 """
 
 
