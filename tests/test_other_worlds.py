@@ -19,6 +19,7 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.envs.making import make_env, make_envs
 from dreamer_lite.envs.probe import disturbance
 from dreamer_lite.training import checkpoint
+from dreamer_lite.training.compiled import what_it_needs
 from dreamer_lite.training.folder import locked
 from dreamer_lite.training.parallel import SINGLE_PROCESS
 from dreamer_lite.training.resume import resume_training
@@ -440,3 +441,35 @@ def test_the_card_is_there_though_the_final_evaluation_fails(tmp_path, monkeypat
     assert (
         card["finished"] and card["env_steps"] == 120 and card["final_evaluation"] == {"sampled": None, "greedy": None}
     )
+
+
+SPAWNED = """
+import multiprocessing, sys
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+from dreamer_lite import Config, train
+
+class Here(CartPoleEnv):
+    pass
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    gymnasium.register("Here-v0", Here, max_episode_steps=50)
+    config = Config.preset("debug", env="Here-v0", envs=2, workers=2, steps=60, eval_every=0, eval_episodes=1)
+    print(train(config, sys.argv[1], progress=False, until="steps")["env_steps"])
+"""
+
+
+def test_spawned_workers_know_what_the_script_registered(tmp_path):
+    (tmp_path / "script.py").write_text(SPAWNED)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == "60", done.stderr
+
+
+def test_a_space_in_a_path_is_not_a_missing_compiler(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/my cache")
+    assert what_it_needs().startswith("the path of its cache has a space") and "/home/me/my cache" in what_it_needs()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/cache")
+    assert what_it_needs() == "it needs a C++ compiler such as g++" or " " in torch.__file__

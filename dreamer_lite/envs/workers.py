@@ -11,6 +11,7 @@ import traceback
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 import numpy as np
@@ -20,7 +21,7 @@ from ..errors import Refused
 from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
 from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
-from .stepping import checked_reset, checked_step, episode_seed, finite, place
+from .stepping import checked_reset, checked_step, close, episode_seed, finite, place
 
 
 class Translated(gymnasium.Wrapper):
@@ -80,8 +81,9 @@ class WorkerEnvs:
         env = make()
         self.spaces: Spaces = spaces_of(env.observation_space, env.action_space)
         self.threshold = env.spec.reward_threshold if env.spec else None
-        env.close()
-        makers = [partial(translated, make, seed, i) for i in range(count)]
+        close(env, "an environment")
+        spec = gymnasium.registry.get(env.spec.id) if env.spec else None
+        makers = [partial(translated, make, seed, i, spec) for i in range(count)]
         self.envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
         self.count, self.seconds = count, seconds
         self.episode, self.done, self.steps = [-1] * count, [True] * count, [0] * count
@@ -156,7 +158,10 @@ class WorkerEnvs:
         }
 
 
-def translated(make: EnvFactory, seed: int, i: int) -> gymnasium.Env:
+def translated(make: EnvFactory, seed: int, i: int, spec: EnvSpec | None) -> gymnasium.Env:
+    """Environment i in its worker process. spec: what a spawned process doesn't know if a script registered it."""
+    if spec and spec.id not in gymnasium.registry:
+        gymnasium.registry[spec.id] = spec
     if multiprocessing.parent_process():  # Ctrl-C is for the run, which saves, then ends this process
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return Translated(make(), seed, i)

@@ -73,9 +73,19 @@ def compile_learner(learner: Learner) -> float:
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        raise Refused(f"{str(error).splitlines()[0][:200]}; it needs a C++ compiler such as g++") from error
+        raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
     learner.objective = compiled
     return time.perf_counter() - began
+
+
+def what_it_needs() -> str:
+    """What to do where compiling failed. PyTorch gives the compiler paths without quotes, so a space breaks them."""
+    for what, path in (("PyTorch", torch.__file__), ("its cache", os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""))):
+        if " " in path:
+            return (
+                f"the path of {what} has a space, which PyTorch's compiler can't take: {path}; move it (XDG_CACHE_HOME)"
+            )
+    return "it needs a C++ compiler such as g++"
 
 
 def keep_in(folder: Path) -> None:
