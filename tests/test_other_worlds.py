@@ -425,7 +425,16 @@ def test_copies_that_disturb_each_other_are_found_and_not_evaluated_in(kind, wor
         train(debug(envs=2), tmp_path / "two", make_env=kind, **SHORT)
 
 
+class Follows(Seven):
+    """Shows the action; all copies share their spaces, whose random state is no disturbance."""
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs + np.float32(action), *rest
+
+
 def test_copies_that_do_not_disturb_each_other_stay():
+    assert disturbance(Follows) == ""
     assert [disturbance(kind) for kind in (Seven, BuiltOnce, Lucky, lambda: gymnasium.make("CartPole-v1"))] == [""] * 4
     assert disturbance(lambda: Quits("step")) == ""  # it fails alone, as the run will show
 

@@ -1,6 +1,7 @@
 """Do copies of an environment disturb each other? Found out in a process of its own, before a run begins."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from .making import EnvFactory
 from .spaces import to_agent_obs
 from .stepping import checked_reset, checked_step, checksum
 
-STEPS, SECONDS, PATIENCE = 30, 1.0, 20.0  # of one play; how long it may take; how long the whole probe may
+STEPS, SECONDS, PATIENCE = 30, 1.0, 10.0  # of one play; how long it may take; how long the whole probe may
 
 
 def settle(config: Config, make: EnvFactory) -> tuple[Config, str]:
@@ -111,7 +112,8 @@ def play(
 
     before: called with the number of each step.
     """
-    env.action_space.seed(0)
+    actions = deepcopy(env.action_space)  # copies often share one space, and so its random state
+    actions.seed(0)
     sum_, done, began = 0, True, time.perf_counter()
     for step in range(most):
         if time.perf_counter() - began > seconds:
@@ -120,7 +122,7 @@ def play(
         if done:
             obs, reward, terminated, truncated = checked_reset(env.reset(seed=0)), 0.0, False, False
         else:
-            obs, reward, terminated, truncated = checked_step(env.step(env.action_space.sample()))
+            obs, reward, terminated, truncated = checked_step(env.step(actions.sample()))
         done = terminated or truncated
         sum_ = checksum(sum_, to_agent_obs(env.observation_space, obs), reward, terminated, truncated)
     return sum_, most
