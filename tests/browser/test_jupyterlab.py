@@ -174,7 +174,8 @@ def test_controls_change_the_picture(page):
     )
     last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
     assert wait_for(lambda: boxes.count() == len(names) and last.inner_text().strip("[]: ").isdigit(), 600)
-    assert panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    said = panel.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']")
+    assert said.count() == 0, said.all_inner_texts()
     for i, name in enumerate(names):
         move_and_look(
             page, boxes.nth(i).locator("xpath=ancestor::div[contains(@class, 'jp-Cell-outputArea')]"), SHOTS / name
