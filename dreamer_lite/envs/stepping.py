@@ -34,9 +34,9 @@ class Envs:
     was.
 
     remember: whether to keep these actions. seconds: how long a step may take, 0 for no limit. borrowed: `make` returns
-    an environment that belongs to someone else, who closes it. Raises Refused for
-    unsupported spaces, for a `make` that returns an environment in use, for a step that takes longer, for numbers that
-    are not finite, and for an environment that ends the program.
+    an environment that belongs to someone else, who closes it. Raises Refused for unsupported spaces,
+    for a `make` that returns an environment in use, for a step that takes longer, for numbers that are not finite, and
+    for an environment that ends the program.
     """
 
     def __init__(
