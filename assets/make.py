@@ -217,10 +217,9 @@ def random_returns(config: Config, episodes: int = 100) -> np.ndarray:
     envs, rng = make_envs(config, 1, 0), np.random.default_rng(0)
     returns = [0.0]
     while len(returns) <= episodes:
-        sizes = envs.spaces
-        choices = sizes.choices or (sizes.action_size,)
-        one_hot = np.concatenate([np.eye(n)[rng.integers(n)] for n in choices])
-        row = envs.step(np.float32(one_hot if sizes.discrete else rng.uniform(-1, 1, sizes.action_size))[None])
+        choices, numbers = envs.spaces.action_parts
+        action = np.concatenate([*(np.eye(n)[rng.integers(n)] for n in choices), rng.uniform(-1, 1, numbers)])
+        row = envs.step(np.float32(action)[None])
         returns[-1] += float(row.reward[0])
         returns += [0.0] * int(row.is_last[0])
     envs.close()

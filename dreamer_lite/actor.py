@@ -38,35 +38,6 @@ class Categorical:
         return -(self.log_probs.exp() * self.log_probs).sum(-1)  # (..., A) → (...)
 
 
-class MultiCategorical:
-    """Several choices at once, one-hot vectors side by side: log-probabilities and entropies add up.
-
-    logits: (..., A); choices: the number of options of each choice, which add up to A.
-    Official: `embodied/jax/outs.py: Agg`.
-    """
-
-    def __init__(self, logits: Tensor, choices: Sequence[int]):
-        self.choices = list(choices)
-        self.parts = [Categorical(part) for part in logits.split(self.choices, -1)]
-
-    def sample(self, noise: Tensor | None = None) -> Tensor:
-        noises = [None] * len(self.parts) if noise is None else noise.split(self.choices, -1)
-        return torch.cat([part.sample(dice) for part, dice in zip(self.parts, noises)], -1)
-
-    def noise(self, steps: int) -> Tensor:
-        return torch.cat([part.noise(steps) for part in self.parts], -1)  # (N, steps, A)
-
-    @property
-    def mode(self) -> Tensor:
-        return torch.cat([part.mode for part in self.parts], -1)  # (..., A)
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        return sum(part.log_prob(taken) for part, taken in zip(self.parts, action.split(self.choices, -1)))
-
-    def entropy(self) -> Tensor:
-        return sum(part.entropy() for part in self.parts)
-
-
 class BoundedNormal:
     """Independent normals with mean in (-1, 1) and std in (low, high). Samples are not clipped.
 
@@ -91,12 +62,40 @@ class BoundedNormal:
         return (0.5 + 0.5 * math.log(2 * math.pi) + self.std.log()).sum(-1)  # (..., A) → (...)
 
 
+class Joint:
+    """Several choices at once, or choices and numbers: independent, so log-probabilities and entropies add up.
+
+    parts: their distributions; sizes: the length of each one's action, which stand side by side and add up to A.
+    Official: `dreamerv3/agent.py: imag_loss` (sums over the policy's keys), `embodied/jax/outs.py: Agg`.
+    """
+
+    def __init__(self, parts: Sequence[Categorical | BoundedNormal], sizes: Sequence[int]):
+        self.parts, self.sizes = list(parts), list(sizes)
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        noises = [None] * len(self.parts) if noise is None else noise.split(self.sizes, -1)
+        return torch.cat([part.sample(piece) for part, piece in zip(self.parts, noises)], -1)  # (..., A)
+
+    def noise(self, steps: int) -> Tensor:
+        return torch.cat([part.noise(steps) for part in self.parts], -1)  # (N, steps, A)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.cat([part.mode for part in self.parts], -1)  # (..., A)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return sum(part.log_prob(piece) for part, piece in zip(self.parts, action.split(self.sizes, -1)))
+
+    def entropy(self) -> Tensor:
+        return sum(part.entropy() for part in self.parts)
+
+
 class Actor(nn.Module):
     """The policy: feature (..., F) → a distribution over actions of size A.
 
-    Official: `dreamerv3/agent.py: Agent` (pol). discrete: a `Categorical` over A options, or a `MultiCategorical` if
-    `choices` gives the number of options of each choice. Otherwise a `BoundedNormal` of A numbers, with standard
-    deviations between min_std and max_std.
+    Official: `dreamerv3/agent.py: Agent` (pol). choices: the number of options of each choice, () for a single one over
+    all A. discrete: there are only choices. Otherwise the rest of A are numbers, with standard deviations between
+    min_std and max_std. One choice is a `Categorical`, numbers are a `BoundedNormal`, all else is `Joint`.
     """
 
     def __init__(
@@ -112,15 +111,19 @@ class Actor(nn.Module):
         max_std: float = 1.0,
     ):
         super().__init__()
-        self.distribution = Categorical if discrete else partial(BoundedNormal, low=min_std, high=max_std)
-        if choices:
-            self.distribution = partial(MultiCategorical, choices=choices)
+        self.choices = list(choices) or [action_size] * discrete
+        self.numbers = action_size - sum(self.choices)
+        self.normal = partial(BoundedNormal, low=min_std, high=max_std)
         self.net = MLP(inputs=feature_size, hidden=hidden, layers=layers)
-        self.heads = nn.ModuleList(Linear(hidden, action_size, scale=0.01) for _ in range(1 if discrete else 2))
+        sizes = [sum(self.choices), self.numbers, self.numbers]  # logits, means, standard deviations
+        self.heads = nn.ModuleList(Linear(hidden, size, scale=0.01) for size in sizes if size)
 
-    def forward(self, feature: Tensor) -> Categorical | MultiCategorical | BoundedNormal:
+    def forward(self, feature: Tensor) -> Categorical | BoundedNormal | Joint:
         hidden = self.net(feature)  # (..., F) → (..., hidden)
-        return self.distribution(*(head(hidden) for head in self.heads))
+        outputs = [head(hidden) for head in self.heads]
+        parts = [Categorical(logits) for logits in outputs.pop(0).split(self.choices, -1)] if self.choices else []
+        parts += [self.normal(*outputs)] if self.numbers else []
+        return parts[0] if len(parts) == 1 else Joint(parts, [*self.choices, self.numbers][: len(parts)])
 
 
 class ReturnScale(nn.Module):

@@ -10,8 +10,9 @@ from .errors import Refused
 class Spaces(NamedTuple):
     """The sizes an agent is built for. `envs.spaces.spaces_of` reads them from an environment.
 
-    discrete: actions are one-hot choices, several side by side if `choices` gives the size of each; otherwise numbers
-    in [-1, 1]. image: height, width and channels of the image in an observation, () if there is none.
+    An action is one-hot choices side by side, whose sizes are in `choices` (() for a single one), then numbers in
+    [-1, 1]. discrete: there are only choices. image: height, width and channels of the image in an observation, () if
+    there is none.
     """
 
     obs_size: int  # O, numbers in an observation
@@ -32,10 +33,16 @@ class Spaces(NamedTuple):
 
     @property
     def action_words(self) -> str:
-        """What the agent chooses: "1 of 2", "1 of 2 and 1 of 3", "2 numbers"."""
-        if self.discrete:
-            return " and ".join(f"1 of {n}" for n in self.choices or (self.action_size,))
-        return f"{self.action_size} number{'s' * (self.action_size != 1)}"
+        """What the agent chooses: "1 of 2", "1 of 2 and 1 of 3", "2 numbers", "1 of 3 and 2 numbers"."""
+        choices, numbers = self.action_parts
+        words = [f"1 of {n}" for n in choices] + [f"{numbers} number{'s' * (numbers != 1)}"] * bool(numbers)
+        return " and ".join(words)
+
+    @property
+    def action_parts(self) -> tuple[tuple[int, ...], int]:
+        """The number of options of each choice, and how many numbers follow them."""
+        choices = self.choices or (self.action_size,) * self.discrete
+        return choices, self.action_size - sum(choices)
 
 
 @dataclass(frozen=True)

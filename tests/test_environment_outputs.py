@@ -186,16 +186,30 @@ def test_bounds_as_wide_as_their_type_are_no_bounds(kind):
         (Dict(a=Box(-1, 1, (2,)), b=Box(0, 2, ())), (3, False, ()), [1, -1, 0], {"a": [1, -1], "b": 1}),
         (Tuple((Discrete(2), Discrete(3, start=1))), (5, True, (2, 3)), [0, 1, 0, 0, 1], (1, 3)),
         (Dict(a=Discrete(2), b=MultiBinary(2)), (6, True, (2, 2, 2)), [1, 0, 0, 1, 1, 0], {"a": 0, "b": [1, 0]}),
+        (Tuple((Box(0, 2, ()), Discrete(3))), (4, False, (3,)), [0, 0, 1, 0.5], (1.5, 2)),
+        (
+            Dict(a=Tuple((Box(-1, 1, (2,)), Discrete(2))), b=MultiDiscrete([2, 2]), c=Box(-4, 4, (1,))),
+            (9, False, (2, 2, 2)),
+            [0, 1, 1, 0, 0, 1, -1, 0.5, 0.25],
+            {"a": ([-1, 0.5], 1), "b": [0, 1], "c": [1]},
+        ),
     ],
 )
-def test_a_dict_or_tuple_of_choices_or_of_numbers_is_acted_in(space, sizes, action, native):
+def test_a_dict_or_tuple_of_choices_and_numbers_is_acted_in(space, sizes, action, native):
     spaces = spaces_of(Box(-1, 1, (2,)), space)
     assert (spaces.action_size, spaces.discrete, spaces.choices) == sizes
     made = native_action(space, np.array(action, np.float32))
     assert made in space
-    for one, other in zip(
-        *(part.values() if isinstance(part, dict) else np.atleast_1d(part) for part in (made, native))
-    ):
+    assert_equal(made, native)
+
+
+def assert_equal(one, other):
+    """The same action, down to the last part."""
+    if isinstance(one, (dict, tuple)):
+        assert len(one) == len(other)
+        for key in one if isinstance(one, dict) else range(len(one)):
+            assert_equal(one[key], other[key])
+    else:
         assert np.array_equal(one, other)
 
 

@@ -10,7 +10,7 @@ import time
 
 from custom_envs import Counting, Mixed, register
 import gymnasium
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
@@ -20,11 +20,12 @@ from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.actor import Actor, Categorical, MultiCategorical, actor_loss
+from dreamer_lite.actor import Actor, Categorical, Joint, actor_loss
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.worlds import Catch, HiddenCatch, Recall
+from dreamer_lite.diagnostics.diagnose import diagnose
 from dreamer_lite.envs.making import make_env, read_arg
 from dreamer_lite.envs.spaces import native_action, spaces_of
 from dreamer_lite.envs.stepping import Envs
@@ -209,7 +210,8 @@ def test_whole_numbers_get_equal_parts():
 
 def test_several_choices_at_once_add_up():
     logits = torch.randn(7, 5)
-    both, first, second = MultiCategorical(logits, (2, 3)), Categorical(logits[:, :2]), Categorical(logits[:, 2:])
+    first, second = Categorical(logits[:, :2]), Categorical(logits[:, 2:])
+    both = Joint([first, second], [2, 3])
     action = both.sample()
     assert action.shape == (7, 5) and (action.sum(-1) == 2).all() and (action[:, :2].sum(-1) == 1).all()
     assert torch.allclose(both.log_prob(action), first.log_prob(action[:, :2]) + second.log_prob(action[:, 2:]))
@@ -237,6 +239,80 @@ def test_an_actor_learns_two_choices_at_once():
         loss.mean().backward()
         optimizer.step()
     assert torch.equal(actor(shown).mode, shown)
+
+
+def test_choices_and_numbers_at_once_add_up():
+    """Compared with PyTorch's own distributions."""
+    torch.manual_seed(0)
+    actor = Actor(feature_size=3, action_size=7, hidden=8, layers=1, discrete=False, choices=(2, 3))
+    policy, shapes = actor(torch.randn(4, 3)), [tuple(head.weight.shape) for head in actor.heads]
+    assert shapes == [(5, 8), (2, 8), (2, 8)]  # logits, means, standard deviations
+    first, second, numbers = policy.parts
+    choices = [torch.distributions.OneHotCategorical(logits=part.log_probs) for part in (first, second)]
+    normal = torch.distributions.Independent(torch.distributions.Normal(numbers.mode, numbers.std), 1)
+    action = policy.sample()
+    pieces = action.split([2, 3, 2], -1)
+    assert action.shape == (4, 7) and all((piece.sum(-1) == 1).all() for piece in pieces[:2])
+    expected = sum(part.log_prob(piece) for part, piece in zip([*choices, normal], pieces))
+    assert torch.allclose(policy.log_prob(action), expected, atol=1e-6)
+    assert torch.allclose(policy.entropy(), sum(part.entropy() for part in [*choices, normal]), atol=1e-6)
+    assert torch.equal(policy.mode, torch.cat([first.mode, second.mode, numbers.mode], -1))
+    noise = policy.noise(6)
+    assert noise.shape == (4, 6, 7)
+    assert torch.equal(policy.sample(noise[:, 0])[:, 5:], numbers.mode + numbers.std * noise[:, 0, 5:])
+
+
+def test_an_actor_learns_a_choice_and_a_number_at_once():
+    """1 for the choice that the feature shows, less the distance of the number to 0.6 or -0.6."""
+    torch.manual_seed(0)
+    actor = Actor(feature_size=2, action_size=3, hidden=16, layers=1, discrete=False, choices=(2,))
+    optimizer = torch.optim.Adam(actor.parameters(), 0.02)
+    shown = torch.eye(2).repeat(200, 1)
+    goal = shown @ torch.tensor([0.6, -0.6])
+    for _ in range(150):
+        policy = actor(shown)
+        action = policy.sample().detach()
+        reward = (action[:, :2] * shown).sum(-1) - (action[:, 2] - goal).abs()
+        loss = actor_loss(policy.log_prob(action), policy.entropy(), reward - reward.mean(), torch.ones_like(reward))
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    mode = actor(shown).mode
+    assert torch.equal(mode[:, :2], shown) and torch.allclose(mode[:, 2], goal, atol=0.15)
+
+
+class Parking(gymnasium.Env):
+    """An action of two kinds: a gear and a push on the pedal; the reward is the push in the right gear."""
+
+    observation_space = Box(-1, 1, (2,))
+    action_space = Dict(gear=Discrete(3, start=1), push=Box(0, 2, (1,)), lights=MultiBinary(2))
+    seen = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 12
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        assert action in self.action_space, action
+        self.seen.append(action)
+        self.left -= 1
+        return np.zeros(2, np.float32), float(action["push"][0] * (action["gear"] == 2)), False, self.left == 0, {}
+
+
+def test_a_choice_and_numbers_at_once_are_trained_on(tmp_path):
+    assert Spaces(2, 8, False, (), (3, 2, 2)).action_words == "1 of 3 and 1 of 2 and 1 of 2 and 1 number"
+    Parking.seen.clear()
+    config = Config.preset("debug", **SHORT)
+    card = train(config, tmp_path, until="steps", progress=False, make_env=Parking)
+    assert card["final_evaluation"]["sampled"]["episodes"] == 2
+    agent = load(tmp_path)
+    assert agent.spaces == Spaces(2, 8, False, (), (3, 2, 2))
+    assert {action["gear"] for action in Parking.seen} == {1, 2, 3}
+    assert len({float(action["push"][0]) for action in Parking.seen}) > 50
+    assert evaluate(agent, Parking, episodes=2).shape == (2,)
+    assert open_loop(agent, Parking, context=3, steps=4)
+    assert all(finding.healthy for finding in diagnose(tmp_path, make_env=Parking, checks=("by_hand", "flow")))
 
 
 # Your own environment

@@ -394,7 +394,7 @@ class Curiosity(NamedTuple):
     scale: float  # the running return scale
     spread: float  # 5th to 95th percentile of dreamed returns, now
     entropy: float  # of the policy, in nats
-    most: float  # the largest entropy it could have; NaN for continuous actions
+    most: float  # the largest entropy it could have; NaN if there are numbers
     push: float  # direction in which the entropy bonus moves the entropy: 1 is up, -1 down; NaN if there is no bonus
 
 
@@ -405,8 +405,7 @@ def curiosity(agent: Dreamer, states: State) -> Curiosity:
     ranges.append(torch.quantile(agent.dream_losses(dream)[1]["imagined_return"], agent.return_scale.levels))
     scale, spread = (max((high - low).item(), c.return_limit) for low, high in ranges)
     entropy = agent.actor(dream.features[:, :-1]).entropy().mean().item()
-    choices = agent.spaces.choices or (agent.spaces.action_size,)
-    most = sum(map(math.log, choices)) if agent.spaces.discrete else math.nan
+    most = sum(map(math.log, agent.spaces.action_parts[0])) if agent.spaces.discrete else math.nan
     return Curiosity(scale, spread, entropy, most, pushed(agent, dream, c.entropy))
 
 

@@ -43,23 +43,26 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
         raise Refused(f"observation space {shorten(observation)} is empty")
     sizes = tuple(map(int, image))
     parts = [part for _, part in leaves(action)]
-    choices = tuple(n for part in parts for n in choices_of(part))
-    if choices and all(choices_of(part) for part in parts):
-        return Spaces(
-            numbers, sum(choices), True, sizes, choices if len(choices) > 1 or not isinstance(action, Discrete) else ()
+    choices, count = action_sizes(action)
+    if not choices and not count or not all(choices_of(part) or isinstance(part, Box) for part in parts):
+        raise Refused(
+            f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, "
+            "MultiBinary, in a Box with finite bounds, and in a Dict or Tuple of them. Convert it with Gymnasium's "
+            "TransformAction"
         )
-    if all(isinstance(part, Box) for part in parts):
-        if any(endless(part) for part in parts):
-            raise Refused(
-                f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them "
-                "in your environment, or with Gymnasium's TransformAction and a bounded space"
-            )
-        return Spaces(numbers, sum(map(flatdim, parts)), False, sizes)
-    raise Refused(
-        f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, MultiBinary, "
-        "in a Box with finite bounds, and in a Dict or Tuple of only choices or only such Boxes. Convert it with "
-        "Gymnasium's TransformAction"
-    )
+    if any(isinstance(part, Box) and endless(part) for part in parts):
+        raise Refused(
+            f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your "
+            "environment, or with Gymnasium's TransformAction and a bounded space"
+        )
+    return Spaces(numbers, sum(choices) + count, not count, sizes, () if isinstance(action, Discrete) else choices)
+
+
+def action_sizes(space: Space) -> tuple[tuple[int, ...], int]:
+    """What an action space is made of: how many options each choice has, and how many numbers there are."""
+    parts = [part for _, part in leaves(space)]
+    choices = tuple(n for part in parts for n in choices_of(part))
+    return choices, sum(flatdim(part) for part in parts if isinstance(part, Box))
 
 
 def choices_of(space: Space) -> tuple[int, ...]:
@@ -227,13 +230,14 @@ def shorten(thing: Any) -> str:
 
 
 def native_action(space: Space, action: np.ndarray) -> Any:
-    """Our action vector (A,) as the environment's native action: a choice, several, or numbers within its bounds."""
+    """Our action vector (A,) as the environment's native action: choices, numbers within their bounds, or both."""
     if isinstance(space, (Dict, Tuple)):
         parts, made = children(space), []
+        chosen, numbers = np.split(action, [sum(action_sizes(space)[0])])
         for _, part in parts:
-            size = sum(sum(choices_of(leaf)) or flatdim(leaf) for _, leaf in leaves(part))
-            made.append(native_action(part, action[:size]))
-            action = action[size:]
+            choices, count = action_sizes(part)
+            made.append(native_action(part, np.concatenate([chosen[: sum(choices)], numbers[:count]])))
+            chosen, numbers = chosen[sum(choices) :], numbers[count:]
         return tuple(made) if isinstance(space, Tuple) else {key: one for (key, _), one in zip(parts, made)}
     if isinstance(space, Discrete):
         return int(space.start) + int(action.argmax())

@@ -260,10 +260,10 @@ def around(values: list[float], env: str) -> tuple[float, float]:
 
 def entropies(spaces: Spaces, config: Config) -> tuple[float, float]:
     """The smallest and the greatest entropy that a policy can have."""
-    if spaces.discrete:
-        return 0.0, sum(math.log(choices) for choices in spaces.choices or (spaces.action_size,))
+    choices, numbers = spaces.action_parts
     nats = 0.5 + 0.5 * math.log(2 * math.pi)
-    return tuple(spaces.action_size * (nats + math.log(std)) for std in (config.min_std, config.max_std))
+    low, high = (numbers * (nats + math.log(std)) for std in (config.min_std, config.max_std))
+    return low, high + sum(map(math.log, choices))
 
 
 def run_in(out: Path, config: Config) -> Saved:
