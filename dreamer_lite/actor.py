@@ -120,9 +120,12 @@ class Actor(nn.Module):
 
     def forward(self, feature: Tensor) -> Categorical | BoundedNormal | Joint:
         hidden = self.net(feature)  # (..., F) → (..., hidden)
-        outputs = [head(hidden) for head in self.heads]
-        parts = [Categorical(logits) for logits in outputs.pop(0).split(self.choices, -1)] if self.choices else []
-        parts += [self.normal(*outputs)] if self.numbers else []
+        return self.distribution(*(head(hidden) for head in self.heads))
+
+    def distribution(self, *outputs: Tensor) -> Categorical | BoundedNormal | Joint:
+        logits, normal = outputs[: len(outputs) - 2 * bool(self.numbers)], outputs[-2:]
+        parts = [Categorical(part) for part in logits[0].split(self.choices, -1)] if logits else []
+        parts += [self.normal(*normal)] if self.numbers else []
         return parts[0] if len(parts) == 1 else Joint(parts, [*self.choices, self.numbers][: len(parts)])
 
 

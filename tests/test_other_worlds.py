@@ -1,5 +1,7 @@
 """Environments that others write: what would go wrong in silence is refused, reported, or works."""
 
+from functools import partial
+import gc
 import json
 import os
 from pathlib import Path
@@ -18,6 +20,7 @@ from dreamer_lite import Config, Refused, evaluate, load, open_loop, train
 from dreamer_lite.__main__ import main
 from dreamer_lite.envs.making import make_env, make_envs
 from dreamer_lite.envs.probe import disturbance
+from dreamer_lite.envs.workers import WorkerEnvs
 from dreamer_lite.training import checkpoint
 from dreamer_lite.training.compiled import what_it_needs
 from dreamer_lite.training.folder import locked
@@ -73,6 +76,8 @@ class Quits(Seven):
     def step(self, action):
         if self.where == "step" and self.t == 5:
             quit()
+        if self.where == "dies" and self.t == 5:
+            os._exit(3)
         if self.where == "error" and self.t == 5:
             raise KeyError("what a user should see")
         return super().step(action)
@@ -224,6 +229,31 @@ def test_an_environment_that_ends_the_program_is_reported(where, tmp_path, capsy
     said = capsys.readouterr().err
     assert "ended the program (SystemExit" in said and "Traceback" not in said
     assert ("environment 0, step 6 of episode 0, ended" in said) == (where == "step")
+
+
+@pytest.mark.parametrize(
+    "how, words", [("step", r"the program \(SystemExit"), ("dies", r"its process \(exit code 3\)")]
+)
+def test_a_worker_that_ends_the_program_is_reported(how, words, capfd):
+    envs = WorkerEnvs(partial(Quits, how), 2)
+    try:
+        with pytest.raises(Refused, match=f"^environment 0, step 6 of episode 0, ended {words}.*checkpoint is kept$"):
+            for _ in range(8):
+                envs.step(np.zeros((2, 2), np.float32))
+    finally:
+        envs.close()
+    assert not any(process.is_alive() for process in envs.envs.processes)
+    del envs
+    gc.collect()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_worker_whose_close_ends_the_program_is_reported(capfd):
+    envs = WorkerEnvs(Quits, 1)
+    envs.step(np.zeros((1, 2), np.float32))
+    envs.close()
+    said = capfd.readouterr().err
+    assert "close() of environment 0 ended the program (SystemExit)" in said and "Traceback" not in said
 
 
 def test_a_close_that_ends_the_program_hides_no_error(tmp_path, capsys):

@@ -17,7 +17,7 @@ from ..config import Config
 from ..errors import Refused, first_line
 from .making import EnvFactory
 from .spaces import to_agent_obs
-from .stepping import checked_reset, checked_step, checksum
+from .stepping import checked_reset, checked_step, checksum, close
 
 STEPS, SECONDS, PATIENCE = 30, 1.0, 10.0  # of one play; how long it may take; how long the whole probe may
 
@@ -96,7 +96,7 @@ def compare(make: EnvFactory) -> str:
         if steps // 3 <= step < 2 * steps // 3:
             play(other, 1 + step % 4)  # a different number each time, so that no two clocks agree by accident
         if step == 2 * steps // 3:
-            other.close()
+            close(other, "a copy")
 
     try:
         disturbed = play(env, steps, before=disturb)[0] != alone

@@ -56,6 +56,9 @@ class Translated(gymnasium.Wrapper):
         except BadOutput as error:
             return self.blank, 0.0, True, False, {"bad": str(error)}
 
+    def close(self) -> None:
+        close(self.env, f"environment {self.i}")
+
     @contextmanager
     def reporting_errors(self) -> Iterator[None]:
         """Errors inside are reported with their traceback as text, which always survives the way between processes."""
@@ -63,6 +66,8 @@ class Translated(gymnasium.Wrapper):
             yield
         except BadOutput:
             raise
+        except SystemExit as error:
+            raise BadOutput("ended the program (SystemExit, as exit() and quit() raise it)") from error
         except Exception as error:
             where = place(self.i, self.steps, self.episode)
             raise RuntimeError(
@@ -115,7 +120,7 @@ class WorkerEnvs:
         return Experience(obs, taken, np.where(first, 0, reward).astype(np.float32), first, done, terminated & ~first)
 
     def ask(self, question: Callable[[], Any], answer: Callable[..., Any]) -> Any:
-        """Ask all processes and wait for the answers. Raises Refused if one takes too long."""
+        """Ask all processes and wait for the answers. Raises Refused if one takes too long, or is gone."""
         self.failed = True  # until they have answered
         try:
             question()
@@ -126,23 +131,37 @@ class WorkerEnvs:
                 f"--env_seconds (environment 0 was in step {self.steps[0]} of episode {self.episode[0]}); the last "
                 "checkpoint is kept"
             ) from error
+        except (EOFError, ConnectionError) as error:
+            raise Refused(f"{self.gone()}; the last checkpoint is kept") from error
         self.failed = False
         return got
 
+    def gone(self) -> str:
+        """Which process ended, in words."""
+        for i, process in enumerate(self.envs.processes):
+            process.join(0.2)  # what no longer answers may take a moment to end
+            if process.exitcode is not None:
+                where = place(i, self.steps[i], self.episode[i])
+                return f"{where} ended its process (exit code {process.exitcode})"
+        return "a process of an environment no longer answers"
+
     def close(self) -> None:
         """End the processes; those that don't answer within ten seconds are killed."""
-        if self.failed:
+        if self.failed:  # Gymnasium's close would wait for answers, and raises EOFError where a process is gone
             self.kill()
+            self.envs.closed = True
+            return
         patience = threading.Timer(10, self.kill)
         patience.start()
         try:
-            self.envs.close(terminate=self.failed)
+            self.envs.close()
         finally:
             patience.cancel()
 
     def kill(self) -> None:
         for process in self.envs.processes:
             process.kill()
+            process.join()
 
     def state_dict(self) -> dict[str, Any]:
         return {"episode": list(self.episode), "done": list(self.done)}
