@@ -319,6 +319,21 @@ def test_rewards_beyond_the_bins_are_reported_once(tmp_path, capsys):
     assert not train(debug(bin_limit=20), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
 
 
+def test_returns_beyond_the_bins_are_reported_once(tmp_path, capsys):
+    """Each reward lies within the bins, and five of them, discounted, do not."""
+
+    class Pays(Seven):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, 5_000.0, *rest
+
+    card = train(debug(), tmp_path / "a", make_env=Pays, **SHORT)
+    reached = sum(5_000 * 0.99**k for k in range(5))
+    assert len(card["notes"]) == 1 and card["notes"][0].startswith(f"returns reach {reached:,.6g}, and the bins")
+    assert capsys.readouterr().err.count("--bin_limit 20") == 1
+    assert not train(debug(discount_horizon=1.1), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
+
+
 def test_a_resumed_run_notices_that_rewards_went_differently(tmp_path, capsys):
     train(debug(), tmp_path / "a", make_env=Lucky, **SHORT)
     card = train(debug(steps=150), tmp_path / "a", make_env=Lucky, resume=True, **SHORT)

@@ -92,6 +92,7 @@ class Training:
         self.evaluation_due = False  # one that waits for the end of an episode, with eval_in="training"
         self.due = 0.0  # train steps that the replay ratio allows and that are not taken yet
         self.running = np.zeros(c.envs)  # returns of the unfinished episodes
+        self.discounted = np.zeros(c.envs)  # the same, with what lies further back counting less
         self.returns: deque[float] = deque(maxlen=10)  # of the latest finished episodes
         self.seconds = 0.0
         self.solved: dict[str, float] | None = None
@@ -131,15 +132,16 @@ class Training:
         self.replay.add(step, self.carry.state)
         self.env_steps += self.stride
         reward, is_first, is_last = (part.cpu().numpy() for part in (step.reward, step.is_first, step.is_last))
-        self.look_at_what_comes(reward)
         self.running = np.where(is_first, 0, self.running) + reward
+        self.discounted = np.where(is_first, 0, self.discounted) * (1 - 1 / self.config.discount_horizon) + reward
+        self.look_at_what_comes(reward)
         self.returns.extend(self.running[is_last].tolist())
         self.episodes += self.processes.sum(int(is_last.sum()))
         if self.env_steps >= self.config.learn_start:
             self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
 
     def look_at_what_comes(self, reward: np.ndarray) -> None:
-        """Report what a run can't learn from: images that never change, rewards beyond the bins."""
+        """Report what a run can't learn from: images that never change, rewards or returns beyond the bins."""
         if self.replay.added == PICTURES_TO_COMPARE and "image" in self.replay.data:
             pictures = self.replay.data["image"][:, :PICTURES_TO_COMPARE]
             if (pictures == pictures[:, :1]).all():
@@ -150,12 +152,14 @@ class Training:
                     f"Does the environment draw? {drawing_words()}"
                 )
         limit = math.expm1(self.config.bin_limit)
-        if np.abs(reward).max() > limit:
-            worst = reward[np.abs(reward).argmax()]
-            self.warn(
-                f"rewards reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: beyond, "
-                f"all look alike. Scale the rewards, or start again with --bin_limit 20 (±485 million)"
-            )
+        for name, seen in (("rewards", reward), ("returns", self.discounted)):
+            worst = seen[np.abs(seen).argmax()]
+            if abs(worst) > limit:
+                self.warn(
+                    f"{name} reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: "
+                    f"beyond, all look alike. Scale the rewards, or start again with --bin_limit 20 (±485 million)"
+                )
+                break
 
     def warn(self, words: str) -> None:
         """Print a note and keep it for the run card; a second one that starts alike is left out."""
