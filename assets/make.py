@@ -5,6 +5,7 @@
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
 `table` prints a table of them and draws their curves.
 `pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
+`catch` trains the three small world models of notebook A2 (six minutes), and keeps what they paint.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps
 what the notebook needs; with seeds named, it only trains those. `verdicts` then measures what each check finds.
 `ledger` trains with one component removed or changed: all missing runs of 260, or those of the tasks named (two to four
@@ -52,6 +53,7 @@ from torch import Tensor
 from dreamer_lite.config import PRESETS, Config
 from dreamer_lite.course.a1_break_it.bugs import BUGS, planted
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
+from dreamer_lite.course.a2_pixels import picture_lab
 from dreamer_lite.course.a3_your_world.torque import pushes
 from dreamer_lite.course.episodes import play
 from dreamer_lite.course.explore import OWN, Explorer
@@ -202,6 +204,17 @@ def record_pendulum() -> None:
     save(kept.with_suffix(".pt"), load(folder).half())
     shutil.copy(folder / "metrics.csv", kept.with_suffix(".csv"))
     shutil.copy(folder / "card.json", kept.with_suffix(".json"))
+
+
+def record_catch() -> None:
+    """Train the three small world models of notebook A2: what they lose of ball and paddle, and an episode of each."""
+    kept = {}
+    for name in picture_lab.VARIANTS:
+        lost, *images = picture_lab.record(name, 3200)
+        images = ((image.clip(0, 1) * 255).round().astype(np.uint8) for image in images)
+        parts = zip(picture_lab.Recorded._fields, (lost.astype(np.float16), *images))
+        kept |= {f"{name}: {part}": values for part, values in parts}
+    np.savez_compressed(picture_lab.RECORDED, **kept)
 
 
 whole_observe = RSSM.observe
@@ -618,6 +631,8 @@ if __name__ == "__main__":
             record_world(name)
     elif sys.argv[1:] == ["pendulum"]:
         record_pendulum()
+    elif sys.argv[1:] == ["catch"]:
+        record_catch()
     elif sys.argv[1:2] == ["patients"] and all(word.isdigit() for word in words):
         for seed in map(int, words or "01234"):
             for number in range(len(BUGS) + 1):

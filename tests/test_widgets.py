@@ -160,6 +160,22 @@ def test_the_picture_lab_counts_what_is_lost():
         assert picture_lab.share_lost(Perfect()) == {"ball": 0.0, "paddle": 1.0}
 
 
+def test_the_recorded_pictures_are_what_this_code_trains():
+    """The first train steps again, of the model with the dim ball; and what the notebook says of the three."""
+    again = picture_lab.record("dim ball", 2 * picture_lab.EVERY)
+    kept = picture_lab.load_recorded("dim ball")
+    assert np.allclose(again.lost, kept.lost[:2], atol=0.02) and np.allclose(again.real, kept.real)
+    at = {
+        name: picture_lab.load_recorded(name).lost[picture_lab.SHOWN // picture_lab.EVERY - 1]
+        for name in picture_lab.VARIANTS
+    }
+    (ball, paddle), (dim_ball, lit_paddle), dear = at.values()
+    assert ball < 0.2 < paddle and dim_ball > 0.5 > lit_paddle and max(dear) < 0.4 < paddle
+    late = picture_lab.load_recorded("unchanged").lost[-1]
+    figure, words = picture_lab.draw_recorded()
+    assert f"after 3,200 train steps: ball {late[0]:.0%} lost, paddle {late[1]:.0%}" in words and late[1] > 0.6
+
+
 def test_recorded_runs_are_read_and_their_absence_is_told(monkeypatch, tmp_path):
     figure, words = memory.draw_patients()
     assert len(figure.axes) == 4 and all(who in words for who in memory.PATIENTS)
