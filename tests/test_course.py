@@ -3,6 +3,7 @@ thrown."""
 
 import functools
 import random
+import re
 import sys
 import time
 
@@ -547,6 +548,48 @@ def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
     thread.start()
     thread.join(20)
     assert found and "never ends" in found[0].words[0]
+
+
+# what only selects, counts or plans: nothing is trained through its result
+NO_GRADIENT = (
+    "lean sizes lets_go previous_action goes_on cut expose two_hot_bins two_hot continue_target dream_along imagine "
+    "step_weights dream_returns fit update advantages act steps_due solved_at action_pairs real_returns diagnoses "
+    "tally to_network layer_cost to_bounds reset step causes"
+).split()
+
+
+@pytest.mark.parametrize("name", [name for name in EXERCISES if name not in NO_GRADIENT])
+def test_what_is_trained_through_must_carry_a_gradient(name):
+    def detached(*case):
+        return map_tensors(torch.Tensor.detach, EXERCISES[name].finished(*case))
+
+    verdict = judge(EXERCISES[name], detached)
+    assert verdict.state == "not yet", verdict
+    assert re.search("[Gg]radient|detached|learn|teaches", verdict.words[0]), verdict
+
+
+def map_tensors(f, value):
+    if isinstance(value, torch.Tensor):
+        return f(value)
+    if isinstance(value, dict):
+        return {key: map_tensors(f, part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        parts = [map_tensors(f, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+def test_a_check_counts_the_time_that_the_code_computes(monkeypatch):
+    """On a busy machine an answer may take long by the clock; one that only waits is stopped, too."""
+    monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.3)
+
+    def waits(x):
+        time.sleep(0.5)
+        return EXERCISES["symlog"].finished(x)
+
+    assert judge(EXERCISES["symlog"], waits).state == "right"
+    monkeypatch.setattr("dreamer_lite.course.sandbox.WAITING", 0.3)
+    assert "never ends" in judge(EXERCISES["symlog"], waits).words[0]
 
 
 def test_a_check_leaves_random_states_and_modes_as_they_were():

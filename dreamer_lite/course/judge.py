@@ -72,7 +72,8 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
             verdict = compare(exercise, version)
     except TookTooLong:
         verdict = Verdict(
-            "not yet", [f"It ran for {SECONDS:g} seconds and was stopped. Is there a loop that never ends?"]
+            "not yet",
+            [f"It was stopped: a check may compute for {SECONDS:g} seconds. Is there a loop that never ends?"],
         )
     except KeyboardInterrupt:
         verdict = Verdict("not yet", ["It was interrupted before the check was done."])

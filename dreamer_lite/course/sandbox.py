@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SECONDS = 5.0  # time limit of one check
+SECONDS = 5.0  # that one check may compute
+WAITING = 60.0  # seconds that it may take in all: a busy machine computes seldom, and what sleeps never does
 
 
 class TookTooLong(BaseException):
@@ -66,25 +67,32 @@ def untouched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong inside when the time is up: by a timer signal where there is one, else before the next line
-    of code."""
+    """Raise TookTooLong inside when the code has computed for `seconds`, or has taken WAITING seconds.
+
+    By a timer signal where there is one, else before the next line of code.
+    """
+    computed, begun = time.thread_time(), time.monotonic()
+
+    def over() -> bool:
+        return time.thread_time() - computed > seconds or time.monotonic() - begun > WAITING
+
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
 
         def ring(*_: Any) -> None:
-            raise TookTooLong
+            if over():
+                raise TookTooLong
 
         before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # repeatedly, in case a bare `except` swallows it
+        signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)  # repeatedly, also in case a bare `except` swallows it
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     else:
-        end = time.monotonic() + seconds
 
         def watch(*_: Any) -> Callable:
-            if time.monotonic() > end:
+            if over():
                 raise TookTooLong
             return watch
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...codecs import ImageDecoder
-from ..exercise import Exercise, Mistake, hundredths, normal, uniform
+from ..exercise import Exercise, Mistake, hundredths, normal, uniform, with_gradients
 
 
 def to_network(image: Tensor) -> Tensor:
@@ -275,6 +275,7 @@ EXERCISES = (
         "project",
         ImageDecoder.project,
         project_cases,
+        probe=with_gradients("decoder", "the feature"),
         letters="NHWC",
         itself="decoder",
         mistakes=(
@@ -334,6 +335,7 @@ EXERCISES = (
         "picture_loss",
         picture_loss,
         loss_cases,
+        probe=with_gradients("the prediction"),
         mistakes=(
             Mistake(
                 lambda p, x: (p - x / 255).square().mean(),

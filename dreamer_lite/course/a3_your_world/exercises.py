@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...actor import BoundedNormal
-from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
+from ..exercise import Complaint, Exercise, Mistake, gradient, hundredths, kind, normal, uniform
 from ..worlds import HiddenCatch
 
 
@@ -41,17 +41,20 @@ class Torques(BoundedNormal):
 
 
 def torque_cases() -> list[tuple]:
-    cases = [(torch.tensor([[0.2]]), torch.tensor([[0.5]]), torch.tensor([[0.7]]))]
+    cases = [(torch.tensor([[0.2]]), torch.tensor([[0.5]]), torch.tensor([[0.8]]))]
     for shape in ((3, 1), (4, 2), (2, 5, 3), (3, 3)):
         cases.append((normal(*shape).clamp(-0.99, 0.99), hundredths(0.1 + 0.9 * uniform(*shape)), normal(*shape)))
     return [(Torques(mean, std), action) for mean, std, action in cases]
 
 
 def torque_probe(version: Callable, policy: BoundedNormal, action: Tensor) -> dict[str, Any]:
-    out = version(policy, action)
+    mean, std = (part.clone().requires_grad_() for part in (policy.mode, policy.std))
+    out = version(Torques(mean, std), action)
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         raise Complaint(f"Two values are expected, `return log_prob, entropy`; yours is {kind(out)}.")
-    return {"the log-probability": out[0], "the entropy": out[1]}
+    found = {"the log-probability": out[0], "the entropy": out[1]}
+    found |= {f"the gradient of ln π at {name}": gradient(out[0], part) for name, part in (("μ", mean), ("σ", std))}
+    return found | {"the gradient of the entropy at σ": gradient(out[1], std)}
 
 
 def terms(

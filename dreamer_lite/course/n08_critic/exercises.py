@@ -156,6 +156,7 @@ EXERCISES = (
         "lambda_return",
         lambda_return,
         return_cases,
+        probe=with_gradients("rewards", "continues", "values", "the bootstrap"),
         letters="NH",
         kept_for="critic:lambda_return",
         mistakes=(
