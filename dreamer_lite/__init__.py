@@ -8,7 +8,6 @@ print(evaluate(agent, episodes=20).mean())
 """
 
 from importlib import import_module
-from typing import Any
 
 __version__ = "0.3.0"
 
@@ -35,7 +34,7 @@ EXPORTS = {
 __all__ = list(EXPORTS)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str):  # returns Any; `typing` would take most of the time before Ctrl-C is quiet
     if name not in EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{EXPORTS[name]}", __name__), name)

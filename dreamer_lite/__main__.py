@@ -3,10 +3,9 @@
 import os
 import signal
 import sys
-from typing import Any, NoReturn
 
 
-def stop(*_: Any) -> NoReturn:
+def stop(*_: object) -> None:
     """Ctrl-C during the imports: nothing needs saving yet, and PyTorch, which takes seconds, may be half imported."""
     os.write(2, b"\ndreamer_lite: stopped\n")
     os._exit(130)
