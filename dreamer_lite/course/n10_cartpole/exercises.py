@@ -41,7 +41,7 @@ class SurePolicy:
         return self.second
 
 
-DICE = 2 * torch.eye(2, 4)  # the noise of each sample: faces 0 and 1 are favoured
+DICE = torch.eye(2, 4)  # the noise of each sample: faces 0 and 1 are favoured
 
 
 class SureRSSM(RSSM):
