@@ -8,6 +8,7 @@ from pathlib import Path
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import gymnasium
 from gymnasium.spaces import Box, Discrete
@@ -276,6 +277,24 @@ def test_an_argument_of_the_wrong_kind_is_one_line():
         Refused, match="with --env_args table=.1,2.: AttributeError: 'list' object has no attribute 'shape'"
     ):
         make_env("Table-v0", args=["table=[1,2]"])
+
+
+@pytest.mark.parametrize("package, version, words", [
+    ("gymnasium_robotics", "4.0.0", 'AssertionError in .* with mujoco 4.0.0; .*: pip install "mujoco<3.12"'),
+    ("dm_control", "4.0.0", 'pip install "mujoco<4"'),
+    ("gymnasium_robotics", "3.9.1", None), ("mine", "4.0.0", None), ("dm_control", None, None),
+])  # fmt: skip
+def test_a_package_that_does_not_load_with_a_new_mujoco_says_which_one_works(package, version, words, monkeypatch):
+    """As Gymnasium-Robotics 1.4.2 does for FetchReach-v4, in whose code an assertion fails."""
+    if version:
+        monkeypatch.setitem(sys.modules, "mujoco", SimpleNamespace(__version__=version))
+    code = {"__name__": f"{package}.utils"}
+    exec("def constructor(**_): assert False", code)
+    monkeypatch.setitem(
+        gymnasium.registry, "Fetch-v0", gymnasium.envs.registration.EnvSpec("Fetch-v0", code["constructor"])
+    )
+    with pytest.raises(Refused if words else AssertionError, match=words):
+        make_env("Fetch-v0")
 
 
 def test_images_are_made_without_a_throwaway_copy_and_with_a_seed():

@@ -9,7 +9,9 @@ from functools import partial
 from importlib import import_module
 import json
 import os
+import re
 import sys
+from traceback import walk_tb
 from typing import Any
 
 import gymnasium
@@ -23,6 +25,7 @@ from .stepping import Envs, close, in_use, new_env
 from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
+MUJOCO = {"gymnasium_robotics": "3.12", "dm_control": "4"}  # from here on, some of their environments don't load
 NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
 
 
@@ -59,6 +62,8 @@ def make_env(
     except SystemExit as error:
         raise cannot_be_made(name, RuntimeError("its constructor ended the program (SystemExit)")) from error
     except Exception as error:
+        if advice := mujoco_advice(error):
+            raise cannot_be_made(name, RuntimeError(advice)) from error
         if not args:
             raise
         reason = RuntimeError(f"with --env_args {' '.join(args)}: {type(error).__name__}: {error}")
@@ -93,6 +98,22 @@ def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
         if "render_mode" not in str(error):
             raise
         return gymnasium.make(name, **options)
+
+
+def mujoco_advice(error: Exception) -> str:
+    """Which mujoco to install, if a package that doesn't load with the present one raised the error; "" otherwise."""
+    version = getattr(sys.modules.get("mujoco"), "__version__", "")
+    frame, _ = list(walk_tb(error.__traceback__))[-1]
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    if not version or package not in MUJOCO or release(version) < release(MUJOCO[package]):
+        return ""
+    said = f"{type(error).__name__} {error}".strip()
+    works = f'pip install "mujoco<{MUJOCO[package]}"'
+    return f"{said} in {package} with mujoco {version}; it works with an older mujoco: {works}"
+
+
+def release(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)][:2]
 
 
 def read_arg(arg: str) -> tuple[str, Any]:
