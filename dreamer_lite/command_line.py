@@ -190,7 +190,7 @@ class Train(Settings):
         rest = self.saved.rest if self.saved else {}
         threads = rest.get("threads", 0) if self.threads is None else self.threads
         keep_memory()
-        device = use_device(self.device or rest.get("device", "auto"), threads)
+        device = use_device(rest.get("device", "auto") if self.device is None else self.device, threads)
         with parallel.processes_of_torchrun(device) as processes:
             out = find(self.resume).parent if self.resume else self.out
             if out is None:
@@ -413,7 +413,7 @@ OTHERS = {"evaluate": Evaluate, "dream": Dream, "diagnose": Diagnose, "export": 
 class Start:
     """What the other options depend on: the settings to start from."""
 
-    preset: Preset | None = None
+    preset: str | None = None
     resume: Path | None = None
     env: str | None = None
     wrap: str | None = None

@@ -1,6 +1,7 @@
 """All settings in one place, each with its unit, meaning and source; presets by name."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 import math
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -246,6 +247,8 @@ class Config:
                 f"seq_len must fit the replay: seq_len={self.seq_len} needs replay_size of at least "
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
+        if 0 < self.pixels < 8:
+            raise Refused(f"pixels must be 0 or at least 8, since what is smaller is no image; got {self.pixels}")
         if self.eval_in not in ("copies", "training"):
             raise Refused(f"eval_in must be copies or training, got {self.eval_in!r}")
         if self.eval_in == "training" and self.workers:
@@ -262,8 +265,12 @@ class Config:
     @staticmethod
     def preset(name: str, **changes: Any) -> "Config":
         """The preset `name`, with changes on top. Raises Refused for a name that is not in PRESETS."""
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise Refused(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+        known = [setting.name for setting in fields(Config)]
+        for word in changes.keys() - known:
+            near = get_close_matches(word, known, 1)
+            raise Refused(f"there is no setting {word!r}{f'; perhaps you mean {near[0]}' if near else ''}")
         return replace(Config(**PRESETS[name]), **changes)
 
     @property
@@ -319,6 +326,7 @@ BETWEEN = {  # lowest and highest
     "average": (0, 1),
     "bin_limit": (0, 80),
     "discount_horizon": (1.001, math.inf),
+    "pixels": (0, 4096),
 }
 
 

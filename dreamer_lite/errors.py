@@ -1,8 +1,29 @@
 """Bad input, reported in one line."""
 
+import operator
+from typing import Any
+
 
 class Refused(ValueError):
     """The user's input cannot work. The message is one line: what was given, what is accepted, what to do."""
+
+
+def require(value: Any, kind: Any, need: str) -> None:
+    """Raises Refused unless the value is of this kind; need: what is needed, as "train needs a Config"."""
+    if not isinstance(value, kind):
+        got = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
+        raise Refused(f"{need}, got {got}{f' ({value!r})' if isinstance(value, (str, int, float)) else ''}")
+
+
+def require_whole(**numbers: tuple[Any, int]) -> None:
+    """Raises Refused unless each value, given by name with its lowest, is a whole number that fits a seed."""
+    for name, (value, low) in numbers.items():
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            whole = None
+        if whole is None or isinstance(value, bool) or not low <= whole < 2**40:
+            raise Refused(f"{name} must be a whole number, at least {low} and below 2^40, got {value!r}")
 
 
 def first_line(error: Exception, most: int = 100) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .agent import Dreamer
+from .errors import require
 from .optim import LaProp
 from .replay import Experience
 from .rssm import State
@@ -23,6 +24,7 @@ class Learner:
     """
 
     def __init__(self, agent: Dreamer):
+        require(agent, Dreamer, "a Learner needs a Dreamer")
         c, self.agent = agent.config, agent
         self.optimizer = LaProp(
             [(agent.world_model, c.world_lr), (agent.actor, c.actor_lr), (agent.critic.net, c.critic_lr)],

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import require_whole
+
 # An array or tensor: numbers (..., O), or an image (..., H, W, C) in bytes; or both, {"vector": …, "image": …}.
 Obs = Any
 
@@ -85,6 +87,7 @@ class Replay:
         classes: int,
         device: torch.device | str = "cpu",
     ):
+        require_whole(envs=(envs, 1), capacity=(capacity, envs))
         self.length = capacity // envs
         self.classes = classes
         shapes = self.shapes(

@@ -32,7 +32,7 @@ BAD = {
     "--device cuda:99": "CUDA devices here",
     "--deter 10 --blocks 4": "deter=10 and blocks=4",
     "--seq_len 200000": "replay_size of at least",
-    "--preset huge": "invalid choice 'huge'",
+    "--preset huge": "preset 'huge' is unknown; choose one of small, cpu",
     "--resume /nowhere": "no checkpoint at",
     "evaluate /nowhere": "no checkpoint at",
     "dream": "RUN a run's folder",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..agent import Dreamer
 from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs, episode_seed
-from ..errors import Refused
+from ..errors import Refused, require
 from ..evaluation.rollout import rollout
 from ..replay import Experience, obs_of_kinds, stack
 from ..rng import seeded
@@ -37,6 +37,7 @@ def diagnose(
     run, env, wrap and env_args as `load` takes them. Raises Refused as `load` does, for an unknown check, and for an
     agent whose weights are not finite.
     """
+    require(checks, (list, tuple), "checks takes a list of names")
     if unknown := [name for name in checks if name not in CHECKS]:
         raise Refused(f"there is no check called {unknown[0]!r}; choose from {', '.join(CHECKS)}")
     evidence = gather_evidence(run, make_env, **trusted)
@@ -62,7 +63,7 @@ def gather_evidence(run: Dreamer | Path | str, make_env: EnvFactory | None = Non
         agent, rest = agent_of(saved, run, **trusted), saved.rest
     if broken := [name for name, weights in agent.named_parameters() if not weights.isfinite().all()]:
         raise Refused(f"the agent can't be examined: its weights are not finite, first in {broken[0]}")
-    make = make_env or env_factory(agent.config)
+    make = env_factory(agent.config if make_env is None else make_env)
     played, states = play(agent, make)
     replay = rest.get("replay", {"added": 0})
     replayed = recall(replay) if replay["added"] >= FEWEST else played.map(lambda part: part[0])

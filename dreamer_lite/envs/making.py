@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from traceback import walk_tb
+import traceback
 from typing import Any
 
 import gymnasium
@@ -21,7 +21,7 @@ from gymnasium.spaces import Dict, Tuple
 from ..config import Config
 from ..errors import Refused
 from .spaces import is_image, leaves
-from .stepping import Envs, close, in_use, new_env
+from .stepping import Envs, cannot_be_called, close, in_use, new_env
 from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
@@ -54,7 +54,7 @@ def make_env(
         parse_env_id(plain)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise cannot_be_made(name, error) from error
-    options = dict(read_arg(arg) for arg in args)
+    options = read_args(args)
     try:
         env = make_drawing(plain, options) if pixels or render else gymnasium.make(plain, **options)
     except NOT_THERE as error:
@@ -64,16 +64,23 @@ def make_env(
     except Exception as error:
         if advice := mujoco_advice(error):
             raise cannot_be_made(name, RuntimeError(advice)) from error
-        if not args:
+        if not args and not before_own_code(error):
             raise
-        reason = RuntimeError(f"with --env_args {' '.join(args)}: {type(error).__name__}: {error}")
-        raise cannot_be_made(name, reason) from error
+        given = f"with --env_args {' '.join(args)}: " if args else ""
+        raise cannot_be_made(name, RuntimeError(f"{given}{type(error).__name__}: {error}")) from error
     try:
         env = wrapped(env, wrap) if wrap else env
         env = SelectParts(env, see, ignore) if see or ignore else env
         return with_images(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error
+
+
+def before_own_code(error: BaseException) -> bool:
+    """Whether Gymnasium raised an error, and no code of the environment's or wrapper's author took part."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    gymnasiums = all(module.startswith((__name__, "gymnasium.", "importlib.")) for module in modules)
+    return gymnasiums and (error.__cause__ is None or before_own_code(error.__cause__))
 
 
 def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
@@ -89,7 +96,9 @@ def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
             )
     spec = gymnasium.spec(name)
     entry = spec.entry_point if spec.entry_point is not None else spec.vector_entry_point
-    modes = getattr(load_env_creator(entry) if isinstance(entry, str) else entry, "metadata", {}).get("render_modes")
+    modes = (getattr(load_env_creator(entry) if isinstance(entry, str) else entry, "metadata", {}) or {}).get(
+        "render_modes"
+    )
     if modes is not None and "rgb_array" not in modes:
         return gymnasium.make(name, **options)
     try:
@@ -103,7 +112,7 @@ def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
 def mujoco_advice(error: Exception) -> str:
     """Which mujoco to install, if a package that doesn't load with the present one raised the error; "" otherwise."""
     version = getattr(sys.modules.get("mujoco"), "__version__", "")
-    frame, _ = list(walk_tb(error.__traceback__))[-1]
+    frame, _ = list(traceback.walk_tb(error.__traceback__))[-1]
     package = frame.f_globals.get("__name__", "").partition(".")[0]
     if not version or package not in MUJOCO or release(version) < release(MUJOCO[package]):
         return ""
@@ -114,6 +123,14 @@ def mujoco_advice(error: Exception) -> str:
 
 def release(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)][:2]
+
+
+def read_args(args: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments for the environment. Gymnasium's own checks are off, since all it returns is checked here."""
+    pairs = [read_arg(arg) for arg in args]
+    if twice := [key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k])]:
+        raise Refused(f"--env_args gives {twice[0]} twice: {' '.join(args)}; give it once")
+    return {"disable_env_checker": True} | dict(pairs)
 
 
 def read_arg(arg: str) -> tuple[str, Any]:
@@ -154,22 +171,29 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
             raise Refused(f"--gray needs colour images, with three channels; these have the shape {shape}")
         env = ResizeObservation(env, (pixels, pixels)) if pixels else env
         return GrayscaleObservation(env, keep_dim=True) if gray and shape[-1] == 3 and len(shape) == 3 else env
-    except (AssertionError, ValueError) as error:
-        if isinstance(error, Refused):
-            raise
-        raise Refused(
-            f"--pixels and --gray can't convert images of {env.observation_space}: {' '.join(str(error).split())}"
-        ) from error
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise Refused(
             f'--pixels needs more packages ({error}); install them: pip install "dreamer-lite[pixels]"'
+        ) from error
+    except Exception as error:
+        if isinstance(error, Refused) or not before_own_code(error):
+            raise
+        raise Refused(
+            f"--pixels and --gray can't convert images of {env.observation_space}: {' '.join(str(error).split())}"
         ) from error
 
 
 def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
     """The environment, wrapped by the function module:function. Raises Refused if that returns anything else."""
     function = named_function(wrap)
-    made = function(env) if callable(function) else None
+    try:
+        made = function(env) if callable(function) else None
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, SystemExit) and not before_own_code(error):
+            raise
+        raise Refused(
+            f"--wrap {wrap} can't wrap this environment: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(made, gymnasium.Env):
         raise Refused(
             f"--wrap needs a function that takes an environment and returns one; {wrap!r} is, or returns, a "
@@ -187,6 +211,8 @@ def import_named(module: str) -> Any:
         raise gymnasium.error.Error(f"{module!r} is not a module name")
     try:
         return import_module(module)
+    except SystemExit as error:
+        raise gymnasium.error.Error(f"importing the module {module} ended the program (SystemExit)") from error
     except ModuleNotFoundError as error:
         if error.name is None or module != error.name and not module.startswith(f"{error.name}."):
             raise RuntimeError(f"the module {module} cannot be imported") from error
@@ -228,7 +254,11 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
             "environments are made by a registered ID or by a function that returns a new gymnasium.Env at each call, "
             f"such as lambda: MyEnv(); got a {type(env).__name__}"
         )
-    return partial(make_env, env) if isinstance(env, str) else env
+    if isinstance(env, str):
+        return partial(make_env, env)
+    if why := cannot_be_called(env):
+        raise Refused(f"the function that makes the environment is called without arguments: {why}; use a lambda: …")
+    return env
 
 
 def make_envs(
@@ -238,6 +268,8 @@ def make_envs(
 
     Raises Refused for unknown names and unsupported spaces.
     """
+    if not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise Refused(f"seconds must be a number, 0 or more, got {seconds!r}")
     return Envs(env_factory(env), count, seed, remember, seconds)
 
 
@@ -247,6 +279,11 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     Where they name no environment, they get a name: its ID, or else its class. Raises Refused for a function that
     returns the same object twice.
     """
+    if isinstance(make_env, str):
+        raise Refused(
+            "make_env takes a function that returns a new gymnasium.Env at each call; to name an environment, give "
+            f"Config(env={make_env!r})"
+        )
     if make_env is None or config.env_from_function:
         return config
     factory = env_factory(make_env)

@@ -9,7 +9,7 @@ from gymnasium.spaces.utils import flatdim, flatten
 import numpy as np
 
 from ..config import Spaces
-from ..errors import Refused
+from ..errors import Refused, first_line
 from ..replay import Obs, obs_of_kinds
 
 
@@ -102,7 +102,7 @@ def is_image(space: Space) -> bool:
     too: both are seen as numbers. Official: `dreamerv3/rssm.py: Encoder` (imgkeys). Raises Refused where channels seem
     to come first.
     """
-    if not isinstance(space, Box) or len(space.shape) not in (2, 3, 4):
+    if not isinstance(space, Box) or len(space.shape) < 2:
         return False
     low, high, kind = space.low.min(), space.high.max(), space.dtype.kind
     bright = high > 127 if space.dtype == np.uint8 else low == 0 and (high == 255 or kind == "f" and high == 1)
@@ -113,7 +113,7 @@ def image_size(space: Box) -> tuple[int, int]:
     """Height and width of an image. Raises Refused for stacked images, and where channels seem to come first."""
     shape = space.shape
     first_is_least = len(shape) == 3 and shape[0] < min(shape[1:]) and min(shape[1:]) >= 8
-    if len(shape) == 4 or first_is_least:
+    if len(shape) > 3 or first_is_least:
         raise Refused(
             f"images of shape {shape} are not supported: the shape must be (height, width, channels), with stacked "
             "images as channels too. Transpose them in your environment, or with --wrap and Gymnasium's "
@@ -138,7 +138,7 @@ def to_agent_obs(space: Space, obs: Any) -> Obs:
         if is_image(part):
             images.append(to_bytes(part, array))
         elif isinstance(part, Box):
-            numbers.append(array.ravel().astype(np.float32))
+            numbers.append(array.ravel().astype(np.float32) if array.dtype == np.float32 else to_float32(array))
         else:
             numbers.append(np.asarray(flatten(part, array.astype(part.dtype)[()]), np.float32))
     kinds = {"vector": np.concatenate(numbers)} if numbers else {}
@@ -148,7 +148,14 @@ def to_agent_obs(space: Space, obs: Any) -> Obs:
 
 def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
     """The value as an array, in the shape of its space. Raises BadOutput if it is not what the space declares."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths; a tensor with a gradient
+        raise BadOutput(
+            f"returned {shorten(value)}{f' in {name}' if name else ''}, which is no array ({first_line(error)})"
+        ) from error
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise BadOutput(f"returned {shorten(value)}{f' in {name}' if name else ''}, in which numbers are masked")
     usual = isinstance(space, Box) and (space.dtype == np.uint8 or space.dtype.kind == "f" and len(space.shape) == 1)
     if usual and array.shape == space.shape and array.dtype == space.dtype:
         return array  # nothing can be wrong; every step passes here, so it must be quick
@@ -175,6 +182,16 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
     return array
 
 
+def to_float32(array: np.ndarray) -> np.ndarray:
+    """The numbers (O,). Raises BadOutput for one that is too large."""
+    try:
+        with np.errstate(over="raise"):
+            return array.ravel().astype(np.float32)
+    except FloatingPointError as error:
+        worst = array.flat[np.nanargmax(np.where(np.isfinite(array), np.abs(array), 0))]
+        raise BadOutput(f"returned {worst:g} in its observation, which is too large for float32; scale it") from error
+
+
 def limits(space: Space) -> tuple[Any, Any]:
     """The lowest and highest number allowed: choices and brightness have limits, other integers those of their type."""
     if isinstance(space, (Discrete, MultiDiscrete)):
@@ -186,6 +203,8 @@ def limits(space: Space) -> tuple[Any, Any]:
         high = 255 if space.high.max() > 1 else 1
         slack = 1e-3 * high if space.dtype.kind == "f" else 0  # for rounding
         return -slack, high + slack
+    if space.dtype == np.bool_:
+        return 0, 1
     whole = np.issubdtype(space.dtype, np.integer)
     return (np.iinfo(space.dtype).min, np.iinfo(space.dtype).max) if whole else (-np.inf, np.inf)
 
@@ -201,6 +220,12 @@ def to_bytes(space: Box, array: np.ndarray) -> np.ndarray:
 def leaf_values(space: Space, obs: Any, name: str = "") -> Iterator[tuple[str, Space, Any]]:
     """The leaves of a space with names, each with its part of the observation. Raises BadOutput if one is missing."""
     if isinstance(space, (Dict, Tuple)):
+        if isinstance(obs, (dict, tuple, list)) and len(obs) > len(space.spaces):
+            more = [*obs][len(space.spaces) :] if not isinstance(obs, dict) else [*set(obs) - set(space.spaces)]
+            raise BadOutput(
+                f"returned an observation{f' in {name}' if name else ''} with {len(obs)} parts, more than its space "
+                f"{shorten(space)} has: {shorten(', '.join(map(repr, more)))}"
+            )
         for key, part in children(space):
             inner = f"{name}.{key}" if name else str(key)
             try:

@@ -1,7 +1,8 @@
 """Environments stepped side by side: episodes and their seeds, and a state that can be saved (notebook 01)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+import inspect
 import signal
 import sys
 import threading
@@ -13,10 +14,12 @@ import gymnasium
 import numpy as np
 import torch
 
-from ..errors import Refused, first_line
+from ..config import Spaces
+from ..errors import Refused, first_line, require_whole
 from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
 from .spaces import BadOutput, native_action, shorten, spaces_of, to_agent_obs
 
+LARGEST = float(np.finfo(np.float32).max)  # reward
 MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept to replay it after a resume
 # Environments that are being played in, by the id of the innermost one. Playing in one twice mixes up its episodes.
 in_use: "weakref.WeakValueDictionary[int, gymnasium.Env]" = weakref.WeakValueDictionary()
@@ -48,18 +51,27 @@ class Envs:
         seconds: float = 0,
         borrowed: bool = False,
     ):
+        require_whole(count=(count, 1), seed=(seed, 0))
         self.envs: list[gymnasium.Env] = []
         self.borrowed = borrowed
         try:
-            for _ in range(count):
+            for i in range(count):
                 self.envs.append(make() if borrowed else new_env(make))
-            env = self.envs[0]
-            self.spaces = spaces_of(env.observation_space, env.action_space)
+                spaces = declared_spaces(self.envs[i])
+                if i == 0:
+                    self.spaces = spaces
+                elif spaces != self.spaces:
+                    raise Refused(
+                        f"copy {i} of the environment {spaces}, but copy 0 {self.spaces}; all copies need the same "
+                        "spaces"
+                    )
+            self.threshold = threshold_of(self.envs[0])
         except BaseException:
             self.close()
             raise
+        # As declared at the start: an environment may not change them, and wrappers take time to ask.
+        self.native = [(env.observation_space, env.action_space) for env in self.envs]
         self.seed, self.remember, self.seconds = seed, remember, seconds
-        self.threshold = env.spec.reward_threshold if env.spec else None
         self.episode = [-1] * count
         self.history: list[list[np.ndarray] | None] = [[] for _ in range(count)]  # None: too long to keep
         self.checksum = [0] * count  # of all that the current episodes showed and paid, to compare after a resume
@@ -72,7 +84,12 @@ class Envs:
 
     def step(self, actions: np.ndarray, which: Sequence[int] | None = None) -> Experience:
         """Take one action (E, A) in each environment, or in those numbered `which`; returns arrays (E, …)."""
-        which = range(len(self)) if which is None else which
+        which, actions = range(len(self)) if which is None else which, np.asarray(actions)
+        if actions.shape != (len(which), self.spaces.action_size):
+            raise Refused(
+                f"actions of shape {actions.shape} were given; {len(which)} environments need "
+                f"({len(which)}, {self.spaces.action_size})"
+            )
         parts = [
             self.reset_one(i) if self.done[i] else self.step_one(i, action)
             for i, action in zip(which, actions, strict=True)
@@ -84,7 +101,8 @@ class Envs:
         self.history[i], self.done[i], self.steps[i] = [], False, 0
         with reporting_errors(self, i), within(self.seconds):
             obs = checked_reset(self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i])))
-            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
+            self.refuse_other_spaces(i)
+            self.obs[i] = finite(to_agent_obs(self.native[i][0], obs))
         self.checksum[i] = checksum(0, self.obs[i], 0.0, False, False) if self.remember else 0
         nothing = np.zeros(self.spaces.action_size, np.float32)
         return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))
@@ -96,15 +114,22 @@ class Envs:
                 self.history[i] = None
         self.steps[i] += 1
         with reporting_errors(self, i), within(self.seconds):
-            out = self.envs[i].step(native_action(self.envs[i].action_space, action))
+            out = self.envs[i].step(native_action(self.native[i][1], action))
             obs, reward, terminated, truncated = checked_step(out)
-            self.obs[i] = finite(to_agent_obs(self.envs[i].observation_space, obs))
+            self.obs[i] = finite(to_agent_obs(self.native[i][0], obs))
         self.done[i] = terminated or truncated
         if self.remember and self.history[i] is not None:
             self.checksum[i] = checksum(self.checksum[i], self.obs[i], reward, terminated, truncated)
         return Experience(
             self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated)
         )
+
+    def refuse_other_spaces(self, i: int) -> None:
+        """Raises BadOutput if environment i declares other spaces than at the start."""
+        for name, before in zip(("observation_space", "action_space"), self.native[i]):
+            now = getattr(self.envs[i], name)
+            if now is not before and now != before:
+                raise BadOutput(f"changed its {name} from {shorten(before)} to {shorten(now)}; it must stay the same")
 
     def close(self) -> None:
         """Close all environments."""
@@ -159,7 +184,10 @@ class Envs:
 
 def new_env(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     """An environment that `make` makes. Raises Refused if it is none, or one that is being played in."""
-    env = make()
+    try:
+        env = make()
+    except SystemExit as error:
+        raise Refused("the function that makes the environment ended the program (SystemExit)") from error
     if not isinstance(env, gymnasium.Env):
         raise Refused(
             f"the function that makes the environment must return a gymnasium.Env, got a {type(env).__name__}"
@@ -171,6 +199,53 @@ def new_env(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
         )
     in_use[id(env.unwrapped)] = env.unwrapped
     return env
+
+
+def declared_spaces(env: gymnasium.Env) -> Spaces:
+    """The sizes of an environment.
+
+    Raises Refused for a space that is missing or empty, and for methods that can't be called as Gymnasium calls them.
+    """
+    inner, name = env.unwrapped, type(env.unwrapped).__name__
+    for kind in ("observation_space", "action_space"):
+        try:
+            space = getattr(env, kind)
+        except AttributeError as error:
+            raise Refused(f"the environment {name} has no {kind} ({first_line(error)})") from error
+        if not isinstance(space, gymnasium.Space):
+            raise Refused(
+                f"the {kind} of the environment {name} must be one of gymnasium.spaces, got {shorten(repr(space))} "
+                f"({type(space).__module__}.{type(space).__qualname__})"
+            )
+    spaces = spaces_of(env.observation_space, env.action_space)
+    if not spaces.action_size:
+        raise Refused(f"action space {shorten(env.action_space)} is empty: there is nothing to choose")
+    for method, call, given in (("reset", "reset(seed=…)", {"seed": 0}), ("step", "step(action)", {})):
+        function = getattr(inner, method, None)
+        if not callable(function) or getattr(type(inner), method, None) is getattr(gymnasium.Env, method):
+            raise Refused(f"the environment {name} has no method {method}(); Gymnasium's API needs reset and step")
+        if why := cannot_be_called(function, *() if given else (None,), **given):
+            raise Refused(f"the environment {name} can't be called as Gymnasium calls it, {call}: {why}")
+    return spaces
+
+
+def cannot_be_called(function: Callable[..., Any], *args: Any, **named: Any) -> str:
+    """Why a function can't be called with these arguments; "" if it can, or if it doesn't say."""
+    try:
+        inspect.signature(function).bind(*args, **named)
+    except ValueError:  # of a function that is no Python code
+        return ""
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def threshold_of(env: gymnasium.Env) -> float | None:
+    """The mean return that solves the task, if it is known. Raises Refused for one that is no finite number."""
+    threshold = getattr(env.spec, "reward_threshold", None)
+    if threshold is None or isinstance(threshold, (int, float)) and np.isfinite(threshold):
+        return threshold
+    raise Refused(f"the reward_threshold of {env.spec.id!r} must be a finite number or None, got {threshold!r}")
 
 
 def close(env: gymnasium.Env, name: str) -> None:
@@ -206,6 +281,7 @@ def checked_reset(out: Any) -> Any:
     """The observation that `reset` returned. Raises BadOutput for anything but Gymnasium's two values."""
     if not isinstance(out, tuple) or len(out) != 2:
         raise BadOutput(f"returned {count_of(out)} from reset(), and Gymnasium's API has two: obs, info")
+    check_info(out[1])
     return out[0]
 
 
@@ -216,15 +292,32 @@ def checked_step(out: Any) -> tuple[Any, float, bool, bool]:
             f"returned {count_of(out)} from step(), and Gymnasium's API has five: obs, reward, terminated, truncated, "
             "info. An environment of the older API with four needs a wrapper"
         )
-    obs, reward, terminated, truncated, _ = out
+    obs, reward, terminated, truncated, info = out
+    check_info(info)
     reward = one_number("reward", reward)
-    if abs(reward) > np.finfo(np.float32).max:
+    if abs(reward) > LARGEST:
         raise BadOutput(f"returned the reward {reward:g}, which is too large for float32; scale it")
-    return obs, reward, bool(one_number("flag terminated", terminated)), bool(one_number("flag truncated", truncated))
+    return obs, reward, one_flag("terminated", terminated), one_flag("truncated", truncated)
+
+
+def check_info(info: Any) -> None:
+    """Raises BadOutput for an info that is no dict: the values may be in another order."""
+    if not isinstance(info, Mapping):
+        raise BadOutput(f"returned the info {shorten(repr(info))}; it must be a dict, and comes last")
 
 
 def count_of(out: Any) -> str:
     return f"{len(out)} values" if isinstance(out, tuple) else f"a {type(out).__name__}"
+
+
+def one_flag(name: str, value: Any) -> bool:
+    """The value as a flag. Raises BadOutput for anything but true or false, or 1 or 0."""
+    if value is True or value is False:
+        return value
+    number = one_number(f"flag {name}", value)
+    if number not in (0, 1):
+        raise BadOutput(f"returned the flag {name} {shorten(repr(value))}; it must be true or false")
+    return bool(number)
 
 
 def one_number(name: str, value: Any) -> float:
@@ -232,8 +325,12 @@ def one_number(name: str, value: Any) -> float:
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
+            if array.dtype.kind in "cSU" or isinstance(value, (str, bytes)):
+                raise TypeError("text, or a complex number")
             array = np.asarray(float(value))
-    except (TypeError, ValueError) as error:
+        if np.ma.is_masked(value):
+            raise ValueError("masked")
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
         raise BadOutput(f"returned the {name} {shorten(repr(value))}; it must be one number") from error
     if array.size != 1:
         raise BadOutput(

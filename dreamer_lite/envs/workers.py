@@ -21,7 +21,16 @@ from ..errors import Refused
 from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
 from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
-from .stepping import checked_reset, checked_step, close, episode_seed, finite, place
+from .stepping import (
+    checked_reset,
+    checked_step,
+    close,
+    declared_spaces,
+    episode_seed,
+    finite,
+    place,
+    threshold_of,
+)
 
 
 class Translated(gymnasium.Wrapper):
@@ -84,8 +93,8 @@ class WorkerEnvs:
 
     def __init__(self, make: EnvFactory, count: int, seed: int = 0, seconds: float = 0):
         env = make()
-        self.spaces: Spaces = spaces_of(env.observation_space, env.action_space)
-        self.threshold = env.spec.reward_threshold if env.spec else None
+        self.spaces: Spaces = declared_spaces(env)
+        self.threshold = threshold_of(env)
         close(env, "an environment")
         spec = gymnasium.registry.get(env.spec.id) if env.spec else None
         makers = [partial(translated, make, seed, i, spec) for i in range(count)]

@@ -10,7 +10,7 @@ import torch
 from ..agent import Dreamer
 from ..envs.making import EnvFactory
 from ..envs.spaces import number_names
-from ..errors import Refused, first_line
+from ..errors import Refused, first_line, require, require_whole
 from ..replay import Obs, map_obs, obs_by_kind
 from ..rng import seeded
 from .evaluate import FIRST_SEED, matching_envs
@@ -46,6 +46,8 @@ def open_loop(
     keep what the environment renders, if it can. Raises Refused if the episode ends within the context, or as
     `evaluate` does.
     """
+    require(agent, Dreamer, "a dream needs a Dreamer, such as load(run)")
+    require_whole(steps=(steps, 1), context=(context, 0), seed=(seed, 0))
     envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
     with closing(envs), seeded(agent.device, FIRST_SEED + seed):

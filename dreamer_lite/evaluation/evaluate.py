@@ -14,7 +14,7 @@ from ..agent import Carry, Dreamer
 from ..config import Config
 from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs
-from ..errors import Refused
+from ..errors import Refused, require, require_whole
 from ..rng import seeded
 from ..rssm import State
 from .rollout import play_step
@@ -72,8 +72,9 @@ def play_episodes(
 
     progress: show a bar, in a terminal. stop: called after each step; if it returns True, Stopped is raised.
     """
-    if episodes < 1:
-        raise Refused(f"an evaluation needs at least one episode, got {episodes}")
+    require(agent, Dreamer, "an evaluation needs a Dreamer, such as load(run)")
+    require(greedy, (bool, np.bool_), "greedy must be true or false")
+    require_whole(episodes=(episodes, 1), seed=(seed, 0))
     count, most = min(episodes, copies(agent.config, env)), agent.config.eval_steps
     envs = matching_envs(agent, env, count, seed)
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0

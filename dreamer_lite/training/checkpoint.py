@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..agent import Dreamer
 from ..config import Config, Spaces
-from ..errors import Refused, first_line
+from ..errors import Refused, first_line, require
+from .device import check_device, require_float32
 
 FORMAT = "dreamer_lite checkpoint 2"
 WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos", "iostream")
@@ -26,10 +27,37 @@ def save(path: Path | str, agent: Dreamer, **rest: Any) -> None:
 
     The new file is written beside the old one and then replaces it, so a crash or a full disk leaves the old one
     intact.
-    Raises Refused if it cannot be written.
+    Raises Refused if it cannot be written, and for anything else among `rest`, which could not be read again.
     """
+    require(agent, Dreamer, "save needs a Dreamer, the agent")
+    for name, value in rest.items():
+        if (other := not_data(value)) is not None:
+            raise Refused(
+                f"a checkpoint holds tensors, numbers, text, lists and dicts, but {name} holds a "
+                f"{type(other).__name__}; convert it, for example with torch.as_tensor"
+            )
     about = {"format": FORMAT, "config": agent.config.to_dict(), "spaces": dict(agent.spaces._asdict())}
-    write(Path(path), about | {"weights": agent.state_dict(), "rest": rest})
+    path = as_path(path, "a checkpoint")
+    if not path.name:
+        raise Refused(f"a checkpoint needs the name of a file, such as agent.pt; got {str(path)!r}")
+    write(path, about | {"weights": agent.state_dict(), "rest": rest})
+
+
+def not_data(value: Any) -> Any:
+    """The first thing in it that a checkpoint can't hold; None if there is none."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if type(value) in (list, tuple):
+        return next((other for part in value if (other := not_data(part)) is not None), None)
+    return None if isinstance(value, Tensor) or type(value) in (int, float, bool, str, bytes, type(None)) else value
+
+
+def as_path(path: Any, what: str) -> Path:
+    """The path. Raises Refused for what is none; what: it is to be, in words."""
+    require(path, (str, os.PathLike), f"{what} is named by text or a Path")
+    if "\0" in str(path):
+        raise Refused(f"{what} can't be named {str(path)!r}, which holds a null character")
+    return Path(path)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -57,9 +85,13 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def find(path: Path | str) -> Path:
     """The checkpoint meant by `path`: a file, or a run's folder. Raises Refused if there is none."""
-    path = Path(path)
-    file = path / "checkpoint.pt" if path.is_dir() else path
-    if not file.is_file():
+    path = as_path(path, "a checkpoint")
+    try:
+        file = path / "checkpoint.pt" if path.is_dir() else path
+        found = file.is_file()
+    except OSError as error:  # too long a name, or a folder that may not be entered
+        raise Refused(f"checkpoint {path} cannot be read: {error}") from error
+    if not found:
         raise Refused(f"there is no checkpoint at {file}; give a run's folder, or a .pt file that dreamer_lite wrote")
     return file
 
@@ -142,6 +174,8 @@ def load(
     env, wrap, env_args: what it will play, instead of what it was trained on; wrap "" means none. Raises Refused as
     `read` does, and for weights that don't fit the sizes in the file.
     """
+    if device is not None:  # as PyTorch has it: where it was
+        device = check_device(device)
     return agent_of(read(path, env, wrap, env_args), path, env, wrap, env_args).to(device)
 
 
@@ -155,6 +189,7 @@ def agent_of(
     """The agent in `saved`; path: where that was read, for error messages."""
     given = {"env": env, "wrap": wrap, "env_args": env_args, "env_from_function": None if env is None else False}
     changed = replace(saved.config, **{name: value for name, value in given.items() if value is not None})
+    require_float32()
     with refuse_other_versions(find(path)):
         agent = Dreamer(changed, saved.spaces)
         agent.load_state_dict(saved.weights)

@@ -13,15 +13,27 @@ import torch
 from ..errors import Refused
 
 
+MOST_THREADS = 1024  # PyTorch ends the program where it can't start as many as it is told to
+
+
 def use_device(name: str = "auto", threads: int = 0) -> str:
     """The device called `name`; "auto" is CUDA if there is a GPU. Also sets the CPU threads (0: as they are).
 
-    Raises Refused for a device that is unknown or not available.
+    Raises Refused for a device that is unknown or not available, and for more threads than PyTorch can start.
     """
-    if threads < 0:
-        raise Refused(f"threads must be 0 or more, got {threads}")
+    if not 0 <= threads <= MOST_THREADS:
+        raise Refused(f"threads must be 0 or more and at most {MOST_THREADS}, got {threads}")
     if threads:
         torch.set_num_threads(threads)
+    name = check_device(name)
+    if name != "cpu":
+        torch.cuda.set_device(int(name.partition(":")[2] or 0))  # for everything that names no device, such as a stream
+    return name
+
+
+def check_device(name: str | torch.device) -> str:
+    """The device called `name`, in words that `use_device` knows; nothing is changed. Raises Refused as that does."""
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and one_of_several():  # each process has its own GPU
@@ -39,14 +51,21 @@ def use_device(name: str = "auto", threads: int = 0) -> str:
             f"device {name!r} is not available: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
             "devices here; use --device cpu or auto"
         )
-    if name != "cpu":
-        torch.cuda.set_device(int(index))  # for everything that names no device, such as a stream
     return name
 
 
 def one_of_several() -> bool:
     """Whether torchrun started this process together with others."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def require_float32() -> None:
+    """Raises Refused where new tensors would get another type: an environment may have set it for the whole program."""
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise Refused(
+            f"PyTorch's default type is {kind} here, set by the environment or your script, and an agent needs "
+            "float32; call torch.set_default_dtype(torch.float32) after that"
+        )
 
 
 kept = False  # whether `keep_memory` changed this process

@@ -38,12 +38,14 @@ def writing(out: Path) -> Iterator[None]:
 
 def refuse_existing(out: Path) -> None:
     """Raises Refused unless the folder is new or empty."""
-    if (out / "checkpoint.pt").exists():
+    with writing(out):
+        held, files = (out / "checkpoint.pt").exists(), {file.name for file in out.iterdir()} if out.is_dir() else set()
+    if held:
         raise Refused(
             f"{out} already holds a run. To continue it: --resume {out}, or resume=True from Python. For a new run, "
             "choose another folder (--out)"
         )
-    if out.is_dir() and {file.name for file in out.iterdir()} - {LOCK, HOLDER}:
+    if files - {LOCK, HOLDER}:
         raise Refused(f"{out} is not empty; choose another folder (--out)")
 
 

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ..config import Config
 from ..envs.making import EnvFactory, config_for, env_factory
 from ..envs.probe import settle
-from ..errors import Refused
+from ..envs.stepping import cannot_be_called
+from ..errors import Refused, require
 from . import checkpoint, folder
 from .compiled import COMPILING, compile_learner
 from .options import RunOptions
@@ -94,7 +95,13 @@ def train(
     Ctrl-C finishes the current step, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input
     and for a folder that can't be written, Diverged if a loss is not finite.
     """
-    out, how = Path(out), RunOptions(**options)
+    require(config, Config, 'train needs a Config, such as Config.preset("small")')
+    require(resume, (bool, checkpoint.Saved), "resume must be true or false")
+    require(processes, Processes, "processes must be those of torchrun")
+    if on_step is not None and (not callable(on_step) or cannot_be_called(on_step, None)):
+        raise Refused(f"on_step must be a function of one argument, the Training; got {on_step!r}")
+    # The environment may change the current folder.
+    out, how = checkpoint.as_path(out, "a run's folder").absolute(), RunOptions.of(options)
     config = config_for(config, make_env)
     if not resume:
         how.completed(None).check_against(config, processes)

@@ -1,10 +1,11 @@
 """How a run is carried out, and what is refused before it starts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..config import Config
+from ..config import Config, check_kind
 from ..errors import Refused
+from .device import check_device
 from .log import require_tensorboard
 from .parallel import Processes
 
@@ -36,12 +37,27 @@ class RunOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("compile", "tensorboard", "progress"):
+            check_kind(name, getattr(self, name), bool)
+        if self.device is not None:
+            object.__setattr__(self, "device", check_device(self.device))
         if self.until not in (None, *UNTIL):
             raise Refused(f"until must be one of {', '.join(UNTIL)}, got {self.until!r}")
         if self.capture not in CAPTURE:
             raise Refused(f"capture must be one of {', '.join(CAPTURE)}, got {self.capture!r}")
         if self.tensorboard:
             require_tensorboard()
+
+    @staticmethod
+    def of(options: dict[str, Any]) -> "RunOptions":
+        """From the keywords given to `train`. Raises Refused for one that is none of these."""
+        known = [option.name for option in fields(RunOptions)]
+        if unknown := [name for name in options if name not in known]:
+            raise Refused(
+                f"train has no option {unknown[0]!r}; it has {', '.join(known)}. Settings such as steps belong to the "
+                "Config"
+            )
+        return RunOptions(**options)
 
     def completed(self, saved: dict[str, Any] | None) -> "RunOptions":
         """With None replaced by what the run to resume had, or by the default.

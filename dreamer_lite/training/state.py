@@ -26,7 +26,7 @@ from ..rssm import State
 from . import checkpoint
 from .acting import fastest_acting
 from .capture import Captured, prove
-from .device import free_memory, refuse_out_of_memory
+from .device import free_memory, refuse_out_of_memory, require_float32
 from .log import Log, Metrics
 from .parallel import SINGLE_PROCESS, Processes
 from .step import TrainStep
@@ -77,6 +77,7 @@ class Training:
         torch.manual_seed(c.seed)  # the same weights in all processes
         self.make_env = env_factory(make_env or c)
         self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
+        require_float32()
         with refuse_out_of_memory("the agent with its replay buffer", device):
             self.learner = Learner(Dreamer(c, self.envs.spaces, device))
             processes.share(self.learner)
