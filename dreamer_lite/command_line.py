@@ -423,7 +423,7 @@ class Start:
     @property
     def name(self) -> str:
         """The preset; by default `small`, or `pixels` with --pixels."""
-        return self.preset or ("pixels" if self.pixels else "small")
+        return ("pixels" if self.pixels else "small") if self.preset is None else self.preset
 
     def train(self) -> Train:
         """`train` with these settings as the defaults of the other options."""

@@ -313,6 +313,7 @@ ZERO_IS_FINE = {
     "env_seconds",
 }  # and the weights of the losses
 BETWEEN = {  # lowest and highest
+    "classes": (2, math.inf),
     "seq_len": (2, math.inf),
     "bins": (2, math.inf),
     "unimix": (0, 0.99),

@@ -79,7 +79,7 @@ def make_env(
 def before_own_code(error: BaseException) -> bool:
     """Whether Gymnasium raised an error, and no code of the environment's or wrapper's author took part."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    gymnasiums = all(module.startswith((__name__, "gymnasium.", "importlib.")) for module in modules)
+    gymnasiums = all(module.startswith((__name__, "gymnasium.", "importlib")) for module in modules)
     return gymnasiums and (error.__cause__ is None or before_own_code(error.__cause__))
 
 

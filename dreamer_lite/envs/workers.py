@@ -21,16 +21,7 @@ from ..errors import Refused
 from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
 from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
-from .stepping import (
-    checked_reset,
-    checked_step,
-    close,
-    declared_spaces,
-    episode_seed,
-    finite,
-    place,
-    threshold_of,
-)
+from .stepping import checked_reset, checked_step, close, declared_spaces, episode_seed, finite, place, threshold_of
 
 
 class Translated(gymnasium.Wrapper):

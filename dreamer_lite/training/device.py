@@ -12,7 +12,6 @@ import torch
 
 from ..errors import Refused
 
-
 MOST_THREADS = 1024  # PyTorch ends the program where it can't start as many as it is told to
 
 

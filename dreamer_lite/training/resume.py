@@ -35,6 +35,12 @@ def resume_training(
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
     training, rest = Training(config, device, processes, make_env), saved.rest
+    if training.envs.spaces != saved.spaces:
+        training.envs.close()
+        raise Refused(
+            f"an agent in this environment {training.envs.spaces}, but the agent in {out} {saved.spaces}; resume the run "
+            "in the environment it began in"
+        )
     before = rest.get("processes", 1)
     if own := processes.rank % before:  # the first process's own state is in the checkpoint itself
         rest |= checkpoint.read_data(process_file(out, own, rest["env_steps"]))
