@@ -22,64 +22,6 @@ DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", 
 register()
 
 
-BAD = {
-    "--batchsize 3": "Perhaps you meant: --batch_size INT",
-    "--batch_size x": "'x' is not a whole number",
-    "--batch-size 0": "batch_size must be positive, got 0",
-    "--env Nope-v0": "'Nope-v0' cannot be made",
-    "--env Unbounded-v0": "every number needs finite bounds",
-    "--device foo": "auto, cpu, cuda or cuda:N",
-    "--device cuda:99": "CUDA devices here",
-    "--deter 10 --blocks 4": "deter=10 and blocks=4",
-    "--seq_len 200000": "replay_size of at least",
-    "--preset huge": "preset 'huge' is unknown; choose one of small, cpu",
-    "--resume /nowhere": "no checkpoint at",
-    "evaluate /nowhere": "no checkpoint at",
-    "dream": "RUN a run's folder",
-    "frobnicate": "Available subcommands: train, evaluate",
-    "--steps -5": "steps must be positive, got -5",
-    "--world_lr nan": "must be a finite number",
-    "--seed -1": "seed must be 0 or more, got -1",
-    "--out file/nope": "file/nope cannot be written",
-    "--threads -2": "threads must be 0 or more",
-    "--deter 400000000000": "does not fit into the memory",
-    "--imag_last 999": "imag_last=999",
-    "--resume file": "takes a run's folder, got the file file",
-    "--env os:Nope-v0": "'os:Nope-v0' cannot be made",
-    "--env nomod:Nope-v0": "No module named 'nomod'",
-    "--env a:b:c": "'a:b' is not a module name",
-    "--env ..foo:Bar-v0": "is not a module name",
-    "--env :CartPole-v1": "is not a module name",
-    "--env no,name": "Malformed environment ID",
-    "--seed 100000000000000000000": "seed must be",
-    "--discount_horizon 0.5": "discount_horizon must be at least 1.001",
-    "--episodes -1": "episodes must be 0 or more",
-    "extra": "Available subcommands: train, evaluate",
-    "--latent_dim": "--latent_dim",
-    "--capture on --device cpu": "there is nothing to record on a CPU",
-    "--device mps": "has been tested there; use --device cpu or auto",
-}
-
-
-@pytest.mark.parametrize("words", BAD)
-def test_bad_input_is_one_clear_message_and_exit_code_2(words, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    try:
-        code = main(
-            words.split() + ([] if words.split()[0] in ("evaluate", "dream", "frobnicate", "extra") else ["--quiet"])
-        )
-    except SystemExit as stop:
-        code = stop.code
-    error = capsys.readouterr().err
-    plain = " ".join("".join(letter for letter in error if letter not in "│╭╮╰╯─").split())
-    assert code == 2 and BAD[words] in plain, error
-    # What is refused once all options are read is one line; what can't be read is shown in a box, with the option's
-    # own help.
-    assert error.startswith("dreamer_lite: ") and error.count("\n") == 1 or "For full helptext" in plain
-    assert not list(tmp_path.glob("runs/*"))
-
-
 def test_a_whole_number_may_be_written_as_a_power_of_ten(tmp_path):
     assert main([*DEBUG, "--steps", "1e2", "--replay_size", "1_000", "--out", str(tmp_path / "run")]) == 0
     config = read(tmp_path / "run").config

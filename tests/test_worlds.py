@@ -141,39 +141,6 @@ def test_any_environment_that_renders_can_be_seen_in_pictures():
     assert own.observation_space.shape == (8, 8, 1) or own.observation_space.shape == (8, 8)
 
 
-@pytest.mark.parametrize(
-    "words, why",
-    [
-        ("--env Counting-v0 --pixels 32", "--pixels needs an environment that renders images"),
-        ("--env CartPole-v1 --gray", "--gray needs images"),
-        ("--env FrozenLake-v1 --env_args slippery=1", "unexpected keyword argument 'slippery'"),
-        ("--env FrozenLake-v1 --env_args is_slippery", "takes key=value, for example is_slippery=false"),
-        ("--env CartPole-v1 --wrap nowhere:f", "needs module:function"),
-        ("--env CartPole-v1 --wrap custom_envs:nothing", "needs module:function"),
-        ("--env CartPole-v1 --wrap halved", "needs module:function"),
-        (
-            "--env CartPole-v1 --wrap custom_envs:nobody",
-            "takes an environment and returns one; 'custom_envs:nobody' is, or returns, a NoneType",
-        ),
-        ("--env CartPole-v1 --wrap math:pi", "'math:pi' is, or returns, a float"),
-        (
-            "--env FrozenLake-v1 --env_args map_name=9x9",
-            "cannot be made: with --env_args map_name=9x9: KeyError: '9x9'",
-        ),
-        ("--env FrozenLake-v1 --env_args id=3", "except for id and render_mode"),
-        ("--env CartPole-v1 --mults", "mults needs at least one number"),
-        ("--env CartPole-v1 --kernel 1 --strided", "kernel must be at least 2 where convolutions are strided"),
-        ("--env CartPole-v1 --workers 2", "workers must be 0 or equal to envs"),
-        ("--env CartPole-v1 --replay_on_host --capture on --device cpu", "there is nothing to record on a CPU"),
-        ("--env CartPole-v1 --mults 2 0", "mults must be positive"),
-    ],
-)
-def test_what_cannot_be_made_is_told_in_one_line(words, why, tmp_path, capsys):
-    assert main([*DEBUG, "--envs", "1", *words.split(), "--out", str(tmp_path / "run")]) == 2
-    error = capsys.readouterr().err
-    assert why in error and error.count("\n") == 1, error
-
-
 @pytest.mark.parametrize("shape", [(4, 64, 64), (4, 64, 64, 3), (3, 96, 96)])
 def test_channels_come_last(shape):
     with pytest.raises(Refused, match="the shape must be .height, width, channels."):

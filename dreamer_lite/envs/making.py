@@ -126,7 +126,10 @@ def release(version: str) -> list[int]:
 
 
 def read_args(args: Sequence[str]) -> dict[str, Any]:
-    """The keyword arguments for the environment. Gymnasium's own checks are off, since all it returns is checked here."""
+    """The keyword arguments for the environment.
+
+    Gymnasium's own checks are off: all that an environment returns is checked in `stepping`, in one line.
+    """
     pairs = [read_arg(arg) for arg in args]
     if twice := [key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k])]:
         raise Refused(f"--env_args gives {twice[0]} twice: {' '.join(args)}; give it once")

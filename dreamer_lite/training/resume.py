@@ -38,8 +38,8 @@ def resume_training(
     if training.envs.spaces != saved.spaces:
         training.envs.close()
         raise Refused(
-            f"an agent in this environment {training.envs.spaces}, but the agent in {out} {saved.spaces}; resume the run "
-            "in the environment it began in"
+            f"an agent in this environment {training.envs.spaces}, but the agent in {out} {saved.spaces}; resume the "
+            "run in the environment it began in"
         )
     before = rest.get("processes", 1)
     if own := processes.rank % before:  # the first process's own state is in the checkpoint itself
