@@ -173,10 +173,7 @@ def test_a_function_that_returns_the_same_object_is_refused_before_training(tmp_
 
 @pytest.mark.parametrize("given", [Seven(), "text", 3])
 def test_only_functions_make_environments(given, tmp_path):
-    with pytest.raises(
-        Refused,
-        match="by a function that returns a new gymnasium.Env|make_env takes a function that returns a new gymnasium.Env",
-    ):
+    with pytest.raises(Refused, match="a function that returns a new gymnasium.Env"):
         train(debug(), tmp_path / "run", make_env=given, **SHORT)
     with pytest.raises(Refused, match="must return a gymnasium.Env, got a int"):
         train(debug(), tmp_path / "run", make_env=lambda: 3, **SHORT)
