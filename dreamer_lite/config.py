@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 import math
+import re
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import Refused
@@ -28,7 +29,9 @@ class Spaces(NamedTuple):
     @property
     def observation_words(self) -> str:
         """What the agent sees: "4 numbers", "a 64 × 64 × 3 image and 5 numbers"."""
-        image = [f"a {' × '.join(map(str, self.image))} image"] * bool(self.image)
+        size = " × ".join(map(str, self.image))
+        article = "an" if re.match(r"8|1[18]\b", size) else "a"
+        image = [f"{article} {size} image"] * bool(self.image)
         numbers = [f"{self.obs_size} number{'s' * (self.obs_size != 1)}"] * bool(self.obs_size)
         return " and ".join(image + numbers)
 

@@ -450,6 +450,7 @@ def test_what_an_agent_sees_and_does_in_words():
         "sees a 64 × 64 × 3 image and 5 numbers and chooses 1 of 2 and 1 of 3"
     )
     assert str(Spaces(1, 1, False)) == "sees 1 number and chooses 1 number"
+    assert str(Spaces(0, 2, True, (84, 84, 1))) == "sees an 84 × 84 × 1 image and chooses 1 of 2"
 
 
 def test_the_learning_curve_starts_at_zero_and_is_never_empty():
