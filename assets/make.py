@@ -6,6 +6,7 @@
 `table` prints a table of them and draws their curves.
 `pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
 `catch` trains the three small world models of notebook A2 (six minutes), and keeps what they paint.
+`seeds` trains five world models and five actors as notebooks 06 and 09 do (three minutes), and keeps their results.
 `patients` trains the runs of notebook A1, ten with a bug and a healthy one, with five seeds (a minute each), and keeps
 what the notebook needs; with seeds named, it only trains those. `verdicts` then measures what each check finds.
 `ledger` trains with one component removed or changed: all missing runs of 260, or those of the tasks named (two to four
@@ -57,6 +58,8 @@ from dreamer_lite.course.a2_pixels import picture_lab
 from dreamer_lite.course.a3_your_world.torque import pushes
 from dreamer_lite.course.episodes import play
 from dreamer_lite.course.explore import OWN, Explorer
+from dreamer_lite.course.n06_world_model import model_lab
+from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.diagnostics.checks import CHECKS
 from dreamer_lite.diagnostics.diagnose import diagnose
 from dreamer_lite.envs.making import make_envs
@@ -215,6 +218,19 @@ def record_catch() -> None:
         parts = zip(picture_lab.Recorded._fields, (lost.astype(np.float16), *images))
         kept |= {f"{name}: {part}": values for part, values in parts}
     np.savez_compressed(picture_lab.RECORDED, **kept)
+
+
+def record_seeds() -> None:
+    """Train five world models as notebook 06 does, and five actors as notebook 09 does, with the finished functions."""
+    found = [model_lab.errors(model_lab.train(seed)) for seed in range(5)]
+    curves = {name: torch.stack([run[name] for run in found]).numpy() for name in found[0]}
+    np.savez_compressed(model_lab.RECORDED, **curves)
+    actors = []
+    for seed in range(5):
+        lives = actor_lab.lives(actor_lab.school(seed))
+        control = actor_lab.test(actor_lab.school(seed, shuffle=True).agent, seed)
+        actors.append({"lives": lives, "shuffled": control})
+    actor_lab.RECORDED.write_text(json.dumps(actors, indent=1) + "\n")
 
 
 whole_observe = RSSM.observe
@@ -633,6 +649,8 @@ if __name__ == "__main__":
         record_pendulum()
     elif sys.argv[1:] == ["catch"]:
         record_catch()
+    elif sys.argv[1:] == ["seeds"]:
+        record_seeds()
     elif sys.argv[1:2] == ["patients"] and all(word.isdigit() for word in words):
         for seed in map(int, words or "01234"):
             for number in range(len(BUGS) + 1):

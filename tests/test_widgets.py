@@ -310,6 +310,11 @@ def test_a_world_model_that_was_trained_dreams_better_than_a_fresh_one():
     fresh, trained = (model_lab.errors(model_lab.train(0, steps, progress=False)) for steps in (0, 60))
     assert trained["model"].mean() < 0.7 * fresh["model"].mean()
     assert torch.equal(fresh["copy"], trained["copy"]) and trained["looking"].mean() < trained["model"].mean()
+    recorded = model_lab.recorded_errors()
+    assert len(recorded) == 5
+    for run in recorded.values():  # by the present code: the same episodes, and more training than here
+        assert torch.allclose(run["copy"], fresh["copy"], atol=1e-5)
+        assert 0.2 * trained["model"].mean() < run["model"].mean() < trained["model"].mean()
 
 
 def test_steps_true_ends_at_the_first_break():
@@ -359,6 +364,10 @@ def test_shuffled_lessons_teach_nothing_and_right_ones_do(taught):
     same = bundled_agent().world_model.state_dict()
     assert all(torch.equal(value, same[name]) for name, value in taught.agent.world_model.state_dict().items())
     assert set(taught.snapshots) == {0, 10, 25, 50, 60}
+    recorded = actor_lab.recorded_seeds()
+    dreamed, real = recorded[0]["lives"][25]  # of the same seed, on another machine
+    assert 0.5 < actor_lab.test_at(taught, 25) / real < 2 and 0.5 < actor_lab.dreamed_life(taught, 25) / dreamed < 2
+    assert min(actor["lives"][150][1] for actor in recorded) > 3 * max(actor["shuffled"] for actor in recorded)
 
 
 def test_the_return_scale_makes_large_rewards_alike():

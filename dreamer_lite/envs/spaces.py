@@ -44,7 +44,7 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     sizes = tuple(map(int, image))
     parts = [part for _, part in leaves(action)]
     choices, count = action_sizes(action)
-    if not choices and not count or not all(choices_of(part) or isinstance(part, Box) for part in parts):
+    if not all(isinstance(part, (Box, Discrete, MultiDiscrete, MultiBinary)) for part in parts):
         raise Refused(
             f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, "
             "MultiBinary, in a Box with finite bounds, and in a Dict or Tuple of them. Convert it with Gymnasium's "
@@ -55,6 +55,8 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
             f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your "
             "environment, or with Gymnasium's TransformAction and a bounded space"
         )
+    if not choices and not count:
+        raise Refused(f"action space {shorten(action)} is empty: there is nothing to choose")
     return Spaces(numbers, sum(choices) + count, not count, sizes, () if isinstance(action, Discrete) else choices)
 
 

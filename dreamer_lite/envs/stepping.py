@@ -218,8 +218,6 @@ def declared_spaces(env: gymnasium.Env) -> Spaces:
                 f"({type(space).__module__}.{type(space).__qualname__})"
             )
     spaces = spaces_of(env.observation_space, env.action_space)
-    if not spaces.action_size:
-        raise Refused(f"action space {shorten(env.action_space)} is empty: there is nothing to choose")
     for method, call, given in (("reset", "reset(seed=…)", {"seed": 0}), ("step", "step(action)", {})):
         function = getattr(inner, method, None)
         if not callable(function) or getattr(type(inner), method, None) is getattr(gymnasium.Env, method):

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from matplotlib.figure import Figure
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.notebook import tqdm
@@ -15,7 +16,7 @@ from ...optim import LaProp
 from ...replay import Experience
 from ...rssm import State
 from ...world_model import WorldModel
-from ..bundled import CARTPOLE, bundled_agent, random_stream
+from ..bundled import ASSETS, CARTPOLE, bundled_agent, random_stream
 from ..explore import DREAM, GREY, OWN, canvas, tidy
 from ..n07_imagination.exercises import dream_along
 from .exercises import fit as finished_fit
@@ -23,6 +24,7 @@ from .exercises import fit as finished_fit
 # As in the `small` preset: the reconstruction of four small numbers is little beside the other losses, hence 100.
 SCALES = {"reconstruction": 100.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
 CONTEXT, AHEAD = 5, 30  # steps looked at, then dreamed
+RECORDED = ASSETS / "runs" / "five_models.npz"
 
 
 def new_model(seed: int = 0, free_nats: float = 1.0) -> WorldModel:
@@ -97,6 +99,13 @@ def errors(model: WorldModel, along: Callable = dream_along) -> dict[str, Tensor
             "looking": model.predict_obs(states.feature[:, CONTEXT:]),
         }
         return {name: (guess - real).abs().mean((0, 2)) for name, guess in seen.items()}
+
+
+def recorded_errors() -> dict[int, dict[str, Tensor]]:
+    """`errors` of models trained as `train` does, by seed, that `python assets/make.py seeds` has recorded."""
+    with np.load(RECORDED) as file:
+        rows = {name: torch.as_tensor(file[name]) for name in file.files}
+    return {seed: {name: row[seed] for name, row in rows.items()} for seed in range(5)}
 
 
 def draw_errors(runs: list[dict[str, Tensor]]) -> tuple[Figure, str]:

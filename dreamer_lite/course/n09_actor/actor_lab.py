@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -20,10 +21,11 @@ from ...evaluation.evaluate import evaluate
 from ...imagination import imagine, step_weights
 from ...optim import LaProp
 from ...rssm import State
-from ..bundled import CARTPOLE, bundled_agent, remembered
+from ..bundled import ASSETS, CARTPOLE, bundled_agent, remembered
 from ..explore import DREAM, GREY, OWN, REALITY, Explorer, canvas, choice, slider, tidy, whole
 from .exercises import advantages as finished_advantages
 
+RECORDED = ASSETS / "runs" / "five_actors.json"
 N, H = 128, 15  # dreams side by side, and their length
 SNAPSHOTS = (0, 10, 25, 50, 100, 150, 400)  # updates after which the actor is kept
 
@@ -133,6 +135,22 @@ def dreamed_life(schooling: Schooling, update: int, steps: int = 500, count: int
         dream = imagine(model, agent.actor, State(states.h[:, 0], states.z[:, 0]), steps)
     alive = (dream.continues[:, 1:] / (1 - 1 / model.discount_horizon)).clamp(max=1).cumprod(1)
     return float(alive.sum(1).mean())
+
+
+def lives(schooling: Schooling) -> dict[int, tuple[float, float]]:
+    """By update: steps in dreamed episodes and in real ones."""
+    return {update: (dreamed_life(schooling, update), test_at(schooling, update)) for update in (25, 50, 150)}
+
+
+def recorded_seeds() -> list[dict[str, Any]]:
+    """What `python assets/make.py seeds` has recorded of five actors schooled for 150 updates.
+
+    For each seed: its `lives`, and the mean return of one that learned from shuffled advantages.
+    """
+    return [
+        {"lives": {int(update): tuple(pair) for update, pair in row["lives"].items()}, "shuffled": row["shuffled"]}
+        for row in json.loads(RECORDED.read_text())
+    ]
 
 
 def draw_lives(pairs: dict[str, list[tuple[float, float]]]) -> tuple[Figure, str]:
