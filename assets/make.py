@@ -11,6 +11,8 @@
 what the notebook needs; with seeds named, it only trains those. `verdicts` then measures what each check finds.
 `ledger` trains with one component removed or changed: all missing runs of 260, or those of the tasks named (two to four
 minutes each, as many at a time as there are cores). `ledger-table` writes their table and draws it.
+`environments` tries the command line on environments that others wrote, all of them or those named: installs each in a
+virtual environment of its own, and writes the table of docs/worlds.md (about a minute each).
 `official` does as `record`, with the settings of the official code's runs in official/, for 8,000 steps (two minutes a
 seed).
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
@@ -672,6 +674,12 @@ if __name__ == "__main__":
         import ledger
 
         ledger.summarise()
+    elif sys.argv[1:2] == ["environments"]:
+        import environments
+
+        if not set(words) <= set(environments.ENVIRONMENTS):
+            sys.exit(f"the environments are: {', '.join(environments.ENVIRONMENTS)}")
+        environments.record(words)
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:
