@@ -67,11 +67,21 @@ def jumanji_env(name: str) -> gymnasium.Env:
 
 def mario(moves: str = "SIMPLE_MOVEMENT") -> gymnasium.Env:
     """Super Mario Bros has Gym's older API."""
-    from gym_super_mario_bros import actions, make
+    from gym_super_mario_bros import SuperMarioBrosEnv, actions
     from nes_py.wrappers import JoypadSpace
     from shimmy import GymV21CompatibilityV0
 
-    return GymV21CompatibilityV0(env=JoypadSpace(make("SuperMarioBros-v0"), getattr(actions, moves)))
+    return GymV21CompatibilityV0(env=JoypadSpace(SuperMarioBrosEnv(), getattr(actions, moves)))
+
+
+def miniworld(name: str = "MiniWorld-Hallway-v0", **options: Any) -> gymnasium.Env:
+    """MiniWorld draws without a screen only if told before it is imported."""
+    import pyglet
+
+    pyglet.options["headless"] = True
+    import miniworld  # noqa: F401
+
+    return gymnasium.make(name, **options)
 
 
 def trading() -> gymnasium.Env:
@@ -141,6 +151,7 @@ MADE = {
     "Gymnax-v0": gymnax_env,
     "Jumanji-v0": jumanji_env,
     "Mario-v0": mario,
+    "MiniWorld-v0": miniworld,
     "Trading-v0": trading,
     "PowerGrid-v0": power_grid,
     "Glucose-v0": glucose,

@@ -53,8 +53,8 @@ ENVIRONMENTS = {
     "lunar-lander": Entry("gymnasium==1.4.0 box2d==2.3.10", "--env LunarLander-v3"),
     "bipedal-walker": Entry("gymnasium==1.4.0 box2d==2.3.10", "--env BipedalWalker-v3"),
     "car-racing": Entry("gymnasium==1.4.0 box2d==2.3.10", "--env CarRacing-v3 --pixels 64"),
-    "half-cheetah": Entry("gymnasium==1.4.0 mujoco==3.3.0", "--env HalfCheetah-v5"),
-    "reacher-pixels": Entry("gymnasium==1.4.0 mujoco==3.3.0", "--env Reacher-v5 --pixels 64"),
+    "half-cheetah": Entry("gymnasium[mujoco]==1.4.0 mujoco==3.3.0", "--env HalfCheetah-v5"),
+    "reacher-pixels": Entry("gymnasium[mujoco]==1.4.0 mujoco==3.3.0", "--env Reacher-v5 --pixels 64"),
     # grids, puzzles and boards
     "minigrid": Entry("minigrid==3.2.0", "--env minigrid:MiniGrid-DoorKey-6x6-v0 --ignore mission"),
     "minigrid-mission": Entry("minigrid==3.2.0", "--env minigrid:MiniGrid-GoToDoor-5x5-v0"),
@@ -67,13 +67,13 @@ ENVIRONMENTS = {
         "minigrid==3.2.0", "--env minigrid:BabyAI-GoToObj-v0 --wrap minigrid.wrappers:FullyObsWrapper --ignore mission"
     ),
     "simplegrid": Entry("gym-simplegrid==1.1.0", "--env gym_simplegrid:SimpleGrid-8x8-v0"),
-    "rushhour": Entry("rushhour-gym==0.7.0", "--env rushhour_gym:RushHour-Easy-v0"),
     "numberlink": Entry("numberlink==0.1.7", "--env numberlink:NumberLinkRGB-v0"),
     "sudoku": Entry("gymnasium-sudoku==0.3.5", "--env gymnasium_sudoku:sudoku-v0"),
     "2048": Entry("gymnasium-2048==0.1.2", "--env gymnasium_2048:gymnasium_2048/TwentyFortyEight-v0"),
     "tile-match": Entry(
         "tile-match-gym==1.0.6",
-        "--env tile_match_gym:TileMatch-v0 --env_args num_rows=6 num_cols=6 num_colours=4 num_moves=20",
+        "--env tile_match_gym:TileMatch-v0 --env_args num_rows=6 num_cols=6 num_colours=4 num_moves=20"
+        " colourless_specials=[] colour_specials=[]",
     ),
     "pickomino": Entry("pickomino-env==1.4.1", "--env pickomino_env:Pickomino-v0"),
     "tetris": Entry("tetris-gymnasium==0.3.1", "--env tetris_gymnasium.envs:tetris_gymnasium/Tetris"),
@@ -93,8 +93,7 @@ ENVIRONMENTS = {
     "crafter": Entry("crafter==1.8.3", "--env environment_adapters:Crafter-v0"),
     "flappy-bird": Entry("flappy-bird-gymnasium==0.4.0", "--env flappy_bird_gymnasium:FlappyBird-v0"),
     "boing": Entry("boing-gym==0.1.0", "--env boing_gym:Boing-v0"),
-    "zelda": Entry("gym-zelda-pygame==0.1.9", "--env gym_zelda_pygame:ZeldaCC-v0"),
-    "slime-volley": Entry("slimevb==0.1.1", "--env slime_volleyball:SlimeVolley-v0"),
+    "zelda": Entry("gym-zelda-pygame==0.1.9", "--env gym_zelda_pygame:ZeldaCC-v0 --pixels 64"),
     "mario": Entry(
         "gym-super-mario-bros==7.4.0 nes-py==8.2.1 gym==0.26.2 shimmy==2.0.1 numpy==1.26.4",
         "--env environment_adapters:Mario-v0 --pixels 64",
@@ -107,31 +106,32 @@ ENVIRONMENTS = {
         "vizdoom==1.3.2", "--env vizdoom.gymnasium_wrapper:VizdoomBasic-MultiBinary-v1 --see screen --pixels 64 --gray"
     ),
     "nethack": Entry("nle==1.3.0", "--env nle:NetHackScore-v0 --see 'blstats|glyphs'"),
-    "miniworld": Entry("miniworld==2.1.0", "--env miniworld:MiniWorld-Hallway-v0 --pixels 64"),
+    "miniworld": Entry("miniworld==2.1.0", "--env environment_adapters:MiniWorld-v0 --pixels 64"),
     # memory
     "popgym": Entry("popgym==1.0.7", "--env popgym:popgym-RepeatPreviousEasy-v0"),
     "popgym-cards": Entry("popgym==1.0.7", "--env popgym:popgym-ConcentrationEasy-v0"),
     "memory-gym": Entry("pygame==2.6.1", "--env memory_gym:MysteryPath-v0 --pixels 64", "memory-gym==1.0.2"),
-    "bsuite": Entry("shimmy==2.0.1 bsuite==0.3.6", "--env shimmy:bsuite/memory_len-v0"),
+    "bsuite": Entry("shimmy==2.0.1 bsuite==0.3.6", "--env shimmy:bsuite/catch-v0"),
     "neurogym": Entry("scipy==1.16.3", "--env neurogym:PerceptualDecisionMaking-v0", "neurogym==2.3.1"),
     "active-perception": Entry("ap-gym==0.7.0", "--env ap_gym:LightDark-v0"),
     # robots and physics
-    "dm-control": Entry("shimmy==2.0.1 dm-control==1.0.50", "--env shimmy:dm_control/cartpole-swingup-v0"),
-    "dm-control-pixels": Entry(
-        "shimmy==2.0.1 dm-control==1.0.50", "--env shimmy:dm_control/walker-walk-v0 --pixels 64"
+    "dm-control": Entry(
+        "shimmy==2.0.1 dm-control==1.0.50 imageio==2.37.0", "--env shimmy:dm_control/cartpole-swingup-v0"
     ),
-    "fetch": Entry("gymnasium-robotics==1.4.2", "--env gymnasium_robotics:FetchReach-v4"),
-    "maze": Entry("gymnasium-robotics==1.4.2", "--env gymnasium_robotics:PointMaze_UMaze-v3 --ignore achieved_goal"),
-    "kitchen": Entry("gymnasium-robotics==1.4.2", "--env gymnasium_robotics:FrankaKitchen-v1"),
+    "dm-control-pixels": Entry(
+        "shimmy==2.0.1 dm-control==1.0.50 imageio==2.37.0", "--env shimmy:dm_control/walker-walk-v0 --pixels 64"
+    ),
+    "fetch": Entry("gymnasium-robotics==1.4.2 mujoco==3.3.0", "--env gymnasium_robotics:FetchReach-v4"),
+    "maze": Entry(
+        "gymnasium-robotics==1.4.2 mujoco==3.3.0", "--env gymnasium_robotics:PointMaze_UMaze-v3 --ignore achieved_goal"
+    ),
+    "kitchen": Entry("gymnasium-robotics==1.4.2 mujoco==3.3.0", "--env gymnasium_robotics:FrankaKitchen-v1"),
     "metaworld": Entry("metaworld==3.1.1", "--env metaworld:Meta-World/MT1 --env_args env_name=reach-v3"),
     "pusht": Entry("gym-pusht==0.1.8", "--env gym_pusht:gym_pusht/PushT-v0"),
     "pusht-pixels": Entry(
         "gym-pusht==0.1.8",
         "--env gym_pusht:gym_pusht/PushT-v0 --env_args obs_type=pixels_agent_pos observation_width=64"
         " observation_height=64",
-    ),
-    "aloha": Entry(
-        "gym-aloha==0.1.5", "--env gym_aloha:gym_aloha/AlohaTransferCube-v0 --env_args obs_type=pixels --pixels 64"
     ),
     "panda": Entry("panda-gym==3.0.7", "--env panda_gym:PandaReach-v3"),
     "bullet": Entry("pybullet-envs-gymnasium==0.6.0", "--env pybullet_envs_gymnasium:HopperBulletEnv-v0"),
@@ -240,9 +240,7 @@ def try_out(name: str, python: Path, folder: Path) -> dict[str, str]:
     card = json.loads((work / "run" / "card.json").read_text())
     spaces = Spaces(**read_data(work / "run" / "checkpoint.pt")["spaces"])
     trained = card["finished"] and card["train_steps"] and all(card["final_evaluation"].values())
-    notes = "; ".join(
-        note for note in card["notes"] if "--eval_steps" not in note
-    )  # the evaluation is short on purpose
+    notes = "; ".join(note for note in card["notes"] if "--eval_steps" not in note)  # short on purpose
     result = {"result": "works" if trained else "fails", "says": without_paths(notes, folder)}
     return result | {"sees": spaces.observation_words, "does": spaces.action_words}
 

@@ -98,6 +98,11 @@ class Table(Seven):
         self.rows = table.shape
 
 
+class ImportsLater(Seven):
+    def __init__(self):
+        import nothing  # noqa: F401
+
+
 class BuiltOnce(Seven):
     """Its picture is drawn at the first reset, and stays."""
 
@@ -139,7 +144,7 @@ class ManyClosed(Seven):
         ManyClosed.screen = []
 
 
-for kind in (Quits, NoRenderMode, Table, BuiltOnce, ManyClosed):
+for kind in (Quits, NoRenderMode, Table, ImportsLater, BuiltOnce, ManyClosed):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=50)
 
 SHORT = dict(progress=False, until="steps")
@@ -293,6 +298,28 @@ def test_a_package_that_does_not_load_with_a_new_mujoco_says_which_one_works(pac
     )
     with pytest.raises(Refused if words else AssertionError, match=words):
         make_env("Fetch-v0")
+
+
+@pytest.mark.parametrize(
+    "words, why",
+    [
+        (
+            "--env imports_nothing:CartPole-v1",
+            "the module imports_nothing cannot be imported: No module named 'nothing'",
+        ),
+        (
+            "--env CartPole-v1 --wrap imports_nothing:f",
+            "the module imports_nothing cannot be imported: No module named",
+        ),
+        ("--env ImportsLater-v0", "environment 'ImportsLater-v0' cannot be made: No module named 'nothing'"),
+    ],
+)
+def test_a_package_that_an_environment_imports_and_lacks_is_one_line(words, why, tmp_path, monkeypatch, capsys):
+    (tmp_path / "imports_nothing.py").write_text("import nothing")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([*words.split(), "--preset", "debug", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert why in said and said.count("\n") == 1
 
 
 def test_images_are_made_without_a_throwaway_copy_and_with_a_seed():

@@ -26,7 +26,12 @@ from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
 MUJOCO = {"gymnasium_robotics": "3.12", "dm_control": "4"}  # from here on, some of their environments don't load
-NOT_THERE = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, gymnasium.error.DependencyNotInstalled)
+NOT_THERE = (
+    gymnasium.error.UnregisteredEnv,
+    gymnasium.error.DeprecatedEnv,
+    gymnasium.error.DependencyNotInstalled,
+    ModuleNotFoundError,
+)
 
 
 def make_env(
@@ -206,10 +211,7 @@ def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
 
 
 def import_named(module: str) -> Any:
-    """Import a module the user named.
-
-    Raises ModuleNotFoundError if it is missing, RuntimeError if something it imports is missing.
-    """
+    """Import a module the user named. Raises ModuleNotFoundError if it, or something it imports, is missing."""
     if not all(part.isidentifier() for part in module.split(".")):
         raise gymnasium.error.Error(f"{module!r} is not a module name")
     try:
@@ -218,7 +220,7 @@ def import_named(module: str) -> Any:
         raise gymnasium.error.Error(f"importing the module {module} ended the program (SystemExit)") from error
     except ModuleNotFoundError as error:
         if error.name is None or module != error.name and not module.startswith(f"{error.name}."):
-            raise RuntimeError(f"the module {module} cannot be imported") from error
+            raise ModuleNotFoundError(f"the module {module} cannot be imported: {error}", name=error.name) from error
         raise
 
 
