@@ -36,16 +36,16 @@ TINY = """--preset debug --steps 200 --until steps --envs 1 --replay_size 300 --
 class Entry(NamedTuple):
     """Pinned packages as `pip install` takes them, and what follows `python -m dreamer_lite`.
 
-    bare: installed before, with --no-deps, where a package pins an older Gymnasium or PyTorch that it doesn't need.
+    over: installed afterwards, with --no-deps, over what a package pins: most often a Gymnasium before 1.1.
     """
 
     packages: str
     command: str
-    bare: str = ""
+    over: str = ""
 
     @property
     def pins(self) -> list[str]:
-        return self.bare.split() + self.packages.split()
+        return self.packages.split() + self.over.split()
 
 
 ENVIRONMENTS = {
@@ -110,10 +110,10 @@ ENVIRONMENTS = {
     # memory
     "popgym": Entry("popgym==1.0.7", "--env popgym:popgym-RepeatPreviousEasy-v0"),
     "popgym-cards": Entry("popgym==1.0.7", "--env popgym:popgym-ConcentrationEasy-v0"),
-    "memory-gym": Entry("pygame==2.6.1", "--env memory_gym:MysteryPath-v0 --pixels 64", "memory-gym==1.0.2"),
+    "memory-gym": Entry("memory-gym==1.0.2", "--env memory_gym:MysteryPath-v0 --pixels 64", "gymnasium==1.4.0"),
     "bsuite": Entry("shimmy==2.0.1 bsuite==0.3.6", "--env shimmy:bsuite/catch-v0"),
-    "neurogym": Entry("scipy==1.16.3", "--env neurogym:PerceptualDecisionMaking-v0", "neurogym==2.3.1"),
-    "active-perception": Entry("ap-gym==0.7.0", "--env ap_gym:LightDark-v0"),
+    "neurogym": Entry("neurogym==2.3.1", "--env neurogym:PerceptualDecisionMaking-v0", "gymnasium==1.4.0"),
+    "active-perception": Entry("ap-gym==0.7.0 aiohttp==3.13.2", "--env ap_gym:LightDark-v0"),
     # robots and physics
     "dm-control": Entry(
         "shimmy==2.0.1 dm-control==1.0.50 imageio==2.37.0", "--env shimmy:dm_control/cartpole-swingup-v0"
@@ -138,9 +138,9 @@ ENVIRONMENTS = {
     "pyflyt": Entry("pyflyt==0.29.0", "--env PyFlyt.gym_envs:PyFlyt/QuadX-Hover-v4"),
     "myosuite": Entry("myosuite==3.0.0", "--env myosuite:myoElbowPose1D6MRandom-v0"),
     "safety": Entry(
-        "mujoco==2.3.7 pygame==2.6.1 xmltodict==1.0.2 pyyaml==6.0.3",
+        "safety-gymnasium==1.0.0",
         "--env environment_adapters:Safety-v0 --env_args name=SafetyPointGoal1-v0",
-        "safety-gymnasium==1.0.0 gymnasium-robotics==1.2.2",
+        "gymnasium==1.4.0 gymnasium-robotics==1.4.2",
     ),
     "swing-up": Entry("gymnasium-cartpole-swingup==0.1.8", "--env gymnasium_cartpole_swingup:CartPoleSwingUp-v0"),
     "sailing": Entry("gym-sailing==0.2.1", "--env gym_sailing:Sailboat-v0"),
@@ -155,7 +155,7 @@ ENVIRONMENTS = {
     "power-grid": Entry("grid2op==1.12.6", "--env environment_adapters:PowerGrid-v0"),
     "stocks": Entry("gym-anytrading==2.0.0", "--env gym_anytrading:stocks-v0"),
     "trading": Entry("gym-trading-env==0.3.5", "--env environment_adapters:Trading-v0"),
-    "glucose": Entry("scipy==1.16.3 pandas==2.3.3", "--env environment_adapters:Glucose-v0", "simglucose==0.2.11"),
+    "glucose": Entry("simglucose==0.2.11", "--env environment_adapters:Glucose-v0", "gymnasium==1.4.0"),
     "network-attack": Entry("nasim==0.12.0", "--env nasim:Tiny-v0"),
     # several rewards, hybrid actions
     "treasure": Entry("mo-gymnasium==1.3.2", "--env mo_gymnasium:deep-sea-treasure-v0"),
@@ -192,7 +192,7 @@ def install(entry: Entry, folder: Path) -> tuple[Path, str]:
     (Path(sysconfig.get_path("purelib", vars=inside)) / "current.pth").write_text("\n".join(sorted(ours)) + "\n")
     python = Path(sysconfig.get_path("scripts", vars=inside)) / Path(sys.executable).name
     (folder / "constraints.txt").write_text(f"torch=={version('torch').split('+')[0]}\n")
-    for pins, extra in ((entry.bare, ["--no-deps"]), (entry.packages, ["--constraint", folder / "constraints.txt"])):
+    for pins, extra in ((entry.packages, ["--constraint", folder / "constraints.txt"]), (entry.over, ["--no-deps"])):
         if pins:
             words = ["-m", "pip", "--python", python, "install", "--quiet", "--no-input", *extra, *pins.split()]
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
