@@ -62,7 +62,10 @@ def jumanji_env(name: str) -> gymnasium.Env:
     import jumanji
     from jumanji.wrappers import JumanjiToGymWrapper
 
-    return JumanjiToGymWrapper(jumanji.make(name))
+    class Whole(JumanjiToGymWrapper):  # its own `unwrapped` is Jumanji's environment, which isn't one of Gymnasium
+        unwrapped = property(lambda self: self)
+
+    return Whole(jumanji.make(name))
 
 
 def mario(moves: str = "SIMPLE_MOVEMENT") -> gymnasium.Env:

@@ -162,7 +162,7 @@ ENVIRONMENTS = {
     "treasure-sum": Entry(
         "mo-gymnasium==1.3.2", "--env mo_gymnasium:deep-sea-treasure-v0 --wrap environment_adapters:sum_of_rewards"
     ),
-    "platform": Entry("hybrid-platform==0.1.0", "--env gym_platform:Platform-v0"),
+    "platform": Entry("hybrid-platform==0.1.0 numba==0.62.1", "--env gym_platform:Platform-v0"),
     # JAX
     "gymnax": Entry("gymnax==1.0.1", "--env environment_adapters:Gymnax-v0 --env_args name=SpaceInvaders-MinAtar"),
     "gymnax-memory": Entry("gymnax==1.0.1", "--env environment_adapters:Gymnax-v0 --env_args name=MemoryChain-bsuite"),
