@@ -34,10 +34,12 @@ def test_all_pins_are_exact_and_come_from_many_packages():
 
 
 def test_commands_are_what_the_command_line_understands():
-    """One command for each set of options that any of them uses, since building the parser takes a while."""
+    """One command for each set of options that isn't part of another, since building the parser takes a while."""
     used = {}
     for entry in ENVIRONMENTS.values():
         words = shlex.split(entry.command)
         used.setdefault(frozenset(word for word in words if word.startswith("--")), words)
-    for words in used.values():
+    for options, words in used.items():
+        if any(options < more for more in used):
+            continue
         assert parse([*words, *environments.TINY]).config().env == words[1]
