@@ -117,13 +117,6 @@ def glucose(patient: str = "adolescent#002") -> gymnasium.Env:
     return T1DSimGymnaisumEnv(patient_name=patient)
 
 
-def safety(name: str) -> gymnasium.Env:
-    """Safety-Gymnasium returns a cost beside the reward; its own wrapper moves it into info."""
-    import safety_gymnasium
-
-    return safety_gymnasium.wrappers.SafetyGymnasium2Gymnasium(safety_gymnasium.make(name))
-
-
 def sum_of_rewards(env: gymnasium.Env) -> gymnasium.Env:
     """Several rewards, as in MO-Gymnasium, become one: their sum."""
     return TransformReward(env, lambda rewards: float(np.sum(rewards)))
@@ -158,7 +151,6 @@ MADE = {
     "Trading-v0": trading,
     "PowerGrid-v0": power_grid,
     "Glucose-v0": glucose,
-    "Safety-v0": safety,
 }
 for made, maker in MADE.items():
     gymnasium.register(made, maker, max_episode_steps={"Glucose-v0": 500, "Mario-v0": 2000}.get(made))

@@ -116,10 +116,11 @@ ENVIRONMENTS = {
     "active-perception": Entry("ap-gym==0.7.0 aiohttp==3.13.2", "--env ap_gym:LightDark-v0"),
     # robots and physics
     "dm-control": Entry(
-        "shimmy==2.0.1 dm-control==1.0.50 imageio==2.37.0", "--env shimmy:dm_control/cartpole-swingup-v0"
+        "shimmy==2.0.1 dm-control==1.0.28 mujoco==3.3.0 imageio==2.37.0", "--env shimmy:dm_control/cartpole-swingup-v0"
     ),
     "dm-control-pixels": Entry(
-        "shimmy==2.0.1 dm-control==1.0.50 imageio==2.37.0", "--env shimmy:dm_control/walker-walk-v0 --pixels 64"
+        "shimmy==2.0.1 dm-control==1.0.28 mujoco==3.3.0 imageio==2.37.0",
+        "--env shimmy:dm_control/walker-walk-v0 --pixels 64",
     ),
     "fetch": Entry("gymnasium-robotics==1.4.2 mujoco==3.3.0", "--env gymnasium_robotics:FetchReach-v4"),
     "maze": Entry(
@@ -137,11 +138,6 @@ ENVIRONMENTS = {
     "bullet": Entry("pybullet-envs-gymnasium==0.6.0", "--env pybullet_envs_gymnasium:HopperBulletEnv-v0"),
     "pyflyt": Entry("pyflyt==0.29.0", "--env PyFlyt.gym_envs:PyFlyt/QuadX-Hover-v4"),
     "myosuite": Entry("myosuite==3.0.0", "--env myosuite:myoElbowPose1D6MRandom-v0"),
-    "safety": Entry(
-        "safety-gymnasium==1.0.0",
-        "--env environment_adapters:Safety-v0 --env_args name=SafetyPointGoal1-v0",
-        "gymnasium==1.4.0 gymnasium-robotics==1.4.2",
-    ),
     "swing-up": Entry("gymnasium-cartpole-swingup==0.1.8", "--env gymnasium_cartpole_swingup:CartPoleSwingUp-v0"),
     "sailing": Entry("gym-sailing==0.2.1", "--env gym_sailing:Sailboat-v0"),
     # roads, machines, money and medicine
@@ -155,7 +151,9 @@ ENVIRONMENTS = {
     "power-grid": Entry("grid2op==1.12.6", "--env environment_adapters:PowerGrid-v0"),
     "stocks": Entry("gym-anytrading==2.0.0", "--env gym_anytrading:stocks-v0"),
     "trading": Entry("gym-trading-env==0.3.5", "--env environment_adapters:Trading-v0"),
-    "glucose": Entry("simglucose==0.2.11", "--env environment_adapters:Glucose-v0", "gymnasium==1.4.0"),
+    "glucose": Entry(
+        "simglucose==0.2.11 setuptools==80.9.0", "--env environment_adapters:Glucose-v0", "gymnasium==1.4.0"
+    ),
     "network-attack": Entry("nasim==0.12.0", "--env nasim:Tiny-v0"),
     # several rewards, hybrid actions
     "treasure": Entry("mo-gymnasium==1.3.2", "--env mo_gymnasium:deep-sea-treasure-v0"),
@@ -302,8 +300,12 @@ def table() -> str:
         says = row["says"] if len(row["says"]) <= 240 else f"{row['says'][:240]}…"
         result = f"{row['result']}: {says}" if says else row["result"]
         cells = (row["packages"], f"`{row['command']}`", row["sees"], grouped(row["does"]), result)
-        lines.append(f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |")
+        lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def escaped(cell: str) -> str:
+    return cell.replace("|", r"\|").replace("<", "&lt;")
 
 
 def grouped(words: str) -> str:
