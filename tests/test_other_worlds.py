@@ -330,13 +330,16 @@ def test_images_are_made_without_a_throwaway_copy_and_with_a_seed():
 
 
 @pytest.mark.parametrize("libraries, way", [({"EGL", "OSMesa"}, "egl"), ({"OSMesa"}, "osmesa"), (set(), "egl")])
-def test_mujoco_draws_without_a_screen(libraries, way, monkeypatch):
+def test_mujoco_draws_without_a_screen(libraries, way, tmp_path, monkeypatch):
+    module = f"imports_mujoco_{len(libraries)}"  # it reads the variable when it is imported
+    (tmp_path / f"{module}.py").write_text("import os\n\nway = os.environ.get('MUJOCO_GL')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "mujoco", raising=False)
     monkeypatch.setattr("dreamer_lite.envs.making.find_library", lambda name: name if name in libraries else None)
-    make_env("NoRenderMode-v0", pixels=32)
-    assert os.environ["MUJOCO_GL"] == way
+    make_env(f"{module}:NoRenderMode-v0", pixels=32)
+    assert os.environ["MUJOCO_GL"] == sys.modules[module].way == way
     for name in ("MUJOCO_GL", "SDL_VIDEODRIVER"):  # monkeypatch didn't set them
         del os.environ[name]
 

@@ -53,6 +53,8 @@ def make_env(
     as they are.
     """
     module, colon, plain = name.rpartition(":")
+    if pixels or render:
+        draw_without_a_screen()  # before the module: it may import MuJoCo
     try:
         if colon:
             import_named(module)
@@ -93,12 +95,6 @@ def make_drawing(name: str, options: dict[str, Any]) -> gymnasium.Env:
 
     It is made once: an environment that closes a window or a simulator that others share would take theirs away.
     """
-    if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():  # without a screen
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame fails otherwise
-        if "mujoco" not in sys.modules:  # it reads this once, when it is imported
-            os.environ.setdefault(
-                "MUJOCO_GL", "osmesa" if find_library("OSMesa") and not find_library("EGL") else "egl"
-            )
     spec = gymnasium.spec(name)
     entry = spec.entry_point if spec.entry_point is not None else spec.vector_entry_point
     modes = (getattr(load_env_creator(entry) if isinstance(entry, str) else entry, "metadata", {}) or {}).get(
@@ -139,6 +135,16 @@ def read_args(args: Sequence[str]) -> dict[str, Any]:
     if twice := [key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k])]:
         raise Refused(f"--env_args gives {twice[0]} twice: {' '.join(args)}; give it once")
     return {"disable_env_checker": True} | dict(pairs)
+
+
+def draw_without_a_screen() -> None:
+    """Tell pygame and MuJoCo so, if there is no screen."""
+    if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame fails otherwise
+        if "mujoco" not in sys.modules:  # it reads this once, when it is imported
+            os.environ.setdefault(
+                "MUJOCO_GL", "osmesa" if find_library("OSMesa") and not find_library("EGL") else "egl"
+            )
 
 
 def read_arg(arg: str) -> tuple[str, Any]:
