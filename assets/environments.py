@@ -152,7 +152,7 @@ ENVIRONMENTS = {
     "stocks": Entry("gym-anytrading==2.0.0", "--env gym_anytrading:stocks-v0"),
     "trading": Entry("gym-trading-env==0.3.5", "--env environment_adapters:Trading-v0"),
     "glucose": Entry(
-        "simglucose==0.2.11 setuptools==80.9.0 scipy==1.15.3",
+        "simglucose==0.2.11 setuptools==80.9.0 scipy==1.15.3 numpy==1.26.4",
         "--env environment_adapters:Glucose-v0",
         "gymnasium==1.4.0",
     ),
