@@ -352,6 +352,32 @@ def test_images_that_never_change_are_reported(tmp_path, capsys):
     assert not train(debug(pixels=16, steps=110), tmp_path / "moves", **SHORT)["notes"]
 
 
+def test_codes_that_are_declared_as_an_image_are_reported(tmp_path, capsys):
+    """As MiniGrid 3.2.0's FullyObsWrapper does: bytes from 0 to 255, of which it uses eleven."""
+
+    class Board(Seven):
+        observation_space = Box(0, 255, (8, 8, 3), np.uint8)
+
+        def reset(self, *, seed=None, options=None):
+            return self.board(), super().reset(seed=seed)[1]
+
+        def step(self, action):
+            return self.board(), *super().step(action)[1:]
+
+        def board(self):
+            return self.np_random.integers(0, 11, (8, 8, 3), np.uint8)
+
+    card = train(debug(steps=110), tmp_path / "a", make_env=Board, **SHORT)
+    assert "are nearly black: nothing is brighter than 10 of 255" in card["notes"][0]
+
+    def declared():
+        space = Box(0, 10, (8, 8, 3), np.uint8)
+        return gymnasium.wrappers.TransformObservation(Board(), lambda board: board, space)
+
+    card = train(debug(steps=110), tmp_path / "b", make_env=declared, **SHORT)  # what the note advises
+    assert not card["notes"] and load(tmp_path / "b").spaces.obs_size == 192
+
+
 def test_rewards_beyond_the_bins_are_reported_once(tmp_path, capsys):
     class Pays(Seven):
         pay = 30_000.0

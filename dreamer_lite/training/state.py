@@ -37,6 +37,7 @@ class Diverged(FloatingPointError):
 
 
 PICTURES_TO_COMPARE = 100  # steps of each environment, before images that never change are reported
+DARK = 32  # of 255; where nothing is brighter, an image is nearly black
 
 
 def drawing_words() -> str:
@@ -145,12 +146,20 @@ class Training:
         """Report what a run can't learn from: images that never change, rewards or returns beyond the bins."""
         if self.replay.added == PICTURES_TO_COMPARE and "image" in self.replay.data:
             pictures = self.replay.data["image"][:, :PICTURES_TO_COMPARE]
+            brightest = int(pictures.max())
             if (pictures == pictures[:, :1]).all():
                 one = pictures[0, 0]
                 what = f"all of one colour, {one.flatten()[0].item()}" if (one == one[:1, :1]).all() else "all the same"
                 self.warn(
                     f"the images of the first {PICTURES_TO_COMPARE} steps are {what}: the agent sees nothing in them. "
                     f"Does the environment draw? {drawing_words()}"
+                )
+            elif brightest < DARK:
+                self.warn(
+                    f"the images of the first {PICTURES_TO_COMPARE} steps are nearly black: nothing is brighter than "
+                    f"{brightest} of 255. If their numbers are codes, such as the pieces on a board, declare what they "
+                    f"reach, Box(0, {brightest}, …), with --wrap and Gymnasium's TransformObservation: then they are "
+                    "seen as numbers"
                 )
         limit = math.expm1(self.config.bin_limit)
         for name, seen in (("rewards", reward), ("returns", self.discounted)):
