@@ -82,20 +82,20 @@ startup.parent.mkdir(parents=True)
 startup.write_text(STARTUP.format(modules=modules_besides(installed_with("course"))), encoding="utf-8")
 
 LONGEST = [
-    "tests/test_speed",  # compiles what notebook 10 then finds
+    "tests/training/test_speed",  # compiles what notebook 10 then finds
     "notebooks/A3",
     "notebooks/10",
     "notebooks/A2",
     "notebooks/09",
     "notebooks/06",
     "tests/browser/test_jupyterlab",
-    "tests/test_widgets",
-    "tests/test_notebooks",
-    "tests/test_break_it",
-    "tests/test_parallel",
-    "tests/test_course",
-    "tests/test_worlds",
-    "tests/test_runs",
+    "tests/course/test_widgets",
+    "tests/course/test_notebooks",
+    "tests/course/test_break_it",
+    "tests/training/test_parallel",
+    "tests/course/test_course",
+    "tests/envs/test_worlds",
+    "tests/training/test_runs",
     "tests/browser",
 ]
 

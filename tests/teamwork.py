@@ -1,4 +1,4 @@
-"""What each of several processes does in test_parallel.py; torchrun starts them."""
+"""What each of several processes does in training/test_parallel.py; torchrun starts them."""
 
 from contextlib import suppress
 import os

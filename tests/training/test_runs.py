@@ -31,7 +31,7 @@ from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import learning_curve
 from dreamer_lite.training.state import Training
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
 register()
 

@@ -479,7 +479,7 @@ def test_an_environment_that_raises_keeps_its_traceback_and_is_named(workers, tm
     words = ["--env", "custom_envs:Broken-v0", "--workers", str(workers), "--out", str(tmp_path / "run")]
     result = subprocess.run(
         [sys.executable, "-c", START, *DEBUG, *words],
-        cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100,
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert result.returncode == 1 and "np.zeros(3) + np.zeros(4)" in result.stderr
     assert "raised this error; the last checkpoint is kept" in result.stderr and "step 7 of episode 0" in result.stderr

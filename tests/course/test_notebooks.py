@@ -19,7 +19,7 @@ from dreamer_lite.course.agent_map import agent_map, alt
 from dreamer_lite.course.index import EXERCISES, NOTEBOOKS
 from dreamer_lite.course.n05_rssm.one_step import ALT, one_step
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 BOOKS = sorted(FOLDER.glob("[0-9A]*.ipynb"))  # the appendices, A1 and so on, sort behind 10
 NAMES = [path.stem for path in BOOKS]

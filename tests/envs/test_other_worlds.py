@@ -479,7 +479,7 @@ def test_the_console_command_finds_modules_in_the_current_folder(tmp_path):
         f"import sys; sys.path[0] = {str(tmp_path / 'bin')!r}; from dreamer_lite.__main__ import main; sys.exit(main())"
     )
     words = "--env own_world:A-v0 --preset debug --steps 60 --until steps --out run --quiet".split()
-    path = str(Path(__file__).parents[1])
+    path = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", script, *words],
         cwd=tmp_path,
@@ -589,7 +589,7 @@ if __name__ == "__main__":
 
 def test_spawned_workers_know_what_the_script_registered(tmp_path):
     (tmp_path / "script.py").write_text(SPAWNED)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     words = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run")]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "60", done.stderr

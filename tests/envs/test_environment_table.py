@@ -7,7 +7,7 @@ import sys
 
 from dreamer_lite.command_line import parse
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "assets"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))
 import environments
 from environments import BEGIN, END, ENVIRONMENTS, PAGE
 

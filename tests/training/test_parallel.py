@@ -16,7 +16,7 @@ from dreamer_lite.errors import Refused
 from dreamer_lite.training import checkpoint, parallel
 from dreamer_lite.training.device import use_device
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 LOUD = "--preset debug --until steps --device cpu"
 QUIET = f"{LOUD} --quiet"
 RUN = ["-m", "dreamer_lite", *QUIET.split()]

@@ -18,7 +18,7 @@ from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import FORMAT, load, save
 from dreamer_lite.training.loop import train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Hostile:

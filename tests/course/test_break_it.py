@@ -42,7 +42,7 @@ from dreamer_lite.training.checkpoint import load, save
 from dreamer_lite.training.loop import train
 from dreamer_lite.two_hot import two_hot
 
-ASSETS = Path(__file__).parent.parent / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 sys.path.append(str(ASSETS))
 import ledger  # noqa: E402
 
