@@ -353,16 +353,15 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
     The environment's own errors keep their type.
     """
     where = place(i, envs.steps[i], envs.episode[i])
+    kept = "; the last checkpoint is kept" if envs.remember else ""  # a run has one, an evaluation hasn't
     try:
         yield
     except (BadOutput, TookTooLong) as error:
-        raise Refused(f"{where} {error}; the last checkpoint is kept") from error
+        raise Refused(f"{where} {error}{kept}") from error
     except SystemExit as error:
-        raise Refused(
-            f"{where} ended the program (SystemExit, as exit() and quit() raise it); the last checkpoint is kept"
-        ) from error
+        raise Refused(f"{where} ended the program (SystemExit, as exit() and quit() raise it){kept}") from error
     except Exception as error:
-        note = f"{where} raised this error; the last checkpoint is kept"
+        note = f"{where} raised this error{kept}"
         # Python 3.10 has no notes.
         error.add_note(note) if hasattr(error, "add_note") else print(f"dreamer_lite: {note}", file=sys.stderr)
         raise

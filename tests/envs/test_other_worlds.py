@@ -260,6 +260,12 @@ def test_a_worker_whose_close_ends_the_program_is_reported(capfd):
     assert "close() of environment 0 ended the program (SystemExit)" in said and "Traceback" not in said
 
 
+def test_an_evaluation_promises_no_checkpoint(tmp_path):
+    train(debug(), tmp_path, make_env=Seven, **SHORT)
+    with pytest.raises(Refused, match=r"ended the program \(SystemExit, as exit\(\) and quit\(\) raise it\)$"):
+        evaluate(load(tmp_path), lambda: Quits("step"), episodes=1)
+
+
 def test_a_close_that_ends_the_program_hides_no_error(tmp_path, capsys):
     with pytest.raises(KeyError, match="what a user should see"):
         train(debug(), tmp_path / "a", make_env=lambda: Quits("error"), **SHORT)
