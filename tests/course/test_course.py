@@ -429,7 +429,7 @@ def reset(world, seed=None, options=None):
 def step(world, action):
     if world.row == 0:
         world.drop()
-        return world.look(), 0, False, False, {}
+        return world.look(), 0.0, False, False, {}
     world.paddle = world.paddle + (action - 1 if world.row < 4 else 0)
     world.row = world.row - 1
     if world.row > 0:

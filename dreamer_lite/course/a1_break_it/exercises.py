@@ -87,6 +87,40 @@ def one_and_shifted(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -
     return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
 
 
+def wrapped(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """With `roll`, and without leaving out the first and the last row."""
+    good = ~(is_first.roll(1) | is_first | is_first.roll(-1))
+    return obs.roll(1, 0)[good], (obs - obs.roll(1, 0))[good], action.roll(-shift, 0)[good]
+
+
+def shifted_afterwards(wrap: bool) -> Callable:
+    """The rows of the actions are chosen first, and shifted then."""
+
+    def version(obs, action, is_first, shift):
+        before, change, own = pairs_with()(obs, action, is_first, 0)
+        row = (torch.arange(len(own)) + shift) % len(own)
+        return before, change, own[row if wrap else (torch.arange(len(own)) + shift).clamp(0, len(own) - 1)]
+
+    return version
+
+
+def differences_afterwards(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    before, change, taken = pairs_with()(obs, action, is_first, shift)
+    own = before + change
+    return before, torch.diff(own, dim=0, prepend=own[:1]), taken
+
+
+def whole_table(version: Callable) -> Callable:
+    """From a version for the row itself, one that keeps rows 1 to the last."""
+
+    def longer(obs, action, is_first, shift):
+        row = torch.arange(1, len(obs))
+        row = row[~version(is_first, row)]
+        return obs[row - 1], obs[row] - obs[row - 1], action[(row + shift).clamp(max=len(obs) - 1)]
+
+    return longer
+
+
 def return_cases() -> list[tuple]:
     no, yes = False, True
     by_hand = (
@@ -102,12 +136,31 @@ def return_cases() -> list[tuple]:
         is_last[0, T // 2], is_last[-1, T - 2] = True, True
         is_terminal = is_last & (torch.rand(E, T) < 0.5)
         is_terminal[0, T // 2], is_terminal[-1, T - 2] = True, False
+        if E == 3:  # the recording stops at a terminal row, at a time limit, in mid-episode
+            is_last[:, -1], is_terminal[:, -1] = torch.tensor([True, True, False]), torch.tensor([True, False, False])
         cases.append((normal(E, T), normal(E, T, size=5), is_last, is_terminal, 0.9))
     return cases
 
 
 def came(
-    r, v, last, terminal, gamma, *, reward=1, cut="value", stop=True, after=0.0, tail="value", time=1, flag=1, only=None
+    r,
+    v,
+    last,
+    terminal,
+    gamma,
+    *,
+    reward=1,
+    cut="value",
+    stop=True,
+    after=0.0,
+    tail="value",
+    time=1,
+    flag=1,
+    only=None,
+    early=0,
+    paid=1.0,
+    end=True,
+    lost=False,
 ):
     """real_returns, with another choice in one place."""
     then, out = (v[:, -1] if tail == "value" else torch.zeros_like(v[:, -1])), []
@@ -116,20 +169,24 @@ def came(
             then = torch.where(last[:, t + flag], v[:, t + time], then)
         elif cut == "zero":
             then = torch.where(last[:, t + 1], 0.0, then)
-        ahead = torch.where(terminal[:, t + flag], 0.0, then) if stop else then
-        then = r[:, t + reward] + gamma * ahead
-        out.append(torch.where((last if only is None else only)[:, t], after, then) if after is not None else then)
+        ends = stop and (end or t + 2 < r.shape[1])
+        ahead = torch.where(terminal[:, t + flag], 0.0, then) if ends else then
+        then = paid * r[:, t + reward] + gamma * ahead
+        then = torch.where(last[:, t + 1], ahead, then) if lost else then
+        over = (last if only is None else only)[:, t + early]
+        out.append(torch.where(over, after, then) if after is not None else then)
     return torch.stack(out[::-1], 1)
 
 
 def tally_cases() -> list[tuple]:
-    healthy, sick = torch.tensor([0.9, 1.0, 1.1, 2.0]), torch.tensor([0.2, 0.5, 3.0, float("nan")])
+    healthy, sick = torch.tensor([0.5, 1.0, 1.5, 2.0]), torch.tensor([0.2, 0.5, 3.0, float("nan")])
     cases = [(healthy, sick, 0.5, 1.5)]
     for n, m in ((5, 3), (4, 8), (10, 10)):
         a, b = hundredths(uniform(n) * 2), hundredths(uniform(m) * 4 - 1)
         a[0], b[0], a[1], b[1], b[2] = 0.5, 1.5, float("nan"), 1.75, 0.25
         cases.append((a, b, 0.5, 1.5))
-    return cases
+    shifted = torch.tensor([-1.0, 0.25, 1.0, 2.0]), torch.tensor([-0.5, 0.5, 1.25, 2.0, float("nan")])
+    return [*cases, (*shifted, -0.5, 1.0)]  # another range, with values on both of its edges
 
 
 def counts(version: Callable, *case) -> dict:
@@ -170,6 +227,16 @@ def refuted(letter: str, number: int) -> str:
     return f"Not {number} for {letter}. {SIGNS[number]} Is that what you saw?"
 
 
+def whole(number: object) -> object:
+    """3 for 3.0, or for a whole number of NumPy or PyTorch; anything else as it is."""
+    if isinstance(number, bool):
+        return number
+    try:
+        return int(number) if not isinstance(number, str) and int(number) == number else number
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return number
+
+
 def judge_diagnoses(version: Callable) -> str | None:
     try:
         found = version()
@@ -177,7 +244,12 @@ def judge_diagnoses(version: Callable) -> str | None:
         return f"It is called without arguments and must return a dictionary: {error}."
     if not isinstance(found, dict):
         return f'A dictionary is expected, such as {{"B": 3, "C": 0}}; yours is {kind(found)}.'
-    if strange := [letter for letter in found if letter not in [*HUNTED]]:
+    named = {str(letter).strip().upper(): whole(number) for letter, number in found.items() if number is not None}
+    if named.get("A", PATIENTS["A"]) != PATIENTS["A"]:
+        return f"Not {named['A']} for A: the notebook found bug {PATIENTS['A']} there. You may leave A out."
+    strange = [letter for letter in found if str(letter).strip().upper() not in PATIENTS]
+    found = {letter: number for letter, number in named.items() if letter in [*HUNTED]}
+    if strange and len(found) < ENOUGH:
         return f"There is no patient {strange[0]!r} to name; the patients are B to K."
     for letter, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int) or number not in range(len(NAMES)):
@@ -275,6 +347,47 @@ EXERCISES = (
                 "The second result is the observation of the row itself. Return its CHANGE: subtract the observation "
                 "before it.",
             ),
+            Mistake(
+                wrapped,
+                "`roll` wraps around, so the first and the last row of the recording are compared. Leave these two "
+                "rows out: they have a neighbour on one side only.",
+            ),
+            Mistake(
+                shifted_afterwards(True),
+                "The shift comes after the choice, so it counts kept rows, which may lie far apart. Count in the whole "
+                "recording: action[row + shift].",
+            ),
+            Mistake(
+                shifted_afterwards(False),
+                "The shift is counted among the kept rows, which may lie far apart. Count in the whole recording: "
+                "action[row + shift].",
+            ),
+            Mistake(
+                lambda o, a, f, s: (
+                    (pairs_with()(o, a, f, s)[0], pairs_with(before=0, after=1)(o, a, f, s)[1])
+                    + pairs_with()(o, a, f, s)[2:]
+                ),
+                "The change is that to the NEXT row. It should lead from the row before to the row itself: obs[row] - "
+                "obs[row - 1].",
+            ),
+            Mistake(
+                differences_afterwards,
+                "The differences are taken between kept rows, which may lie far apart. Take them in the whole "
+                "recording: obs[row] - obs[row - 1].",
+            ),
+            Mistake(
+                pairs_with(kept=(-1, 1)),
+                "The row itself is not tested: where it begins an episode, the change is a jump.",
+            ),
+            Mistake(
+                whole_table(lambda f, row: f[row]),
+                "Only the row itself is tested, and the last row is kept. Neither neighbour may begin an episode, and "
+                "the last row has no row after it.",
+            ),
+            Mistake(
+                whole_table(lambda f, row: f[row - 1] | f[row]),
+                "The row after is not tested, and the last row is kept. With shift = 1 its action would be used.",
+            ),
         ),
         hints=(
             "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an "
@@ -347,6 +460,53 @@ EXERCISES = (
             Mistake(
                 lambda r, v, l, d, g: g * came(r, v, l, d, g),
                 "The reward right after the step is discounted, too. γ only multiplies what follows that reward.",
+            ),
+            Mistake(
+                lambda *x: came(*x, end=False),
+                "The last row of the recording may be terminal. Then nothing follows it either: 0, not values[:, -1].",
+            ),
+            Mistake(
+                lambda *x: came(*x, flag=0, time=0),
+                "The flags and the value of row t are used; both should be those of row t + 1.",
+            ),
+            Mistake(
+                lambda *x: came(*x, flag=0, only=torch.zeros_like(x[2])),
+                "The flags of row t decide what follows row t + 1, and a last row gets no 0 of its own.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: torch.where(l[:, :-1], 0.0, r[:, 1:] + g * torch.where(d[:, 1:], 0.0, v[:, 1:])),
+                "This is one reward, and then the critic's value. What really came goes on, reward by reward, until "
+                "the episode or the recording ends.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: torch.where(l[:, :-1], 0.0, r[:, 1:] + g * v[:, 1:]),
+                "This is one reward, and then the critic's value, even after a terminal row. What really came goes on, "
+                "reward by reward, until the episode or the recording ends.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: r[:, 1:] + g * v[:, 1:],
+                "This is one reward, and then the critic's value, and no flag is used. What really came goes on, "
+                "reward by reward, until the episode or the recording ends.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, l, d, g, paid=g),
+                "γ multiplies the reward as well. It belongs to what follows the reward: r + γ · (…).",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, l, d, 1.0, paid=g),
+                "γ multiplies the reward instead of what follows it: r + γ · (…).",
+            ),
+            Mistake(
+                lambda *x: came(*x, early=1),
+                "The 0 stands one row too early. The return is 0 at a last row, not at the row before it.",
+            ),
+            Mistake(
+                lambda *x: came(*x, lost=True),
+                "The reward that arrives with a last row is lost. It counts; only what follows it is 0 or the value.",
+            ),
+            Mistake(
+                lambda r, v, l, d, g: came(r, v, l, d.any(0, keepdim=True).expand_as(d), g),
+                "A terminal row in one environment stops the returns of all. Each environment has its own flags.",
             ),
         ),
         hints=(
@@ -462,6 +622,75 @@ EXERCISES = (
             Mistake(
                 lambda h, s, a, b: (total(outside(s, a, b)), len(h) - total(outside(h, a, b)), total(outside(h, a, b))),
                 "Missed counts healthy runs. It should count the SICK runs that were not found.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total(outside(s, a, b)),
+                    len(s) - total(outside(s, a, b)),
+                    total((h >= a) & (h <= b)),
+                ),
+                "Healthy runs INSIDE the range are counted as false alarms. A false alarm is a healthy run outside it.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(s, a, b)), total((s >= a) & (s <= b)), total((h >= a) & (h <= b))),
+                "Two things: a sick run with NaN is missed, too; and a false alarm is a healthy run OUTSIDE the range.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total((s >= a) & (s <= b)), total(outside(s, a, b)), total(outside(h, a, b))),
+                "Found and missed are swapped, and NaN is in neither. Found is a sick run OUTSIDE; all others are "
+                "missed.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total((s <= a) | (s > b)),
+                    len(s) - total((s <= a) | (s > b)),
+                    total((h <= a) | (h > b)),
+                ),
+                "A value exactly at `low` counts as outside. The range includes its edges: x < low.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total((s < a) | (s >= b)),
+                    len(s) - total((s < a) | (s >= b)),
+                    total((h < a) | (h >= b)),
+                ),
+                "A value exactly at `high` counts as outside. The range includes its edges: x > high.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total(outside(s, 0.5, 1.5)),
+                    len(s) - total(outside(s, 0.5, 1.5)),
+                    total(outside(h, 0.5, 1.5)),
+                ),
+                "The range is fixed at 0.5 to 1.5; use `low` and `high`.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total(outside(s, h.min(), h.max())),
+                    len(s) - total(outside(s, h.min(), h.max())),
+                    0,
+                ),
+                "The range is taken from the healthy values, smallest to largest. Use `low` and `high`.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (total(outside(h, a, b)), len(s) - total(outside(s, a, b)), total(outside(s, a, b))),
+                "Found and false alarms are swapped: found counts SICK runs outside the range.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total(outside(s, a, b)),
+                    len(s) - total(outside(s, a, b)),
+                    total(outside(s, a, b)) + total(outside(h, a, b)),
+                ),
+                "False alarms counts the sick runs outside, too. Count only healthy ones.",
+            ),
+            Mistake(
+                lambda h, s, a, b: (
+                    total(outside(s, a, b)),
+                    len(s) - total(outside(s, a, b)),
+                    len(h) - total((h >= a) & (h <= b)),
+                ),
+                "A healthy run with NaN counts as a false alarm. It was not measured, so it raises no alarm.",
             ),
         ),
         hints=(

@@ -78,6 +78,23 @@ def terms(
 HALF_LN_2PI = 0.5 * math.log(2 * math.pi)
 
 
+def in_base(base: float, of_sigma: bool = True, of_constant: bool = True) -> Callable:
+    """With another logarithm, of σ or of 2π or of both."""
+
+    def version(policy: BoundedNormal, action: Tensor) -> tuple[Tensor, Tensor]:
+        log_std = policy.std.log() / (math.log(base) if of_sigma else 1.0)
+        constant = HALF_LN_2PI / (math.log(base) if of_constant else 1.0)
+        z = (action - policy.mode) / policy.std
+        return (-0.5 * z.square() - log_std - constant).sum(-1), (0.5 + constant + log_std).sum(-1)
+
+    return version
+
+
+def with_gap(z: Callable) -> Callable:
+    """ln π with another gap in units of σ, made from action, mean and width."""
+    return changed(lambda p, a, x: (-0.5 * z(a, p.mode, p.std).square() - p.std.log() - HALF_LN_2PI).sum(-1))
+
+
 def each_log_prob(policy: BoundedNormal, action: Tensor) -> Tensor:
     return -0.5 * ((action - policy.mode) / policy.std).square() - policy.std.log() - HALF_LN_2PI
 
@@ -162,16 +179,18 @@ def fresh_reset(world: HiddenCatch, seed: int | None = None, *, how: str = "") -
         world.drop()
     if how == "always":
         seed = seed or 0
-    if how == "fixed":
-        seed = 0
+    if how in ("fixed", "fixed at 42"):
+        seed = 0 if how == "fixed" else 42
     if how == "numpy":
         if seed is not None:
             np.random.seed(seed)
-    elif how != "unseeded":
+    elif how != "unseeded" and (seed or how != "falsy"):
         gymnasium.Env.reset(world, seed=seed)
     if how != "score":
         world.caught = 0
     old = world.look() if how == "stale" and hasattr(world, "row") else None
+    if how == "undropped":
+        return world.look(), {}
     if how == "numpy":
         world.row, world.paddle, world.ball = 6, 0, int(np.random.randint(-3, 4))
     elif how == "paddle":
@@ -183,6 +202,7 @@ def fresh_reset(world: HiddenCatch, seed: int | None = None, *, how: str = "") -
         world.drop()
     elif how != "late":
         world.drop()
+    world.ball = 0 if how == "middle" else world.ball
     return world.look() if old is None else old, {}
 
 
@@ -202,10 +222,12 @@ class Scripted(HiddenCatch):
 
 
 def step_cases() -> list[tuple]:
-    """The balls' columns, and for each ball the action that is repeated in the lower half; None: go to its column."""
+    """The balls' columns; for each ball the action that is repeated in the lower half, or None: go to its column; and
+    `world.balls`."""
     caught, missed = ((2, 1, -1), (2, 1, 0)), ((2, 1, -1), (2, 0, 0))
     edge, all_five = ((-3, 3), (0, 2)), ((3, -3, 0, 2, 1), (2, 0, 1, None, None))
-    return [caught, missed, edge, all_five, ((0,), (2,))]
+    few = ((1, -2, 0), (None, None, None), 2)  # an environment that stops after two catches
+    return [*(case + (5,) for case in (caught, missed, edge, all_five, ((0,), (2,)))), few]
 
 
 def moves_to(column: int, way: int | None) -> list[int]:
@@ -221,9 +243,14 @@ FOUR_THINGS = (
 )
 
 
-def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict[str, Any]:
+NO_FIFTH = "The fifth value must be a dictionary; an empty one, `{}`, will do."
+
+
+def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple, balls: int) -> dict[str, Any]:
     """An episode, step by step: observations, rewards, how it ended. It runs until the finished version ends it."""
     world, twin = Scripted(columns), Scripted(columns)
+    world.balls = twin.balls = balls
+    floats = True
     finished_reset(world, seed=0), finished_reset(twin, seed=0)
     names = ("the observations", "the rewards", "whether terminated", "whether truncated")
     found: dict[str, Any] = {name: [] for name in names}
@@ -236,6 +263,9 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict
                 f"Five values are expected, `return observation, reward, terminated, truncated, {{}}`; yours is "
                 f"{kind(out)}."
             )
+        if not isinstance(out[4], dict):
+            raise Complaint(NO_FIFTH)
+        floats = floats and isinstance(out[1], (float, np.floating))
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)
         if any(finished_step(twin, action)[2:4]):
@@ -243,7 +273,7 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple) -> dict
     found = {name: (torch.stack if name == names[0] else torch.tensor)(found[name]) for name in names}
     parts = ("the paddle", "the ball that is seen", "whether the ball is seen", "the rows left")
     seen = dict(zip(parts, found.pop("the observations").unbind(1)))
-    return seen | found | {"the balls caught": int(world.caught)}
+    return seen | found | {"the balls caught": int(world.caught), "whether each reward is a float": float(floats)}
 
 
 def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
@@ -256,7 +286,10 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
     before = world.look()
     if how == "falls first":
         world.row -= 1
-    if how == "never locked" or (world.row < 3 if how == "locked too long" else world.row <= 3):
+    free = {"locked too long": world.row < 3, "locked below": world.row >= 3, "never locked": True}
+    if how == "put" and world.row <= 3:
+        now = action - 1
+    elif free.get(how, world.row <= 3):
         now = world.paddle + (action if how == "no left" else 1 - action if how == "mirrored" else action - 1)
     else:
         now = world.paddle
@@ -264,23 +297,33 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
         world.paddle = now
     if how != "falls first" and not (how == "falls while locked" and world.row <= 3):
         world.row -= 1
-    landed, below = world.row == 0, world.paddle == world.ball
+    landed, below = world.row == (1 if how == "lands early" else 0), world.paddle == world.ball
     if how == "late paddle":
         world.paddle = now
     if how == "near":
         below = abs(world.paddle - world.ball) <= 1
     caught = below if how == "always paid" else landed and below
-    world.caught += caught if how != "not counted" else 0
-    reward = {"minus": float(caught) - float(landed and not below), "steps": 1.0}.get(how, float(caught))
-    missed, enough = landed and not below, world.caught == world.balls
+    world.caught += landed if how == "landings count" else caught if how != "not counted" else 0
+    world.caught = int(caught) if how == "set" else world.caught
+    reward = {
+        "minus": float(caught) - float(landed and not below),
+        "steps": 1.0,
+        "whole": int(caught),
+        "pays the count": float(world.caught),
+        "a catch pays the count": float(world.caught * caught),
+    }.get(how, float(caught))
+    missed, enough = landed and not below, world.caught == (5 if how == "five" else world.balls)
     terminated = {
         "both": missed or enough,
         "swapped": enough,
         "landing": landed,
         "never": False,
         "any miss": not below,
+        "both at the end": missed or enough,
     }.get(how, missed)
     truncated = {"swapped": missed, "both": False, "missed too": enough or missed, "no limit": False}.get(how, enough)
+    truncated = enough or missed if how == "one flag" else truncated
+    terminated = enough or missed if how == "one flag" else terminated
     if how == "drops at landing" and landed and not missed:
         world.drop()
     return before if how == "stale" else world.look(), reward, terminated, truncated, {}
@@ -346,13 +389,15 @@ def judge_causes(version: Callable) -> str | None:
     if not isinstance(found, dict):
         example = '{"A": "blind", "B": "greedy", "C": "curious"}'
         return f"A dictionary is expected, such as {example}; yours is {kind(found)}."
-    if set(found) != set(ANSWERS):
+    named = {str(run).strip().upper(): answer for run, answer in found.items()}
+    if not set(ANSWERS) <= set(named):
         return f"It should have an answer for A, B and C; yours has {', '.join(map(str, found)) or 'none'}."
     for run, answer in ANSWERS.items():
-        if found[run] not in CAUSES:
-            return f'Run {run}: "{found[run]}" is not one of the causes. They are {", ".join(CAUSES)}.'
-        if found[run] != answer:
-            return WHY_NOT[run, found[run]]
+        yours = named[run].strip().lower() if isinstance(named[run], str) else named[run]
+        if not isinstance(yours, str) or yours not in CAUSES:
+            return f'Run {run}: "{named[run]}" is not one of the causes. They are {", ".join(CAUSES)}.'
+        if yours != answer:
+            return WHY_NOT[run, yours]
     return None
 
 
@@ -459,6 +504,76 @@ EXERCISES = (
             Mistake(
                 lambda p, a: torque_terms(p, a)[::-1], "The two are in the wrong order: first ln π, then the entropy."
             ),
+            Mistake(
+                lambda p, a: torque_terms(Torques(p.mode, p.std.sqrt()), a),
+                "σ is taken for the variance. `policy.std` is the width itself: the gap is divided by σ and then "
+                "squared, and ln σ stands without a half.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: torque_terms(Torques(p.mode, p.std.sqrt()), a)[0]),
+                "In ln π, σ is taken for the variance. `policy.std` is the width itself: divide the gap by σ, then "
+                "square, and subtract ln σ in full.",
+            ),
+            Mistake(
+                changed(lambda p, a, x: (-0.5 * (a - p.mode) / p.std - p.std.log() - HALF_LN_2PI).sum(-1)),
+                "The square is missing in ln π: ½ ((a - μ) / σ)².",
+            ),
+            Mistake(
+                changed(lambda p, a, x: (-0.5 * ((a - p.mode) / p.std).abs() - p.std.log() - HALF_LN_2PI).sum(-1)),
+                "In ln π the gap is made positive instead of squared: ½ ((a - μ) / σ)².",
+            ),
+            Mistake(
+                lambda p, a: (
+                    (each_log_prob(p, a) + HALF_LN_2PI).sum(-1) - HALF_LN_2PI,
+                    0.5 + HALF_LN_2PI + p.std.log().sum(-1),
+                ),
+                "The constants count only once in both terms. Each torque has its own: add them before the sum over "
+                "the last axis.",
+            ),
+            Mistake(
+                lambda p, a: (p.log_prob(a), 0.5 + HALF_LN_2PI + p.std.log().sum(-1)),
+                "In the entropy the constants ½ + ½ ln 2π count only once. Every torque has them: add them before the "
+                "sum.",
+            ),
+            Mistake(in_base(10.0), "These are logarithms to base 10. `log` is the natural one."),
+            Mistake(in_base(10.0, of_constant=False), "The logarithm of σ is to base 10. `log` is the natural one."),
+            Mistake(in_base(10.0, of_sigma=False), "The logarithm of 2π is to base 10. `np.log` is the natural one."),
+            Mistake(in_base(2.0), "These are logarithms to base 2. `log` is the natural one."),
+            Mistake(in_base(2.0, of_constant=False), "The logarithm of σ is to base 2. `log` is the natural one."),
+            Mistake(wrong_terms(width=0.5), "In ln π, ln σ counts only half. The ½ belongs to the square and ln 2π."),
+            Mistake(
+                lambda p, a: terms(p, a, constant=math.pi, nats=0.5 + math.pi),
+                "The constant is ½ · 2π. It should be ½ ln 2π = 0.919.",
+            ),
+            Mistake(
+                lambda p, a: terms(p, a, constant=0.5 * math.log(math.pi), nats=0.5 + 0.5 * math.log(math.pi)),
+                "The constant is ½ ln π. It should be ½ ln 2π = 0.919.",
+            ),
+            Mistake(
+                with_gap(lambda a, m, s: (a - m) / s.square()),
+                "In ln π the gap is divided by σ², and then squared. Divide by σ.",
+            ),
+            Mistake(with_gap(lambda a, m, s: (a - m) * s), "In ln π the gap is multiplied by σ. Divide by it."),
+            Mistake(
+                with_gap(lambda a, m, s: a - m / s), "A bracket is missing in ln π: (a - μ) / σ divides the whole gap."
+            ),
+            Mistake(
+                with_gap(lambda a, m, s: (a - m) / s / math.sqrt(2)),
+                "In ln π the half is squared as well. The ½ stands before the square.",
+            ),
+            Mistake(
+                with_gap(lambda a, m, s: a - m),
+                "In ln π the gap is not divided by σ. It counts in units of σ: (a - μ) / σ.",
+            ),
+            Mistake(
+                lambda p, a: tuple(part.mean(-1) for part in (each_log_prob(p, a), each_entropy(p, a))),
+                "Both are means over the torques. Independent densities multiply, so their logarithms add up, and "
+                "entropies too: take sums.",
+            ),
+            Mistake(
+                lambda p, a: tuple(part.sum(0) for part in (each_log_prob(p, a), each_entropy(p, a))),
+                "The sums run over the batch, axis 0. Sum over the torques of one action, the last axis.",
+            ),
         ),
         hints=(
             "A normal density peaks at its mean, falls with the squared distance in units of σ, and is higher the "
@@ -527,6 +642,40 @@ EXERCISES = (
                 lambda a, l, h: (l + (a + 1) / 2 * (h - l)).clamp(-1, 1),
                 "You clip to -1 … 1 in the environment's units. Clip the agent's action, or clip to low and high.",
             ),
+            Mistake(
+                lambda a, l, h: l + (a.clamp(max=1) + 1) / 2 * (h - l),
+                "Only the upper end is clipped: an action below -1 would leave the bounds at `low`.",
+            ),
+            Mistake(
+                lambda a, l, h: l + (a.clamp(min=-1) + 1) / 2 * (h - l),
+                "Only the lower end is clipped: an action above 1 would leave the bounds at `high`.",
+            ),
+            Mistake(
+                lambda a, l, h: l + (torch.minimum(torch.maximum(a, l), h) + 1) / 2 * (h - l),
+                "The action is clipped to low … high before it is stretched. It is in the agent's units: clip it to "
+                "-1 … 1.",
+            ),
+            Mistake(
+                lambda a, l, h: (l + (a + 1) / 2 * (h - l)).clamp(float(l.min()), float(h.max())),
+                "The result is clipped to the smallest and the largest of all bounds. Each number has its own bounds; "
+                "clip the action to -1 … 1.",
+            ),
+            Mistake(lambda a, l, h: (2 * a).clamp(-2, 2), "The bounds are fixed at -2 and 2; use `low` and `high`."),
+            Mistake(
+                lambda a, l, h: l[0] + (a.clamp(-1, 1) + 1) / 2 * (h[0] - l[0]),
+                "The first number's bounds are used for all. `low` and `high` have one entry for each.",
+            ),
+            Mistake(
+                lambda a, l, h: l + (a / a.abs().max() + 1) / 2 * (h - l),
+                "The actions are divided by the largest of them, so each depends on the others. Clip to -1 … 1.",
+            ),
+            Mistake(
+                lambda a, l, h: (h + l) / 2 * a.clamp(-1, 1) + (h - l) / 2,
+                "Middle and half width are exchanged: (low + high) / 2 is added, (high - low) / 2 multiplies.",
+            ),
+            Mistake(
+                lambda a, l, h: l + (a.clamp(-1, 1) + 1) / 2 * h, "It is stretched by `high`. The width is high - low."
+            ),
         ),
         hints=(
             "Three steps: clip, bring -1 … 1 to 0 … 1, then to low … high.",
@@ -577,6 +726,17 @@ EXERCISES = (
             Mistake(wrong_reset("twice"), "Two balls drop, and the first is never seen."),
             Mistake(lambda world, seed=None, options=None: finished_reset(world, seed=seed)[0], ONE_THING),
             Mistake(lambda world, seed=None, options=None: (finished_reset(world, seed=seed)[0], None), NO_INFO),
+            Mistake(
+                wrong_reset("falsy"),
+                "`if seed:` is false for the seed 0, too, so that seed is never used. Pass the seed on as it is, or "
+                "ask `if seed is not None`.",
+            ),
+            Mistake(wrong_reset("fixed at 42"), "It always uses the seed 42. Pass on the seed that is given."),
+            Mistake(
+                wrong_reset("undropped"),
+                "No new ball drops: the episode begins with what the last one left. Call `world.drop()`.",
+            ),
+            Mistake(wrong_reset("middle"), "The ball is always in the middle. `world.drop()` chooses its column."),
         ),
         hints=(
             "Four steps: seed the generator, count from 0, drop a ball, look.",
@@ -590,7 +750,7 @@ EXERCISES = (
         HiddenCatch.step,
         step_cases,
         probe=step_probe,
-        given=("the balls' columns", "the moves"),
+        given=("the balls' columns", "the moves", "world.balls"),
         itself="world",
         mistakes=(
             Mistake(
@@ -665,6 +825,39 @@ EXERCISES = (
             ),
             Mistake(wrong_step("stale"), "The observation is from before the step. Call `world.look()` at the end."),
             Mistake(lambda world, action: finished_step(world, action)[:3] + ({},), FOUR_THINGS),
+            Mistake(wrong_step("five"), "The limit is fixed at 5; use `world.balls`."),
+            Mistake(
+                wrong_step("whole"), "Not every reward is a float. gymnasium expects one in every step: 0.0 or 1.0."
+            ),
+            Mistake(
+                wrong_step("pays the count"),
+                "The reward is `world.caught`, the catches so far, in every step. A catch pays 1, any other step 0.",
+            ),
+            Mistake(
+                wrong_step("a catch pays the count"),
+                "A catch pays `world.caught`, the catches so far. It should pay 1.",
+            ),
+            Mistake(
+                wrong_step("both at the end"),
+                "After the last catch both flags are true. We just stop there: truncated only.",
+            ),
+            Mistake(
+                wrong_step("one flag"),
+                "Both flags are always the same. A miss is terminated only, and the last catch truncated only.",
+            ),
+            Mistake(
+                wrong_step("landings count"),
+                "`world.caught` grows at every landing. A ball that is missed is not caught.",
+            ),
+            Mistake(wrong_step("set"), "`world.caught` is set to 1 or 0 instead of growing: `+=`."),
+            Mistake(
+                wrong_step("locked below"),
+                "The comparison is the wrong way round: the paddle is locked in the upper half, and free while "
+                "`world.row` is 3 or less.",
+            ),
+            Mistake(wrong_step("put"), "The paddle is put at `action - 1`. It moves BY `action - 1`: `+=`."),
+            Mistake(lambda world, action: finished_step(world, action)[:4] + (None,), NO_FIFTH),
+            Mistake(wrong_step("lands early"), "The ball lands one row too early: it lands where `world.row` is 0."),
         ),
         hints=(
             "First: has the last ball landed? Then this step only brings the next one. Otherwise the paddle moves, the "
