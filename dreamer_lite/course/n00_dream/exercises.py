@@ -28,11 +28,11 @@ def lets_go(real: Tensor, dreamed: Tensor, tolerance: float) -> int:
 
 
 def lean_cases() -> list[tuple]:
-    return [(torch.tensor([0.1, -0.1, 0.0]),), (normal(6, size=0.1),), (normal(100, size=0.1),)]
+    return [(torch.tensor([0.1, -0.1, 0.0]),), (normal(6, size=0.1),), (normal(100),)]
 
 
 def sizes_cases() -> list[tuple]:
-    return [(64, 8, 8), (512, 32, 4), (5, 3, 7)]
+    return [(64, 8, 4), (512, 32, 4), (5, 3, 7)]
 
 
 def sizes_probe(version: Callable, D: int, S: int, K: int) -> dict:
@@ -45,7 +45,8 @@ def sizes_probe(version: Callable, D: int, S: int, K: int) -> dict:
 
 
 def lets_go_cases() -> list[tuple]:
-    cases = []
+    by_hand = torch.tensor([[1.0, 2.0]] * 4), torch.tensor([[1.1, 2.1], [1.4, 1.6], [1.8, 1.4], [1.0, 2.2]]), 0.5
+    cases = [by_hand]
     for size in (1, 4, 3, 4, 4):
         steps = 12 + int(torch.randint(8, ()))
         real = normal(steps, size)
@@ -60,6 +61,7 @@ def lets_go_cases() -> list[tuple]:
         error[start : start + 4] += share
         cases.append((real, real + sign * error, 0.6 + 0.3 * float(torch.rand(()))))
     one_number = torch.full((8, 4), 0.1)
+    one_number[2, 0] = 2.0
     one_number[3, 1] = 1.0
     one_number[5, 2] = 2.0  # one of the four numbers is far off, their mean is not
     one_number[6] = 3.0
@@ -101,6 +103,27 @@ EXERCISES = (
             Mistake(lambda angle: torch.sign(angle).long(), "This gives -1 for left. CartPole's actions are 0 and 1."),
             Mistake(lambda angle: torch.ones_like(angle).long(), "This always pushes right, wherever the pole leans."),
             Mistake(lambda angle: (angle > 0).long().sum(), "This adds up all the answers. Return one for each angle."),
+            Mistake(
+                lambda angle: angle.round().long(),
+                "A small angle is rounded to 0. Compare it with 0 first: any positive angle counts.",
+            ),
+            Mistake(
+                lambda angle: angle.ceil().long(),
+                "This rounds up, which gives 1 only for angles up to 1. Compare with 0: `angle > 0`.",
+            ),
+            Mistake(
+                lambda angle: torch.where(angle > 0, 1, -1),
+                "This gives -1 for left, and for 0 as well. CartPole's actions are 0 and 1.",
+            ),
+            Mistake(
+                lambda angle: torch.tensor(int((angle > 0).any())),
+                "This is one answer for all angles, 1 if any is positive. Return one for each.",
+            ),
+            Mistake(
+                lambda angle: (angle.mean() > 0).long(),
+                "The angles are averaged first. Return one answer for each of them.",
+            ),
+            Mistake(lambda angle: (angle > 0.05).long(), "The limit is above 0. Every positive angle counts."),
         ),
         hints=(
             "A positive angle leans to the right. Comparing a tensor with a number works on every entry at once.",
@@ -132,6 +155,37 @@ EXERCISES = (
                 "z keeps its two axes, (S, K). It is flattened only inside the feature.",
             ),
             Mistake(lambda D, S, K: (D, (S, K), D + S * K), "A shape is a tuple, even with one entry: (D,), not D."),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D, S * K)),
+                "The feature is one row of numbers, h and z side by side, so its shape has one entry: their sum.",
+            ),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D, S, K)),
+                "The feature is one row of numbers: z is flattened, and h and z stand side by side. Its shape has one "
+                "entry.",
+            ),
+            Mistake(
+                lambda D, S, K: (D, S * K, D + S * K),
+                "These are numbers of entries. Return shapes, as tuples; z keeps its two axes.",
+            ),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D + S,)),
+                "Only the number of groups is added. z brings S·K numbers to the feature.",
+            ),
+            Mistake(
+                lambda D, S, K: ((D,), (S, K), (D + K**S,)),
+                "K^S is the number of ways the dice can fall. z holds S·K numbers.",
+            ),
+            Mistake(lambda D, S, K: ((1, D), (S, K), (D + S * K,)), "h has one axis, (D,), not (1, D)."),
+            Mistake(
+                lambda D, S, K: ((S, K), (D,), (D + S * K,)),
+                "h and z are in the wrong order: first the shape of h, then that of z.",
+            ),
+            Mistake(lambda D, S, K: ((D,), (S, K)), "The shape of the feature is missing: return three tuples."),
+            Mistake(
+                lambda D, S, K: ((64,), (8, 8), (128,)),
+                "The sizes are those of one agent. Use D, S and K, which may be any.",
+            ),
         ),
         hints=(
             "Three shapes, in order: memory, dice, both side by side. A shape is a tuple.",
@@ -186,6 +240,48 @@ EXERCISES = (
                 lambda r, d, e: int(((r - d).abs().mean(-1) <= e).sum()),
                 "This counts all steps that hold. The dream may come close again later; only the steps before it "
                 "first lets go count.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).norm(dim=-1) > e, len(r)),
+                "This is the length of the error: a square root of squares. The exercise asks for the mean of the "
+                "absolute values.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).square().mean(-1).sqrt() > e, len(r)),
+                "This is the root of the mean square. The exercise asks for the mean of the absolute values.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(-1) > e, len(r) - 1),
+                "If it never lets go, return T, the number of steps; yours is the last step, T - 1.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().amin(-1) > e, len(r)),
+                "Here ALL numbers of an observation must be beyond the tolerance. The exercise asks for their mean.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().sum(-1) / 4 > e, len(r)),
+                "The sum is always divided by 4. An observation may have another number of entries: use the mean over "
+                "the last axis.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs()[:, 0] > e, len(r)),
+                "Only the first number of an observation is compared. Take the mean over all.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(-1).cumsum(0) / torch.arange(1, len(r) + 1) > e, len(r)),
+                "This averages over all steps so far. Each step has an error of its own.",
+            ),
+            Mistake(
+                lambda r, d, e: int((r - d).abs().mean(-1).argmax()),
+                "This is the step with the largest error. Return the FIRST one beyond the tolerance.",
+            ),
+            Mistake(
+                lambda r, d, e: int(((r - d).abs().mean(-1) > e).sum()),
+                "This counts the steps beyond the tolerance. Return the number of the first one.",
+            ),
+            Mistake(
+                lambda r, d, e: first(((r - d).abs() / r.abs()).mean(-1) > e, len(r)),
+                "The error is divided by the real value. The exercise asks for the absolute error.",
             ),
         ),
         hints=(

@@ -34,6 +34,7 @@ def action_cases() -> list[tuple]:
         is_first = torch.zeros(B, T, dtype=torch.bool)
         is_first[:, 0] = torch.arange(B) % 2 == 0
         is_first[torch.arange(B), (T // 2 + torch.arange(B)) % T] = True  # a border at another step in each row
+        is_first[3:] = False  # and some rows without a border
         cases.append((torch.eye(A)[torch.randint(A, (B, T))] * torch.randint(1, 4, (B, T, 1)), is_first))
     return cases
 
@@ -53,8 +54,9 @@ def goes_on_cases() -> list[tuple]:
 
 
 def cut_cases() -> list[tuple]:
-    cases = []
-    for length, size, batch, steps in ((6, 2, 2, 3), (10, 2, 3, 4), (17, 3, 4, 5)):
+    by_hand = torch.tensor([[5.0, 50.0], [6.0, 60.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
+    cases = [(by_hand, 2, torch.tensor([1, 0]), 3)]
+    for length, size, batch, steps in ((10, 2, 3, 4), (17, 3, 4, 5)):
         oldest = length // 2
         ages = torch.randint(length - steps, (batch,))
         ages[-1] = length - steps - 1  # one that wraps around at the end of the buffer
@@ -110,6 +112,40 @@ EXERCISES = (
                 lambda a, f: torch.cat([torch.zeros_like(a[:1]), a[:-1]], 0) * (~f)[..., None],
                 "This shifts along the batch. Time is the second axis.",
             ),
+            Mistake(
+                lambda a, f: a.roll(1, 1),
+                "roll wraps around, so the first step gets the last action of the row; and where `is_first` is True, "
+                "there should be zeros.",
+            ),
+            Mistake(
+                lambda a, f: a.roll(1, 0) * (~f)[..., None],
+                "roll moves the batch, axis 0. Time is the second axis; and what wraps around must be zero.",
+            ),
+            Mistake(
+                lambda a, f: torch.cat([a[:, :1], a[:, :-1]], 1) * (~f)[..., None],
+                "The first step keeps its own action. Nothing in this row led to it: put zeros, even if no episode "
+                "begins there.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a, f) * (~f[:1])[..., None],
+                "The first row's borders are used for all rows. Each row has its own.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a, f) * (~f.any(1))[:, None, None],
+                "One border clears its whole row. Put zeros only in the step where the episode begins.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a, f) * (~f).cumprod(1)[..., None],
+                "After the first border everything stays zero. Put zeros only in the step where an episode begins.",
+            ),
+            Mistake(
+                lambda a, f: torch.where(f[..., None], torch.ones_like(a), shifted(a, f)),
+                "Where an episode begins you put ones. Put zeros: no action led here.",
+            ),
+            Mistake(
+                lambda a, f: torch.cat([torch.zeros_like(a[..., :1]), a[..., :-1]], -1) * (~f)[..., None],
+                "This shifts along the last axis, the entries of an action. Time is the second axis.",
+            ),
         ),
         hints=(
             "Shift the actions by one step along time, then put zeros where no action led to the step.",
@@ -154,6 +190,26 @@ EXERCISES = (
             Mistake(
                 lambda l, t: torch.cat([torch.ones(len(t), 1), (~t).float()[:, :-1]], 1),
                 "One step late: the 0 belongs to the step that is terminal, not to the one after it.",
+            ),
+            Mistake(
+                lambda l, t: 1 - l.float() - t.float(),
+                "Both flags are subtracted: a time limit gives 0, and a terminal step -1. Only `is_terminal` counts.",
+            ),
+            Mistake(
+                lambda l, t: (~t).float().cumprod(1),
+                "After a terminal step yours stays 0. Each step stands alone: the next row begins a new episode.",
+            ),
+            Mistake(
+                lambda l, t: (~t.any(1, keepdim=True)).float().expand(t.shape),
+                "One terminal step ends its whole row. Only that step gets 0.",
+            ),
+            Mistake(
+                lambda l, t: -t.float(),
+                "This is -1 at a terminal step and 0 elsewhere; it should be 0 there, and 1 elsewhere.",
+            ),
+            Mistake(
+                lambda l, t: (~t.long()).float(),
+                "`~` on whole numbers turns 0 into -1 and 1 into -2. Use it on True and False.",
             ),
         ),
         hints=(
@@ -208,6 +264,23 @@ EXERCISES = (
             Mistake(
                 lambda r, o, a, s: r[(o + a) % len(r)],
                 "This is only the first row of each sequence; return `steps` of them.",
+            ),
+            Mistake(
+                lambda r, o, a, s: torch.stack([torch.cat([r[(o + k) % len(r) :], r[:0]])[:s] for k in a.tolist()]),
+                "A slice stops at the end of the buffer, so sequences that wrap around are too short. Use indices and "
+                "the remainder, `%`.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r.roll(o, 0)[(a[:, None] + torch.arange(s)) % len(r)],
+                "The ring is rolled the wrong way: `roll(-oldest, 0)` brings the oldest row to index 0.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o - 1 - a[:, None] + torch.arange(s)) % len(r)],
+                "Ages are counted from the newest row. They count from the oldest, forward in time.",
+            ),
+            Mistake(
+                lambda r, o, a, s: r[(o + a[:, None] + torch.arange(1, s)) % len(r)],
+                "The first row of each sequence is missing: `torch.arange(steps)` begins at 0.",
             ),
         ),
         hints=(

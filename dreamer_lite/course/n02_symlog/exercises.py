@@ -1,7 +1,9 @@
 """Exercises of notebook 02: symlog, its inverse, a loss in its space, and a bug to expose."""
 
 from collections.abc import Callable
+import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +28,7 @@ def expose() -> float:
 
 def judge_expose(version: Callable) -> str | None:
     x = version()
-    if isinstance(x, Tensor) and x.numel() == 1:
+    if isinstance(x, (Tensor, np.ndarray, np.generic)) and math.prod(x.shape) == 1:
         x = x.item()
     if isinstance(x, bool) or not isinstance(x, (int, float)):
         return f"It returns {kind(x)}; one number is expected: `return …`."
@@ -35,10 +37,10 @@ def judge_expose(version: Callable) -> str | None:
         return "NaN is not a fair input: no function does well on it."
     if x == 0:
         return "At 0 both give 0, since sign(0) is 0. Try a number next to it."
+    if good == 0:
+        return f"{x:g} is so small that it is 0 in float32, and so is its symlog. Go a little further from 0."
     if bad == 0:
         return f"At {x:g} bad_symlog gives 0, which has no sign: |x| + 1e-5 is 1 there. Go a little nearer to 0."
-    if good == 0:
-        return f"{x:g} is so small that symlog gives 0 in float32, which has no sign. Go a little further from 0."
     if good * bad < 0:
         return None
     if abs(x) > 1:
@@ -53,6 +55,7 @@ def values() -> list[Tensor]:
     return [
         torch.tensor([0.0, 1.718, -1.718, 0.01, 999.0]),
         torch.tensor([1e-8, -1e-8, 1e-4]),
+        torch.tensor([1.0, -1.0, -0.5]),  # at ±1 a discarded branch may have an infinite slope
         normal(2, 3, size=100),
         torch.tensor([1e6, -1e8]),
     ]
@@ -159,6 +162,35 @@ EXERCISES = (
             Mistake(
                 lambda x: torch.asinh(x), "asinh looks similar, but grows as ln(2|x|): it is not the paper's function."
             ),
+            Mistake(
+                lambda x: torch.where(x >= 0, torch.log1p(x), -torch.log1p(-x)),
+                "Near x = ±1 the branch that `torch.where` discards has an infinite slope, and 0 · inf is nan in the "
+                "gradient. Take the sign and ln(1 + |x|), or clamp inside each branch.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log2(1 + x.abs()),
+                "This is the logarithm to base 2. Use the natural one.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log(1 + x).abs(),
+                "The absolute value is taken after the logarithm. Below -1, ln(1 + x) has no value: take |x| first.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * (torch.log(x.abs()) + 1),
+                "The 1 is added after the logarithm. It belongs inside: ln(1 + |x|).",
+            ),
+            Mistake(
+                lambda x: x * torch.log1p(x.abs()),
+                "The logarithm is multiplied by x itself. Only its sign belongs in front.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * torch.log(x.abs() + 1e-8),
+                "1e-8 only avoids the logarithm of 0: below 1 the result is still negative. The formula adds 1.",
+            ),
+            Mistake(
+                lambda x: torch.sign(x) * 0.5 * torch.log1p(x.square()),
+                "This is ½ ln(1 + x²). Near 0 it is close to x²/2, not to x. Use ln(1 + |x|).",
+            ),
         ),
         hints=(
             "Two ingredients: the sign of x, and a logarithm that only sees the size of x.",
@@ -220,6 +252,12 @@ EXERCISES = (
             Mistake(lambda x: symexp(symexp(x)), "symexp is applied twice."),
             Mistake(lambda x: torch.sinh(x), "sinh looks similar, but is the inverse of asinh, not of symlog."),
             Mistake(symlog, "This is symlog; write its inverse."),
+            Mistake(lambda x: torch.sign(x) * (10 ** x.abs() - 1), "This is a power of 10. Use e: `torch.expm1`."),
+            Mistake(lambda x: torch.sign(x) * (2 ** x.abs() - 1), "This is a power of 2. Use e: `torch.expm1`."),
+            Mistake(
+                lambda x: x * torch.expm1(x.abs()),
+                "The exponential is multiplied by x itself. Only its sign belongs in front.",
+            ),
         ),
         hints=(
             "Solve y = ln(1 + x) for x, for positive numbers first. Then give negative ones their sign.",
@@ -275,6 +313,22 @@ EXERCISES = (
             Mistake(lambda p, t: p - symlog(t), "The square is missing."),
             Mistake(lambda p, t: (p - symlog(t)).abs(), "This is the absolute error. Use the squared one."),
             Mistake(lambda p, t: (p - symexp(t)).square(), "symexp stretches the target; symlog squashes it."),
+            Mistake(
+                lambda p, t: p.square() - symlog(t).square(),
+                "This is a difference of squares. First subtract, then square the difference.",
+            ),
+            Mistake(lambda p, t: 2 * (p - symlog(t)), "The difference is doubled. Square it."),
+            Mistake(lambda p, t: -(p - symlog(t)).square(), "The sign is wrong: a squared error is never negative."),
+            Mistake(lambda p, t: (p + symlog(t)).square(), "The two are added. Subtract the target."),
+            Mistake(
+                lambda p, t: (p - torch.log1p(t)).square(),
+                "ln(1 + x) has no value for targets below -1. `symlog` takes care of the sign.",
+            ),
+            Mistake(lambda p, t: (p - symlog(t)).abs() ** 3, "The difference is cubed. Square it."),
+            Mistake(
+                lambda p, t: symlog((p - t).square()),
+                "symlog is applied to the loss. Squash the target, subtract, and square.",
+            ),
         ),
         hints=(
             "The network's output is read as a number in symlog space. What must be done to the target?",

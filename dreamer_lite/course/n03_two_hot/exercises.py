@@ -95,6 +95,32 @@ def one_hot(x: Tensor, bins: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(nearest, len(bins)).to(x.dtype)
 
 
+def guarded(share: Callable, how: str = "set", below: Callable | None = None) -> Callable:
+    """two_hot whose pair is one and the same bin where x lies on a bin, so that its share is 0 / 0; `share` makes the
+    best of that."""
+
+    def version(x: Tensor, bins: Tensor) -> Tensor:
+        x = x.clamp(bins[0], bins[-1])
+        low, high = torch.bucketize(x, bins, right=True) - 1, torch.bucketize(x, bins)
+        above = share(x - bins[low], bins[high] - bins[low])
+        under = below(bins[high] - x, bins[high] - bins[low]) if below else 1 - above
+        weights = torch.zeros(*x.shape, len(bins)).scatter(-1, low[..., None], under[..., None])
+        if how == "add":
+            return weights.scatter_add(-1, high[..., None], above[..., None])
+        return weights.scatter(-1, high[..., None], above[..., None])
+
+    return version
+
+
+def pair(x: Tensor, bins: Tensor, share: Callable) -> Tensor:
+    """Weights on the right pair of bins, with another share from the way to x and the width of the gap."""
+    x = x.clamp(bins[0], bins[-1])
+    below = (torch.bucketize(x, bins, right=True) - 1).clamp(0, len(bins) - 2)
+    above = share(x - bins[below], bins[below + 1] - bins[below])
+    weights = torch.zeros(*x.shape, len(bins)).scatter(-1, below[..., None], 1 - above[..., None])
+    return weights.scatter(-1, below[..., None] + 1, above[..., None])
+
+
 def soft(x: Tensor, bins: Tensor) -> Tensor:
     return (-(symlog(x)[..., None] - symlog(bins)).square()).softmax(-1)
 
@@ -112,6 +138,7 @@ def two_hot_cases() -> list[tuple]:
         (torch.tensor([100.0, -100.0, 0.0]), bins),
         (normal(3, 4, size=20), many),
         (normal(2, 3, 2, size=100), many),
+        (torch.tensor([0.1, 0.9, 0.3, -0.4, 3.0]), torch.tensor([-0.5, 0.0, 0.3, 1.0, 8.0])),  # narrow, not symmetric
     ]
 
 
@@ -244,6 +271,40 @@ EXERCISES = (
                 lambda count=255, limit=20.0: symexp(torch.linspace(limit, -limit, count)),
                 "They run from high to low. Bins rise.",
             ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.arange(-limit, limit)),
+                "`torch.arange` makes steps of 1, and leaves out the end. `torch.linspace` makes `count` even steps.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.arange(-limit, limit + 1)),
+                "`torch.arange` makes steps of 1, however many bins are wanted. `torch.linspace` makes `count` even "
+                "steps.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.linspace(-limit, limit, count - 1)),
+                "That is one bin too few: `count` bins.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.linspace(-limit / 2, limit / 2, count)),
+                "The steps run from -limit / 2 to limit / 2. They should run from -limit to limit.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.linspace(*symlog(torch.tensor([-limit, limit])), count)),
+                "The outermost bins are ±limit. The limit is in symlog space: they should be ±symexp(limit).",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: torch.logspace(-limit, limit, count),
+                "`logspace` gives powers of 10, all positive. Make even steps with `linspace`, and stretch them with "
+                "symexp.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: torch.sinh(torch.linspace(-limit, limit, count)),
+                "sinh looks similar, but it is about half of symexp.",
+            ),
+            Mistake(
+                lambda count=255, limit=20.0: symexp(torch.linspace(-limit, limit, count + 2)[1:-1]),
+                "The ends are left out. The first bin is symexp(-limit), the last one symexp(limit).",
+            ),
         ),
         hints=(
             "Even steps in one space, raw values in the other. Which function leads from the first to the second?",
@@ -344,6 +405,41 @@ EXERCISES = (
             ),
             Mistake(lambda x, b: raw_weights(x, b)[..., :-1], "One bin is missing: there are as many weights as bins."),
             Mistake(lambda x, b: two_hot(x, b).flip(-1), "The weights run from high to low; bins rise."),
+            Mistake(
+                guarded(lambda way, gap: (way / gap).nan_to_num()),
+                "A number exactly on a bin gets no weight: below and above are the same bin there, and 0 is written "
+                "over its 1. Use two different bins, below and below + 1.",
+            ),
+            Mistake(
+                guarded(lambda way, gap: (way / gap).nan_to_num(0.5)),
+                "A number exactly on a bin gets half the weight: the guard against 0 / 0 makes it 0.5. There the bin "
+                "takes everything.",
+            ),
+            Mistake(
+                lambda x, b: two_hot(x, b) * ((x >= b[0]) & (x <= b[-1]))[..., None],
+                "A number beyond either end gets no weight. Clip x to the outermost bins first.",
+            ),
+            Mistake(
+                lambda x, b: pair(x, b, lambda way, gap: way / gap.clamp(min=1.0)),
+                "A gap of less than 1 is taken to be 1, perhaps to avoid a division by 0. Divide by high - low itself.",
+            ),
+            Mistake(
+                lambda x, b: pair(x, b, lambda way, gap: torch.full_like(way, 0.5)),
+                "Both neighbours get one half. The nearer one gets more: (x - low) / (high - low) goes to the bin "
+                "above.",
+            ),
+            Mistake(
+                lambda x, b: (-(x[..., None] - b).abs()).softmax(-1),
+                "This is a softmax of distances, so every bin has some weight. At most two are not zero.",
+            ),
+            Mistake(
+                lambda x, b: torch.nn.functional.one_hot(torch.bucketize(x.clamp(b[0], b[-1]), b), len(b)).to(x.dtype),
+                "All the weight is on the bin above. The bin below gets its share, so that the mean is x.",
+            ),
+            Mistake(
+                lambda x, b: two_hot(x.clamp(b[1], b[-2]), b),
+                "The outermost bins are never used. Clip x to bins[0] and bins[-1].",
+            ),
         ),
         hints=(
             "For each number, find the bin at or below it. How far is the number on its way to the next bin, as a "
@@ -455,6 +551,28 @@ EXERCISES = (
                 "This also divides by the number of bins: a weighted mean is the sum of probability × bin.",
             ),
             Mistake(lambda l, b: -two_hot_mean(l, b), "The sign is reversed: p(+b) - p(-b), not the other way round."),
+            Mistake(
+                lambda l, b: (lambda p, n: (p[..., -n:] - p[..., :n].flip(-1)) @ b[:n])(l.softmax(-1), len(b) // 2),
+                "The pairs are multiplied by the lower bins, in rising order, so each meets another pair's bin. Use "
+                "the upper ones, bins[-half:].",
+            ),
+            Mistake(
+                lambda l, b: paired(l, b, softmax=lambda x: x.log_softmax(-1)),
+                "These are log-probabilities. Use probabilities: `softmax`.",
+            ),
+            Mistake(
+                lambda l, b: paired(l, b, softmax=lambda x: x / x.sum(-1, keepdim=True)),
+                "The logits are divided by their sum. `softmax` turns them into probabilities.",
+            ),
+            Mistake(
+                lambda l, b: symlog(two_hot_mean(l, b)),
+                "symlog is applied to the mean. The bins are raw values, and so is their mean.",
+            ),
+            Mistake(
+                lambda l, b: (l.double().softmax(-1) @ b.double()).float(),
+                "Higher precision hides the rounding error of a plain sum, but does not remove it. Pair mirror bins "
+                "first.",
+            ),
         ),
         hints=(
             "Probability times bin, added up. The order of adding matters: the bins reach 485 million.",
@@ -543,6 +661,46 @@ EXERCISES = (
             Mistake(
                 lambda l, x, b: -(two_hot(x, b) * l.log_softmax(0)).sum(-1),
                 "The softmax runs over the batch. It belongs on the last axis, the bins.",
+            ),
+            Mistake(
+                lambda l, x, b: torch.nn.functional.binary_cross_entropy_with_logits(
+                    l, two_hot(x, b), reduction="none"
+                ).sum(-1),
+                "This is one yes-or-no question for each bin. Exactly one choice among all bins is made: softmax, not "
+                "sigmoid.",
+            ),
+            Mistake(
+                lambda l, x, b: (two_hot(x, b) - l.softmax(-1)).square().sum(-1),
+                "This is the squared error of the probabilities. Use the cross-entropy.",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * l.softmax(-1)).sum(-1).log(),
+                "The logarithm is taken after the sum. Take it first: Σ weight · ln p.",
+            ),
+            Mistake(
+                lambda l, x, b: (two_hot_mean(l, b) - x).abs(),
+                "This is the absolute error of the mean. Two-hot learns by cross-entropy, whatever the size of x.",
+            ),
+            Mistake(
+                lambda l, x, b: cross(l, x, b) / 2.302585092994046,
+                "This is the logarithm to base 10. We use nats: the natural logarithm.",
+            ),
+            Mistake(
+                lambda l, x, b: (
+                    -l.log_softmax(-1)
+                    .gather(-1, (torch.bucketize(x.clamp(b[0], b[-1]), b, right=True) - 1)[..., None])
+                    .squeeze(-1)
+                ),
+                "Only the bin below counts. In the target, both neighbours have a share.",
+            ),
+            Mistake(
+                lambda l, x, b: -(l.softmax(-1) * l.log_softmax(-1)).sum(-1),
+                "This is the entropy of the network's own probabilities. The weights are those of two_hot(x).",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * l).sum(-1) + l.exp().sum(-1),
+                "The logarithm of the sum is missing: ln Σ exp(logits) is subtracted from each logit. `log_softmax` "
+                "does it.",
             ),
         ),
         hints=(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...latents import entropy, gumbel, kl, sample, unimix
-from ..exercise import Exercise, Mistake, dice, gradient, hundredths, normal, with_gradients
+from ..exercise import Complaint, Exercise, Mistake, dice, gradient, hundredths, normal, with_gradients
 
 
 def unimix_cases() -> list[tuple]:
@@ -27,11 +27,16 @@ SKEWED = torch.tensor([0.25] + [0.75 / 7] * 7)
 SHARE = "the share of class 0 in 40,000 throws, with no noise given, of a die that should show it in a quarter of them"
 
 
+OWN_NOISE = "The given `noise` is not used: you make your own each time. Make some only when it is None."
+
+
 def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Tensor) -> dict[str, Tensor]:
     """The drawn classes for given noise, their gradient, and how often each class comes up when no noise is given."""
     z = version(probs, noise)
     if not isinstance(z, Tensor) or z.shape != probs.shape:
         return {"the result": z, "the gradient": z, SHARE: z}
+    if not torch.equal(version(probs, noise).detach(), z.detach()):
+        raise Complaint(OWN_NOISE)
     found = {"the result": z, "the gradient": gradient(z * direction, probs)}
     first, *others = (version(SKEWED.expand(100, 16, 8)).detach() for _ in range(8))
     rows, dice = (not torch.equal(one.expand_as(first), first) for one in (first[:1], first[:, :1]))
@@ -69,7 +74,7 @@ def kl_cases() -> list[tuple]:
 
 
 def entropy_cases() -> list[tuple]:
-    return [(torch.tensor([[[0.5, 0.5]]]),), (dice(1, 2, 3),), (dice(2, 4, 5),), (dice(3, 2, 4, 3),)]
+    return [(torch.tensor([[[0.9, 0.1]]]),), (dice(1, 2, 3),), (dice(2, 4, 5),), (dice(3, 2, 4, 3),)]
 
 
 def one_hot(probs: Tensor, noise: Tensor | None) -> Tensor:
@@ -213,6 +218,42 @@ EXERCISES = (
                 "Clamping lifts small probabilities, but then they don't add up to 1, and where it clamps there is "
                 "no gradient.",
             ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * (l.softmax(-1) + mix / l.shape[-1]),
+                "The uniform part is multiplied by 1 - mix, too. It keeps its full share: mix / K.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.sigmoid() + mix / l.shape[-1],
+                "sigmoid looks at each logit alone, so the faces don't add up to 1. Use softmax.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l + mix / l.shape[-1],
+                "The softmax is missing: logits are not probabilities.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.log_softmax(-1) + mix / l.shape[-1],
+                "log_softmax gives logarithms. Mix probabilities: `softmax`.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(0) + mix / l.shape[0],
+                "The softmax runs over the first axis. Each group is its own die: use the last axis.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix * l.shape[-1],
+                "The uniform part is multiplied by K. Divide by it: mix / K.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / (l.shape[-1] * l.shape[-2]),
+                "The uniform part is divided by all faces of all dice. Each die has K faces: mix / K.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / l.numel(),
+                "The uniform part is divided by the number of all logits. Each die has K faces: mix / K.",
+            ),
+            Mistake(
+                lambda l, mix=0.01: (1 - mix) * l.softmax(-1) + mix / 2,
+                "The number of classes is fixed at 2; use `logits.shape[-1]`.",
+            ),
         ),
         hints=(
             '99 parts of the network\'s opinion, one part of "could be anything".',
@@ -313,6 +354,52 @@ EXERCISES = (
                 reversed_gradient, "The gradient has the wrong sign: probs - probs.detach(), not the other way round."
             ),
             Mistake(through_log, "The gradient is that of ln p. Straight-through borrows the gradient of p itself."),
+            Mistake(
+                lambda p, noise=None: (
+                    p.log() + (-torch.log(-torch.log(torch.rand_like(p))) if noise is None else noise)
+                ).softmax(-1),
+                "This is a softmax, not a draw. Take the argmax as one-hot, and add `probs - probs.detach()`.",
+            ),
+            Mistake(
+                lambda p, noise=None: one_hot(p.detach(), noise).argmax(-1),
+                "This is the number of the class. Return it as one-hot, (…, K).",
+            ),
+            Mistake(
+                lambda p, noise=None: (
+                    one_hot(p.detach(), noise)
+                    + (lambda s: s - s.detach())(
+                        (p.log() + (torch.zeros_like(p) if noise is None else noise)).softmax(-1)
+                    )
+                ),
+                "The gradient is that of a softmax with noise. Straight-through borrows the gradient of `probs`.",
+            ),
+            Mistake(
+                lambda p, noise=None: straight(
+                    p, noise.neg() if noise is not None else torch.log(-torch.log(torch.rand_like(p)))
+                ),
+                "The noise is subtracted. Add it to ln p.",
+            ),
+            Mistake(
+                lambda p, noise=None: (
+                    lambda n: (
+                        torch.nn.functional.one_hot((p.detach().log() + n).argmin(-1), p.shape[-1]) + (p - p.detach())
+                    )
+                )(-torch.log(-torch.log(torch.rand_like(p))) if noise is None else noise),
+                "This takes the smallest entry. The class is the argmax of ln p + noise.",
+            ),
+            Mistake(
+                lambda p, noise=None: (
+                    lambda n: (
+                        torch.nn.functional.one_hot((p.detach().log() * n).argmax(-1), p.shape[-1]) + (p - p.detach())
+                    )
+                )(-torch.log(-torch.log(torch.rand_like(p))) if noise is None else noise),
+                "ln p is multiplied by the noise. Add the noise to it.",
+            ),
+            Mistake(lambda p, noise=None: straight(p, -torch.log(-torch.log(torch.rand_like(p)))), OWN_NOISE),
+            Mistake(
+                lambda p, noise=None: p + (p - one_hot(p.detach(), noise)).detach(),
+                "The difference is the wrong way round: probs + (one_hot - probs).detach().",
+            ),
         ),
         hints=(
             "Two parts: which class is drawn (no gradient), and a term that is 0 in value but carries the gradient "
@@ -388,6 +475,32 @@ EXERCISES = (
             ),
             Mistake(lambda p, q: kl(p, q).mean(), "This is one number for the whole batch. Keep the leading axes."),
             Mistake(lambda p, q: (p * (p - q)).sum((-2, -1)), "The logarithms are missing."),
+            Mistake(
+                lambda p, q: 0.5 * (kl(p, 0.5 * (p + q)) + kl(q, 0.5 * (p + q))),
+                "This is the Jensen-Shannon divergence. KL compares p with q directly: p · (ln p - ln q).",
+            ),
+            Mistake(
+                lambda p, q: 0.5 * (kl(p, q) + kl(q, p)),
+                "This is the mean of both directions. KL(p || q) is one of them.",
+            ),
+            Mistake(lambda p, q: kl(p, q) / 2.302585092994046, "This is the logarithm to base 10. We use nats."),
+            Mistake(
+                lambda p, q: (p * (p.log() - q.log())).mean(-1).sum(-1),
+                "This is the mean over the classes. Their terms add up: sum over them.",
+            ),
+            Mistake(lambda p, q: (p - q).square().sum((-2, -1)), "This is a squared distance: p · (ln p - ln q)."),
+            Mistake(
+                lambda p, q: (p.log() * (p - q)).sum((-2, -1)),
+                "The logarithm and the difference are exchanged: p · (ln p - ln q).",
+            ),
+            Mistake(
+                lambda p, q: (p * p.log() - q.log()).sum((-2, -1)),
+                "A bracket is missing: p multiplies both logarithms, p · (ln p - ln q).",
+            ),
+            Mistake(
+                lambda p, q: (p * (p.log_softmax(-1) - q.log_softmax(-1))).sum((-2, -1)),
+                "`log_softmax` is for logits. p and q are probabilities already: `log`.",
+            ),
         ),
         hints=(
             "The surprise under q minus the surprise under p, averaged with the weights p and summed over the groups.",
@@ -448,6 +561,29 @@ EXERCISES = (
             Mistake(
                 lambda p: -(p * p.log()).mean((-2, -1)), "This divides by the number of entries. Entropy is a sum."
             ),
+            Mistake(lambda p: entropy(p) / 2.302585092994046, "This is the logarithm to base 10. We use nats."),
+            Mistake(lambda p: 1 - p.square().sum((-2, -1)), "This is 1 - Σ p². Entropy is -Σ p ln p."),
+            Mistake(
+                lambda p: -(p * p.log() + (1 - p) * (1 - p).log()).sum((-2, -1)),
+                "This treats each face as a coin of its own. Of a die's faces just one comes up: -Σ p ln p.",
+            ),
+            Mistake(
+                lambda p: -(p * p).log().sum((-2, -1)), "The square is taken inside the logarithm. It is p times ln p."
+            ),
+            Mistake(
+                lambda p: entropy(p) / torch.tensor(float(p.shape[-1])).log(),
+                "This is divided by ln K, so that a fair die has 1. Return it in nats.",
+            ),
+            Mistake(lambda p: entropy(p).exp(), "This is the exponential of the entropy. Return the entropy itself."),
+            Mistake(
+                lambda p: -p.amax(-1).log().sum(-1),
+                "This is the surprise of the likeliest face. Entropy averages over all faces: -Σ p ln p.",
+            ),
+            Mistake(
+                lambda p: -(p * p.log_softmax(-1)).sum((-2, -1)),
+                "`log_softmax` is for logits. p holds probabilities already: `log`.",
+            ),
+            Mistake(lambda p: -(p * p.log1p()).sum((-2, -1)), "`log1p` is ln(1 + p). Take ln p: `log`."),
         ),
         hints=(
             "The expected surprise of a die that follows p.",

@@ -179,6 +179,12 @@ def looped(
     store: str = "",
     probabilities: bool = False,
     before: bool = False,
+    keep: str = "both",
+    same_noise: bool = False,
+    soft: bool = False,
+    sure: bool = False,
+    unsquashed: bool = False,
+    late: bool = False,
 ) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
@@ -193,16 +199,24 @@ def looped(
             cleared = State(cleared.h, state.z)
         if forget == "nothing":
             cleared, action = state, actions[:, t]
+        if forget == "to the start":
+            cleared = State(*(torch.where(first.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(state, start)))
         h = rssm.recurrent(cleared, action)
         memory = cleared.h if stale else h
         logits.append(rssm.posterior(memory, tokens[:, t]) if look else rssm.prior(h))
-        given = noise[:, t] if (noise is not None or needs_noise) and not deaf else None
+        given = noise[:, 0 if same_noise else t] if (noise is not None or needs_noise) and not deaf else None
         z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
+        z = unimix(logits[-1], mix) if soft else sample(logits[-1], given) if unsquashed else z
+        if sure:
+            z = torch.eye(logits[-1].shape[-1])[logits[-1].argmax(-1)] + 0 * logits[-1]
+        if late:
+            (h, z), _ = clear(State(h, z), action, first)
         kept = sample(unimix(logits[-1], mix), given) if again else z
         states.append(
             cleared if before else State(h.detach() if "h" in store else h, kept.detach() if "z" in store else kept)
         )
         state = State(h.detach(), z.detach()) if detach else State(h, z) if carry else start
+        state = state if keep == "both" else State(cleared.h, z) if keep == "z" else State(h, cleared.z)
     h, z = (torch.stack(parts, stack) for parts in zip(*states))
     found = torch.stack(logits, stack)
     return State(h, z), unimix(found, mix) if probabilities else found
@@ -310,6 +324,50 @@ EXERCISES = (
                 lambda h, r, c, u: torch.lerp(h, torch.sigmoid(r.sigmoid() * c), (u - 1).sigmoid()),
                 "The candidate is squashed by σ; tanh keeps it between -1 and 1.",
             ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() + c), (u - 1).sigmoid()),
+                "The reset gate is added to the candidate. It multiplies: tanh(σ(reset) · candidate).",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh((r * c).sigmoid()), (u - 1).sigmoid()),
+                "σ is taken of the product. Only reset goes through it: σ(reset) · candidate.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.relu(r.sigmoid() * c), (u - 1).sigmoid()),
+                "The candidate goes through relu. Use tanh, which keeps it between -1 and 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h.tanh(), torch.tanh(r.sigmoid() * c), (u - 1).sigmoid()),
+                "The old memory is squashed by tanh. Only the candidate is.",
+            ),
+            Mistake(
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c) + (1 - u) * h,
+                "The old memory's share is 1 - update. It is 1 - u, with the u that went through σ.",
+            ),
+            Mistake(
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c) + (1 - u.sigmoid()) * h,
+                "The two shares come from different gates: the -1 is missing in the old memory's. They add up to 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.tanh(r.sigmoid() * c) + (1 - (u - 1).sigmoid()) * h,
+                "The new memory counts in full. Its share is u: u · c + (1 - u) · h.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.tanh() * c), (u - 1).tanh()),
+                "The gates go through tanh, which can be negative. σ makes shares between 0 and 1.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * (c + h)), (u - 1).sigmoid()),
+                "h is part of the candidate. The candidate is given; h comes in only with (1 - u) · h.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(r.sigmoid() * h, torch.tanh(r.sigmoid() * c), (u - 1).sigmoid()),
+                "The reset gate acts on h as well. Here it acts on the candidate alone.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u - 1).softmax(-1)),
+                "The update gate is a softmax over the entries. Each entry has a gate of its own: σ.",
+            ),
         ),
         hints=(
             "Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the "
@@ -375,6 +433,14 @@ EXERCISES = (
             Mistake(
                 lambda m, h, x: right_posterior(m, torch.zeros_like(h), x),
                 "The memory is not used: the posterior sees h and the tokens.",
+            ),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.groups, m.classes)).argmax(-1),
+                "These are the likeliest classes. Return the logits, (…, S, K).",
+            ),
+            Mistake(
+                lambda m, h, x: right_posterior(m, h, x).sigmoid(),
+                "sigmoid is applied to the logits. Return them as the network gives them.",
             ),
         ),
         hints=(
@@ -456,6 +522,28 @@ EXERCISES = (
                 lambda s, a, f: (s, clear(s, a, f)[1]),
                 "The action is cleared, but the state still carries the last episode.",
             ),
+            Mistake(
+                lambda s, a, f: (
+                    State(torch.where(f[:, None], 1.0, s.h), torch.where(f[:, None, None], 1.0, s.z)),
+                    torch.where(f[:, None], 1.0, a),
+                ),
+                "Where an episode begins you put ones. Put zeros.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(s.h[~f], s.z[~f]), a[~f]),
+                "The rows where an episode begins are left out. Keep all rows, and set those to zero.",
+            ),
+            Mistake(
+                lambda s, a, f: clear(s, a, torch.arange(len(f)) == 0),
+                "Only the first row of the batch is cleared. Clear every row where `is_first` is True.",
+            ),
+            Mistake(
+                lambda s, a, f: (
+                    State(clear(s, a, f)[0].h, torch.where(f[:, None, None], torch.eye(s.z.shape[-1])[0], s.z)),
+                    clear(s, a, f)[1],
+                ),
+                "z shows its first face where an episode begins. Set it to zero: no class at all.",
+            ),
         ),
         hints=(
             "Multiply by 0 where an episode begins, by 1 elsewhere. Three things carry the past.",
@@ -533,6 +621,23 @@ EXERCISES = (
                 "It works only when noise is given. When it is None, `sample` makes its own: pass None on.",
             ),
             Mistake(start_ignored, "The loop starts from zeros and ignores `start`."),
+            Mistake(
+                wrongly(forget="to the start"),
+                "Where an episode begins, the state goes back to `start`. Set it to zero: `clear` does.",
+            ),
+            Mistake(wrongly(same_noise=True), "Every step uses the first step's noise: `noise[:, t]`."),
+            Mistake(
+                wrongly(unsquashed=True),
+                "The dice are thrown with logits. `sample` wants probabilities: `unimix(logits)`.",
+            ),
+            Mistake(wrongly(soft=True), "z is the dice's probabilities. Throw the dice: `sample`."),
+            Mistake(wrongly(sure=True), "z is the likeliest class of each die. Throw the dice: `sample`."),
+            Mistake(
+                wrongly(late=True),
+                "The state is cleared after the step. Clear it before: the new episode's first look must stay.",
+            ),
+            Mistake(wrongly(keep="z"), "Only z is carried on: each step needs the h of the step before, too."),
+            Mistake(wrongly(keep="h"), "Only h is carried on: each step needs the z of the step before, too."),
         ),
         hints=(
             "One pass through time. Each step: clear where an episode begins, update the memory, look, sample. "
