@@ -61,7 +61,7 @@ def lets_go_cases() -> list[tuple]:
         error[start : start + 4] += share
         cases.append((real, real + sign * error, 0.6 + 0.3 * float(torch.rand(()))))
     one_number = torch.full((8, 4), 0.1)
-    one_number[2, 0] = 2.0
+    one_number[2, 0] = 1.5
     one_number[3, 1] = 1.0
     one_number[5, 2] = 2.0  # one of the four numbers is far off, their mean is not
     one_number[6] = 3.0

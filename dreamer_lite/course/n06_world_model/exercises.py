@@ -243,6 +243,10 @@ def fitted(
     in_order: bool = False,
     after: bool = False,
     clip: float = 0.0,
+    join: str = "",
+    sign: float = 1.0,
+    told: str = "",
+    each: bool = False,
 ) -> Tensor:
     """A training step with one thing wrong."""
     if late:
@@ -255,11 +259,29 @@ def fitted(
         for name, loss in losses.items()
         if not only or name in only
     )
+    means = {name: loss.mean() for name, loss in losses.items()}
+    if join:
+        total = {
+            "product": math.prod(scales[name] * mean for name, mean in means.items()),
+            "divided": sum(mean / scales[name] for name, mean in means.items()),
+            "share": total / sum(scales.values()),
+            "time": sum(scales[name] * loss.sum(1).mean() for name, loss in losses.items()),
+            "squares": sum((scales[name] * mean).square() for name, mean in means.items()),
+            "fixed": sum(SCALES[name] * mean for name, mean in means.items()),
+        }[join]
     if early:
         optimizer.step()
     if clear and not late:
         optimizer.zero_grad()
-    total.backward()
+    if each:
+        for name in list(losses)[:-1]:
+            (scales[name] * means[name]).backward(retain_graph=True)
+            optimizer.zero_grad()
+        (scales[name := list(losses)[-1]] * means[name]).backward()
+    else:
+        (sign * total).backward()
+    if told:
+        total = sum(means.values())
     if late:
         optimizer.zero_grad()
     if clip:
@@ -353,6 +375,30 @@ EXERCISES = (
             Mistake(
                 lambda t, discount_horizon=333: flat(t) * discount_horizon,
                 "This multiplies by discount_horizon; the discount is 1 - 1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, -1.0, 1 - 1 / discount_horizon),
+                "A terminal step has target 0, not -1.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, 1.0, 1 - 1 / discount_horizon),
+                "A terminal step has target 0: nothing goes on there.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * (1 - 1 / discount_horizon) ** torch.arange(t.shape[-1]),
+                "The discount is raised to the number of the step. Each target is for one step: the discount itself.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: (~t) * (1 - 1 // discount_horizon),
+                "`//` rounds down, so 1 // discount_horizon is 0. Use `/`.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) * (discount_horizon - 1),
+                "This is discount_horizon - 1. The discount is 1 - 1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: flat(t) / (1 - discount_horizon),
+                "This is 1 / (1 - discount_horizon). The discount is 1 - 1/discount_horizon.",
             ),
         ),
         hints=(
@@ -597,6 +643,91 @@ EXERCISES = (
                 lambda m, f, b: right_losses(m, f.detach(), b),
                 "The feature is detached: encoder and RSSM learn from these losses, so the gradient must flow back.",
             ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: (
+                        -continue_target(b.is_terminal, m.discount_horizon)
+                        * F.logsigmoid(m.continue_head(f).squeeze(-1))
+                    )
+                ),
+                "The second term of the cross-entropy is missing: (1 - target) · ln(1 - p).",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: F.binary_cross_entropy_with_logits(
+                        -m.continue_head(f).squeeze(-1),
+                        continue_target(b.is_terminal, m.discount_horizon),
+                        reduction="none",
+                    )
+                ),
+                "The logit has the wrong sign: a large one means that the episode goes on.",
+            ),
+            Mistake(
+                wrong_continue(lambda m, f, b: right_losses(m, f, b)["continue"] * ~b.is_terminal),
+                "The continue loss is left out at terminal steps. There the head learns the 0.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: (
+                        m.continue_head(f).squeeze(-1) - continue_target(b.is_terminal, m.discount_horizon)
+                    ).square()
+                ),
+                "The continue loss is the squared error of the logit; it should be the binary cross-entropy.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(m, f, b, reward=lambda m, f, b: (m.predict_reward(f) - b.reward).abs()),
+                "The reward head is trained by absolute error. Use two_hot_loss on its logits.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reward=lambda m, f, b: two_hot_loss(
+                        m.reward_head(f), torch.cat([b.reward[:, :1], b.reward[:, :-1]], 1), m.bins
+                    ),
+                ),
+                "The reward is one step late: reward[:, t] arrives with step t.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reward=lambda m, f, b: two_hot_loss(
+                        m.reward_head(f), torch.cat([b.reward[:, 1:], b.reward[:, -1:]], 1), m.bins
+                    ),
+                ),
+                "The reward is that of the next step: reward[:, t] arrives with step t.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: (m.decoder(f) - b.obs).square().mean(-1)
+                ),
+                "Two things: the observation is not in symlog space, where the decoder speaks, and the squares are "
+                "averaged. `decoder.loss` does both right.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reconstruction=lambda m, f, b: (
+                        (m.decoder(f) - torch.sign(b.obs) * b.obs.abs().log1p()).abs().sum(-1)
+                    ),
+                ),
+                "The reconstruction is an absolute error. `decoder.loss` squares it.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reconstruction=lambda m, f, b: right_losses(m, f, b)["reconstruction"] * ~b.is_first
+                ),
+                "The reconstruction loss is left out where an episode begins. It counts there as well.",
+            ),
+            Mistake(
+                lambda m, f, b: dict(zip(("reward", "reconstruction", "continue"), right_losses(m, f, b).values())),
+                "The losses of reconstruction and reward have each other's name.",
+            ),
         ),
         hints=(
             "Three heads read the same feature. Each has its own kind of loss; Idea 1 names all three.",
@@ -713,6 +844,34 @@ EXERCISES = (
                 "The KL is averaged over the groups. `kl` sums them, and so should this.",
             ),
             Mistake(lambda q, p, free=1.0: tuple(split(q, p, 1.0)), "free_nats is not used: the floor is a fixed 1."),
+            Mistake(
+                lambda q, p, free=1.0: tuple((value - free).abs() + free for value in split(q, p, free, clip="none")),
+                "abs mirrors a KL below the free nats to the other side. A floor is max(free, KL).",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: tuple((value - free).abs() for value in split(q, p, free, clip="none")),
+                "This is the distance from the free nats, |KL - free|. They are a floor: max(free, KL).",
+            ),
+            Mistake(
+                wrong_split(how=lambda a, b: (a * (a.log() - b.log())).abs().sum((-2, -1))),
+                "Each term of the KL is made positive. Single terms may be negative; `kl` sums them as they are.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: tuple(
+                    F.softplus(value - free) + free for value in split(q, p, free, clip="none")
+                ),
+                "softplus is only nearly a floor: it stays above it, and a gradient flows below. Use `clamp`.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: split(q, p, free / q.shape[-2]),
+                "The free nats are divided by the number of dice. The floor is under the sum over all dice.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: tuple(
+                    torch.where(value > free, value, value.detach()) for value in split(q, p, free, clip="none")
+                ),
+                "Below the free nats the KL keeps its value, and only its gradient is stopped. It is set to the floor.",
+            ),
         ),
         hints=(
             "The same number twice, KL(posterior || prior). The two differ only in which side may move.",
@@ -774,6 +933,22 @@ EXERCISES = (
             Mistake(
                 wrong_fit(in_order=True),
                 "Scales and losses are paired by their order. Pair them by name: scales[name] * losses[name].mean().",
+            ),
+            Mistake(wrong_fit(join="product"), "The five losses are multiplied. The total is their weighted sum."),
+            Mistake(wrong_fit(join="divided"), "The losses are divided by their scales. Multiply."),
+            Mistake(wrong_fit(join="share"), "The total is divided by the sum of the scales. It is the weighted sum."),
+            Mistake(wrong_fit(join="time"), "The losses are summed over time. Take the mean over batch and time."),
+            Mistake(wrong_fit(join="squares"), "The losses are squared. The total is the sum of scale · mean loss."),
+            Mistake(wrong_fit(join="fixed"), "The scales are fixed at 1 and 0.1; use `scales`."),
+            Mistake(wrong_fit(sign=-1.0), "backward runs on minus the total, so the losses grow."),
+            Mistake(
+                wrong_fit(told="unscaled"),
+                "The loss that you return has no scales. Return the total that was trained on.",
+            ),
+            Mistake(
+                wrong_fit(each=True),
+                "The gradients are cleared before each loss, so only the last one trains. Clear once, and run backward "
+                "on the sum.",
             ),
         ),
         hints=(

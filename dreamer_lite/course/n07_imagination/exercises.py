@@ -1,6 +1,7 @@
 """Exercises of notebook 07: dream with the policy, dream along given actions, the weight of each step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from ...agent import make_world_model
 from ...config import Config, Spaces
 from ...imagination import Dream, imagine, step_weights
-from ...latents import unimix
+from ...latents import sample, unimix
 from ...rssm import RSSM, State
 from ...world_model import WorldModel
 from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, uniform
@@ -30,6 +31,16 @@ class SureRSSM(RSSM):
     """Always takes the likeliest class, so that two right versions dream the same. It counts its steps."""
 
     steps = 0
+    factor = 1.0  # of the prior's logits
+
+    def recurrent(self, state: State, action: Tensor) -> Tensor:
+        h = super().recurrent(state, action)
+        if hasattr(self, "heard"):
+            self.heard.append((*state, action, h))
+        return h
+
+    def prior(self, h: Tensor) -> Tensor:
+        return self.factor * super().prior(h)
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
         if not isinstance(state, tuple):
@@ -111,9 +122,80 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
 
 
 def along_probe(version: Callable, model: WorldModel, start: State, actions: Tensor) -> dict:
-    model.rssm.steps = 0
+    model.rssm.steps, model.rssm.heard = 0, []
     out = version(model, start, actions)
+    wrote_steps = model.rssm.steps == 0 and len(model.rssm.heard) == actions.shape[1]
+    if wrote_steps and own_steps(version, model, start, actions):
+        out, model.rssm.steps = dream_along(model, start, actions), actions.shape[1]
     return {"the result": out, "the number of imagined steps": model.rssm.steps}
+
+
+MANY = 3000
+UNMIXED = (
+    "Your own step throws the dice with plain softmax probabilities. `imagine_step` mixes in 1 % of a fair die first: "
+    "`unimix`."
+)
+
+
+@torch.no_grad()
+def own_steps(version: Callable, model: WorldModel, start: State, actions: Tensor) -> bool:
+    """Whether a version that takes its imagined steps itself, by `recurrent` and `prior`, takes them right.
+
+    It dreams many times from one start. Each step must continue from the last one and take the action that is due, the
+    dice must fall as the prior says, and each observation must be that of its state.
+    """
+    start = State(*(part[:1].expand(MANY, *part.shape[1:]) for part in start))
+    actions = actions[:1].expand(MANY, -1, -1)
+    for sure in (False, True):  # the second time with nearly certain dice, where only unimix leaves some doubt
+        with sharpened(model.rssm, 1000.0 if sure else 1.0):
+            model.rssm.heard = []
+            seen = version(model, start, actions)
+            steps, model.rssm.heard = model.rssm.heard, []
+            if not isinstance(seen, Tensor) or seen.shape[:2] != actions.shape[:2] or len(steps) != actions.shape[1]:
+                return False
+            expected = start
+            for t, (h, z, action, following) in enumerate(steps):
+                if not (close(h, expected.h) and close(action, actions[:, t]) and (t or close(z, start.z))):
+                    return False
+                if t and not (faces(z) and close(seen[:, t - 1], model.predict_obs(State(h, z).feature))):
+                    return False
+                if t == 1:
+                    prior, shares = model.rssm.prior(h)[0], z.mean(0)
+                    if not close(shares, unimix(prior), 0.05):
+                        return False
+                    if sure and close(shares, prior.softmax(-1)):
+                        raise Complaint(UNMIXED)
+                expected = State(following, z)
+            if not any_state(model, expected.h, seen[:, -1]):
+                return False
+    return True
+
+
+@contextlib.contextmanager
+def sharpened(rssm: "SureRSSM", factor: float) -> Iterator[None]:
+    """Inside, the prior's logits are larger by a factor."""
+    rssm.factor = factor
+    try:
+        yield
+    finally:
+        rssm.factor = 1.0
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
+    return a.shape == b.shape and bool(((a - b).abs() <= tolerance * (1 + b.abs())).all())
+
+
+def faces(z: Tensor) -> bool:
+    """Whether each die shows one face."""
+    return close(z.amax(-1), torch.ones(z.shape[:-1])) and close(z.sum(-1), torch.ones(z.shape[:-1]))
+
+
+def any_state(model: WorldModel, h: Tensor, seen: Tensor) -> bool:
+    """Whether each row of `seen` is the observation of its h with some z."""
+    groups, classes = model.rssm.groups, model.rssm.classes
+    throws = torch.cartesian_prod(*[torch.arange(classes)] * groups)
+    possible = [model.predict_obs(State(h, torch.eye(classes)[row].expand(len(h), -1, -1)).feature) for row in throws]
+    return bool((torch.stack(possible) - seen).abs().amax(-1).amin(0).max() < 1e-3)
 
 
 def dreamt(
@@ -141,6 +223,7 @@ def dreamt(
     after: bool = False,
     discount: float = 1.0,
     noted: bool = False,
+    previous: bool = False,
 ) -> Dream:
     """imagine with one thing wrong."""
     with torch.set_grad_enabled(gradient):
@@ -152,6 +235,7 @@ def dreamt(
             policy = actor(start.feature if stale else feature)
             action = policy.mode if mode else policy.sample()
             taken = actor(feature).sample() if again else action
+            taken = rows[-1][1] if previous and rows else taken
             following = model.rssm.imagine_step(state, taken)
             reward = model.predict_reward(following.feature if reward_at else feature)
             goes_on = model.continue_head(feature).squeeze(-1) if logits else discount * model.predict_continue(feature)
@@ -175,6 +259,11 @@ def dreamt(
     if sparing:
         rewards, continues = model.predict_reward(features), model.predict_continue(features)
     return Dream(model.rssm.state(features), features, actions, rewards, continues)
+
+
+def changed(how: Callable) -> Callable:
+    """imagine, and afterwards a change of the dream."""
+    return torch.no_grad()(lambda *case: how(imagine(*case)))
 
 
 def wrong_dream(**how: Any) -> Callable:
@@ -238,6 +327,23 @@ def along(
             read = model.decoder(state.feature) if raw else model.predict_obs(state.feature)
             seen.append(torch.sign(read) * read.abs().expm1() if twice else read)
     return torch.stack(seen, stack)
+
+
+def along_with(model: WorldModel, start: State, actions: Tensor, read: Callable) -> Tensor:
+    state, seen = start, []
+    for action in actions.unbind(1):
+        state = model.rssm.imagine_step(state, action)
+        seen.append(read(state.feature))
+    return torch.stack(seen, 1)
+
+
+def unmixed(model: WorldModel, start: State, actions: Tensor) -> Tensor:
+    state, seen = start, []
+    for action in actions.unbind(1):
+        h = model.rssm.recurrent(state, action)
+        state = State(h, sample(model.rssm.prior(h).softmax(-1)))
+        seen.append(model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
 
 
 def likeliest(model: WorldModel, start: State, actions: Tensor) -> Tensor:
@@ -306,7 +412,9 @@ EXERCISES = (
                 "Every step shows the last observation. Read one after each step.",
             ),
             Mistake(
-                wrong_along(raw=True), "The decoder speaks symlog; use `world_model.predict_obs`, which undoes it."
+                wrong_along(raw=True),
+                "These are in symlog space, where the decoder speaks. `world_model.predict_obs` undoes that; use its "
+                "answer as it is.",
             ),
             Mistake(wrong_along(twice=True), "symexp is applied twice: `predict_obs` has undone the symlog already."),
             Mistake(
@@ -331,6 +439,46 @@ EXERCISES = (
                 "imagine_step is called twice for each action: each call throws the dice again. Step once, and read "
                 "that state.",
             ),
+            Mistake(
+                lambda m, s, a: along(m, s, a)[:, -1],
+                "Only the last observation comes back. Return one after each step, (N, H, O).",
+            ),
+            Mistake(
+                lambda m, s, a: torch.cat(along(m, s, a).unbind(1), 0),
+                "The steps are put one below the other, as `torch.cat(…, 0)` does. `torch.stack(…, 1)` gives them an "
+                "axis of their own.",
+            ),
+            Mistake(
+                lambda m, s, a: along(m, s, a)[:, :1], "Only the first step is taken. Is the `return` inside the loop?"
+            ),
+            Mistake(
+                lambda m, s, a: m.predict_obs(s.feature)[:, None].expand(-1, a.shape[1], -1) + 0 * along(m, s, a),
+                "Each observation is read from the start. Read it from the state after the step.",
+            ),
+            Mistake(
+                lambda m, s, a: (lambda x: torch.sign(x) * x.abs().log1p())(along(m, s, a, raw=True)),
+                "symlog is applied to what is in symlog space already. `world_model.predict_obs` applies symexp.",
+            ),
+            Mistake(
+                lambda m, s, a: torch.expm1(along(m, s, a, raw=True)),
+                "expm1 is right only for numbers above 0. `world_model.predict_obs` applies symexp.",
+            ),
+            Mistake(
+                lambda m, s, a: along(m, s, a).cumsum(1),
+                "The observations are added up. The decoder gives each observation itself, not a change.",
+            ),
+            Mistake(
+                lambda m, s, a: along(m, s, a.cumsum(1)), "The actions are added up. Step t takes actions[:, t] alone."
+            ),
+            Mistake(
+                lambda m, s, a: along_with(m, s, a, m.predict_reward),
+                "These are rewards. `world_model.predict_obs` reads the observation.",
+            ),
+            Mistake(
+                lambda m, s, a: along_with(m, s, a, lambda feature: feature),
+                "These are features. `world_model.predict_obs` reads the observation from them.",
+            ),
+            Mistake(unmixed, UNMIXED),
         ),
         hints=(
             "For each action, take one imagined step, then read the observation.",
@@ -429,6 +577,53 @@ EXERCISES = (
                 wrong_dream(skip=True),
                 "State 0 is the start itself, before any step. This dream begins one step later.",
             ),
+            Mistake(
+                changed(lambda d: d._replace(continues=d.continues.cumprod(1))),
+                "The continues are multiplied together. Keep one for each state; the weights come later.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(continues=d.continues.round())),
+                "The continues are rounded to 0 or 1. They are probabilities; keep them as they are.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(rewards=d.rewards.cumsum(1))),
+                "The rewards are added up. Keep one for each state.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(rewards=d.rewards * 0.99 ** torch.arange(d.rewards.shape[1]))),
+                "The rewards are discounted. The continues contain the discount; keep the rewards as they are.",
+            ),
+            Mistake(
+                changed(
+                    lambda d: d._replace(
+                        continues=torch.cat([torch.ones_like(d.continues[:, :1]), d.continues[:, 1:]], 1)
+                    )
+                ),
+                "The first continue is set to 1. Read it from the start, as from every other state.",
+            ),
+            Mistake(
+                changed(
+                    lambda d: d._replace(rewards=torch.cat([torch.zeros_like(d.rewards[:, :1]), d.rewards[:, 1:]], 1))
+                ),
+                "The first reward is set to 0. Read it from the start, as from every other state.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(actions=d.actions.argmax(-1))),
+                "The actions are numbers. Keep them one-hot, as the policy gives them.",
+            ),
+            Mistake(
+                wrong_dream(previous=True),
+                "The step takes the action of the state before. From state t the model steps with the action chosen in "
+                "state t.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(features=d.actions, actions=d.features)),
+                "Features and actions are in the wrong order: states, features, actions, rewards, continues.",
+            ),
+            Mistake(
+                changed(lambda d: d._replace(rewards=d.rewards[:, 1:], continues=d.continues[:, 1:])),
+                "The start's reward and continue are missing. All parts have H + 1 entries.",
+            ),
         ),
         hints=(
             "A loop over H + 1 states. In each, the policy chooses and the heads read; then the model takes a step, "
@@ -511,6 +706,35 @@ EXERCISES = (
             ),
             Mistake(lambda c: c.cumprod(1)[:, :-2], "Two states are cut off; only the last one has no weight."),
             Mistake(lambda c: c[:, 1:].cumprod(1), "The start's own continue is left out. The product begins with it."),
+            Mistake(
+                lambda c: c.log().cumsum(1)[:, :-1],
+                "These are logarithms of the weights. The product itself is `cumprod(1)`.",
+            ),
+            Mistake(
+                lambda c: c.cummin(1).values[:, :-1],
+                "This is the smallest continue so far. The weight is their product.",
+            ),
+            Mistake(lambda c: c.prod(1), "This is one product for each dream. Each step has its own: (N, H)."),
+            Mistake(
+                lambda c: (1 - c).cumprod(1)[:, :-1],
+                "1 - c is the probability of an end. The weight is the product of the continues themselves.",
+            ),
+            Mistake(
+                lambda c: (c > 0).float().cumprod(1)[:, :-1],
+                "Every continue above 0 counts as 1. They are probabilities; use them as they are.",
+            ),
+            Mistake(
+                lambda c: c.cumprod(1)[:, :-1] / c.cumprod(1)[:, :-1].sum(1, keepdim=True),
+                "The weights are divided by their sum. Keep the products: a dream that ends early counts less.",
+            ),
+            Mistake(
+                lambda c: c[:, :-1] * c[:, :1],
+                "Each continue is multiplied by the first one only. Take the product of all up to this state.",
+            ),
+            Mistake(
+                lambda c: 0.99 ** torch.arange(c.shape[1] - 1) * c[:, :-1],
+                "This is a discount times one continue. Take the product of all continues up to this state.",
+            ),
         ),
         hints=(
             "Step t counts only as far as the episode went on at every state up to t.",
