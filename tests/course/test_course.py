@@ -450,6 +450,95 @@ def test_another_right_way_of_writing_is_accepted(name):
     assert verdict.state == "right", verdict
 
 
+def steps_of_its_own(world_model, start, actions):
+    """dream_along without `imagine_step`."""
+    state, seen = start, []
+    for action in actions.unbind(1):
+        h = world_model.rssm.recurrent(state, action)
+        state = State(h, finished_sample(finished_unimix(world_model.rssm.prior(h))))
+        seen.append(world_model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
+def dice_of_torch(world_model, start, actions):
+    (h, z), features = start, []
+    for t in range(actions.shape[1]):
+        h = world_model.rssm.recurrent(State(h, z), actions[:, t])
+        z = torch.distributions.OneHotCategorical(probs=finished_unimix(world_model.rssm.prior(h))).sample()
+        features.append(State(h, z).feature)
+    return world_model.predict_obs(torch.stack(features, 1))
+
+
+def with_reward(kind):
+    def step(world, action):
+        obs, reward, *rest = EXERCISES["step"].finished(world, action)
+        return obs, kind(reward), *rest
+
+    return step
+
+
+def in_place(q, p, free_nats):
+    return kl(q, p).clamp_(min=free_nats)
+
+
+SEVEN = {"B": 9, "C": 4, "D": 0, "E": 6, "F": 3, "G": 10, "H": 8}
+
+
+@pytest.mark.parametrize(
+    "name, version",
+    [
+        ("diagnoses", lambda: {"A": 1} | SEVEN),
+        ("diagnoses", lambda: SEVEN | {"note": "seven are enough"}),
+        ("diagnoses", lambda: {f" {letter.lower()} ": float(number) for letter, number in SEVEN.items()}),
+        ("diagnoses", lambda: {letter: np.int64(number) for letter, number in SEVEN.items()} | {"I": None}),
+        ("causes", lambda: {"a": " Sluggish", "b": "CURIOUS ", "c": "forgetful", "healthy": ""}),
+        ("dream_along", steps_of_its_own),
+        ("dream_along", dice_of_torch),
+        ("expose", lambda: np.float32(0.3)),
+        ("expose", lambda: -1e-5),
+        ("step", with_reward(np.float32)),
+        ("steps_due", lambda env_steps, ratio, batch, length: env_steps * ratio // (batch * length)),
+        (
+            "kl_losses",
+            lambda q, p, free_nats=1.0: [kl(*x).clamp_(min=free_nats) for x in ((q.detach(), p), (q, p.detach()))],
+        ),
+        ("dream_returns", lambda r, c, v, lam=0.95: lambda_return(r, c, v, v[:, -1], lam)[:, 1:]),
+    ],
+)
+def test_what_is_right_in_an_unusual_way_is_accepted(name, version):
+    verdict = judge(EXERCISES[name], version)
+    assert verdict.state == "right", verdict
+
+
+@pytest.mark.parametrize(
+    "name, version, words",
+    [
+        ("diagnoses", lambda: {"A": 2} | SEVEN, "Not 2 for A"),
+        ("diagnoses", lambda: {"A": 1, "B": 9}, "1 of 10 are named"),
+        ("causes", lambda: {"A": ["sluggish"], "B": "curious", "C": "forgetful"}, "not one of the causes"),
+        ("expose", lambda: 1e-60, "so small that it is 0 in float32"),
+        ("step", with_reward(int), "Not every reward is a float"),
+        ("step", with_reward(torch.tensor), "Not every reward is a float"),
+    ],
+)
+def test_what_is_wrong_in_an_unusual_way_is_told(name, version, words):
+    assert words in judge(EXERCISES[name], version).words[0]
+
+
+def test_what_the_check_computes_itself_does_not_count_as_the_readers_time(monkeypatch):
+    """The first wrong answer to an exercise makes it try every known mistake."""
+    monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.3)
+
+    def slow(x):
+        deadline = time.thread_time() + 0.6
+        while time.thread_time() < deadline:
+            pass
+        return 3 * x
+
+    exercise = Exercise("twice", lambda x: 2 * x, lambda: [(torch.ones(3),)], (Mistake(slow, "three"),), ("", "", ""))
+    assert judge(exercise, lambda x: x + x + x).words[0] == "three"
+
+
 def test_the_hints_end_where_the_answer_is():
     """The third hint of a one-line exercise is code that passes."""
     for name, exercise in EXERCISES.items():

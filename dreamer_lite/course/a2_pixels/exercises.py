@@ -49,8 +49,8 @@ def to_network_cases() -> list[tuple]:
 
 def loss_cases() -> list[tuple]:
     by_hand = (
-        torch.tensor([0.5, 1.0]).view(1, 1, 1, 2, 1),
-        torch.tensor([255, 255], dtype=torch.uint8).view(1, 1, 1, 2, 1),
+        torch.tensor([0.5, 0.5]).view(1, 1, 1, 2, 1),
+        torch.tensor([255, 51], dtype=torch.uint8).view(1, 1, 1, 2, 1),
     )
     return [
         by_hand,
@@ -95,6 +95,12 @@ def laid_out(
     mean: bool = False,
     side_by_side: bool = False,
     z_first: bool = False,
+    latent_blocks: bool = False,
+    turned_latent: bool = False,
+    after: Callable | None = None,
+    first: Callable | None = None,
+    other_first: Callable | None = None,
+    channels_first: bool = False,
 ) -> Tensor:
     """project with one thing wrong."""
     height, width, channels = decoder.small
@@ -111,6 +117,8 @@ def laid_out(
         x = flat.view(-1, decoder.bspace, height, width, channels)
     elif blocks == "turned":
         x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 3, 2, 1, 4).flatten(3)
+    elif blocks == "other shape":
+        x = flat.view(-1, decoder.bspace, width, height, channels // decoder.bspace).permute(0, 3, 2, 1, 4).flatten(3)
     elif blocks == "inner":
         x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 2, 3, 4, 1).flatten(3)
     elif blocks == "channels first":
@@ -120,10 +128,27 @@ def laid_out(
     other = decoder.from_z(z).view(-1, height, width, channels)
     if z_first:
         other = decoder.from_z(z).view(-1, channels, height, width).permute(0, 2, 3, 1)
+    if latent_blocks:
+        parts = decoder.from_z(z).view(-1, decoder.bspace, height, width, channels // decoder.bspace)
+        other = parts.permute(0, 2, 3, 1, 4).flatten(3)
+    if turned_latent:
+        other = decoder.from_z(z).view(-1, width, height, channels).transpose(1, 2)
+    x, other = first(x) if first else x, other_first(other) if other_first else other
     if side_by_side:
         return torch.cat([x, other], -1)
+    if after or channels_first:
+        return after(x, other) if after else (x + other).permute(0, 3, 1, 2)
     x = x * other if product else (x + other) / (2 if mean else 1) if latent and memory else x if memory else other
     return x.transpose(1, 2) if turned else x
+
+
+def without_silu(decoder: ImageDecoder, feature: Tensor) -> Tensor:
+    """The layers of `from_z` one by one, without the function between them."""
+    body, last = decoder.from_z
+    x = feature[:, decoder.deter :]
+    for layer in body:
+        x = x if isinstance(layer, torch.nn.SiLU) else layer(x)
+    return laid_out(decoder, feature, latent=False) + last(x).view(-1, *decoder.small)
 
 
 def wrong_project(**how: Any) -> Callable:
@@ -194,6 +219,43 @@ EXERCISES = (
                 lambda x: (x.flatten(0, -4).float() / 255 + 0.5).permute(0, 3, 1, 2),
                 "The sign of the 0.5 is wrong: subtract it.",
             ),
+            Mistake(
+                lambda x: ((x.flatten(0, -4).float() - 0.5) / 255).permute(0, 3, 1, 2),
+                "The ½ is subtracted before the division, where it hardly counts. Divide by 255 first.",
+            ),
+            Mistake(
+                lambda x: (x.flatten(0, -4).float() * 255 - 0.5).permute(0, 3, 1, 2),
+                "The bytes are multiplied by 255. Divide.",
+            ),
+            Mistake(
+                lambda x: (x.flatten(0, -4).float() - 127.5).permute(0, 3, 1, 2),
+                "The middle is at 0, but the range is 255. Divide by 255.",
+            ),
+            Mistake(
+                lambda x: (0.5 - x.flatten(0, -4).float() / 255).permute(0, 3, 1, 2),
+                "Black and white are exchanged: black is -0.5, white is 0.5.",
+            ),
+            Mistake(
+                lambda x: (x.flatten(0, -4).float() / 255 - 0.5).permute(3, 0, 1, 2),
+                "The channels come first of all, (C, N, H, W). They come second: `permute(0, 3, 1, 2)`.",
+            ),
+            Mistake(
+                lambda x: ((x - 127).flatten(0, -4).float() / 255).permute(0, 3, 1, 2),
+                "You subtract in bytes, and below 0 they start again at 255. Convert to floats first.",
+            ),
+            Mistake(
+                lambda x: (x.flatten(0, -4).float() / 128 - 1).permute(0, 3, 1, 2),
+                "You divide by 128 and subtract 1, which runs from -1 to nearly 1. Divide by 255, subtract ½.",
+            ),
+            Mistake(
+                lambda x: (lambda f: (f - f.mean()) / f.std())(x.flatten(0, -4).float()).permute(0, 3, 1, 2),
+                "The images are normalised by their own mean and width. The same byte must always give the same "
+                "number: / 255 - ½.",
+            ),
+            Mistake(
+                lambda x: x.flatten(0, -3).float() / 255 - 0.5,
+                "`flatten(0, -3)` merges the height as well. The last three axes are the image: `flatten(0, -4)`.",
+            ),
         ),
         hints=(
             "Three steps: one axis in front, numbers from -0.5 to 0.5, channels right after the first axis.",
@@ -205,7 +267,7 @@ EXERCISES = (
     Exercise(
         "layer_cost",
         layer_cost,
-        lambda: [(64, 64, 1, 8, 5), (32, 32, 8, 12, 5), (10, 6, 3, 7, 3), (4, 9, 2, 5, 1)],
+        lambda: [(32, 48, 3, 8, 5), (64, 64, 1, 8, 5), (10, 6, 3, 7, 3), (4, 9, 2, 5, 1)],
         mistakes=(
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c, h * w * k**2 * i * c),
@@ -262,6 +324,43 @@ EXERCISES = (
             Mistake(
                 lambda h, w, i, c, k: (k**2 * i * c + i, h * w * k**2 * i * c),
                 "There is one bias for each OUTPUT channel.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: ((k**2 + 1) * i * c, h * w * k**2 * i * c),
+                "There is a bias for each slice of a kernel. An output channel has one bias, however many input "
+                "channels it sees.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c * h * w, h * w * k**2 * i * c),
+                "There is a bias for each pixel. All pixels of an output channel share one.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c, 2 * h * w * k**2 * i * c),
+                "Additions are counted, too. Count multiplications alone.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (h * w * i * h * w * c + c, h * w * i * h * w * c),
+                "This is a dense layer, from every pixel to every pixel. A convolution sees kernel · kernel pixels.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k * i * c + c, h * w * k**2 * i * c),
+                "Among the weights the kernel is not squared: it has kernel · kernel of them.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * (i + c) + c, h * w * k**2 * (i + c)),
+                "Input and output channels are added. There is a slice of weights for each pair: multiply.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c, h**2 * k**2 * i * c),
+                "The height is squared. An image need not be a square: height · width.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * i * c + c, (h // k) * (w // k) * k**2 * i * c),
+                "The kernel jumps by its own size here. It moves by one pixel, so it visits all of them.",
+            ),
+            Mistake(
+                lambda h, w, i, c, k: (k**2 * c * c + c, h * w * k**2 * c * c),
+                "The output channels count twice, and `inputs` is not used.",
             ),
         ),
         hints=(
@@ -321,6 +420,50 @@ EXERCISES = (
                 wrong_project(turned=True),
                 "Height and width are swapped: `decoder.small` is (height, width, channels).",
             ),
+            Mistake(
+                wrong_project(latent_blocks=True),
+                "z's image is read in blocks, too. Only `from_h` makes blocks; `from_z` gives (N, h, w, C) directly.",
+            ),
+            Mistake(
+                wrong_project(blocks="last", latent_blocks=True),
+                "The blocks are at the wrong image: `from_h` makes blocks, `from_z` does not.",
+            ),
+            Mistake(
+                wrong_project(turned_latent=True),
+                "In z's image height and width are swapped: view it as (N, height, width, channels).",
+            ),
+            Mistake(
+                wrong_project(blocks="other shape"),
+                "In h's image height and width are swapped: view it as (N, blocks, height, width, channels of a "
+                "block).",
+            ),
+            Mistake(
+                wrong_project(channels_first=True),
+                "The channels come second, (N, C, h, w). Here they stay last: (N, height, width, channels).",
+            ),
+            Mistake(
+                wrong_project(after=lambda x, y: torch.nn.functional.silu(x + y)),
+                "SiLU is applied to the sum. `project` only lays out and adds; the decoder does the rest.",
+            ),
+            Mistake(
+                wrong_project(first=torch.nn.functional.silu),
+                "SiLU is applied to h's image. `project` only lays out and adds.",
+            ),
+            Mistake(
+                wrong_project(other_first=torch.nn.functional.silu),
+                "SiLU is applied to z's image. `project` only lays out and adds.",
+            ),
+            Mistake(
+                wrong_project(after=lambda x, y: (x + y).sigmoid()),
+                "A sigmoid is applied. It comes at the end of the decoder, not here.",
+            ),
+            Mistake(wrong_project(after=torch.maximum), "This takes the larger of the two images. Add them."),
+            Mistake(wrong_project(after=torch.sub), "z's image is subtracted. Add the two."),
+            Mistake(wrong_project(after=lambda x, y: x + x), "h's image is added to itself. Add z's."),
+            Mistake(
+                wrong_project(after=lambda x, y: x + y.detach()), "z's image is detached, so nothing learns through it."
+            ),
+            Mistake(without_silu, "The SiLU inside `from_z` is left out. Call `decoder.from_z(z)` as a whole."),
         ),
         hints=(
             "Add two small images, one from h and one from z.",
@@ -401,6 +544,30 @@ EXERCISES = (
             Mistake(
                 lambda p, x: (p - x // 255).square().sum((-3, -2, -1)).mean(),
                 "`//` rounds down to whole numbers, so everything but white becomes 0. Use `/`.",
+            ),
+            Mistake(
+                lambda p, x: (255 * p - x).square().sum((-3, -2, -1)).mean(),
+                "The prediction is multiplied by 255. Compare brightness from 0 to 1: divide the image.",
+            ),
+            Mistake(
+                lambda p, x: (p - x / 255).square().sum((-3, -2, -1)).mean(1).sum(),
+                "The batch is summed. Average over both batch and time.",
+            ),
+            Mistake(
+                lambda p, x: (p - x / 255).square().sum((0, 1)).mean(),
+                "Sum and mean are exchanged: sum over the pixels of an image, average over batch and time.",
+            ),
+            Mistake(
+                lambda p, x: (p - x / 256).square().sum((-3, -2, -1)).mean(),
+                "You divide by 256; the largest byte is 255, and stands for 1.",
+            ),
+            Mistake(
+                lambda p, x: (p - (x / 255).round()).square().sum((-3, -2, -1)).mean(),
+                "The brightness is rounded to black or white. Use x / 255 as it is.",
+            ),
+            Mistake(
+                lambda p, x: (p - torch.log1p(x / 255)).square().sum((-3, -2, -1)).mean(),
+                "The image is squashed by symlog. That is for numbers; a brightness runs from 0 to 1 already.",
             ),
         ),
         hints=(

@@ -118,7 +118,8 @@ def changed(log_prob: Callable | None = None, entropy: Callable | None = None) -
 
 
 def bounds_cases() -> list[tuple]:
-    cases = [(torch.tensor([[-1.0], [0.0], [0.5], [3.0]]), torch.tensor([-2.0]), torch.tensor([2.0]))]
+    low, high = torch.tensor([-2.0, 0.0]), torch.tensor([2.0, 10.0])
+    cases = [(torch.tensor([[-1.0, -1.0], [0.0, 0.0], [0.5, 3.0]]), low, high)]
     for shape in ((4, 1), (3, 2), (2, 4, 3)):
         low = hundredths(torch.randn(shape[-1]) * 3)
         cases.append((normal(*shape), low, low + hundredths(0.5 + 3 * torch.rand(shape[-1]))))

@@ -158,7 +158,7 @@ def mean_cases() -> list[tuple]:
 
 
 def loss_cases() -> list[tuple]:
-    cases = [(torch.zeros(1, 5), torch.tensor([0.5]), two_hot_bins(5, 2.0))]
+    cases = [(torch.tensor([[0.0, 1.0, 2.0, 0.0, 0.0]]), torch.tensor([0.5]), two_hot_bins(5, 2.0))]
     for shape, count, limit in (((3,), 5, 2.0), ((2, 4), 41, 8.0), ((2, 3, 2), 255, 20.0)):
         cases.append((normal(*shape, count, size=2), normal(*shape, size=5), two_hot_bins(count, limit)))
     return [

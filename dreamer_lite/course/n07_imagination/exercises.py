@@ -361,7 +361,7 @@ def wrong_along(**how: Any) -> Callable:
 
 
 def weight_cases() -> list[tuple]:
-    return [(torch.tensor([[1.0, 0.5, 0.0, 1.0]]),), (uniform(3, 5),), (0.9 + 0.1 * uniform(4, 16),)]
+    return [(torch.tensor([[0.75, 0.5, 0.0, 1.0]]),), (uniform(3, 5),), (0.9 + 0.1 * uniform(4, 16),)]
 
 
 EXERCISES = (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...critic import critic_loss, lambda_return
-from ...symlog import symlog
+from ...symlog import symexp, symlog
 from ...two_hot import two_hot_bins, two_hot_loss, two_hot_mean
 from ..exercise import Exercise, Mistake, normal, uniform, with_gradients
 
@@ -57,6 +57,7 @@ def returned(
     bracket: bool = False,
     long: bool = False,
     still: bool = False,
+    step: Callable | None = None,
 ) -> Tensor:
     """lambda_return with one thing wrong."""
     mix = torch.as_tensor(lam, dtype=r.dtype)
@@ -73,7 +74,9 @@ def returned(
         ahead = (1 - mix[:, t]) * v[:, t] + mix[:, t] * last
         if all_lambda:
             ahead = v[:, t] + mix[:, t] * last
-        if bracket:
+        if step:
+            last = step(r[:, t], c[:, t], v[:, t], mix[:, t], last)
+        elif bracket:
             last = r[:, t] + c[:, t] * (1 - mix[:, t]) * v[:, t] + mix[:, t] * last
         else:
             now = c[:, t] * (r[:, t] + discount * ahead) if outside else r[:, t] + discount * c[:, t] * ahead
@@ -89,6 +92,12 @@ def backwards(rewards: Tensor, pull: Tensor, inputs: Tensor, boot: Tensor) -> Te
     product = torch.cat([torch.ones_like(pull[:, :1]), pull.cumprod(1)], 1)
     later = (inputs * product[:, :-1]).flip(1).cumsum(1).flip(1)
     return (later + (product[:, -1] * boot)[:, None]) / product[:, :-1]
+
+
+def early_end(r: Tensor, c: Tensor, v: Tensor, boot: Tensor, lam: Any = 0.95) -> Tensor:
+    """The last step is left out."""
+    lam = (lam * torch.ones_like(r))[:, :-1]
+    return returned(r[:, :-1], c[:, :-1], v[:, :-1], boot, lam)
 
 
 def wrong_return(**how: Any) -> Callable:
@@ -273,6 +282,55 @@ EXERCISES = (
                 "lam may also be a tensor (N, H), one λ for each step: compute `(1 - lam) * values` and `continues * "
                 "lam` before the loop, which works for both.",
             ),
+            Mistake(
+                wrong_return(discount=0.997), "There is an extra 0.997: the continues already contain the discount."
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + c * torch.maximum(v, R)),
+                "This takes the larger of value and longer return. Mix them with 1 - λ and λ.",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + 0.5 * c * (v + R)),
+                "Value and longer return count one half each. Their shares are 1 - λ and λ.",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + c * ((1 - m) * v + m * R) - v),
+                "The value is subtracted: that makes it an advantage. Return R itself.",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + c * v - v + c * m * R),
+                "This is the generalised advantage estimate. The λ-return is r + c · ((1 - λ) v + λ R).",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + (1 - c) * ((1 - m) * v + m * R)),
+                "1 - c multiplies what follows. c is the probability that it goes on: r + c · (…).",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: (1 - m) * r + c * ((1 - m) * v + m * R)),
+                "The reward is multiplied by 1 - λ. It counts in full: r + c · (…).",
+            ),
+            Mistake(
+                wrong_return(step=lambda r, c, v, m, R: r + c * ((1 - m) * v + m * R.detach())),
+                "The longer return is detached at each step. Nothing needs a stop-gradient in this function.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: torch.stack(
+                    [(r[:, t:] * c[:, t:].cumprod(1)).sum(1) for t in range(r.shape[1])], 1
+                ),
+                "This is a discounted sum of rewards alone. Neither the critic's values nor the bootstrap are used.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam).T.flatten(),
+                "The returns are joined into one axis, as `torch.cat` does. `torch.stack(…, 1)` gives them an axis of "
+                "their own.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam)[:, 1:],
+                "The first return is missing: the loop must reach t = 0.",
+            ),
+            Mistake(
+                early_end, "The last step is left out. The bootstrap comes after it: the loop begins at t = H - 1."
+            ),
         ),
         hints=(
             "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards.",
@@ -376,6 +434,41 @@ EXERCISES = (
             Mistake(
                 lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) - V[:, :-1],
                 "The value is already subtracted: that makes it the advantage, which comes in notebook 09.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(
+                    torch.cat([torch.zeros_like(R[:, :1]), R[:, 1:]], 1), C, V, V[:, -1], lam
+                )[:, :-1],
+                "The start's reward is set to 0, but its column is still there. Cut off the first column of all three "
+                "beforehand.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V, V[:, -1], lam),
+                "The values still have their first column, perhaps the continues, too. Cut it off all: `[:, 1:]`.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C, V[:, 1:], V[:, -1], lam),
+                "Only the continues still have their first column. Cut it off all three: `[:, 1:]`.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], V.mean(1), lam),
+                "The bootstrap is the mean of all values. It is the value of the last state.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:-1], C[:, 1:-1], V[:, 1:-1], V[:, -1], lam),
+                "The last step is cut off as well. H + 1 states have H steps.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C.cumprod(1)[:, 1:], V[:, 1:], V[:, -1], lam),
+                "The continues are multiplied together beforehand. lambda_return does that by itself.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam) * C.cumprod(1)[:, :-1],
+                "The returns are weighted already. The weights come in the loss.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: R[:, 1:].flip(1).cumsum(1).flip(1) + V[:, -1:],
+                "This is a plain sum of rewards. Use `lambda_return`, which discounts, and mixes in the values.",
             ),
         ),
         hints=(
@@ -506,6 +599,55 @@ EXERCISES = (
             Mistake(
                 lambda l, r, s, b, w: critic_loss(l, r, s, b, w) / 2,
                 "The two losses are averaged; they should be added.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w.mean() * wrong_critic(weigh="none")(l, r, s, b, w),
+                "The mean of all weights is used. Each step has its own.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w.cumprod(1)),
+                "The weights are multiplied together once more. They are products already.",
+            ),
+            Mistake(
+                wrong_critic(regulariser=lambda l, s, b: 0.5 * two_hot_loss(l, s, b)),
+                "The slow critic's term counts only half. Both count in full.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], 0.02 * r + 0.98 * s[:, :-1], b),
+                "The targets are mixed as the slow critic's weights are. Use both targets, each with its own loss.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: (
+                    w * torch.maximum(two_hot_loss(l[:, :-1], r, b), two_hot_loss(l[:, :-1], s[:, :-1], b))
+                ),
+                "This takes the larger of the two losses. Add them.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * two_hot_loss(l[:, :-1], r, b) * two_hot_loss(l[:, :-1], s[:, :-1], b),
+                "The two losses are multiplied. Add them.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w * w), "The weights count twice. Multiply by them once."
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, 1 - w),
+                "1 - weights is used. A step counts as far as the dream goes on: `weights`.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: 2 * w * two_hot_loss(l[:, :-1], r, b),
+                "The loss to the returns counts twice, and the slow critic is not used.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, symexp(r), symexp(s), b, w),
+                "Both targets are stretched by symexp. They are raw values already.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w).sum(1),
+                "The losses of a dream are summed. Keep one for each step, (N, H).",
+            ),
+            Mistake(
+                wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).abs()),
+                "The slow critic's term is an absolute error; use two_hot_loss there, too.",
             ),
         ),
         hints=(

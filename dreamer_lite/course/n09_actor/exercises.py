@@ -81,11 +81,24 @@ def updated(
     per_row: bool = False,
     plain: bool = False,
     nearest: bool = False,
+    of: Callable | None = None,
+    interpolation: str = "",
+    mirror: int | None = None,
+    share: float = 1.0,
+    widest: bool = False,
+    end: Callable | None = None,
 ) -> Tensor:
     """ReturnScale.update with one thing wrong."""
     before = scale.range[1] - scale.range[0]
     levels, rate = torch.tensor(levels) if levels else scale.levels, rate or scale.rate
-    now = torch.quantile(returns.flatten(), levels)
+    if mirror is not None:
+        levels = torch.stack([levels[0], 1 - levels[0]] if mirror == 0 else [1 - levels[1], levels[1]])
+    now = torch.quantile((of(returns) if of else returns).flatten(), share * levels)
+    if interpolation:
+        now = torch.quantile(returns.flatten(), levels, interpolation=interpolation)
+    if widest:
+        now = torch.stack([torch.minimum(scale.range[0], now[0]), torch.maximum(scale.range[1], now[1])])
+        rate = 1.0
     if nearest:
         now = returns.flatten().sort().values[(levels * returns.numel()).long().clamp(max=returns.numel() - 1)]
     if per_row:
@@ -104,6 +117,7 @@ def updated(
             scale.range.copy_(now)
     width = before if late else now[1] - now[0] if batch else scale.range[1] - scale.range[0]
     width = -width if down else width
+    width = end(width) if end else width
     if store_floor and width < scale.limit:
         scale.range[1] = scale.range[0] + scale.limit
     return {
@@ -139,10 +153,13 @@ def advantage_cases() -> list[tuple]:
 
 
 def loss_cases() -> list[tuple]:
-    return [
+    by_hand = tuple(torch.tensor([[x]]) for x in (-0.5, 0.6, 2.0, 0.9))
+    cases = [
         (-2 * uniform(N, H) - 0.01, uniform(N, H), normal(N, H), uniform(N, H), scale)
         for N, H, scale in ((1, 2, 0.1), (3, 4, 0.5), (2, 7, 0.01))
     ]
+    densities = normal(2, 5), normal(2, 5), normal(2, 5), uniform(2, 5), 0.2  # of torques, in notebook A3
+    return [(*by_hand, 0.1), *cases, densities]
 
 
 def loss_probe(
@@ -186,7 +203,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs).amax(-1),
-                "The largest entry of action · log_probs is one of the zeros. Sum over the last axis.",
+                "This is 0, the largest entry of action · log_probs, or their product. Sum over the last axis.",
             ),
             Mistake(lambda p, a: (a * p.log_probs.exp()).sum(-1), "This is the probability; return its logarithm."),
             Mistake(
@@ -220,6 +237,21 @@ EXERCISES = (
             Mistake(
                 lambda p, a: (a * p.log_probs).sum(0),
                 "The sum runs over the batch; it should run over the actions, the last axis.",
+            ),
+            Mistake(lambda p, a: (a * p.log_probs).sum(-1) / 2.302585092994046, "This is the logarithm to base 10."),
+            Mistake(lambda p, a: (a + p.log_probs).sum(-1), "The action is added. Multiply by it: it picks one entry."),
+            Mistake(
+                lambda p, a: (a * p.log_probs * p.log_probs.exp()).sum(-1),
+                "ln π is multiplied by π. Nothing weights it here.",
+            ),
+            Mistake(
+                lambda p, a: p.log_probs[..., 0],
+                "This is always the first action's log-probability. `action` says which one was taken.",
+            ),
+            Mistake(
+                lambda p, a: p.log_probs[..., a.argmax(-1)],
+                "The index picks columns for all rows at once, so each row gets the actions of all others as well. "
+                "Multiply by the one-hot action, or use `gather`.",
             ),
         ),
         hints=(
@@ -331,6 +363,42 @@ EXERCISES = (
                 debiased,
                 "The running range is bias-corrected. The official one is not: it starts at 0 and rises slowly.",
             ),
+            Mistake(
+                wrong_scale(mirror=0),
+                "The upper level is taken to be 1 minus the lower one. Use both entries of `return_scale.levels`.",
+            ),
+            Mistake(
+                wrong_scale(mirror=1),
+                "The lower level is taken to be 1 minus the upper one. Use both entries of `return_scale.levels`.",
+            ),
+            Mistake(wrong_scale(share=0.01), "The levels are divided by 100. They are shares already, 0.05 and 0.95."),
+            Mistake(wrong_scale(of=torch.abs), "The percentiles are those of the absolute returns. The sign counts."),
+            Mistake(
+                wrong_scale(interpolation="lower"),
+                "The percentiles are rounded down to an entry. `torch.quantile` interpolates by default.",
+            ),
+            Mistake(
+                wrong_scale(interpolation="nearest"),
+                "The percentiles are rounded to the nearest entry. `torch.quantile` interpolates by default.",
+            ),
+            Mistake(wrong_scale(rate=0.5), "The rate is fixed at one half; use return_scale.rate."),
+            Mistake(
+                wrong_scale(widest=True),
+                "The range only grows. It should be a running average, which follows in both directions: `lerp_`.",
+            ),
+            Mistake(wrong_scale(end=lambda width: width / 2), "This is half of the width: high minus low."),
+            Mistake(
+                lambda scale, returns: 1 / updated(scale, returns),
+                "This is 1 over the scale. Return the scale; the advantage is divided by it later.",
+            ),
+            Mistake(
+                lambda scale, returns: (updated(scale, returns), returns.std().clamp(min=scale.limit))[1],
+                "This returns the standard deviation. Return the width of the range.",
+            ),
+            Mistake(
+                wrong_scale(spread=lambda x: torch.quantile(x.flatten(), torch.tensor([0.05, 0.95])).diff()[0]),
+                "Only the width is stored, from 0. The range should hold both percentiles.",
+            ),
         ),
         hints=(
             "Take the percentiles of this batch, move the running range a little towards them, and return its width, "
@@ -422,6 +490,24 @@ EXERCISES = (
             Mistake(
                 lambda r, v, s: (r - r.mean()) / s,
                 "The mean return is subtracted; it should be the value of each state.",
+            ),
+            Mistake(lambda r, v, s: (r - v[:, :-1]).square() / s, "The difference is squared, so its sign is lost."),
+            Mistake(lambda r, v, s: (r - v[:, :-1]) / v[:, :-1], "It is divided by the value. Divide by the scale."),
+            Mistake(lambda r, v, s: (r - v[:, :-1]) / s.sqrt(), "It is divided by the root of the scale."),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]) / (s + 1), "1 is added to the scale. Divide by what you are given."
+            ),
+            Mistake(
+                lambda r, v, s: ((r - v[:, :-1]) / s).tanh(),
+                "tanh squeezes the advantages between -1 and 1. Leave them as they are.",
+            ),
+            Mistake(
+                lambda r, v, s: (r + v[:, 1:] - v[:, :-1]) / s,
+                "The next value is added. The return already contains everything that follows.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - r.mean(1, keepdim=True)) / s,
+                "The mean return of each dream is subtracted; it should be the value of each state.",
             ),
         ),
         hints=(
@@ -543,6 +629,62 @@ EXERCISES = (
             Mistake(
                 lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().clamp(min=0) * l + s * e),
                 "Only good surprises count here. Bad ones must push the action down.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: w.detach() * (a.detach() * l.abs() - s * e),
+                "The absolute value of log_probs is used. It is right only for probabilities: ln π of a density "
+                "(notebook A3) may be positive.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach().square() * l + s * e),
+                "The advantage is squared, so its sign is lost. Use it as it is.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l - s * l),
+                "The bonus uses -log_probs of the one action. Use `entropies`.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * ((1 - s) * a.detach() * l + s * e),
+                "The advantage is multiplied by 1 - η. The bonus is added to it in full: advantage · ln π + η · "
+                "entropy.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() * l + e / s),
+                "The entropy is divided by its scale. Multiply.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() + l + s * e),
+                "Advantage and ln π are added. Multiply them.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w.cumprod(1), s),
+                "The weights are multiplied together once more. They are products already.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, (a - a.mean()) / (a.std(unbiased=False) + 1e-8), w, s),
+                "The advantages are normalised by mean and standard deviation. Use them as they are.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(
+                    l, e, (a - a.mean()) / ((a - a.mean()).square().sum() / (a.numel() - 1)).sqrt(), w, s
+                ),
+                "The advantages are normalised once more, by mean and standard deviation. Use them as they are.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -(a.detach() * l + s * e) / w.detach(),
+                "The loss is divided by the weights. Multiply.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * (a.detach() / l + s * e),
+                "The advantage is divided by ln π. Multiply.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a.clamp(-1, 1), w, s),
+                "Advantages beyond ±1 are cut off. Don't clip them.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).sum(1),
+                "The losses of a dream are summed. Keep one for each step, (N, H).",
             ),
         ),
         hints=(

@@ -105,6 +105,8 @@ def acted(
     late: bool = False,
     stale_action: bool = False,
     number: bool = False,
+    spare: Callable | None = None,
+    twice: bool = False,
 ) -> Carry:
     """act with one thing wrong."""
     with torch.set_grad_enabled(gradient):
@@ -125,6 +127,10 @@ def acted(
         greedy = always if always is not None else not greedy if swap else greedy
         chosen = policy.mode if greedy else policy.sample()
         chosen = chosen.argmax(-1) if number and greedy else chosen
+        chosen = spare(chosen, is_first) if spare else chosen
+        if twice:
+            states, _ = agent.world_model.observe(obs[:, None], chosen[:, None], first[:, None], state)
+            state = State(states.h[:, 0], states.z[:, 0])
     if late:
         chosen = agent.actor(seen.feature).mode if greedy else agent.actor(seen.feature).sample()
     return Carry(state, carry.action if stale_action else chosen)
@@ -223,6 +229,7 @@ def lesson(
     swap: bool = False,
     boot: int = -1,
     logits_scaled: bool = False,
+    slip: str = "",
 ) -> tuple[dict, dict]:
     """dream_losses with one thing wrong."""
     c, past = agent.config, slice(None, -1) if late else slice(1, None)
@@ -234,15 +241,29 @@ def lesson(
         returns = lambda_return(dream.rewards, dream.continues, base, base[:, -1], lam)[:, :-1]
     else:
         returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, past], base[:, boot], lam)
+    if slip == "slow bootstrap":
+        slow_end = agent.critic.slow_value(dream.features)[:, -1]
+        returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, past], slow_end, lam)
+    if slip == "values late":
+        returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, :-1], base[:, -1], lam)
     weights = step_weights(dream.continues)
     weights = torch.ones_like(weights) if weigh == "none" else weights
-    scale = torch.ones(()) if scaled == "none" else agent.return_scale.update(returns)
+    spread = returns - values[:, :-1] if slip == "scale of advantages" else returns
+    scale = torch.ones(()) if scaled == "none" else agent.return_scale.update(spread)
     if scaled == "twice":
         scale = agent.return_scale.update(returns)
-    advantages = sign * (returns - baseline * values[:, :-1]) / scale
+    expected = {"next value": values[:, 1:], "slow value": agent.critic.slow_value(dream.features)[:, :-1]}
+    advantages = sign * (returns - baseline * expected.get(slip, values[:, :-1])) / scale
+    advantages = advantages / scale if slip == "scaled twice" else advantages
+    advantages = advantages * weights if slip == "weighted" else advantages
     policy = agent.actor(dream.features)
     log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]
+    if slip == "next policy":
+        log_probs, entropies = policy.log_prob(dream.actions)[:, 1:], policy.entropy()[:, 1:]
     goals = returns / scale if logits_scaled else returns
+    goals = {"symlog goals": torch.sign(returns) * returns.abs().log1p(), "advantage goals": advantages}.get(
+        slip, goals
+    )
     slow_values = agent.critic.slow_value(dream.features) if slow else values
     ones = torch.ones_like(weights)
     losses = {
@@ -250,6 +271,7 @@ def lesson(
         "critic": critic_loss(logits, goals, slow_values, agent.critic.bins, ones if weigh == "actor" else weights),
     }
     losses = {name: loss.mean() for name, loss in losses.items()} if mean else losses
+    losses["actor"] = -losses["actor"] if slip == "negative" else losses["actor"]
     losses = dict(zip(losses, reversed(losses.values()))) if swap else losses
     found = dict(zip(FOUND, (values, returns, scale, advantages, weights, entropies)))
     return losses, found
@@ -271,12 +293,15 @@ def due_cases() -> list[tuple]:
         (58, 100, 10, 10),
         (77, 100, 7, 9),
         (49, 1, 7, 7),
+        (1000, 0.5, 16, 8),
+        (90, 1.5, 4, 5),
     ]
 
 
 def due_probe(version: Callable, *case: Any) -> dict:
     out = version(*case)
-    whole = float(isinstance(out, int) and not isinstance(out, bool))
+    whole = isinstance(out, int) and not isinstance(out, bool)
+    whole = float(whole or isinstance(case[1], float) and isinstance(out, float) and out.is_integer())
     return {"the number of train steps": out, "whether the number is an int, as steps are counted": whole}
 
 
@@ -292,6 +317,7 @@ def solved_cases() -> list[tuple]:
         ([(500, 470.0, 480.0), (1000, 490.0, 300.0)], 475.0),
         ([(500, nan, nan), (1000, 300.0, nan), (1500, 200.0, -150.0)], -200.0),
         ([], 475.0),
+        ([(500, 20.0, 400.0), (1000, 30.0, 480.0), (1500, 40.0, 600.0)], 475.0),
         ([(500, 480.0, 10.0), (1000, 400.0, 300.0), (1500, 400.0, 500.0), (2000, 400.0, 480.0)], 475.0),
     ]
 
@@ -368,6 +394,14 @@ EXERCISES = (
                 "Gradients are kept: an agent that acts does not learn. Put @torch.no_grad() above it, or `with "
                 "torch.no_grad():` inside.",
             ),
+            Mistake(
+                wrong_act(spare=lambda action, first: torch.where(first[:, None], 0.0, action)),
+                "The action just chosen is set to zero where an episode begins. Only the action before it is over, and "
+                "`observe` takes care of that.",
+            ),
+            Mistake(
+                wrong_act(twice=True), "It looks twice at the same observation, so the state moves on by two steps."
+            ),
         ),
         hints=(
             "Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
@@ -434,6 +468,25 @@ EXERCISES = (
             Mistake(lambda e, r, b, t: int(e // r), "This ignores how many steps a batch holds."),
             Mistake(
                 lambda e, r, b, t: int(e * r), "These are replayed steps. A train step replays batch · length of them."
+            ),
+            Mistake(
+                lambda e, r, b, t: e * int(r) // (b * t),
+                "The ratio is rounded down first. It may be 0.5 or 1.5: round at the end.",
+            ),
+            Mistake(lambda e, r, b, t: int((e + r) // (b * t)), "The ratio is added. Multiply by it."),
+            Mistake(
+                lambda e, r, b, t: int(e // b * r // t),
+                "This rounds in the middle, after the first division. Round once, at the end.",
+            ),
+            Mistake(lambda e, r, b, t: int(e * r // 512), "The size of a batch is fixed at 512; use batch · length."),
+            Mistake(lambda e, r, b, t: int(e * 512 // (b * t)), "The ratio is fixed at 512; use the argument."),
+            Mistake(
+                lambda e, r, b, t: e * math.ceil(r / (b * t)),
+                "The train steps of each real step are rounded up. Round once, at the end, and down.",
+            ),
+            Mistake(
+                lambda e, r, b, t: e * r // (b * t) * 1.0,
+                "The number is not an int. Train steps are counted: `int(…)`.",
             ),
         ),
         hints=(
@@ -544,6 +597,38 @@ EXERCISES = (
                 lambda rows, th: next((s for s, r, e in rows if e >= th), rows[-1][0] if rows else 0),
                 "If no evaluation reaches the threshold, the answer is None.",
             ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e >= th and s), None),
+                "A row of 0 steps is skipped. It counts as any other.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if e == e and round(e) >= th), None),
+                "The evaluation is rounded first. 474.9 does not reach 475.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if (r if e != e else e) >= th), None),
+                "Where there is no evaluation, you take the training return. Only evaluations count.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, r, e in rows if (r + e) / 2 >= th), None),
+                "This is the mean of both columns. Only the evaluation counts.",
+            ),
+            Mistake(
+                lambda rows, th: next(
+                    (rows[k][0] for k in range(len(rows) - 1) if rows[k][2] >= th and rows[k + 1][2] >= th), None
+                ),
+                "Two evaluations in a row must reach the threshold here. One is enough.",
+            ),
+            Mistake(
+                lambda rows, th: next(
+                    (rows[k][0] for k in range(len(rows)) if sum(row[2] for row in rows[: k + 1]) / (k + 1) >= th), None
+                ),
+                "This is the mean of all evaluations so far. Each one stands alone.",
+            ),
+            Mistake(
+                lambda rows, th: next((s for s, _, e in sorted(rows, key=lambda row: -row[2]) if e >= th), None),
+                "The rows are sorted by their score, so the best comes first. Return the earliest that is good enough.",
+            ),
         ),
         hints=(
             "Go through the rows in order; stop at the first evaluation that is good enough.",
@@ -628,6 +713,41 @@ EXERCISES = (
                 "The losses are averaged already. Keep one for each step, (N, H); the train step averages.",
             ),
             Mistake(wrong_lesson(swap=True), "The two losses are swapped."),
+            Mistake(
+                wrong_lesson(slip="slow bootstrap"),
+                "The bootstrap is the slow critic's value. Use the fast critic's, `values[:, -1]`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="values late"),
+                "The values in the returns are one step late: `values[:, 1:]`, like rewards and continues.",
+            ),
+            Mistake(
+                wrong_lesson(slip="scale of advantages"),
+                "The return scale gets advantages. It measures returns: `agent.return_scale.update(returns)`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="next value"),
+                "The value of the NEXT state is subtracted. returns[:, t] belongs to values[:, t]: `values[:, :-1]`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="slow value"),
+                "The slow critic's value is subtracted. Use the fast critic's, `values[:, :-1]`.",
+            ),
+            Mistake(wrong_lesson(slip="scaled twice"), "The advantages are divided by the scale twice."),
+            Mistake(wrong_lesson(slip="weighted"), "The advantages are weighted already. `actor_loss` does that."),
+            Mistake(
+                wrong_lesson(slip="next policy"),
+                "The first log-probability and entropy are cut off. The last ones have no return: `[:, :-1]`.",
+            ),
+            Mistake(wrong_lesson(entropy=0.0), "There is no entropy bonus; pass on `agent.config.entropy`."),
+            Mistake(
+                wrong_lesson(slip="symlog goals"), "The critic's targets are squashed by symlog. They are raw returns."
+            ),
+            Mistake(wrong_lesson(slip="advantage goals"), "The critic learns advantages. Its targets are the returns."),
+            Mistake(
+                wrong_lesson(slip="negative"),
+                "The actor's loss has the wrong sign. `actor_loss` contains the minus already.",
+            ),
         ),
         hints=(
             "Everything comes from the dream: the critic's logits and values, then returns, weights, scale and "
