@@ -86,11 +86,6 @@ class Late(Counting):
         return super().step(action)
 
 
-class Importing(Plain):
-    def __init__(self):
-        import numpyy  # noqa: F401  a typo
-
-
 class Forgetful(Counting):
     """It works until it is broken."""
 
@@ -121,7 +116,6 @@ def register():
         Unmakeable,
         Unwritable,
         Late,
-        Importing,
         Forgetful,
         Slow,
         Deaf,

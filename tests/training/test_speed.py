@@ -499,7 +499,8 @@ class Two(Processes):
         (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
     ],
 )
-def test_what_cannot_be_fast_is_refused_before_anything_begins(how, why, tmp_path):
+def test_what_cannot_be_fast_is_refused_before_anything_begins(how, why, tmp_path, monkeypatch):
+    monkeypatch.setattr("dreamer_lite.training.options.check_device", str)  # as if there were a GPU
     config = Config.preset("debug", replay_on_host=how.pop("host", False))
     with pytest.raises(Refused, match=why):
         train(config, tmp_path / "run", progress=False, **how)
