@@ -109,19 +109,7 @@ def register():
     """Make them known to gymnasium, as Counting-v0 and so on."""
     if "Counting-v0" in gymnasium.registry:
         return
-    for kind in (
-        Counting,
-        Drifting,
-        Broken,
-        Unmakeable,
-        Unwritable,
-        Late,
-        Forgetful,
-        Slow,
-        Deaf,
-        Mixed,
-        Unbounded,
-    ):
+    for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Forgetful, Slow, Deaf, Mixed, Unbounded):
         gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
     gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
     gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))

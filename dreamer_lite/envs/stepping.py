@@ -114,7 +114,7 @@ class Envs:
                 self.history[i] = None
         self.steps[i] += 1
         with reporting_errors(self, i), within(self.seconds):
-            out = self.envs[i].step(native_action(self.native[i][1], action))
+            out = step_in(self.envs[i], native_action(self.native[i][1], action))
             obs, reward, terminated, truncated = checked_step(out)
             self.obs[i] = finite(to_agent_obs(self.native[i][0], obs))
         self.done[i] = terminated or truncated
@@ -220,7 +220,8 @@ def declared_spaces(env: gymnasium.Env) -> Spaces:
     spaces = spaces_of(env.observation_space, env.action_space)
     for method, call, given in (("reset", "reset(seed=…)", {"seed": 0}), ("step", "step(action)", {})):
         function = getattr(inner, method, None)
-        if not callable(function) or getattr(type(inner), method, None) is getattr(gymnasium.Env, method):
+        missing = method == "reset" and getattr(type(inner), method, None) is gymnasium.Env.reset
+        if not callable(function) or missing:
             raise Refused(f"the environment {name} has no method {method}(); Gymnasium's API needs reset and step")
         if why := cannot_be_called(function, *() if given else (None,), **given):
             raise Refused(f"the environment {name} can't be called as Gymnasium calls it, {call}: {why}")
@@ -281,6 +282,16 @@ def checked_reset(out: Any) -> Any:
         raise BadOutput(f"returned {count_of(out)} from reset(), and Gymnasium's API has two: obs, info")
     check_info(out[1])
     return out[0]
+
+
+def step_in(env: gymnasium.Env, action: Any) -> Any:
+    """What the environment's `step` returns. Raises BadOutput if it has none of its own."""
+    try:
+        return env.step(action)
+    except NotImplementedError as error:
+        if type(env.unwrapped).step is not gymnasium.Env.step:
+            raise
+        raise BadOutput("has no method step() of its own; Gymnasium's API needs reset and step") from error
 
 
 def checked_step(out: Any) -> tuple[Any, float, bool, bool]:

@@ -21,7 +21,17 @@ from ..errors import Refused
 from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
 from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
-from .stepping import checked_reset, checked_step, close, declared_spaces, episode_seed, finite, place, threshold_of
+from .stepping import (
+    checked_reset,
+    checked_step,
+    close,
+    declared_spaces,
+    episode_seed,
+    finite,
+    place,
+    step_in,
+    threshold_of,
+)
 
 
 class Translated(gymnasium.Wrapper):
@@ -50,7 +60,7 @@ class Translated(gymnasium.Wrapper):
         self.steps += 1
         try:
             with self.reporting_errors():
-                out = self.env.step(native_action(self.env.action_space, action))
+                out = step_in(self.env, native_action(self.env.action_space, action))
                 obs, reward, terminated, truncated = checked_step(out)
                 return finite(to_agent_obs(self.env.observation_space, obs)), reward, terminated, truncated, {}
         except BadOutput as error:
