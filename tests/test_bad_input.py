@@ -421,7 +421,7 @@ ENVIRONMENTS = {
     "ends in step": (with_methods(step=leave), "step 1 of episode 0, ended the program"),
     "generator step": (with_methods(step=lambda self, a: (x for x in "a")), "a generator from step"),
     "reset is Env's": (type("R", (Plain,), {"reset": gymnasium.Env.reset}), "R has no method reset"),
-    "step is Env's": (type("S", (Plain,), {"step": gymnasium.Env.step}), r"step 1 of episode 0, has no method step\(\) of its own"),
+    "step is Env's": (type("S", (Plain,), {"step": gymnasium.Env.step}), r"step 1 .*has no method step\(\) of its own"),
 }
 
 
