@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-import test_course as answers
+import right_answers as answers
 import torch
 
 from dreamer_lite.agent import Dreamer
@@ -48,7 +48,7 @@ def pictures(monkeypatch):
 
 
 def own(name):
-    """The differently written right answer of test_course, as a part."""
+    """The differently written right answer, as a part."""
     return Part(name, EXERCISES[name].kept_for, getattr(answers, name), None)
 
 
