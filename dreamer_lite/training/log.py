@@ -64,7 +64,7 @@ class Log:
         self.write()
 
     def add(self, row: dict[str, float]) -> None:
-        self.rows.append({name: round(float(value), 6) for name, value in row.items()})
+        self.rows.append({name: float(f"{value:.12g}") for name, value in row.items()})  # more than float32 has
         if self.board is not None:
             self.show(self.rows[-1])
         self.write()

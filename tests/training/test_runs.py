@@ -27,6 +27,7 @@ from dreamer_lite.evaluation.evaluate import evaluate
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
+from dreamer_lite.training.log import Log
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import learning_curve
 from dreamer_lite.training.state import Training
@@ -451,6 +452,20 @@ def test_what_an_agent_sees_and_does_in_words():
     )
     assert str(Spaces(1, 1, False)) == "sees 1 number and chooses 1 number"
     assert str(Spaces(0, 2, True, (84, 84, 1))) == "sees an 84 × 84 × 1 image and chooses 1 of 2"
+
+
+def test_metrics_keep_all_digits(tmp_path):
+    """Rewards of 1e-9 are small returns, not none."""
+    log = Log()
+    log.open(tmp_path)
+    log.add({"env_steps": 12_345_678, "return": 3.000000248e-09, "eval_mean": 0.1 + 0.2})
+    with open(tmp_path / "metrics.csv") as file:
+        [row] = csv.DictReader(file)
+    assert {name: float(value) for name, value in row.items()} == {
+        "env_steps": 12_345_678,
+        "return": 3.000000248e-09,
+        "eval_mean": 0.3,
+    }
 
 
 def test_the_learning_curve_starts_at_zero_and_is_never_empty():
