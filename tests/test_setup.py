@@ -292,10 +292,12 @@ COURSE_FROM_A_WHEEL = """
 import dreamer_lite
 from dreamer_lite.course import self_check, setup
 from dreamer_lite.course.a1_break_it.clinic import PATIENTS, scores, verdicts
-from dreamer_lite.course.a2_pixels import film
+from dreamer_lite.course.a2_pixels import film, picture_lab
 from dreamer_lite.course.a3_your_world import memory, torque
 from dreamer_lite.course.dream_player import dream_player
 from dreamer_lite.course.index import EXERCISES
+from dreamer_lite.course.n06_world_model import model_lab
+from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.course.n10_cartpole.run_view import recorded
 
 assert "installed" in dreamer_lite.__file__ and len(EXERCISES) > 30
@@ -307,6 +309,8 @@ assert len(scores()) == len(PATIENTS) == len(verdicts()["values"])
 assert "real angle" in film.draw_film(20, 0, "as in reality")[1]
 assert "At the end" in memory.draw_patients()[1]
 assert "1,000 steps: return -156" in torque.draw_lapse()[1] and torque.recorded_agent()
+assert "3,200 train steps" in picture_lab.draw_recorded()[1]
+assert len(model_lab.recorded_errors()) == len(actor_lab.recorded_seeds()) == 5
 """
 
 
