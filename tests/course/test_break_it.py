@@ -658,7 +658,7 @@ def test_the_page_of_ablations_counts_what_the_ledger_has():
         "Needed everywhere": "no straight-through gradient",
         "Enough train steps": "replay ratio 256",
         "Stored latents, against zeros": "zeros for stored latents",
-        "h for the heads": "heads see z only",
+        "Heads that see h": "heads see z only",
         "Looking ahead": "horizon 5",
         "Symlog of observations": "no symlog of what is seen",
     }
