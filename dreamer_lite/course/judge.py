@@ -64,9 +64,7 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
         )
     printed = io.StringIO()
     try:
-        for k in range(
-            len(unspoiled_cases(exercise))
-        ):  # before the clock runs: the first time, PyTorch loads what it needs
+        for k in range(len(unspoiled_cases(exercise))):  # before the reader's code, which may spoil what they need
             answer(exercise, exercise.finished, k)
         with untouched(), deadline(SECONDS), contextlib.redirect_stdout(printed):
             verdict = compare(exercise, version)

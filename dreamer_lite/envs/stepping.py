@@ -20,6 +20,7 @@ from ..replay import Experience, Obs, map_obs, obs_by_kind, stack
 from .spaces import BadOutput, native_action, shorten, spaces_of, to_agent_obs
 
 LARGEST = float(np.finfo(np.float32).max)  # reward
+ENDED = "ended the program (SystemExit, as exit() and quit() raise it)"
 MAX_REPLAYED_ACTIONS = 10_000  # of an unfinished episode, kept to replay it after a resume
 # Environments that are being played in, by the id of the innermost one. Playing in one twice mixes up its episodes.
 in_use: "weakref.WeakValueDictionary[int, gymnasium.Env]" = weakref.WeakValueDictionary()
@@ -370,7 +371,7 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
     except (BadOutput, TookTooLong) as error:
         raise Refused(f"{where} {error}{kept}") from error
     except SystemExit as error:
-        raise Refused(f"{where} ended the program (SystemExit, as exit() and quit() raise it){kept}") from error
+        raise Refused(f"{where} {ENDED}{kept}") from error
     except Exception as error:
         note = f"{where} raised this error{kept}"
         # Python 3.10 has no notes.

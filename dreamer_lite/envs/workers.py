@@ -22,6 +22,7 @@ from ..replay import Experience, obs_of_kinds
 from .making import EnvFactory
 from .spaces import BadOutput, native_action, spaces_of, to_agent_obs
 from .stepping import (
+    ENDED,
     checked_reset,
     checked_step,
     close,
@@ -77,7 +78,7 @@ class Translated(gymnasium.Wrapper):
         except BadOutput:
             raise
         except SystemExit as error:
-            raise BadOutput("ended the program (SystemExit, as exit() and quit() raise it)") from error
+            raise BadOutput(ENDED) from error
         except Exception as error:
             where = place(self.i, self.steps, self.episode)
             raise RuntimeError(
