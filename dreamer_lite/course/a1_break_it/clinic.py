@@ -149,6 +149,30 @@ def alarms() -> dict[str, dict[str, int]]:
     }
 
 
+def draw_control() -> tuple[Figure, str]:
+    """The first number of `control` in all recorded runs, by bug, and the largest that counts as healthy."""
+    found = {number: [run["control"][0] for run in runs.values()] for number, runs in verdicts()["values"].items()}
+    (_, allowed), *_ = verdicts()["ranges"]["control"]
+    figure = canvas(7.5, 2.8)
+    axes = tidy(
+        figure.subplots(),
+        title="dreams of 55 runs",
+        xlabel="bug (0: none)",
+        ylabel="error, over that with\nwrong actions",
+    )
+    for number, ratios in found.items():
+        colour = REALITY if number == "0" else DREAM
+        axes.plot([int(number)] * len(ratios), ratios, "o", color=colour, alpha=0.6, markersize=5)
+    axes.axhline(allowed, color=GREY, linestyle="--")
+    axes.set_xticks(range(len(found)))
+    axes.set_ylim(0, 1)
+    others = [ratio for number, ratios in found.items() if number not in "01" for ratio in ratios]
+    return figure, (
+        f"Healthy runs reach {max(found['0']):.2f}, runs with bug 1 {min(found['1']):.2f} to {max(found['1']):.2f}, "
+        f"all others at most {max(others):.2f}. The dashed line is at {allowed}."
+    )
+
+
 def draw_verdicts() -> tuple[Figure, str]:
     """In how many runs of each bug each check raised an alarm."""
     found, names = alarms(), {str(k): name for k, name in enumerate(NAMES)}
