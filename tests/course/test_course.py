@@ -813,8 +813,8 @@ def test_the_first_case_is_the_notebooks_own_and_printed_in_full_the_same_at_eac
     wrong = lambda rewards, continues, values, bootstrap, lam=0.95: rewards * 7.0
     first, second = said("lambda_return", wrong), said("lambda_return", wrong)
     assert first == second
-    assert "rewards = [[1, 1]], continues = [[0.9, 0.5]], values = [[10, 20]], bootstrap = [20], lam = 0.5" in first[-1]
-    assert "expected 10.45" in first[-1]
+    assert "rewards = [[1, 1]], continues = [[0.9, 0.5]], values = [[10, 20]], bootstrap = [20], lam = 0.8" in first[-1]
+    assert "expected 10.72" in first[-1]
 
 
 @pytest.mark.parametrize(

@@ -342,8 +342,8 @@ def test_returns_without_a_critic_have_no_bias_and_those_of_a_fresh_one_have_no_
 def test_return_weights_add_up_to_one_and_mix_the_returns_by_hand():
     for lam in (0.0, 0.5, 0.95, 1.0):
         assert torch.isclose(returns.return_weights(lam, 7).sum(), torch.ones(()))
-    one, two = 10.0, 10.9  # the looks of notebook 08
-    assert returns.return_weights(0.5, 2) @ torch.tensor([one, two]) == pytest.approx(10.45)
+    one, two = 10.0, 10.9  # the example of notebook 08
+    assert returns.return_weights(0.8, 2) @ torch.tensor([one, two]) == pytest.approx(10.72)
 
 
 def test_lives_of_a_calm_and_of_a_falling_cart_differ_in_reality_as_for_the_critic():

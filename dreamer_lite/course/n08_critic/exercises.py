@@ -24,7 +24,7 @@ def return_cases() -> list[tuple]:
             torch.tensor([[0.9, 0.5]]),
             torch.tensor([[10.0, 20.0]]),
             torch.tensor([20.0]),
-            0.5,
+            0.8,
         )
     ]
     for N, H, lam in ((2, 3, 0.95), (3, 7, 0.3), (4, 15, 0.8)):
@@ -115,7 +115,7 @@ def moved(rewards: int = 0, continues: int = 0, values: int = 0) -> Callable:
 def dream_cases() -> list[tuple]:
     return [
         (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=10), lam)
-        for N, H, lam in ((1, 2, 0.5), (3, 5, 0.95), (2, 15, 0.8))
+        for N, H, lam in ((1, 2, 0.8), (3, 5, 0.95), (2, 15, 0.8))
     ]
 
 
