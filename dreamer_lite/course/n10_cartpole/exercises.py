@@ -180,7 +180,9 @@ FOUND = ("value", "imagined_return", "return_scale", "advantage", "weight", "pol
 def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
     """Both losses, the metrics, the gradients of each loss, and the return scale's range afterwards."""
     agent = copy.deepcopy(agent)
-    out = version(agent, dream)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # for answers that draw actions, which none should
+        out = version(agent, dream)
     if not isinstance(out, (tuple, list)) or len(out) != 2 or not all(isinstance(part, dict) for part in out):
         raise Complaint(f"It returns {kind(out)}; two dictionaries are expected: the losses, and the metrics.")
     for part, names in zip(out, (("actor", "critic"), FOUND)):
@@ -258,6 +260,11 @@ def lesson(
     advantages = advantages * weights if slip == "weighted" else advantages
     policy = agent.actor(dream.features)
     log_probs, entropies = policy.log_prob(dream.actions)[:, :-1], policy.entropy()[:, :-1]
+    if slip == "new actions":
+        log_probs = policy.log_prob(policy.sample())[:, :-1]
+    if slip == "new actions for the first H":
+        first = agent.actor(dream.features[:, :-1])
+        log_probs = first.log_prob(first.sample())
     if slip == "next policy":
         log_probs, entropies = policy.log_prob(dream.actions)[:, 1:], policy.entropy()[:, 1:]
     goals = returns / scale if logits_scaled else returns
@@ -660,6 +667,16 @@ EXERCISES = (
             Mistake(
                 wrong_lesson(boot=-2),
                 "The bootstrap is the second-to-last value; it should be that of the last state, `values[:, -1]`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="new actions"),
+                "The policy is asked about newly sampled actions. The advantages belong to the ones the dream took: "
+                "`log_prob(dream.actions)`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="new actions for the first H"),
+                "The policy is asked about newly sampled actions. The advantages belong to the ones the dream took: "
+                "`log_prob(dream.actions)`.",
             ),
             Mistake(wrong_lesson(lam=0.95), "λ is left at its default; use the agent's, `agent.config.lam`."),
             Mistake(
