@@ -26,6 +26,7 @@ from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.worlds import Catch, HiddenCatch, Recall
 from dreamer_lite.diagnostics.diagnose import diagnose
+from dreamer_lite.envs import probe
 from dreamer_lite.envs.making import make_env, read_arg
 from dreamer_lite.envs.spaces import native_action, spaces_of
 from dreamer_lite.envs.stepping import Envs
@@ -442,7 +443,13 @@ def test_a_run_with_workers_learns_and_says_what_a_resume_loses(tmp_path, capfd)
     assert told.count("runs in a worker process; it begins a new episode") == len(more["notes"])
 
 
-def test_a_worker_that_does_not_end_when_told_is_killed(tmp_path, capfd):
+@pytest.fixture
+def impatient(monkeypatch):
+    """The probe for copies that disturb each other gives up soon: these environments hang in it, too."""
+    monkeypatch.setattr(probe, "PATIENCE", 1)
+
+
+def test_a_worker_that_does_not_end_when_told_is_killed(impatient, tmp_path, capfd):
     """As pygame has it: SIGTERM is noted, and nothing happens."""
     words = ["--env", "custom_envs:Deaf-v0", "--envs", "1", "--workers", "1", "--env_seconds", "0.5"]
     began = time.perf_counter()
@@ -454,7 +461,7 @@ def test_a_worker_that_does_not_end_when_told_is_killed(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_environment_that_hangs_ends_the_run_in_one_line(workers, tmp_path, capfd):
+def test_an_environment_that_hangs_ends_the_run_in_one_line(workers, impatient, tmp_path, capfd):
     words = ["--env", "custom_envs:Slow-v0", "--envs", "1", "--workers", str(workers), "--env_seconds", "0.5"]
     assert main([*DEBUG, *words, "--out", str(tmp_path / "run")]) == 2
     error = capfd.readouterr().err
