@@ -48,6 +48,7 @@ class Exercise:
     kept_for: str | None = None  # "module:name" in the package that the reader's version can stand in for
     given: tuple[str, ...] = ()  # names of a case's parts, if they are not the arguments
     itself: str = "self"  # what the exercise calls `self`, if it is a method
+    apart: tuple[str, ...] = ()  # measures that the probe takes on data of its own, not on the case
 
     def run(self, version: Callable, case: tuple) -> dict[str, Any]:
         """What a version returns for a case. Raises Complaint if it writes into its inputs."""

@@ -279,7 +279,8 @@ def say(title: str, lines: list[str], colour: str, picture: str = "") -> None:
         f"<div role='status' style='border-left:4px solid {colour};padding:.4em .8em;margin:.3em 0;max-width:50em'>"
         f"<b style='color:{colour}'>{escape(title)}</b>{body}{picture}</div>"
     )
-    plain = "\n".join([title] + ["  " + re.sub(r"</?(code|b|pre)[^>]*>", "", line) for line in lines])
+    flat = [re.sub(r"</?(code|b|pre)[^>]*>", "", re.sub(r"<br>", "\n  ", line)) for line in lines]
+    plain = "\n".join([title] + ["  " + line for line in flat])
     show(html, unescape(plain))
 
 

@@ -77,6 +77,13 @@ def last(beyond: Tensor, steps: int) -> int:
     return int(beyond.nonzero()[-1]) if beyond.any() else steps
 
 
+def runs_on(r: Tensor, d: Tensor, e: float) -> int:
+    error, t = (r - d).abs().mean(-1), 0
+    while error[t] <= e:
+        t += 1
+    return t
+
+
 EXERCISES = (
     Exercise(
         "lean",
@@ -124,6 +131,15 @@ EXERCISES = (
                 "The angles are averaged first. Return one answer for each of them.",
             ),
             Mistake(lambda angle: (angle > 0.05).long(), "The limit is above 0. Every positive angle counts."),
+            Mistake(
+                lambda angle: torch.eye(2)[(angle > 0).long()],
+                "These are one-hot actions, two numbers for each angle. Here the environment gets the "
+                "action's number: 1 for right, 0 for left.",
+            ),
+            Mistake(
+                lambda angle: torch.full(angle.shape, int(angle.mean() > 0)),
+                "This is one decision for all, from the mean angle. Compare each angle with 0.",
+            ),
         ),
         hints=(
             "A positive angle leans to the right. Comparing a tensor with a number works on every entry at once.",
@@ -185,6 +201,14 @@ EXERCISES = (
             Mistake(
                 lambda D, S, K: ((64,), (8, 8), (128,)),
                 "The sizes are those of one agent. Use D, S and K, which may be any.",
+            ),
+            Mistake(
+                lambda D, S, K: ((1, D), (1, S, K), (1, D + S * K)),
+                "There is an axis of 1 in front, the batch of the cell above. Leave the batch out.",
+            ),
+            Mistake(
+                lambda D, S, K: ((1, D), (1, S, K), (D + S * K,)),
+                "There is an axis of 1 in front of h and z, the batch of the cell above. Leave the batch out.",
             ),
         ),
         hints=(
@@ -283,6 +307,21 @@ EXERCISES = (
                 lambda r, d, e: first(((r - d).abs() / r.abs()).mean(-1) > e, len(r)),
                 "The error is divided by the real value. The exercise asks for the absolute error.",
             ),
+            Mistake(
+                lambda r, d, e: 0 if float((r - d).abs().mean(-1)[0]) > e else len(r),
+                "Only the first step is looked at: it returns inside the loop in both cases. Return T after "
+                "the loop, once no step was beyond the tolerance.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs().mean(0) > e, r.shape[1]),
+                "This averages over time, so there is one error for each number of an observation. Average "
+                "over the numbers: one error for each step.",
+            ),
+            Mistake(
+                lambda r, d, e: first((r - d).abs()[:, -1] > e, len(r)),
+                "Only the last number of an observation is compared. Take the mean over all.",
+            ),
+            Mistake(runs_on, "The loop runs on past the last step if the dream never lets go. Return T there."),
         ),
         hints=(
             "First compute one error per step: (T, O) to (T,). Then look for the first one beyond the tolerance.",

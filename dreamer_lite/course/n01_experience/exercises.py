@@ -72,6 +72,22 @@ def shifted(chosen: Tensor, is_first: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
 
 
+def along_the_batch(a: Tensor, f: Tensor) -> Tensor:
+    led = torch.cat([torch.zeros_like(a[:1]), a[:-1]]) * (~f)[..., None]
+    return torch.cat([torch.zeros_like(led[:, :1]), led[:, 1:]], 1)
+
+
+def through_numbers(a: Tensor, f: Tensor) -> Tensor:
+    number = a.argmax(-1)
+    led = torch.cat([torch.zeros_like(number[:, :1]), number[:, :-1]], 1) * ~f
+    return torch.nn.functional.one_hot(led, a.shape[-1]).to(a.dtype)
+
+
+def cut_short(ring: Tensor, oldest: int, ages: Tensor, steps: int) -> Tensor:
+    pieces = [ring[start : start + steps] for start in ((oldest + ages) % len(ring)).tolist()]
+    return torch.stack([torch.cat([piece, ring.new_zeros(steps - len(piece), ring.shape[1])]) for piece in pieces])
+
+
 EXERCISES = (
     Exercise(
         "previous_action",
@@ -145,6 +161,17 @@ EXERCISES = (
             Mistake(
                 lambda a, f: torch.cat([torch.zeros_like(a[..., :1]), a[..., :-1]], -1) * (~f)[..., None],
                 "This shifts along the last axis, the entries of an action. Time is the second axis.",
+            ),
+            Mistake(along_the_batch, "This shifts along the batch. Time is the second axis."),
+            Mistake(
+                through_numbers,
+                "Where nothing led here there should be zeros. Yours is the one-hot of action 0, because the "
+                "shift ran on the actions' numbers.",
+            ),
+            Mistake(
+                lambda a, f: shifted(a, f) * (~f.any(0))[:, None],
+                "A border in one sequence puts zeros into that step of all the others. Mask each sequence by "
+                "its own `is_first`.",
             ),
         ),
         hints=(
@@ -281,6 +308,16 @@ EXERCISES = (
             Mistake(
                 lambda r, o, a, s: r[(o + a[:, None] + torch.arange(1, s)) % len(r)],
                 "The first row of each sequence is missing: `torch.arange(steps)` begins at 0.",
+            ),
+            Mistake(
+                lambda ring, oldest, ages, steps: ring[oldest + ages[:, None] + torch.arange(steps)],
+                "The index runs past the end of the ring. Add oldest, ages and steps first, then take `% len(ring)`: "
+                "after the last index comes 0.",
+            ),
+            Mistake(
+                cut_short,
+                "Only the start wraps around. A slice doesn't: past the end it finds nothing, and zeros are "
+                "left. Make an index for each step and wrap that.",
             ),
         ),
         hints=(

@@ -35,6 +35,10 @@ def judge_expose(version: Callable) -> str | None:
     good, bad = float(symlog(torch.tensor(float(x)))), float(bad_symlog(torch.tensor(float(x))))
     if x != x:
         return "NaN is not a fair input: no function does well on it."
+    if x < 0 and any(
+        abs(x - float(bad_symlog(torch.tensor(float(y))))) < 1e-4 for y in (0.01, 0.1, 0.2, 0.3, 0.5, 0.9)
+    ):
+        return f"{x:.4g} looks like an answer of bad_symlog. Return the number that goes in."
     if x == 0:
         return "At 0 both give 0, since sign(0) is 0. Try a number next to it."
     if good == 0:
@@ -45,8 +49,8 @@ def judge_expose(version: Callable) -> str | None:
         return None
     if abs(x) > 1:
         return (
-            f"At {x:g} the bug hardly shows: bad_symlog gives {bad:.4g}, symlog {good:.4g}. Where does ln(|x|) "
-            "change its sign?"
+            f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. Where does ln(|x|) change its "
+            "sign?"
         )
     return f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. |x| + 1e-5 must be below 1."
 
@@ -191,6 +195,11 @@ EXERCISES = (
                 lambda x: torch.sign(x) * 0.5 * torch.log1p(x.square()),
                 "This is ½ ln(1 + x²). Near 0 it is close to x²/2, not to x. Use ln(1 + |x|).",
             ),
+            Mistake(
+                lambda x: torch.where(x.abs() < 1, x, torch.sign(x) * torch.log(x.abs())),
+                "Small numbers stay as they are and large ones become ln|x|, so it jumps at 1. One formula "
+                "covers both: sign(x) · ln(1 + |x|).",
+            ),
         ),
         hints=(
             "Two ingredients: the sign of x, and a logarithm that only sees the size of x.",
@@ -329,6 +338,16 @@ EXERCISES = (
                 lambda p, t: symlog((p - t).square()),
                 "symlog is applied to the loss. Squash the target, subtract, and square.",
             ),
+            Mistake(
+                lambda prediction, target: symlog(symexp(prediction) - target) ** 2,
+                "The difference is taken between raw numbers and squashed afterwards. Squash the target "
+                "first, then subtract.",
+            ),
+            Mistake(
+                lambda prediction, target: ((prediction - symlog(target)) / symlog(target)) ** 2,
+                "The error is divided by the squashed target, a relative error. The loss is the plain squared"
+                " difference.",
+            ),
         ),
         hints=(
             "The network's output is read as a number in symlog space. What must be done to the target?",
@@ -342,7 +361,8 @@ EXERCISES = (
         lambda: [()],
         judge=judge_expose,
         mistakes=(
-            Mistake(lambda: 100.0, "At 100 the bug hardly shows"),
+            Mistake(lambda: 100.0, "Where does ln(|x|) change its sign?"),
+            Mistake(lambda: float(bad_symlog(torch.tensor(0.2))), "looks like an answer of bad_symlog"),
             Mistake(lambda: 0.0, "At 0 both give 0"),
             Mistake(lambda: float("nan"), "NaN is not a fair input"),
             Mistake(lambda: 1.0, "the same sign"),

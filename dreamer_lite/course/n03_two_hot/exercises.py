@@ -157,6 +157,18 @@ def mean_cases() -> list[tuple]:
     ]
 
 
+def mean_probe(version: Callable, logits: Tensor, bins: Tensor) -> dict:
+    """The prediction, whether it is exactly 0 where all classes are equally likely, and the gradient.
+
+    The gradient is divided by its largest entry beyond 1000: beside bins of millions, small ones are rounding errors.
+    """
+    found = with_gradients("logits")(version, logits, bins)
+    out, slope = found["the result"], found["the gradient at logits"]
+    blank = bool((logits == logits[..., :1]).all()) and isinstance(out, Tensor)
+    exact = {"whether a head that knows nothing predicts exactly 0": float(not blank or not out.any())}
+    return {"the result": out} | exact | {"the gradient at logits": slope / slope.abs().max().clamp(min=1000)}
+
+
 def loss_cases() -> list[tuple]:
     cases = [(torch.tensor([[0.0, 1.0, 2.0, 0.0, 0.0]]), torch.tensor([0.5]), two_hot_bins(5, 2.0))]
     for shape, count, limit in (((3,), 5, 2.0), ((2, 4), 41, 8.0), ((2, 3, 2), 255, 20.0)):
@@ -183,6 +195,56 @@ def paired(
 def two_sums(logits: Tensor, bins: Tensor) -> Tensor:
     probs, half = logits.softmax(-1), len(bins) // 2
     return probs[..., -half:] @ bins[-half:] + probs[..., :half] @ bins[:half]
+
+
+def count_per_side(count: int = 255, limit: float = 20.0) -> Tensor:
+    up = symexp(torch.linspace(0, limit, count))
+    return torch.cat([-up.flip(0)[:-1], up])
+
+
+def even_in_symlog(x: Tensor, bins: Tensor) -> Tensor:
+    """The place is computed as if all bins were evenly spaced in symlog."""
+    x, (low, high) = x.clamp(bins[0], bins[-1]), symlog(bins[[0, -1]])
+    below = ((symlog(x) - low) / (high - low) * (len(bins) - 1)).floor().long().clamp(0, len(bins) - 2)
+    return between(x, bins, below, below + 1)
+
+
+def nearest_two(x: Tensor, bins: Tensor) -> Tensor:
+    x = x.clamp(bins[0], bins[-1])
+    below, above = (x[..., None] - bins).abs().topk(2, largest=False).indices.sort(-1).values.unbind(-1)
+    return between(x, bins, below, above)
+
+
+def between(x: Tensor, bins: Tensor, below: Tensor, above: Tensor, share: float | None = None) -> Tensor:
+    share_above = (x - bins[below]) / (bins[above] - bins[below]) if share is None else torch.full_like(x, share)
+    one_hot = torch.nn.functional.one_hot
+    return one_hot(above, len(bins)) * share_above[..., None] + one_hot(below, len(bins)) * (1 - share_above)[..., None]
+
+
+def halves(x: Tensor, bins: Tensor) -> Tensor:
+    x = x.clamp(bins[0], bins[-1])
+    above = torch.searchsorted(bins, x).clamp(1, len(bins) - 1)
+    return between(x, bins, above - 1, above, share=0.5)
+
+
+def one_row(x: Tensor, bins: Tensor) -> Tensor:
+    x = x.clamp(bins[0], bins[-1])
+    high = torch.searchsorted(bins, x).clamp(1, len(bins) - 1)
+    above = (x - bins[high - 1]) / (bins[high] - bins[high - 1])
+    weights, rows = torch.zeros(len(x), len(bins)), torch.arange(len(x))
+    weights[rows, high] = above
+    weights[rows, high - 1] = 1 - above
+    return weights
+
+
+def summed_apart(logits: Tensor, bins: Tensor) -> Tensor:
+    p, n = logits.softmax(-1), len(bins) // 2
+    return (p[..., :n] * bins[:n]).sum(-1) + (p[..., -n:] * bins[-n:]).sum(-1)
+
+
+def second_axis(logits: Tensor, bins: Tensor) -> Tensor:
+    p, n = logits.softmax(-1), len(bins) // 2
+    return ((p[:, -n:] - p[:, :n].flip(1)) * bins[-n:]).sum(1)
 
 
 EXERCISES = (
@@ -304,6 +366,10 @@ EXERCISES = (
             Mistake(
                 lambda count=255, limit=20.0: symexp(torch.linspace(-limit, limit, count + 2)[1:-1]),
                 "The ends are left out. The first bin is symexp(-limit), the last one symexp(limit).",
+            ),
+            Mistake(
+                count_per_side,
+                "`count` is the number of all bins, both sides and the 0 together. Yours has that many on each side.",
             ),
         ),
         hints=(
@@ -440,6 +506,22 @@ EXERCISES = (
                 lambda x, b: two_hot(x.clamp(b[1], b[-2]), b),
                 "The outermost bins are never used. Clip x to bins[0] and bins[-1].",
             ),
+            Mistake(
+                even_in_symlog,
+                "The place is computed as if the bins were evenly spaced in symlog. They may be spaced in any"
+                " way: search for the neighbours in `bins`.",
+            ),
+            Mistake(halves, "Both neighbours get a half, wherever x lies between them. The nearer one must get more."),
+            Mistake(
+                nearest_two,
+                "These are the two nearest bins. Both may lie on the same side of x: take the bin below and "
+                "the bin above.",
+            ),
+            Mistake(
+                one_row,
+                "This works for a row of numbers, (N,), only. x may have any shape: index with `[..., None]`,"
+                " or use `scatter_` along the last axis.",
+            ),
         ),
         hints=(
             "For each number, find the bin at or below it. How far is the number on its way to the next bin, as a "
@@ -456,7 +538,7 @@ EXERCISES = (
         "two_hot_mean",
         two_hot_mean,
         mean_cases,
-        probe=with_gradients("logits"),
+        probe=mean_probe,
         tolerance=1e-3,
         kept_for="two_hot:two_hot_mean",
         mistakes=(
@@ -557,10 +639,6 @@ EXERCISES = (
                 "the upper ones, bins[-half:].",
             ),
             Mistake(
-                lambda l, b: paired(l, b, softmax=lambda x: x.log_softmax(-1)),
-                "These are log-probabilities. Use probabilities: `softmax`.",
-            ),
-            Mistake(
                 lambda l, b: paired(l, b, softmax=lambda x: x / x.sum(-1, keepdim=True)),
                 "The logits are divided by their sum. `softmax` turns them into probabilities.",
             ),
@@ -572,6 +650,20 @@ EXERCISES = (
                 lambda l, b: (l.double().softmax(-1) @ b.double()).float(),
                 "Higher precision hides the rounding error of a plain sum, but does not remove it. Pair mirror bins "
                 "first.",
+            ),
+            Mistake(
+                summed_apart,
+                "The negative and the positive side are summed separately. Each sum can be huge, so their "
+                "difference is rounded again. Take the difference of each pair of probabilities first.",
+            ),
+            Mistake(
+                lambda l, b: ((l.softmax(-1) - l.softmax(-1).flip(-1)) * b)[..., len(b) // 2 + 2 :].sum(-1),
+                "The innermost pair of bins is left out.",
+            ),
+            Mistake(
+                second_axis,
+                "`[:, …]` and `sum(1)` take the second axis, which holds the bins only if there are two. Use "
+                "`[..., …]` and `sum(-1)`.",
             ),
         ),
         hints=(
@@ -701,6 +793,16 @@ EXERCISES = (
                 lambda l, x, b: -(two_hot(x, b) * l).sum(-1) + l.exp().sum(-1),
                 "The logarithm of the sum is missing: ln Σ exp(logits) is subtracted from each logit. `log_softmax` "
                 "does it.",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * (l.softmax(-1) + 1e-5).log()).sum(-1),
+                "1e-5 is added inside the logarithm, so the loss can't grow beyond 11.5 and its gradient "
+                "vanishes there. `log_softmax` needs no such help.",
+            ),
+            Mistake(
+                lambda l, x, b: -(two_hot(x, b) * l.softmax(-1).clamp(min=1e-12).log()).sum(-1),
+                "The probabilities are clamped at 1e-12, so there the loss stops growing and has no gradient."
+                " `log_softmax` needs no such help.",
             ),
         ),
         hints=(

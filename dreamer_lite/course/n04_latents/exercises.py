@@ -27,6 +27,10 @@ SKEWED = torch.tensor([0.25] + [0.75 / 7] * 7)
 SHARE = "the share of class 0 in 40,000 throws, with no noise given, of a die that should show it in a quarter of them"
 
 
+ROWS, DICE = "whether the rows fall independently", "whether the dice of a row fall independently"
+THROWS, EXACT = "whether two throws of all differ", "whether all entries are exactly 0 or 1"
+
+
 OWN_NOISE = "The given `noise` is not used: you make your own each time. Make some only when it is None."
 
 
@@ -42,10 +46,11 @@ def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Ten
     rows, dice = (not torch.equal(one.expand_as(first), first) for one in (first[:1], first[:, :1]))
     share = version(SKEWED.expand(20_000, 2, 8)).detach()[..., 0].mean() if rows else torch.tensor(0.25)
     return found | {
-        "whether the rows fall independently": float(rows),
-        "whether the dice of a row fall independently": float(dice),
+        ROWS: float(rows),
+        DICE: float(dice),
         SHARE: 0.25 + 0.04 * torch.floor((share - 0.23) / 0.04) if share.isfinite() else share,
-        "whether two throws of all differ": float(any(not torch.equal(other, first) for other in others)),
+        THROWS: float(any(not torch.equal(other, first) for other in others)),
+        EXACT: float(bool(((first == 0) | (first == 1)).all())),
     }
 
 
@@ -142,6 +147,16 @@ def short_one_hot(probs: Tensor, noise: Tensor | None = None) -> Tensor:
 
 def unmoved(probs: Tensor, noise: Tensor | None = None) -> Tensor:
     return one_hot(probs.detach(), noise)
+
+
+def without_brackets(probs: Tensor, noise: Tensor | None = None) -> Tensor:
+    return one_hot(probs.detach(), noise) + probs - probs.detach()
+
+
+def along_axis_one(probs: Tensor, noise: Tensor | None = None) -> Tensor:
+    noise = -torch.log(-torch.log(torch.rand_like(probs))) if noise is None else noise
+    hot = torch.nn.functional.one_hot((probs.log() + noise).argmax(1), probs.shape[-1]).float()
+    return hot + (probs - probs.detach())
 
 
 EXERCISES = (
@@ -270,6 +285,7 @@ EXERCISES = (
         probe=sample_probe,
         kept_for="latents:sample",
         tolerance=1e-3,
+        apart=(SHARE, ROWS, DICE, THROWS, EXACT),
         mistakes=(
             Mistake(
                 lambda p, noise=None: straight(
@@ -400,6 +416,16 @@ EXERCISES = (
                 lambda p, noise=None: p + (p - one_hot(p.detach(), noise)).detach(),
                 "The difference is the wrong way round: probs + (one_hot - probs).detach().",
             ),
+            Mistake(
+                without_brackets,
+                "Nearly: without brackets the sum is rounded twice, so some entries are 0.99999994 instead of"
+                " 1. Write `hot + (probs - probs.detach())`.",
+            ),
+            Mistake(
+                along_axis_one,
+                "The argmax runs along axis 1, which holds the dice if there is a batch in front. The faces "
+                "are the last axis: `argmax(-1)`.",
+            ),
         ),
         hints=(
             "Two parts: which class is drawn (no gradient), and a term that is 0 in value but carries the gradient "
@@ -501,6 +527,16 @@ EXERCISES = (
                 lambda p, q: (p * (p.log_softmax(-1) - q.log_softmax(-1))).sum((-2, -1)),
                 "`log_softmax` is for logits. p and q are probabilities already: `log`.",
             ),
+            Mistake(
+                lambda p, q: (p * (p - q).log()).sum((-2, -1)),
+                "This is the logarithm of a difference, NaN wherever p < q. Take the difference of the "
+                "logarithms: ln p - ln q.",
+            ),
+            Mistake(
+                lambda p, q: (p * ((p + 1e-4).log() - (q + 1e-4).log())).sum((-2, -1)),
+                "1e-4 is added inside the logarithms, so small probabilities count too little. Nothing is "
+                "needed there: `unimix` keeps them above 0.",
+            ),
         ),
         hints=(
             "The surprise under q minus the surprise under p, averaged with the weights p and summed over the groups.",
@@ -584,6 +620,14 @@ EXERCISES = (
                 "`log_softmax` is for logits. p holds probabilities already: `log`.",
             ),
             Mistake(lambda p: -(p * p.log1p()).sum((-2, -1)), "`log1p` is ln(1 + p). Take ln p: `log`."),
+            Mistake(
+                lambda p: -(p.mean(-2) * p.mean(-2).log()).sum(-1),
+                "The dice are averaged first, and this is the entropy of that mean die. Sum the entropies of all dice.",
+            ),
+            Mistake(
+                lambda p: -(p * p.log()).mean(-1).sum(-1),
+                "The terms are averaged over the faces. They are weighted by p already: sum them.",
+            ),
         ),
         hints=(
             "The expected surprise of a die that follows p.",
