@@ -266,6 +266,30 @@ def judge_diagnoses(version: Callable) -> str | None:
     return None
 
 
+def change_zeroed(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    row = torch.arange(1, len(obs) - 1)
+    border = is_first[row - 1] | is_first[row] | is_first[row + 1]
+    return obs[row - 1], torch.where(border[:, None], 0.0, obs[row] - obs[row - 1]), action[row + shift]
+
+
+def border_of_the_action(obs: Tensor, action: Tensor, is_first: Tensor, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    row = torch.arange(1, len(obs) - 1)
+    row = row[~(is_first[row - 1] | is_first[row] | is_first[row + shift])]
+    return obs[row - 1], obs[row] - obs[row - 1], action[row + shift]
+
+
+def undiscounted_value(r: Tensor, v: Tensor, last: Tensor, terminal: Tensor, gamma: float) -> Tensor:
+    return came(r, v / gamma, last, terminal, gamma)
+
+
+def forwards(r: Tensor, v: Tensor, last: Tensor, terminal: Tensor, gamma: float) -> Tensor:
+    out = torch.cat([torch.zeros_like(r[:, 1:]), v[:, -1:]], 1)
+    for t in range(r.shape[1] - 1):
+        then = torch.where(last[:, t + 1], v[:, t + 1], out[:, t + 1])
+        out[:, t] = torch.where(last[:, t], 0.0, r[:, t + 1] + gamma * torch.where(terminal[:, t + 1], 0.0, then))
+    return out[:, :-1]
+
+
 EXERCISES = (
     Exercise(
         "action_pairs",
@@ -388,6 +412,16 @@ EXERCISES = (
                 whole_table(lambda f, row: f[row - 1] | f[row]),
                 "The row after is not tested, and the last row is kept. With shift = 1 its action would be used.",
             ),
+            Mistake(
+                change_zeroed,
+                "Where a border is near, the change is set to 0 but the row stays. Leave such rows out of all"
+                " three results.",
+            ),
+            Mistake(
+                border_of_the_action,
+                "The third row tested is `row + shift`, so which rows are kept depends on shift. Always test "
+                "the rows before, itself and after.",
+            ),
         ),
         hints=(
             "First choose the rows, then index with them. A row counts if neither it nor its two neighbours begin an "
@@ -507,6 +541,15 @@ EXERCISES = (
             Mistake(
                 lambda r, v, l, d, g: came(r, v, l, d.any(0, keepdim=True).expand_as(d), g),
                 "A terminal row in one environment stops the returns of all. Each environment has its own flags.",
+            ),
+            Mistake(
+                undiscounted_value,
+                "The value that stands in for the rest is not discounted. It takes the place of R_{t+1}, so γ"
+                " multiplies it.",
+            ),
+            Mistake(
+                forwards,
+                "The loop runs forwards, so each return is built from one that isn't known yet. Begin at the end.",
             ),
         ),
         hints=(

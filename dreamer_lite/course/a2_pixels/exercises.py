@@ -47,6 +47,11 @@ def to_network_cases() -> list[tuple]:
     ]
 
 
+def to_network_probe(version: Callable, image: Tensor) -> dict[str, Any]:
+    out = version(image)
+    return {"the result": out, "the number type": str(getattr(out, "dtype", "none")).removeprefix("torch.")}
+
+
 def loss_cases() -> list[tuple]:
     by_hand = (
         torch.tensor([0.5, 0.5]).view(1, 1, 1, 2, 1),
@@ -117,6 +122,15 @@ def laid_out(
         x = flat.view(-1, decoder.bspace, height, width, channels)
     elif blocks == "turned":
         x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 3, 2, 1, 4).flatten(3)
+    elif blocks == "height and width":
+        x = flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace).permute(0, 3, 2, 1, 4)
+        x = x.reshape(-1, height, width, channels)
+    elif blocks == "added":
+        x = (
+            flat.view(-1, decoder.bspace, height, width, channels // decoder.bspace)
+            .sum(1)
+            .repeat(1, 1, 1, decoder.bspace)
+        )
     elif blocks == "other shape":
         x = flat.view(-1, decoder.bspace, width, height, channels // decoder.bspace).permute(0, 3, 2, 1, 4).flatten(3)
     elif blocks == "inner":
@@ -160,6 +174,7 @@ EXERCISES = (
         "to_network",
         to_network,
         to_network_cases,
+        probe=to_network_probe,
         letters="NCHW",
         mistakes=(
             Mistake(
@@ -255,6 +270,13 @@ EXERCISES = (
             Mistake(
                 lambda x: x.flatten(0, -3).float() / 255 - 0.5,
                 "`flatten(0, -3)` merges the height as well. The last three axes are the image: `flatten(0, -4)`.",
+            ),
+            Mistake(
+                lambda image: (lambda x: (x - x.amin()) / (x.amax() - x.amin()).clamp(min=1) - 0.5)(
+                    image.flatten(0, -4).float().permute(0, 3, 1, 2)
+                ),
+                "Each batch is stretched by its own darkest and brightest pixel. Divide by 255, whatever the "
+                "images hold.",
             ),
         ),
         hints=(
@@ -362,6 +384,13 @@ EXERCISES = (
                 lambda h, w, i, c, k: (k**2 * c * c + c, h * w * k**2 * c * c),
                 "The output channels count twice, and `inputs` is not used.",
             ),
+            Mistake(
+                lambda height, width, inputs, channels, kernel: (
+                    kernel**2 * inputs * channels + channels,
+                    height * width * kernel**2 * channels,
+                ),
+                "The multiplications leave out the input channels: each output pixel reads all of them.",
+            ),
         ),
         hints=(
             "One output number is a sum over a square of pixels and all input channels.",
@@ -464,6 +493,14 @@ EXERCISES = (
                 wrong_project(after=lambda x, y: x + y.detach()), "z's image is detached, so nothing learns through it."
             ),
             Mistake(without_silu, "The SiLU inside `from_z` is left out. Call `decoder.from_z(z)` as a whole."),
+            Mistake(
+                wrong_project(blocks="height and width"),
+                "Height and width are exchanged in h's part: move the blocks' axis only.",
+            ),
+            Mistake(
+                wrong_project(blocks="added"),
+                "The blocks are added up and repeated. Each block makes channels of its own; they stand side by side.",
+            ),
         ),
         hints=(
             "Add two small images, one from h and one from z.",
@@ -568,6 +605,11 @@ EXERCISES = (
             Mistake(
                 lambda p, x: (p - torch.log1p(x / 255)).square().sum((-3, -2, -1)).mean(),
                 "The image is squashed by symlog. That is for numbers; a brightness runs from 0 to 1 already.",
+            ),
+            Mistake(
+                lambda p, image: (((p * 255).round() - image.float()) / 255).square().sum((-3, -2, -1)).mean(),
+                "The prediction is rounded to whole brightness levels first, which leaves no gradient. "
+                "Compare it as it is.",
             ),
         ),
         hints=(

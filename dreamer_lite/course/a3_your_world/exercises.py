@@ -277,7 +277,7 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple, balls: 
     return seen | found | {"the balls caught": int(world.caught), "whether each reward is a float": float(floats)}
 
 
-def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
+def stepped(world: HiddenCatch, action: int, *, how: str = "", clipped: bool = False) -> tuple:
     """step with one thing wrong."""
     if world.row == 0 and how == "falls at once":
         world.drop()
@@ -294,6 +294,7 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
         now = world.paddle + (action if how == "no left" else 1 - action if how == "mirrored" else action - 1)
     else:
         now = world.paddle
+    now = max(-3, min(3, now)) if clipped else now  # on the board, which a right answer never leaves
     if how != "late paddle":
         world.paddle = now
     if how != "falls first" and not (how == "falls while locked" and world.row <= 3):
@@ -330,8 +331,8 @@ def stepped(world: HiddenCatch, action: int, *, how: str = "") -> tuple:
     return before if how == "stale" else world.look(), reward, terminated, truncated, {}
 
 
-def wrong_step(how: str) -> Callable:
-    return lambda world, action: stepped(world, action, how=how)
+def wrong_step(how: str, clipped: bool = False) -> Callable:
+    return lambda world, action: stepped(world, action, how=how, clipped=clipped)
 
 
 # Three recorded runs that failed, and the possible causes.
@@ -771,7 +772,10 @@ EXERCISES = (
                 wrong_step("any miss"),
                 "The game ends as soon as the paddle is not below the ball, even while the ball is still falling.",
             ),
-            Mistake(wrong_step("no limit"), "It never stops: after `world.balls` caught balls it should be truncated."),
+            Mistake(
+                wrong_step("no limit"),
+                "It doesn't stop once `world.balls` balls are caught: that step should be truncated.",
+            ),
             Mistake(wrong_step("not counted"), "`world.caught` never grows, so the game never reaches its limit."),
             Mistake(
                 wrong_step("always paid"),
@@ -859,6 +863,26 @@ EXERCISES = (
             Mistake(wrong_step("put"), "The paddle is put at `action - 1`. It moves BY `action - 1`: `+=`."),
             Mistake(lambda world, action: finished_step(world, action)[:4] + (None,), NO_FIFTH),
             Mistake(wrong_step("lands early"), "The ball lands one row too early: it lands where `world.row` is 0."),
+            Mistake(
+                wrong_step("never locked", clipped=True),
+                "The paddle moves in the upper half, too. It is locked while `world.row` is above 3. "
+                "(The clipping does no harm.)",
+            ),
+            Mistake(
+                wrong_step("no left", clipped=True),
+                "The action is 0, 1 or 2, for left, stay and right: the paddle moves by action - 1. "
+                "(The clipping does no harm.)",
+            ),
+            Mistake(
+                wrong_step("falls first", clipped=True),
+                "The ball falls before the paddle moves, so the paddle is free one row too early. First the "
+                "paddle, then the ball. (The clipping does no harm.)",
+            ),
+            Mistake(
+                wrong_step("locked below", clipped=True),
+                "The comparison is the wrong way round: the paddle is locked in the upper half, and free "
+                "while `world.row` is 3 or less. (The clipping does no harm.)",
+            ),
         ),
         hints=(
             "First: has the last ball landed? Then this step only brings the next one. Otherwise the paddle moves, the "

@@ -162,7 +162,10 @@ EXERCISES = (
                 lambda a, f: torch.cat([torch.zeros_like(a[..., :1]), a[..., :-1]], -1) * (~f)[..., None],
                 "This shifts along the last axis, the entries of an action. Time is the second axis.",
             ),
-            Mistake(along_the_batch, "This shifts along the batch. Time is the second axis."),
+            Mistake(
+                along_the_batch,
+                "This shifts along the batch, and clears the first step as well. Time is the second axis.",
+            ),
             Mistake(
                 through_numbers,
                 "Where nothing led here there should be zeros. Yours is the one-hot of action 0, because the "

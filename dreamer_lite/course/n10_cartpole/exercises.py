@@ -104,7 +104,7 @@ def acted(
     any_first: bool = False,
     late: bool = False,
     stale_action: bool = False,
-    number: bool = False,
+    number: bool | str = False,
     spare: Callable | None = None,
     twice: bool = False,
 ) -> Carry:
@@ -126,7 +126,7 @@ def acted(
         state = carry.state if unchanged else state
         greedy = always if always is not None else not greedy if swap else greedy
         chosen = policy.mode if greedy else policy.sample()
-        chosen = chosen.argmax(-1) if number and greedy else chosen
+        chosen = chosen.argmax(-1) if number == "both" or number and greedy else chosen
         chosen = spare(chosen, is_first) if spare else chosen
         if twice:
             states, _ = agent.world_model.observe(obs[:, None], chosen[:, None], first[:, None], state)
@@ -248,14 +248,24 @@ def lesson(
         returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, past], slow_end, lam)
     if slip == "values late":
         returns = lambda_return(dream.rewards[:, past], dream.continues[:, past], base[:, :-1], base[:, -1], lam)
+    early = {"rewards early": (0,), "rewards and continues early": (0, 1)}.get(slip)
+    if early:  # at index t what belongs at t + 1
+        parts = (dream.rewards, dream.continues, values)
+        returns = lambda_return(
+            *(p[:, :-1] if k in early else p[:, 1:] for k, p in enumerate(parts)), values[:, -1], lam
+        )
     weights = step_weights(dream.continues)
     weights = torch.ones_like(weights) if weigh == "none" else weights
+    if slip == "percentiles of now":
+        scaled, scale = "given", (returns.quantile(0.95) - returns.quantile(0.05)).clamp(min=1)
     spread = returns - values[:, :-1] if slip == "scale of advantages" else returns
-    scale = torch.ones(()) if scaled == "none" else agent.return_scale.update(spread)
+    if scaled != "given":
+        scale = torch.ones(()) if scaled == "none" else agent.return_scale.update(spread)
     if scaled == "twice":
         scale = agent.return_scale.update(returns)
     expected = {"next value": values[:, 1:], "slow value": agent.critic.slow_value(dream.features)[:, :-1]}
     advantages = sign * (returns - baseline * expected.get(slip, values[:, :-1])) / scale
+    advantages = advantages * scale if slip == "undivided" else advantages
     advantages = advantages / scale if slip == "scaled twice" else advantages
     advantages = advantages * weights if slip == "weighted" else advantages
     policy = agent.actor(dream.features)
@@ -267,6 +277,7 @@ def lesson(
         log_probs = first.log_prob(first.sample())
     if slip == "next policy":
         log_probs, entropies = policy.log_prob(dream.actions)[:, 1:], policy.entropy()[:, 1:]
+    entropies = policy.entropy()[:, 1:] if slip == "next entropy" else entropies
     goals = returns / scale if logits_scaled else returns
     goals = {"symlog goals": torch.sign(returns) * returns.abs().log1p(), "advantage goals": advantages}.get(
         slip, goals
@@ -278,6 +289,7 @@ def lesson(
         "critic": critic_loss(logits, goals, slow_values, agent.critic.bins, ones if weigh == "actor" else weights),
     }
     losses = {name: loss.mean() for name, loss in losses.items()} if mean else losses
+    losses["actor"] = losses["actor"] * (weights if slip == "weighted twice" else 1)
     losses["actor"] = -losses["actor"] if slip == "negative" else losses["actor"]
     losses = dict(zip(losses, reversed(losses.values()))) if swap else losses
     found = dict(zip(FOUND, (values, returns, scale, advantages, weights, entropies)))
@@ -409,6 +421,11 @@ EXERCISES = (
             Mistake(
                 wrong_act(twice=True), "It looks twice at the same observation, so the state moves on by two steps."
             ),
+            Mistake(
+                wrong_act(number="both"),
+                "The action is returned as its index, (E,). Actions are one-hot, (E, A): the sample and "
+                "`policy.mode` are already.",
+            ),
         ),
         hints=(
             "Look once, then choose. Looking is `world_model.observe` on sequences of one step.",
@@ -495,6 +512,11 @@ EXERCISES = (
                 lambda e, r, b, t: e * r // (b * t) * 1.0,
                 "The number is not an int. Train steps are counted: `int(…)`.",
             ),
+            Mistake(
+                lambda env_steps, ratio, batch, length: int(max(0, env_steps - 249) * ratio // (batch * length)),
+                "The steps before the training begins are taken off. Here all `env_steps` count; the loop "
+                "takes care of the start.",
+            ),
         ),
         hints=(
             "Each step may be replayed `ratio` times. How many steps does one train step replay?",
@@ -572,7 +594,8 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: rows[0][0] if rows and rows[0][2] >= th else None,
-                "Only the first row is looked at: the `return None` belongs after the loop.",
+                "Only the first evaluation counts here: it returns inside the loop in both cases. The `return None` "
+                "belongs after the loop.",
             ),
             Mistake(
                 lambda rows, th: next((s for s, r, e in rows if e >= 475), None),
@@ -634,7 +657,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda rows, th: next((s for s, _, e in sorted(rows, key=lambda row: -row[2]) if e >= th), None),
-                "The rows are sorted by their score, so the best comes first. Return the earliest that is good enough.",
+                "This is the best evaluation. Return the earliest that reaches the threshold.",
             ),
         ),
         hints=(
@@ -662,7 +685,8 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_lesson(late=True),
-                "Rewards, continues and values are one step late: what step t brings is at index t + 1, `[:, 1:]`.",
+                "Rewards, continues and values are taken one step too early: what step t brings is at index t + 1, "
+                "`[:, 1:]`.",
             ),
             Mistake(
                 wrong_lesson(boot=-2),
@@ -676,7 +700,7 @@ EXERCISES = (
             Mistake(
                 wrong_lesson(slip="new actions for the first H"),
                 "The policy is asked about newly sampled actions. The advantages belong to the ones the dream took: "
-                "`log_prob(dream.actions)`.",
+                "`log_prob(dream.actions)`, cut to the first H.",
             ),
             Mistake(wrong_lesson(lam=0.95), "λ is left at its default; use the agent's, `agent.config.lam`."),
             Mistake(
@@ -736,7 +760,7 @@ EXERCISES = (
             ),
             Mistake(
                 wrong_lesson(slip="values late"),
-                "The values in the returns are one step late: `values[:, 1:]`, like rewards and continues.",
+                "The values in the returns are taken one step too early: `values[:, 1:]`, like rewards and continues.",
             ),
             Mistake(
                 wrong_lesson(slip="scale of advantages"),
@@ -764,6 +788,35 @@ EXERCISES = (
             Mistake(
                 wrong_lesson(slip="negative"),
                 "The actor's loss has the wrong sign. `actor_loss` contains the minus already.",
+            ),
+            Mistake(
+                wrong_lesson(slip="rewards and continues early"),
+                "Rewards and continues are taken one step too early. What step t brings lies at index t + 1: "
+                "`[:, 1:]`, as for the values.",
+            ),
+            Mistake(
+                wrong_lesson(slip="rewards early"),
+                "The rewards are taken one step too early. What step t brings lies at index t + 1: `rewards[:, 1:]`.",
+            ),
+            Mistake(
+                wrong_lesson(boot=0),
+                "The bootstrap is the value of the first state; it should be that of the last, `values[:, -1]`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="undivided"), "The return scale is updated, but the advantages are not divided by it."
+            ),
+            Mistake(
+                wrong_lesson(slip="percentiles of now"),
+                "The scale is taken from these returns alone. `agent.return_scale.update(returns)` keeps a "
+                "running average and returns the scale.",
+            ),
+            Mistake(
+                wrong_lesson(slip="next entropy"),
+                "The entropies are one step late: those of the states where the actions were chosen are `[:, :-1]`.",
+            ),
+            Mistake(
+                wrong_lesson(slip="weighted twice"),
+                "The actor's loss is weighted twice: `actor_loss` takes the weights, so don't multiply again.",
             ),
         ),
         hints=(
