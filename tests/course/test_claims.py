@@ -61,8 +61,8 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
             obs, over = then, terminated or truncated
     before, change = np.array(before), np.array(change)
     error = change - before @ np.linalg.lstsq(before, change, rcond=None)[0]
-    assert 0.25 < min(1 - error.var(0) / change.var(0)) < max(1 - error.var(0) / change.var(0)) < 0.5
-    say("07", "a linear map of what is left explains less than half of how it changes in a step of random play.")
+    assert 0.4 < (1 - error.var(0) / change.var(0)).mean() < 0.6  # the mean of position and angle
+    say("07", "a linear map of what is left explains only about half of how it changes from one step to the next.")
 
 
 def test_10_seed_1_is_one_of_the_fastest_and_the_runs_continued():
@@ -91,7 +91,7 @@ def test_a1_what_the_twin_was_promised():
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one environment, where the recording ends with a lower value.")
+    say("A1", "one of eight environments, where the recording ends with a lower value.")
 
 
 def test_a1_where_the_line_of_control_lies():

@@ -39,6 +39,7 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
             figure.add_subplot(grid[1, place]),
             title=f"die {group}",
             ylim=(0, 1.25),
+            yticks=(0, 0.5, 1),
             xlabel="face",
             xticks=range(seen.prior.shape[-1]),
         )
