@@ -85,6 +85,7 @@ def grouped(config: Config) -> dict[str, Any]:
 
 
 Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
+Runs = Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*")]]
 Preset = Annotated[
     Literal[tuple(PRESETS)],
     arg(help="settings to start from, changed by the options below; pixels by default with --pixels"),
@@ -355,6 +356,43 @@ class Export(Trained):
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Draw the learning curves of several runs into one picture, and print a short table.
+
+    Runs that differ only in their seed form one group: a thick line for the median, as far as all of them reach, and a
+    band from the worst to the best. Runs in different environments get a panel each, since their returns can't be
+    compared.
+    """
+
+    runs: Positional[
+        Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*")]
+    ]
+    out: option(Path, "the picture: .png, .svg or .pdf (default: compare.png in this folder)", "FILE") = None
+    x: Annotated[Literal["steps", "seconds"], arg(help="what the curves run over: environment steps, or seconds")] = (
+        "steps"
+    )
+
+    def run(self) -> int:
+        from .training import compare, plots
+        from .training.folder import writing
+
+        out = self.out or Path("compare.png")
+        if out.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise Refused(f"--out takes a file that ends in .png, .svg or .pdf, got {out}")
+        panels, drawn = compare.in_panels(compare.read_runs(self.runs, self.x)), {}
+        for title, groups in panels.items():
+            print(compare.table(title, groups, self.x), end="\n\n")
+            curves = {label: [(run.x[self.x], run.returns) for run in runs] for label, runs in groups}
+            drawn[title] = curves, compare.threshold_of(groups)
+        xlabel = "environment steps" if self.x == "steps" else "seconds"
+        with writing(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            plots.comparison(drawn, xlabel).savefig(out, dpi=120)
+        print(f"learning curves: {out}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Bench:
     """How fast is a train step on this machine, and what limits it? Prints a table."""
 
@@ -406,7 +444,14 @@ class Warm(Settings):
         return 0
 
 
-OTHERS = {"evaluate": Evaluate, "dream": Dream, "diagnose": Diagnose, "export": Export, "bench": Bench}
+OTHERS = {
+    "evaluate": Evaluate,
+    "dream": Dream,
+    "diagnose": Diagnose,
+    "export": Export,
+    "compare": Compare,
+    "bench": Bench,
+}
 
 
 @dataclass(frozen=True)

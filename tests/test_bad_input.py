@@ -636,6 +636,12 @@ COMMAND_LINE = {
     "dream /nowhere --steps 0": "--steps must be at least 1, got 0",
     "dream /nowhere --context -1": "--context must be at least 0, got -1",
     "dream /nowhere --seed -5": "--seed must be at least 0, got -5",
+    "compare": "compare needs at least one run.s folder",
+    "compare full": "full is no run's folder: it has no config.json; give the folders of runs",
+    "compare /nowhere file": "/nowhere is no run's folder",
+    "compare full --out curves.jpg": "--out takes a file that ends in .png, .svg or .pdf, got curves.jpg",
+    "compare full --out full": "--out takes a file that ends in .png",
+    "compare full --x hours": "invalid choice 'hours'",
     "diagnose": "RUN a run's folder",
     "diagnose /nowhere": "no checkpoint at",
     "diagnose /nowhere --out full": "takes a file for the page, got the folder full",
@@ -707,7 +713,7 @@ COMMAND_LINE = {
     "--lr 3": "Unrecognized options|Unrecognized option",
     "--steps 3 --verbose": "Unrecognized options: --verbose|Unrecognized option",
 }
-OTHERS = ("evaluate", "dream", "diagnose", "export", "bench", "warm", "frobnicate", "extra", "TRAIN")
+OTHERS = ("evaluate", "dream", "compare", "diagnose", "export", "bench", "warm", "frobnicate", "extra", "TRAIN")
 
 
 @pytest.mark.parametrize("words", COMMAND_LINE)

@@ -1,11 +1,16 @@
-"""Figures of a run: its learning curve, and how the time of a train step grows."""
+"""Figures of runs: learning curves, of one or compared, and how the time of a train step grows."""
 
 from pathlib import Path
+import textwrap
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
 from ..evaluation.drawing import DREAM, GREY, REALITY
+
+Curve = tuple[np.ndarray, np.ndarray]  # x and y, each (N,)
+GROUP_COLOURS = (REALITY, DREAM, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # colour-blind safe
 
 
 def draw_learning_curve(
@@ -34,9 +39,7 @@ def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None =
             alpha, label = (1, "evaluations") if len(runs) == 1 else (0.55, None)
             axes.plot(*zip(*points), color=REALITY, marker=".", alpha=alpha, label=label)
     if threshold is not None:
-        axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
-        place = dict(xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.annotate(f"solved: {threshold:g}", (1, threshold), color=GREY, fontsize=9, **place)
+        draw_threshold(axes, threshold)
     last = max((row["env_steps"] for rows in runs for row in rows), default=1)
     axes.set(xlabel="environment steps", ylabel="mean return", title=title, xlim=(0, 1.02 * last))
     if axes.lines:
@@ -54,6 +57,68 @@ def with_zero(limits: tuple[float, float]) -> tuple[float, float]:
     """The limits of an axis, widened to show 0."""
     low, high = limits
     return min(low, 0), max(high, 0)
+
+
+def comparison(panels: dict[str, tuple[dict[str, list[Curve]], float | None]], xlabel: str) -> Figure:
+    """Learning curves of groups of runs: a panel for each environment, and in it a colour for each group.
+
+    panels: by title, the curves (x, mean returns) of each group by its label, and the task's threshold or None. Thick:
+    the median of a group, over the range of x in which all its runs were evaluated; the band around it reaches from the
+    worst run to the best; thin: each run.
+    """
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    lines = max(len(groups) for groups, _ in panels.values())
+    figure = Figure(figsize=(max(7.0, 4.6 * columns), rows * (3.6 + 0.22 * lines)), layout="constrained")
+    for number, (title, (groups, threshold)) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, columns, number)
+        for k, (label, curves) in enumerate(groups.items()):
+            draw_group(
+                axes,
+                curves,
+                textwrap.fill(label, 58, break_on_hyphens=False),
+                GROUP_COLOURS[k % 7],
+                ("-", "--", ":")[k // 7 % 3],
+            )
+        if threshold is not None:
+            draw_threshold(axes, threshold)
+        axes.set(xlabel=xlabel, ylabel="mean return of an evaluation")
+        axes.set_title(in_lines(title, 50), fontsize=11)
+        axes.set_xlim(0)
+        axes.set_ylim(*with_zero(axes.get_ylim()))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.17), frameon=False, fontsize=8)  # below: it hides no curve
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def in_lines(words: str, width: int) -> str:
+    return textwrap.fill(words, width, break_on_hyphens=False)
+
+
+def draw_group(axes: Axes, curves: list[Curve], label: str, colour: str, style: str) -> None:
+    curves = [(x, y) for x, y in curves if len(x)]
+    for x, y in curves if len(curves) > 1 else []:
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=0.8, alpha=0.5)
+    x, together = on_common_points(curves)  # (N), (runs, N)
+    marker = "." if len(x) < 60 else None
+    axes.plot(x, np.median(together, 0), color=colour, linestyle=style, linewidth=2, marker=marker, label=label)
+    if len(curves) > 1:
+        axes.fill_between(x, together.min(0), together.max(0), color=colour, alpha=0.18, linewidth=0)
+
+
+def on_common_points(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray]:
+    """All x that lie where every curve has values, (N,), and the curves there, interpolated, (curves, N)."""
+    if not curves:
+        return np.zeros(0), np.zeros((1, 0))
+    points = np.unique(np.concatenate([x for x, _ in curves]))
+    points = points[(points >= max(x[0] for x, _ in curves)) & (points <= min(x[-1] for x, _ in curves))]
+    return points, np.stack([np.interp(points, x, y) for x, y in curves])
+
+
+def draw_threshold(axes: Axes, threshold: float) -> None:
+    axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
+    place = dict(xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.annotate(f"solved: {threshold:g}", (1, threshold), color=GREY, fontsize=9, **place)
 
 
 def draw_growth(panels: dict[str, dict[str, list[tuple[float, float]]]], path: Path | str) -> None:

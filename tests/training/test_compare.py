@@ -1,0 +1,185 @@
+"""`compare`: learning curves of several runs in one picture, and what it says of folders that hold no whole run."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from dreamer_lite.__main__ import main
+from dreamer_lite.config import Config
+from dreamer_lite.errors import Refused
+from dreamer_lite.training.compare import in_panels, read_runs, table
+from dreamer_lite.training.loop import train
+from dreamer_lite.training.plots import comparison, on_common_points
+
+
+def record(folder, returns, threshold=475.0, every=500, ended=True, **settings):
+    """A folder as a run leaves it, with one evaluation every 500 steps; a second takes 10 steps."""
+    folder.mkdir(parents=True)
+    config = Config.preset(settings.pop("preset", "small"), **settings)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    with open(folder / "metrics.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["env_steps", "seconds", "eval_mean", "eval_episodes"] if returns else [])
+        for k, value in enumerate(returns, 1):
+            writer.writerow([k * every - 100, k * every / 10 - 10, "nan", 0])
+            writer.writerow([float(k * every), k * every / 10 + config.seed, value, 100])
+    if ended:
+        (folder / "card.json").write_text(json.dumps({"threshold": threshold}))
+    return folder
+
+
+def grouped(*folders, x="steps"):
+    return in_panels(read_runs(folders, x))
+
+
+def test_runs_that_differ_in_their_seed_form_a_group_and_labels_name_what_differs(tmp_path):
+    small = [record(tmp_path / f"a{seed}", [100, 400 + seed], seed=seed) for seed in range(3)]
+    bold = record(tmp_path / "b", [100, 480, 490], entropy=0.01, ended=False)
+    longer = record(tmp_path / "c", [100, 400], seed=7, steps=9000)  # as a resumed run has it
+    (groups,) = grouped(*small, bold, longer).values()
+    assert [label for label, _ in groups] == ["entropy 0.0003 (4 seeds)", "entropy 0.01 (seed 0)"]
+    official = record(tmp_path / "d", [20, 30], preset="size1m", lam=0.9)
+    (groups,) = grouped(*small, bold, official).values()
+    labels = [label for label, _ in groups]
+    assert labels == ["small (3 seeds)", "small, entropy 0.01 (seed 0)", "size1m, lam 0.9 (seed 0)"]
+    (groups,) = grouped(small[0]).values()
+    assert [label for label, _ in groups] == ["small (seed 0)"]
+
+
+def test_the_same_settings_and_seed_again_are_a_group_of_their_own(tmp_path):
+    """Such as before and after a change of the code."""
+    folders = [record(tmp_path / name / f"s{seed}", [1, 2], seed=seed) for name in ("old", "new") for seed in (0, 1)]
+    (groups,) = grouped(*folders).values()
+    assert [label for label, _ in groups] == [f"small, {folders[0]} (2 seeds)", f"small, {folders[2]} (2 seeds)"]
+    assert len(read_runs([folders[0], str(folders[0])])) == 1
+
+
+def test_each_environment_has_its_panel(tmp_path):
+    runs = [
+        record(tmp_path / "a", [9]),
+        record(tmp_path / "b", [-9, -8], None, env="Pendulum-v1"),
+        record(tmp_path / "c", [0.1], 0.7, env="FrozenLake-v1", env_args=("is_slippery=false",)),
+    ]
+    panels = grouped(*runs)
+    assert list(panels) == ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1 is_slippery=false"]
+    assert table("Pendulum-v1", panels["Pendulum-v1"], "steps").splitlines() == [
+        "Pendulum-v1     last mean return  has no threshold",
+        "small (seed 0)  -8",
+    ]
+
+
+def test_the_table_counts_the_runs_it_speaks_of(tmp_path):
+    runs = [
+        record(tmp_path / "a", [100, 480], seed=1),
+        record(tmp_path / "b", [480, 500], seed=2),
+        record(tmp_path / "c", [100, 200], seed=3),
+        record(tmp_path / "d", [], seed=4),
+    ]
+    (groups,) = grouped(*runs).values()
+    first, second = table("CartPole-v1", groups, "steps").splitlines()
+    assert first.endswith("  first at 475")
+    assert second.split("  ") == ["small (4 seeds)", "480 (200 to 500) in 3 of 4 runs", "750 steps in 2 of 4 runs"]
+    (groups,) = grouped(*runs, x="seconds").values()
+    assert table("CartPole-v1", groups, "seconds").endswith("76 seconds in 2 of 4 runs")
+    (groups,) = grouped(runs[2], record(tmp_path / "e", [], entropy=0.1)).values()
+    assert "not reached" in table("x", groups, "steps") and "no evaluation yet" in table("x", groups, "steps")
+
+
+def test_the_median_reaches_as_far_as_all_runs():
+    curves = [(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 3, 4])), (np.array([2.0, 3]), np.array([0.0, 5]))]
+    x, together = on_common_points(curves)
+    assert x.tolist() == [2, 3] and together.tolist() == [[2, 3], [0, 5]]
+    x, together = on_common_points([(np.array([1.0]), np.ones(1)), (np.array([2.0]), np.ones(1))])
+    assert len(x) == 0 and together.shape == (2, 0)
+    (axes,) = comparison({"A": ({"a": curves, "b": []}, 3.0)}, "environment steps").axes
+    assert [line.get_label() for line in axes.lines if line.get_label()[0] != "_"] == ["a", "b"]
+    assert axes.get_xlabel() == "environment steps" and axes.get_ylabel() and axes.get_title() == "A"
+    legend = axes.get_legend().get_bbox_to_anchor().transformed(axes.transAxes.inverted())
+    assert legend.y0 < 0  # below the axes, where it hides no curve
+
+
+@pytest.mark.parametrize("name", ["curves.png", "new/curves.svg", "curves.pdf"])
+def test_the_picture_is_written(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        record(tmp_path / f"runs/{seed}", [100, 300, 490], seed=seed)
+    assert main(["compare", "runs/0", "runs/1", "--out", name, "--x", "seconds"]) == 0
+    output = capsys.readouterr().out
+    assert "small (2 seeds)  490 (490 to 490)  150 seconds" in output and output.endswith(f"learning curves: {name}\n")
+    assert Path(name).stat().st_size > 3000
+    if name.endswith("png"):
+        with Image.open(name) as picture:
+            assert np.asarray(picture.convert("RGB")).std() > 5
+    assert main(["compare", "runs/0"]) == 0 and Path("compare.png").exists()
+
+
+def test_a_real_run_before_and_after_it_was_resumed(tmp_path, capsys):
+    run, picture = tmp_path / "run", str(tmp_path / "a.png")
+    train(Config.preset("debug", steps=100), run, until="steps", progress=False)
+    assert main(["compare", str(run), "--out", picture]) == 2
+    assert "none of these runs has been evaluated yet" in capsys.readouterr().err
+    train(Config.preset("debug", steps=500), run, resume=True, progress=False)
+    (recorded,) = read_runs([run])
+    assert recorded.x["steps"].tolist() == [200, 400] and recorded.threshold == 475
+    assert main(["compare", str(run), "--out", picture]) == 0 and "debug (seed 0)" in capsys.readouterr().out
+
+
+DAMAGED = {
+    "metrics.csv": [
+        (b"\xff\xfe\x00bin\x00", "metrics.csv is damaged"),
+        (b"env_steps,eval_mean\n500,3\n", "metrics.csv is damaged.*'eval_episodes'"),
+        (b"env_steps,seconds,eval_mean,eval_episodes\n500,1,many,100\n", "damaged.*could not convert.*'many'"),
+        (b"env_steps,seconds,eval_mean,eval_episodes\n500,1\n", "metrics.csv is damaged"),
+        (b"env_steps,seconds,eval_mean,eval_episodes\n500,1,inf,9\n", "damaged.*eval_mean is not finite"),
+        (b"env_steps,seconds,eval_mean,eval_episodes\n500,1,2,9\n500,1,2,9\n", "damaged.*env_steps do not grow"),
+        (b'env_steps,eval_mean,eval_episodes\n500,"1,2', "metrics.csv is damaged"),
+    ],
+    "card.json": [
+        (b"{", "card.json is damaged"),
+        (b"[]", "card.json is damaged"),
+        (b"{}", "card.json is damaged.*'threshold'"),
+        (b'{"threshold": "high"}', "card.json is damaged.*'high'"),
+        (b"[" * 100_000, "card.json is damaged"),
+    ],
+    "config.json": [
+        (b"", "config.json is damaged"),
+        (b"7", "config.json is damaged"),
+        (b'{"env": "CartPole-v1", "colour": 3}', "config.json is damaged, or another version wrote it.*'colour'"),
+        (b'{"env": "CartPole-v1", "batch_size": -3}', "batch_size must be positive"),
+    ],
+}
+
+
+@pytest.mark.parametrize("file, content, words", [(file, *case) for file, cases in DAMAGED.items() for case in cases])
+def test_damaged_files_are_named_in_one_line(file, content, words, tmp_path, capsys):
+    whole = record(tmp_path / "whole", [1, 2])
+    (record(tmp_path / "run", [1, 2]) / file).write_bytes(content)
+    with pytest.raises(Refused, match=words):
+        read_runs([whole, tmp_path / "run"])
+    assert main(["compare", str(whole), str(tmp_path / "run"), "--out", str(tmp_path / "a.png")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dreamer_lite: ") and error.count("\n") == 1 and not (tmp_path / "a.png").exists()
+
+
+def test_what_else_is_refused(tmp_path):
+    run = record(tmp_path / "run", [1])
+    (run / "metrics.csv").write_text("env_steps,eval_mean,eval_episodes\n500,3,100\n")
+    with pytest.raises(Refused, match="notes no seconds"):
+        read_runs([run], "seconds")
+    assert len(read_runs([run])) == 1
+    for folder, words in (
+        (tmp_path, "no run's folder: it has no config.json"),
+        (run / "card.json", "no run's folder"),
+        (tmp_path / "none", "no run's folder"),
+    ):
+        with pytest.raises(Refused, match=words):
+            read_runs([folder])
+    (run / "metrics.csv").unlink()
+    with pytest.raises(Refused, match="it has no metrics.csv"):
+        read_runs([run])
+    with pytest.raises(Refused, match="at least one run"):
+        read_runs([])
