@@ -267,23 +267,47 @@ class Evaluate(Trained):
 class Dream(Trained):
     """Draw an episode beside its dream: reality above, the dream below.
 
-    The agent watches for some steps, then the world model continues alone, given the same actions.
+    The agent watches for some steps, then the world model continues alone, given the same actions. With --video, it
+    films the agent in reality instead.
     """
 
     out: option(Path, "folder for dream.png and dream.gif (default: the run's folder)", "PATH") = None
-    steps: Annotated[int, arg(help="steps to draw: the last observed step, then dreamed ones")] = 60
+    video: option(
+        Path, "instead of the dream: film the agent in one episode of reality, into this .gif or .mp4", "FILE"
+    ) = None
+    steps: option(
+        int,
+        "steps to draw: the last observed step, then dreamed ones (default: 60); with --video at most so many, unless "
+        "the episode ends before (default: 1000)",
+        "INT",
+    ) = None
     context: Annotated[int, arg(help="steps to watch before those")] = 10
     seed: Annotated[int, arg(help="seed of the episode")] = 0
 
     def run(self) -> int:
+        steps = self.steps if self.steps is not None else 1000 if self.video else 60
+        at_least(steps=(steps, 1), context=(self.context, 0), seed=(self.seed, 0))
+        return self.film(self.video, steps) if self.video else self.draw(steps)
+
+    def film(self, video: Path, steps: int) -> int:
+        from .evaluation.video import film, recording_for
+
+        if self.out:
+            raise Refused("--video names its own file; leave out --out")
+        recording_for(video)
+        make_room_for(video)
+        taken, total, ended = film(self.agent(), video, steps, self.seed)
+        print(f"filmed {taken} steps{'' if ended else ', the episode continues'}; return {number(total)}; open {video}")
+        return 0
+
+    def draw(self, steps: int) -> int:
         from .evaluation.drawing import draw_filmstrip, draw_gif
         from .evaluation.dreams import open_loop
         from .training.checkpoint import find
         from .training.folder import writing
 
-        at_least(steps=(self.steps, 1), context=(self.context, 0), seed=(self.seed, 0))
         agent = self.agent()
-        pair = open_loop(agent, None, self.steps, self.context, self.seed, render=True)
+        pair = open_loop(agent, None, steps, self.context, self.seed, render=True)
         out = self.out or find(self.run_).parent
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -317,10 +341,7 @@ class Diagnose(Trained):
             raise Refused(
                 f"--out takes a file for the page, got the folder {out}; give for example {out / 'diagnosis.html'}"
             )
-        with writing(out.parent):  # find out before the checks, not after them
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=out.parent):
-                pass
+        make_room_for(out)
         evidence, findings = gather_evidence(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
         for name in CHECKS:
             finding = run_check(evidence, name)
@@ -385,8 +406,8 @@ class Compare:
             curves = {label: [(run.x[self.x], run.returns) for run in runs] for label, runs in groups}
             drawn[title] = curves, compare.threshold_of(groups)
         xlabel = "environment steps" if self.x == "steps" else "seconds"
+        make_room_for(out)
         with writing(out.parent):
-            out.parent.mkdir(parents=True, exist_ok=True)
             plots.comparison(drawn, xlabel).savefig(out, dpi=120)
         print(f"learning curves: {out}")
         return 0
@@ -528,6 +549,18 @@ def free_folder(parent: Path, name: str) -> Path:
             raise Refused(f"the folder {path} cannot be made ({error}); choose another one (--out)") from error
         return path
     raise Refused(f"{parent} holds 10,000 runs called {name}; choose another folder (--out)")
+
+
+def make_room_for(file: Path) -> None:
+    """Make the folder of a file, and find out before the work, not after it, whether it can be written."""
+    if file.is_dir():
+        raise Refused(f"a file is needed, got the folder {file}; give for example {file / ('name' + file.suffix)}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise Refused(f"{file} cannot be written ({error}); choose another folder, or free some space") from error
 
 
 def at_least(**bounds: tuple[int, int]) -> None:

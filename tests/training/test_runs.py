@@ -24,6 +24,7 @@ from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.evaluation.evaluate import evaluate
+from dreamer_lite.evaluation.video import film
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
@@ -145,6 +146,53 @@ def test_evaluate_and_dream_from_the_command_line(uninterrupted, tmp_path, capsy
     assert main(["dream", str(uninterrupted), "--out", str(tmp_path), "--steps", "4", "--context", "2"]) == 0
     with Image.open(tmp_path / "dream.gif") as gif, Image.open(tmp_path / "dream.png") as strip:
         assert gif.n_frames >= 2 and strip.width > strip.height
+
+
+@pytest.mark.parametrize("name", ["films/play.gif", "PLAY.MP4"])
+def test_a_video_shows_one_episode_of_reality(name, uninterrupted, tmp_path, capsys):
+    pytest.importorskip("pygame")
+    video = tmp_path / name
+    assert main(["dream", str(uninterrupted), "--video", str(video)]) == 0
+    steps, total = re.search(r"filmed (\d+) steps; return ([\d.]+)", capsys.readouterr().out).groups()
+    assert 8 <= int(steps) == float(total)  # CartPole pays 1 a step
+    if name.endswith("gif"):
+        with Image.open(video) as gif:
+            assert gif.size == (320, 213) and 4 < gif.n_frames <= int(steps) // 2 + 1  # 25 frames a second of 50
+    else:
+        cv2 = pytest.importorskip("cv2")
+        seen = cv2.VideoCapture(str(video))
+        assert seen.get(cv2.CAP_PROP_FRAME_COUNT) == int(steps) + 1 and seen.get(cv2.CAP_PROP_FPS) == 50
+        assert seen.get(cv2.CAP_PROP_FRAME_WIDTH) == 600 and seen.read()[1].std() > 5
+    assert {path.name for path in video.parent.iterdir()} == {video.name}
+    assert main(["dream", str(uninterrupted), "--video", str(video), "--steps", "3"]) == 0
+    assert "filmed 3 steps, the episode continues; return 3;" in capsys.readouterr().out
+
+
+def test_a_video_of_what_the_agent_sees_where_the_environment_draws_nothing(tmp_path):
+    agent = Dreamer(Config.preset("debug", env="Mixed-v0", depth=2), Spaces(2, 5, True, (16, 16, 3), (2, 3)))
+    film(agent, tmp_path / "seen.gif", steps=5)
+    with Image.open(tmp_path / "seen.gif") as gif:
+        assert gif.size == (256, 256)
+    blind = Dreamer(Config.preset("debug", env="Counting-v0"), CARTPOLE)
+    for name in ("none.gif", "none.mp4"):
+        with pytest.raises(Refused, match="nothing to film: .* it has no render_mode rgb_array"):
+            film(blind, tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
+def test_a_video_that_cannot_be_made_says_what_is_missing(uninterrupted, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["dream", str(uninterrupted), "--video", str(tmp_path / "a.mp4")]) == 2
+    assert 'an MP4 needs OpenCV; install it: pip install "dreamer-lite[pixels]", or give a .gif' in (
+        capsys.readouterr().err
+    )
+
+    def fail(env):
+        raise OSError("no OpenGL here")
+
+    monkeypatch.setattr("gymnasium.envs.classic_control.cartpole.CartPoleEnv.render", fail)
+    assert main(["dream", str(uninterrupted), "--video", str(tmp_path / "a.gif")]) == 2
+    assert "the environment draws none: it fails to (no OpenGL here)" in capsys.readouterr().err
 
 
 def test_an_evaluation_leaves_the_training_as_it_was():
