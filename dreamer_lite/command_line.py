@@ -149,8 +149,8 @@ class Train(Settings):
     ) = None
     resume: option(
         Path,
-        "continue the run in this folder. --steps, --episodes, --env_seconds, --until, --device and --threads may "
-        "change; compilation carries over; --capture and --tensorboard must be given again",
+        "continue the run in this folder. --steps (counted from its beginning), --episodes, --env_seconds, --until, "
+        "--device and --threads may change; compilation carries over; --capture and --tensorboard must be given again",
         "PATH",
     ) = None
     until: option(

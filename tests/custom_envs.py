@@ -111,6 +111,7 @@ def register():
         return
     for kind in (Counting, Drifting, Broken, Unmakeable, Unwritable, Late, Forgetful, Slow, Deaf, Mixed, Unbounded):
         gymnasium.register(f"{kind.__name__}-v0", kind, disable_env_checker=True)
+    gymnasium.register("Easy-v0", Counting, disable_env_checker=True, reward_threshold=1.0)  # solved at once
     gymnasium.register("Endless-v0", Plain, disable_env_checker=True)
     gymnasium.register("Poisoned-v0", lambda: Poisoned(gymnasium.make("CartPole-v1")))
 

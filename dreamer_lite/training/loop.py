@@ -86,7 +86,7 @@ def train(
     """Train an agent and write everything into the folder `out`; returns the run card.
 
     resume: continue the run in `out`, or the given checkpoint that was read from it, which is used up; device, until
-    and compilation carry over.
+    and compilation carry over. More steps than before continue a run that had ended, also a solved one.
     make_env: a function that makes the environment, instead of the ID in config.env; each call makes a new one.
     on_step: called with the `Training` after each environment step, to observe the run; it must not change it.
     processes: those that train together (`parallel.py`); all of them call this function. options: the fields of
@@ -101,15 +101,15 @@ def train(
     if on_step is not None and (not callable(on_step) or cannot_be_called(on_step, None)):
         raise Refused(f"on_step must be a function of one argument, the Training; got {on_step!r}")
     # The environment may change the current folder.
-    out, how = checkpoint.as_path(out, "a run's folder").absolute(), RunOptions.of(options)
+    out, given = checkpoint.as_path(out, "a run's folder").absolute(), RunOptions.of(options)
     config = config_for(config, make_env)
     if not resume:
-        how.completed(None).check_against(config, processes)
+        given.completed(None).check_against(config, processes)
         if not processes.again:
             processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
     saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
-    how = how.completed(saved.rest if saved else None)
+    how = given.completed(saved.rest if saved else None)
     how.check_against(config, processes)
     with ExitStack() as stack:
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
@@ -125,6 +125,8 @@ def train(
             if found:
                 training.warn(found)
             training.say(announcement(training, out))
+            if saved:
+                take_more_steps(training, saved.config, given.until)
             prepare(training, out, how, begin=not resume)
             return run(training, out, how.progress, on_step)
         finally:
@@ -203,6 +205,25 @@ def finished(training: Training) -> bool:
     if training.solved is None or training.until == "steps":
         return False
     return training.until == "solved" or training.env_steps >= max(2 * training.solved["env_steps"], HOLD_STEPS)
+
+
+def take_more_steps(training: Training, before: Config, until: str | None) -> None:
+    """More --steps than before continue a resumed run, also one that had ended because the task was solved.
+
+    until: what the user asks for now, if anything. Prints what happens where a user might expect something else.
+    """
+    c, solved = training.config, training.solved
+    if solved and until is None and c.steps > before.steps and finished(training):
+        training.until = "steps"
+        training.say(
+            f"solved after {solved['env_steps']:,} environment steps; it trains on, since --steps is higher now"
+        )
+    if finished(training):
+        if training.env_steps < c.steps and solved and training.until != "steps":
+            why, advice = f"solved after {solved['env_steps']:,}", "--until steps, or a higher --steps"
+        else:
+            why, advice = f"it has taken {training.env_steps:,}", "a higher --steps, which counts from the beginning"
+        training.say(f"nothing is left to train: {why} environment steps; to train on, give {advice}")
 
 
 def show_progress(bar: tqdm, training: Training) -> None:

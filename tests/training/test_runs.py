@@ -1,6 +1,7 @@
 """Whole runs, as a user starts them: learning, stopping, killing, resuming, logging."""
 
 import csv
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -110,6 +111,46 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
     assert result.returncode == 0, result.stderr
     assert main([*DEBUG, "--steps", str(steps), "--out", str(whole)]) == 0
     assert_same(content(whole), content(broken))
+
+
+def test_a_finished_run_continues_with_more_steps_as_if_it_had_never_ended(uninterrupted, tmp_path, capsys):
+    """Its final evaluations leave no trace."""
+    run = tmp_path / "run"
+    for steps in ("500", "900"):
+        start = ["--resume", str(run)] if run.exists() else [*DEBUG, "--out", str(run)]
+        assert main([*start, "--quiet", "--steps", steps]) == 0
+    assert_same(content(uninterrupted), content(run))
+    rows = [(run / "metrics.csv").read_text().splitlines() for run in (uninterrupted, run)]
+    assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
+
+
+def test_steps_of_a_resumed_run_count_from_its_beginning(tmp_path, capsys):
+    """Fewer than it has taken end it, and that is said; more continue it, also after that."""
+    run, config = tmp_path / "run", Config.preset("debug", steps=200)
+    train(config, run, until="steps", progress=False)
+    for steps, taken in ((200, 200), (100, 200), (150, 200), (260, 260)):
+        card = train(replace(config, steps=steps), run, resume=True)
+        assert (card["env_steps"], card["finished"]) == (taken, True)
+        said = capsys.readouterr().out
+        words = (
+            "nothing is left to train: it has taken 200 environment steps; to train on, give a higher --steps, which"
+        )
+        assert (words in said) == (taken == 200)
+        assert card["final_evaluation"]["greedy"]["episodes"] == 2
+
+
+def test_a_solved_run_continues_where_more_steps_are_asked_for(tmp_path, capsys):
+    run, config = tmp_path / "run", Config.preset("debug", env="Easy-v0", steps=1000)
+    assert train(config, run, progress=False)["env_steps"] == 200
+    assert train(config, run, resume=True)["env_steps"] == 200
+    words = "nothing is left to train: solved after 200 environment steps; to train on, give --until steps, or a higher"
+    assert words in capsys.readouterr().out
+    assert train(replace(config, steps=2000), run, resume=True, until="solved", progress=False)["env_steps"] == 200
+    card = train(replace(config, steps=2300), run, resume=True)
+    assert (card["env_steps"], card["until"], card["solved_at_env_steps"]) == (2300, "steps", 200)
+    assert "solved after 200 environment steps; it trains on, since --steps is higher now" in capsys.readouterr().out
+    assert main(["--resume", str(run), "--steps", "2350", "--quiet"]) == 0  # and so it stays
+    assert json.loads((run / "card.json").read_text())["env_steps"] == 2350
 
 
 def test_same_seed_same_curve_and_another_seed_another(uninterrupted, tmp_path):
