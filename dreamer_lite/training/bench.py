@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 import statistics
-import sys
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from ..replay import Experience
 from ..rssm import State
 from .capture import WARM_UP, Captured
 from .compiled import compile_learner
-from .device import seconds
+from .device import own_peak, seconds
 from .plots import draw_growth
 
 SHAPES = {
@@ -185,15 +184,6 @@ def env_steps_per_second(config: Config, device: str, steps: int = 300) -> float
     envs = make_envs(config.env, config.envs, 0)
     agent = Dreamer(config, envs.spaces, device)
     return steps * config.envs / seconds(lambda: [None for _ in rollout(agent, envs, steps)], device)
-
-
-def own_peak() -> int | None:
-    """The most memory this process has held, in bytes; None on Windows, which has no `resource`."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def line(name: str, words: str) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 import platform
+import sys
 import time
 
 import torch
@@ -120,6 +121,15 @@ def free_memory(device: torch.device | str) -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
+
+
+def own_peak() -> int | None:
+    """The most memory this process has held, in bytes; None on Windows, which has no `resource`."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 NO_ROOM = (

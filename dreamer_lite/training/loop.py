@@ -19,6 +19,7 @@ from ..envs.stepping import cannot_be_called
 from ..errors import Refused, require
 from . import checkpoint, folder
 from .compiled import COMPILING, compile_learner
+from .cost import Pace, sizes
 from .options import RunOptions
 from .parallel import SINGLE_PROCESS, Processes
 from .resume import resume_training
@@ -42,21 +43,17 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
     """Collect and learn until the run is finished or interrupted; save; returns the run card. Raises Interrupted."""
     c = training.config
     bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
-    started = time.perf_counter() - training.seconds
+    started, pace = time.perf_counter() - training.seconds, Pace(training)
     with watch_interrupts(training.processes.leads) as interrupted, bar:
         training.stop = interrupted
         while not finished(training):
+            before = time.perf_counter()
             training.collect()
             training.learn()
             training.seconds = time.perf_counter() - started
+            pace.step(training, time.perf_counter() - before)
             bar.update(training.stride)
-            training.evaluation_due |= is_time(training, c.eval_every)
-            evaluate_now = training.evaluation_due and (c.eval_in == "copies" or training.envs.done[0])
-            if evaluate_now or is_time(training, c.log_every):
-                scores = measure(training) if evaluate_now else None
-                training.evaluation_due &= not evaluate_now
-                with folder.writing(out):
-                    training.write_row(scores)
+            evaluate_and_log(training, out, pace)
             if is_time(training, 20):
                 show_progress(bar, training)
             if on_step:
@@ -128,6 +125,7 @@ def train(
             if saved:
                 take_more_steps(training, saved.config, given.until)
             prepare(training, out, how, begin=not resume)
+            training.say(sizes(training, out / "checkpoint.pt"))
             return run(training, out, how.progress, on_step)
         finally:
             training.log.close()
@@ -180,6 +178,22 @@ def compile_train_step(training: Training) -> None:
 def is_time(training: Training, every: int) -> bool:
     """Whether the last step crossed a multiple of `every` environment steps."""
     return bool(every) and training.env_steps % every < training.stride
+
+
+def evaluate_and_log(training: Training, out: Path, pace: Pace) -> None:
+    """Add a row to metrics.csv, where one is due: after an evaluation, and every `log_every` environment steps."""
+    c = training.config
+    training.evaluation_due |= is_time(training, c.eval_every)
+    evaluate_now = training.evaluation_due and (c.eval_in == "copies" or training.envs.done[0])
+    if not evaluate_now and not is_time(training, c.log_every):
+        return
+    before = time.perf_counter()
+    scores = measure(training) if evaluate_now else None
+    training.evaluation_due &= not evaluate_now
+    if scores is not None:
+        pace.evaluated(training, time.perf_counter() - before)
+    with folder.writing(out):
+        training.write_row(scores)
 
 
 def measure(training: Training) -> np.ndarray | None:

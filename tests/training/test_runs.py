@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 import warnings
 
 from custom_envs import Forgetful, register
@@ -26,6 +27,7 @@ from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.evaluation.evaluate import evaluate
 from dreamer_lite.evaluation.video import film
+from dreamer_lite.training import cost
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
@@ -533,6 +535,51 @@ def test_a_run_says_what_it_sees_does_and_writes(tmp_path, capsys):
     assert re.match(r"[\d,]+ weights on cpu; files in .*a run; Ctrl-C saves and stops", second)
     assert card["preset"] == "debug" and card["date"].startswith("20") and card["command"]
     assert card["device_name"] not in ("", "x86_64")
+
+
+def test_a_run_says_at_its_start_what_it_costs(tmp_path, monkeypatch, capsys):
+    """Bytes as they come true, and seconds by its first train steps; evaluations count once one is measured."""
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    config = Config.preset("debug", steps=800, eval_every=400, replay_size=500, deter=64)
+    for steps, more in ((800, {}), (1000, {"resume": True})):
+        train(replace(config, steps=steps), tmp_path, until="steps", **more)
+        said = capsys.readouterr().out
+        file = re.search(r"the replay buffer grows to 0.1 MB; checkpoint.pt, which holds it, to ([\d.]+) MB", said)
+        assert abs(float(file.group(1)) - (tmp_path / "checkpoint.pt").stat().st_size / 1e6) < 0.1
+        words = r"at this pace all 800 environment steps would take about [\d.]+ seconds, without evaluations; \d+ MB"
+        assert len(re.findall(words, said)) == (steps == 800) and "solved" not in said  # later there are too few steps
+        assert len(re.findall(r"an evaluation takes [\d.]+ seconds; with them, all", said)) == (steps == 800)
+
+
+def test_the_pace_counts_what_is_left():
+    said, config = [], Config.preset("debug", steps=2000, eval_every=500)
+    training = SimpleNamespace(
+        config=config, train_steps=7, env_steps=0, seconds=0.0, stride=10, device="cpu", say=said.append
+    )
+    training.until, training.envs = "solved", SimpleNamespace(threshold=475.0)
+    training.replay, training.processes = Training(config).replay, SimpleNamespace(size=1)
+    pace = cost.Pace(training)
+    pace.evaluated(training, 99.0)  # before there is anything to learn from
+    for _ in range(40):
+        training.env_steps, training.seconds = training.env_steps + 10, training.seconds + 0.2
+        training.train_steps += training.env_steps > 100  # ten steps without any
+        pace.step(training, 0.2)
+    assert len(said) == 1
+    assert said[0].startswith(
+        "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; it ends earlier if "
+        "the task is solved; "
+    )
+    for seconds in (10.0, 20.0):
+        pace.evaluated(training, seconds)
+    assert said[1:] == [
+        "an evaluation takes 10 seconds; with them, all 2,000 environment steps would take about 70 seconds"
+    ]
+
+
+def test_durations_and_sizes_have_units_that_people_would_choose():
+    times = [cost.duration(seconds) for seconds in (0.04, 9.5, 89, 91, 5399, 5401, 40 * 3600, 1e6)]
+    assert times == ("0.0 seconds,9.5 seconds,89 seconds,1.5 minutes,90 minutes,1.5 hours,40 hours,12 days".split(","))
+    assert [cost.megabytes(size) for size in (2e5, 12.3e6, 2.34e9)] == ["0.2 MB", "12 MB", "2.3 GB"]
 
 
 def test_what_an_agent_sees_and_does_in_words():
