@@ -125,7 +125,8 @@ def train(
             if saved:
                 take_more_steps(training, saved.config, given.until)
             prepare(training, out, how, begin=not resume)
-            training.say(sizes(training, out / "checkpoint.pt"))
+            if (out / "checkpoint.pt").exists():  # not where a checkpoint of another folder is resumed
+                training.say(sizes(training, out / "checkpoint.pt"))
             return run(training, out, how.progress, on_step)
         finally:
             training.log.close()
