@@ -85,7 +85,11 @@ def grouped(config: Config) -> dict[str, Any]:
 
 
 Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
-Runs = Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*")]]
+Runs = Positional[
+    Annotated[
+        tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*", help_behavior_hint="")
+    ]
+]
 Preset = Annotated[
     Literal[tuple(PRESETS)],
     arg(help="settings to start from, changed by the options below; pixels by default with --pixels"),
@@ -277,8 +281,8 @@ class Dream(Trained):
     ) = None
     steps: option(
         int,
-        "steps to draw: the last observed step, then dreamed ones (default: 60); with --video at most so many, unless "
-        "the episode ends before (default: 1000)",
+        "steps to draw: the last observed step, then dreamed ones (default: 60); with --video: the most steps to film "
+        "(default: 1000)",
         "INT",
     ) = None
     context: Annotated[int, arg(help="steps to watch before those")] = 10
@@ -385,9 +389,7 @@ class Compare:
     compared.
     """
 
-    runs: Positional[
-        Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*")]
-    ]
+    runs: Runs
     out: option(Path, "the picture: .png, .svg or .pdf (default: compare.png in this folder)", "FILE") = None
     x: Annotated[Literal["steps", "seconds"], arg(help="what the curves run over: environment steps, or seconds")] = (
         "steps"

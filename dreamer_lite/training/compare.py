@@ -143,7 +143,7 @@ def threshold_of(groups: list[Group]) -> float | None:
 def table(title: str, groups: list[Group], x: X) -> str:
     """For each group its last evaluation and when the threshold was first reached: medians over its runs, as text."""
     threshold = threshold_of(groups)
-    solved = "has no threshold" if threshold is None else f"first at {threshold:g}"
+    solved = "no threshold known" if threshold is None else f"first at {threshold:g}"
     rows = [(title, "last mean return", solved)]
     for label, runs in groups:
         last = [run.returns[-1] for run in runs if len(run.returns)]

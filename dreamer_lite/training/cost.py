@@ -7,7 +7,7 @@ import torch
 from .device import own_peak
 from .state import Training
 
-WARM_UP, TRAIN_STEPS, SECONDS = 2, 20, 2.0  # train steps that aren't timed; then at least so many, and so long
+WARM_UP, TRAIN_STEPS, SECONDS = 2, 20, 2.0  # train steps that aren't timed; the least that are, in steps and in time
 
 
 def full_bytes(training: Training) -> tuple[int, int]:

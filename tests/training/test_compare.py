@@ -67,7 +67,7 @@ def test_each_environment_has_its_panel(tmp_path):
     panels = grouped(*runs)
     assert list(panels) == ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1 is_slippery=false"]
     assert table("Pendulum-v1", panels["Pendulum-v1"], "steps").splitlines() == [
-        "Pendulum-v1     last mean return  has no threshold",
+        "Pendulum-v1     last mean return  no threshold known",
         "small (seed 0)  -8",
     ]
 
