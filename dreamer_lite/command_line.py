@@ -165,11 +165,12 @@ class Train(Settings):
     ) = None
     device: option(str, "auto, cpu, cuda or cuda:N; auto uses a GPU if there is one (default: auto)", "DEVICE") = None
     compile: Annotated[
-        bool,
+        Literal["auto", "on", "off"],
         arg(
-            help="on a CPU: compile the losses and their gradients; takes two minutes the first time, ten seconds later"
+            help="on a CPU: compile the losses and their gradients, which takes a minute or two the first time, and "
+            "ten seconds later; auto does so if the run is long enough to pay for it"
         ),
-    ] = False
+    ] = "auto"
     threads: Threads = None
     capture: Annotated[
         Literal["auto", "on", "off"],
@@ -448,7 +449,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Warm(Settings):
-    """Compile the train step in advance: a later run with --compile and the same settings then starts within seconds.
+    """Compile the train step in advance: a later run with --compile on and the same settings then starts in seconds.
 
     Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). Deleting it costs only
     time.
@@ -463,7 +464,7 @@ class Warm(Settings):
 
         use_device("cpu", self.threads or 0)
         print(COMPILING, flush=True)
-        print(f"compiled in {warm(config):.0f} seconds; a run with --compile and these settings starts quickly now")
+        print(f"compiled in {warm(config):.0f} seconds; a run with --compile on and these settings starts quickly now")
         return 0
 
 
@@ -635,6 +636,7 @@ def parse(words: list[str]) -> Any:
     helps = {"-h", "--help"}
     if not words or words[0].startswith("-") and words[0] not in helps:
         words = ["train", *words]
+    words = with_value(words, "--compile", "on") if words[0] == "train" else words
     train, warm = Train(), Warm()
     if words[0] in ("train", "warm"):
         start, _ = tyro.cli(
@@ -651,6 +653,12 @@ def parse(words: list[str]) -> Any:
         except SystemExit:
             words = ["train", "--help"]
     return tyro.cli(union_of_commands(train, warm), args=words, **how)
+
+
+def with_value(words: list[str], name: str, value: str) -> list[str]:
+    """With this value behind an option that stands alone, as `--compile` did when it had no other values."""
+    alone = [word == name and following[:1] in ("", "-") for word, following in zip(words, [*words[1:], ""])]
+    return [part for word, lacks in zip(words, alone) for part in ([word, value] if lacks else [word])]
 
 
 def union_of_commands(train: Train, warm: Warm, brief: bool = False) -> Any:

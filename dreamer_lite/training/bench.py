@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..agent import Dreamer
@@ -23,6 +21,7 @@ from ..rssm import State
 from .capture import WARM_UP, Captured
 from .compiled import compile_learner
 from .device import own_peak, seconds
+from .operations import operations
 from .plots import draw_growth
 
 SHAPES = {
@@ -92,28 +91,6 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
             times[name].append(seconds(part, device))
         times["train step"].append(sum(times[name][-1] for name in parts))
     return {name: values[10:] for name, values in times.items()}
-
-
-class Operations(TorchDispatchMode):
-    """Records the operations inside by the number of values each produces. Views produce none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        made = [part for part in tree_leaves(args[0] if out is None else out) if isinstance(part, torch.Tensor)]
-        if made and not function.is_view:
-            self.sizes.append(sum(part.numel() for part in made))
-        return out
-
-
-def operations(step: Callable[[], Any]) -> list[int]:
-    """The size of every operation that `step` launches: how many values it produces."""
-    with Operations() as noted:
-        step()
-    return noted.sizes
 
 
 def matrix_work(step: Callable[[], Any]) -> int:

@@ -1,5 +1,6 @@
 """One program instead of thousands of launches: a train step's losses and gradients, compiled (notebook 10)."""
 
+from collections.abc import Callable
 from contextlib import contextmanager
 import logging
 import os
@@ -9,6 +10,7 @@ import time
 
 import torch
 from torch import Tensor, nn
+from torch._inductor.cpp_builder import get_cpp_compiler
 
 from .. import scan
 from ..agent import Dreamer
@@ -19,6 +21,7 @@ from ..learner import Learner
 from ..replay import Experience
 from ..rng import fork_rng
 from ..rssm import State
+from .operations import operations
 
 NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
@@ -30,6 +33,10 @@ OPTIONS = {
     # Otherwise nothing is kept for the next run.
     "unsafe_marked_cacheable_functions": {"torch.ops.higher_order.scan": torch.__version__},
 }
+
+PREPARATION = 90  # seconds that compiling takes the first time
+SAVED = 5e-6  # seconds saved for each operation that the eager step launches
+MOST_OPERATIONS = 20_000  # of any shape in docs/speed.md
 
 COMPILING = "compiling the train step: about ten seconds, or two minutes the first time …"
 
@@ -51,10 +58,7 @@ def compile_learner(learner: Learner) -> float:
     Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
     """
     began, agent, objective = time.perf_counter(), learner.agent, Objective(learner)
-    if agent.device.type != "cpu":
-        raise Refused("compiling is made for the CPU; on a GPU --capture removes the launches")
-    if scan.operator is None or NO_GUARDS is None:
-        raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
+    check_possible(agent)
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
         # As views of one flat vector, the parameters share a storage, which the scan operator refuses. The copies are
@@ -69,13 +73,54 @@ def compile_learner(learner: Learner) -> float:
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
     try:
         with unchanged_afterwards(learner):
-            compiled(blank_batch(agent), agent.initial(agent.config.batch_size).state)[0].backward()
+            one_step(learner, compiled)
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
     learner.objective = compiled
     return time.perf_counter() - began
+
+
+def check_possible(agent: Dreamer) -> None:
+    """Raises Refused where a train step of this agent can't be compiled, as far as that is known beforehand."""
+    if agent.device.type != "cpu":
+        raise Refused("compiling is made for the CPU; on a GPU --capture removes the launches")
+    if scan.operator is None or NO_GUARDS is None:
+        raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # PyTorch has an error of its own for each platform
+        raise Refused(what_it_needs()) from error
+
+
+def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
+    """Whether so many train steps pay for compiling, and why, in words; "" where that goes without saying.
+
+    What compiling saves are launches (docs/speed.md). They are counted, in one eager step, and not timed, so the same
+    settings give the same answer on every machine.
+    """
+    if learner.agent.spaces.image:
+        return False, "the train step is not compiled, since images gain nothing from it"
+    if train_steps * MOST_OPERATIONS * SAVED < PREPARATION:
+        return False, ""
+    try:
+        check_possible(learner.agent)
+    except Refused as error:
+        return False, f"the train step is not compiled: {error}"
+    with unchanged_afterwards(learner):
+        count = len(operations(lambda: one_step(learner, learner.objective)))
+    pays = train_steps * count * SAVED > PREPARATION
+    what = f"about {train_steps:,.0f} train steps of {count:,} operations"
+    if pays:
+        return True, f"the train step is compiled, since {what} are expected; --compile off skips it"
+    return False, f"the train step is not compiled, since only {what} are expected; --compile on does it all the same"
+
+
+def one_step(learner: Learner, objective: Callable) -> None:
+    """The losses of a blank batch, and their gradients."""
+    agent = learner.agent
+    objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)[0].backward()
 
 
 def what_it_needs() -> str:

@@ -18,7 +18,7 @@ from ..envs.probe import settle
 from ..envs.stepping import cannot_be_called
 from ..errors import Refused, require
 from . import checkpoint, folder
-from .compiled import COMPILING, compile_learner
+from .compiled import COMPILING, compile_learner, worth_compiling
 from .cost import Pace, sizes
 from .options import RunOptions
 from .parallel import SINGLE_PROCESS, Processes
@@ -148,7 +148,7 @@ def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None
     """Everything between creating the network and the first step: folder, compiled train step, first checkpoint."""
     with folder.writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    if how.compile:
+    if how.compile == "on" or how.compile == "auto" and compiling_pays(training):
         compile_train_step(training)
     if training.device != "cpu" and training.processes.size == 1 and not training.config.replay_on_host:
         training.capture = how.capture
@@ -162,6 +162,20 @@ def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None
             training.save(out)
         if training.processes.leads:
             training.log.open(out, how.tensorboard)
+
+
+def compiling_pays(training: Training) -> bool:
+    """Whether a new run is long enough to be compiled without being asked."""
+    c = training.config
+    if training.device != "cpu" or training.processes.size > 1:
+        return False
+    train_steps = max(c.steps - c.learn_start, 0) * c.train_ratio / (c.batch_size * c.seq_len)
+    if training.until == "solved" and training.envs.threshold is not None:
+        train_steps /= 4  # most runs that solve their task need no more
+    pays, words = worth_compiling(training.learner, train_steps)
+    if words:
+        training.say(words)
+    return pays
 
 
 def compile_train_step(training: Training) -> None:

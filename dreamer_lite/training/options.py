@@ -10,7 +10,7 @@ from .log import require_tensorboard
 from .parallel import Processes
 
 UNTIL = ("solved", "held", "steps")
-CAPTURE = ("auto", "on", "off")
+ON = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class RunOptions:
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" continues for as
     many steps again, to at least 6,000, to see whether it stays solved; "steps" uses up the steps and episodes of the
     config; None: as the run to resume, else "solved".
-    compile: compile the losses and their gradients first (`compiled.py`); where that fails, the run says so and
-    continues without it.
+    compile: on a CPU, compile the losses and their gradients first (`compiled.py`). "auto" does so where the run is
+    long enough to pay for it; a resumed run keeps what it had; True and False mean "on" and "off". Where it fails, the
+    run says so and continues without it.
     capture: "auto" records a train step as a CUDA graph, on a GPU, and replays it if it provably does the same; "on"
     stops the run if it doesn't; "off" never records.
     tensorboard: write TensorBoard's file too. progress: print what is done, with a progress bar.
@@ -31,20 +32,23 @@ class RunOptions:
 
     device: str | None = None
     until: str | None = None
-    compile: bool = False
+    compile: str | bool = "auto"
     capture: str = "auto"
     tensorboard: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("compile", "tensorboard", "progress"):
+        for name in ("tensorboard", "progress"):
             check_kind(name, getattr(self, name), bool)
+        if isinstance(self.compile, bool):
+            object.__setattr__(self, "compile", "on" if self.compile else "off")
         if self.device is not None:
             object.__setattr__(self, "device", check_device(self.device))
         if self.until not in (None, *UNTIL):
             raise Refused(f"until must be one of {', '.join(UNTIL)}, got {self.until!r}")
-        if self.capture not in CAPTURE:
-            raise Refused(f"capture must be one of {', '.join(CAPTURE)}, got {self.capture!r}")
+        for name in ("compile", "capture"):
+            if getattr(self, name) not in ON:
+                raise Refused(f"{name} must be one of {', '.join(ON)}, got {getattr(self, name)!r}")
         if self.tensorboard:
             require_tensorboard()
 
@@ -62,18 +66,20 @@ class RunOptions:
     def completed(self, saved: dict[str, Any] | None) -> "RunOptions":
         """With None replaced by what the run to resume had, or by the default.
 
-        Raises Refused if that run was not compiled and now should be.
+        Raises Refused if that run was compiled and now should not be, or the other way round.
         """
-        if saved is not None and self.compile and not saved.get("compiled"):
-            raise Refused(
-                "--compile cannot be changed while resuming: the run started without it. Start a new run to compile it"
-            )
         rest = saved or {}
+        had = "on" if rest.get("compiled") else "off"
+        if saved is not None and self.compile not in ("auto", had):
+            raise Refused(
+                f"--compile cannot be changed while resuming: the run started with --compile {had}. Leave it out, or "
+                "start a new run"
+            )
         return replace(
             self,
             device=self.device or rest.get("device", "cpu"),
             until=self.until or rest.get("until", "solved"),
-            compile=self.compile or rest.get("compiled", False),
+            compile=self.compile if saved is None else had,
         )
 
     def check_against(self, config: Config, processes: Processes) -> None:
@@ -88,7 +94,7 @@ class RunOptions:
                 "a train step can't be captured while it waits for a replay buffer in host memory; give either "
                 "--capture on or --replay_on_host"
             )
-        for option, asked in (("--capture on", self.capture == "on"), ("--compile", self.compile)):
+        for option, asked in (("--capture on", self.capture == "on"), ("--compile on", self.compile == "on")):
             if asked and processes.size > 1:
                 raise Refused(
                     f"{option} works with one process, and torchrun started {processes.size}; leave it out, or start "

@@ -3,7 +3,8 @@
 import torch
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.training.bench import matrix_work, operations
+from dreamer_lite.training.bench import matrix_work
+from dreamer_lite.training.operations import operations
 
 
 def test_the_bench_prints_each_part(capsys):

@@ -2,6 +2,7 @@
 
 import copy
 from functools import lru_cache
+import re
 from typing import NamedTuple
 
 import pytest
@@ -11,16 +12,16 @@ import torch
 from dreamer_lite import load, train
 from dreamer_lite import scan as scan_module
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.command_line import main
+from dreamer_lite.command_line import main, parse
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
 from dreamer_lite.learner import Learner
 from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import State
 from dreamer_lite.scan import scan
-from dreamer_lite.training import acting, capture
+from dreamer_lite.training import acting, capture, loop
 from dreamer_lite.training.capture import Captured
-from dreamer_lite.training.compiled import OPTIONS, Objective, blank_batch, compile_learner
+from dreamer_lite.training.compiled import OPTIONS, Objective, blank_batch, compile_learner, worth_compiling
 from dreamer_lite.training.parallel import Processes
 from dreamer_lite.training.state import Training
 
@@ -463,6 +464,45 @@ def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
     assert "--compile cannot be changed while resuming" in capsys.readouterr().err
 
 
+def test_compiling_pays_for_long_runs_and_asking_changes_nothing(monkeypatch):
+    learner = Learner(Dreamer(Config.preset("small"), Spaces(4, 2, True)))
+    before = copy.deepcopy(learner.state_dict()), torch.get_rng_state(), learner.agent.return_scale.range.clone()
+    pays, words = worth_compiling(learner, 15_000)
+    what = r"15,000 train steps of [34],\d{3} operations are expected; --compile off skips it"
+    assert pays and re.search(what, words)
+    assert not worth_compiling(learner, 3_500)[0] and worth_compiling(learner, 100) == (False, "")
+    for name, value in learner.state_dict().items():
+        assert torch.equal(value, before[0][name]), name
+    assert torch.equal(torch.get_rng_state(), before[1]) and torch.equal(learner.agent.return_scale.range, before[2])
+    monkeypatch.setattr("dreamer_lite.training.compiled.get_cpp_compiler", lambda: 1 / 0)
+    assert worth_compiling(learner, 15_000) == (
+        False, "the train step is not compiled: it needs a C++ compiler such as g++"
+    )  # fmt: skip
+    seeing = Learner(Dreamer(Config.preset("debug", depth=2, mults=(1, 2)), Spaces(0, 2, True, (16, 16, 1))))
+    assert worth_compiling(seeing, 1e9) == (False, "the train step is not compiled, since images gain nothing from it")
+
+
+@pytest.mark.parametrize("until, expected", [("steps", 196 * 8), ("solved", 196 * 2)])
+def test_a_run_is_compiled_if_its_train_steps_pay_for_it(until, expected, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "worth_compiling", lambda learner, steps: asked.append(steps) or (True, "it pays"))
+    monkeypatch.setattr(loop, "compile_learner", lambda learner: 0.5)
+    config = Config.preset("debug", steps=220, learn_start=24, batch_size=4, seq_len=8, train_ratio=256, eval_every=0)
+    monkeypatch.setattr(loop, "run", lambda training, *rest: training.processes.sum(0) or vars(training))
+    ran = train(config, tmp_path / "run", until=until, progress=False)
+    assert asked == [expected] and ran["compiled"] and ran["compile_seconds"] == 0.5
+    assert not train(config, tmp_path / "off", progress=False, compile="off")["compiled"] and len(asked) == 1
+
+
+def test_compile_alone_means_on():
+    assert [parse(words).compile for words in (["--compile"], ["--compile", "--steps", "9"], [])] == [
+        "on",
+        "on",
+        "auto",
+    ]
+    assert parse(["--steps", "9", "--compile", "off"]).compile == parse(["--compile=off"]).compile == "off"
+
+
 def test_each_learner_has_a_program_of_its_own():
     """In one process, where no guard tells them apart. Their objectives are short, so that they are compiled
     quickly."""
@@ -494,7 +534,7 @@ class Two(Processes):
             dict(capture="on", device="cuda", processes=Two()),
             "--capture on works with one process, and torchrun started 2",
         ),
-        (dict(compile=True, processes=Two()), "--compile works with one process, and torchrun started 2"),
+        (dict(compile=True, processes=Two()), "--compile on works with one process, and torchrun started 2"),
         (dict(capture="on", device="cuda", host=True), "waits for a replay buffer in host memory"),
         (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
     ],
