@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+import torch.nn.functional as F
 
 from ...latents import gumbel, sample, unimix
 from ...rssm import RSSM, State, gru
@@ -46,7 +47,24 @@ def a_start(B: int, D: int = 8, S: int = 2, K: int = 3) -> State:
 
 
 def posterior_probe(version: Callable, rssm: RSSM, h: Tensor, tokens: Tensor) -> dict:
-    return with_gradients("h", "tokens")(lambda h, tokens: version(rssm, h, tokens), h, tokens)
+    def logits(h: Tensor, tokens: Tensor) -> Any:
+        out = version(rssm, h, tokens)
+        if thrown(out):
+            raise Complaint(THROWN)
+        return out
+
+    return with_gradients("h", "tokens")(logits, h, tokens)
+
+
+THROWN = "The dice are thrown already. Return the logits; `sample` comes later."
+
+
+def thrown(out: Any) -> bool:
+    """Whether these are dice that each show one face."""
+    if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 2:
+        return False
+    faces = torch.eye(out.shape[-1])[out.argmax(-1)]
+    return bool(torch.allclose(out, faces, atol=1e-5))
 
 
 def clear_cases() -> list[tuple]:
@@ -55,7 +73,10 @@ def clear_cases() -> list[tuple]:
         torch.ones(2, 2),
         torch.tensor([True, False]),
     )
-    return [by_hand, *((a_start(B), normal(B, 2), torch.arange(B) % 2 == 0) for B in (2, 3, 5))]
+    return [
+        by_hand,
+        *((a_start(B), normal(B, 2), torch.arange(B) % 2 == first) for B, first in ((2, 0), (3, 1), (5, 0))),
+    ]
 
 
 def clear_probe(version: Callable, state: State, action: Tensor, is_first: Tensor) -> dict:
@@ -185,6 +206,8 @@ def looped(
     sure: bool = False,
     unsquashed: bool = False,
     late: bool = False,
+    blind: bool = False,
+    blank: bool = False,
 ) -> tuple[State, Tensor]:
     """The observe loop with one thing wrong."""
     state, states, logits = start, [], []
@@ -197,13 +220,19 @@ def looped(
             action = actions[:, t]
         if forget == "h":
             cleared = State(cleared.h, state.z)
-        if forget == "nothing":
+        if forget == "nothing" or forget == "later" and t:
             cleared, action = state, actions[:, t]
+        if forget == "later states" and t:
+            cleared = state
         if forget == "to the start":
             cleared = State(*(torch.where(first.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(state, start)))
         h = rssm.recurrent(cleared, action)
+        if blank:
+            h = h * ~first[:, None]
         memory = cleared.h if stale else h
         logits.append(rssm.posterior(memory, tokens[:, t]) if look else rssm.prior(h))
+        if blind:
+            logits[-1] = torch.where(first[:, None, None], rssm.prior(h), logits[-1])
         given = noise[:, 0 if same_noise else t] if (noise is not None or needs_noise) and not deaf else None
         z = sample(unimix(logits[-1], mix), torch.zeros_like(logits[-1]) if mode else given)
         z = unimix(logits[-1], mix) if soft else sample(logits[-1], given) if unsquashed else z
@@ -368,6 +397,22 @@ EXERCISES = (
                 lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u - 1).softmax(-1)),
                 "The update gate is a softmax over the entries. Each entry has a gate of its own: σ.",
             ),
+            Mistake(
+                lambda h, r, c, u: (u - 1).sigmoid() * torch.tanh(r.sigmoid() * c) + r.sigmoid() * h,
+                "The old memory is multiplied by the reset gate, like the forget gate of an LSTM. Its share is 1 - u.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.tanh(torch.lerp(h, torch.tanh(r.sigmoid() * c), (u - 1).sigmoid())),
+                "tanh is applied a second time, to the new memory. It squashes the candidate alone.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(r.sigmoid() * c), (u - 1).sigmoid()).clamp(-1, 1),
+                "The new memory is clipped at ±1. Return the mixture of c and h as it is.",
+            ),
+            Mistake(
+                lambda h, r, c, u: torch.lerp(h, torch.tanh(F.hardsigmoid(r) * c), F.hardsigmoid(u - 1)),
+                "hardsigmoid is only an approximation of σ. Use `torch.sigmoid`.",
+            ),
         ),
         hints=(
             "Two gates and a candidate: how much of the candidate counts, what the candidate is, how much of the "
@@ -438,9 +483,27 @@ EXERCISES = (
                 lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).unflatten(-1, (m.groups, m.classes)).argmax(-1),
                 "These are the likeliest classes. Return the logits, (…, S, K).",
             ),
+            Mistake(lambda m, h, x: sample(unimix(right_posterior(m, h, x), m.mix)), THROWN),
             Mistake(
                 lambda m, h, x: right_posterior(m, h, x).sigmoid(),
                 "sigmoid is applied to the logits. Return them as the network gives them.",
+            ),
+            Mistake(
+                lambda m, h, x: unimix(right_posterior(m, h, x), m.mix).log(),
+                "These are the logarithms of the mixed probabilities. Return the plain logits; unimix comes later.",
+            ),
+            Mistake(
+                lambda m, h, x: m.posterior_net(torch.cat([h, x], -1)).softmax(-1).unflatten(-1, (m.groups, m.classes)),
+                "One softmax runs over all S · K numbers. Return logits: later, unimix makes probabilities "
+                "for each die.",
+            ),
+            Mistake(
+                lambda m, h, x: (lambda logits: logits - logits.mean(-1, keepdim=True))(right_posterior(m, h, x)),
+                "The mean of each die's logits is subtracted. Return them as the network gives them.",
+            ),
+            Mistake(
+                lambda m, h, x: m.prior(h) + right_posterior(m, h, x),
+                "The prior's logits are added. The posterior's network answers alone.",
             ),
         ),
         hints=(
@@ -544,6 +607,18 @@ EXERCISES = (
                 ),
                 "z shows its first face where an episode begins. Set it to zero: no class at all.",
             ),
+            Mistake(
+                lambda s, a, f: (clear(s, a, f)[0], torch.where(f[:, None], torch.eye(a.shape[-1])[0], a)),
+                "Where an episode begins, the action becomes the first one. Set it to zero: no action at all.",
+            ),
+            Mistake(
+                lambda s, a, f: clear(s, a, f[0].expand_as(f)),
+                "The first row of `is_first` decides for the whole batch. Each row must decide for itself.",
+            ),
+            Mistake(
+                lambda s, a, f: (State(clear(s, a, f)[0].z, clear(s, a, f)[0].h), clear(s, a, f)[1]),
+                "h and z are swapped: `State(h, z)`.",
+            ),
         ),
         hints=(
             "Multiply by 0 where an episode begins, by 1 elsewhere. Three things carry the past.",
@@ -638,6 +713,29 @@ EXERCISES = (
             ),
             Mistake(wrongly(keep="z"), "Only z is carried on: each step needs the h of the step before, too."),
             Mistake(wrongly(keep="h"), "Only h is carried on: each step needs the z of the step before, too."),
+            Mistake(
+                wrongly(forget="later states"),
+                "The state is cleared only before the first step. Episodes may begin at any step: call "
+                "`clear` in the loop.",
+            ),
+            Mistake(
+                wrongly(forget="later"),
+                "State and action are cleared only at the first step. Episodes may begin at any step: call "
+                "`clear` in the loop.",
+            ),
+            Mistake(
+                wrongly(forget="nothing", late=True),
+                "The state is cleared at the end of the step, and the action not at all. Call `clear` first, "
+                "before `rssm.recurrent`.",
+            ),
+            Mistake(
+                wrongly(blind=True), "Where an episode begins, z comes from the prior. Use the posterior at every step."
+            ),
+            Mistake(
+                wrongly(blank=True),
+                "Where an episode begins, the new h is set to zero. Clear the state before the step, and keep"
+                " the h that `rssm.recurrent` makes from it.",
+            ),
         ),
         hints=(
             "One pass through time. Each step: clear where an episode begins, update the memory, look, sample. "
