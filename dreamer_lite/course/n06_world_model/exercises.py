@@ -13,6 +13,7 @@ from ...agent import make_world_model
 from ...config import Config, Spaces
 from ...latents import kl
 from ...replay import Experience
+from ...symlog import symlog
 from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
 from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal
@@ -39,6 +40,7 @@ def kl_cases() -> list[tuple]:
         (near, 0.9 * near + 0.1 / 4, 1.0),
         (dice(6, 3, 4), dice(6, 3, 4), 4.0),
         (dice(4, 5, 4, 3, sure=0.5), dice(4, 5, 4, 3, sure=0.5), 1.0),
+        (dice(2, 32, 4), dice(2, 32, 4), 1.0),  # large, which shows a limit from above
     ]
 
 
@@ -80,6 +82,7 @@ def split(
             {
                 "min": value.clamp(min=free),
                 "max": value.clamp(max=free),
+                "ten": value.clamp(free, 10),
                 "none": value,
                 "minus": (value - free).clamp(min=0),
                 "mean": value.mean().clamp(min=free),
@@ -193,17 +196,20 @@ TOO_EARLY = (
 
 
 class Watched(torch.optim.SGD):
-    """Plain gradient descent that counts its steps."""
+    """Plain gradient descent that counts its steps, and keeps the gradient of the last one."""
 
     steps = 0
+    gradient = torch.zeros(())
 
     def step(self, *_: Any) -> None:
         self.steps += 1
+        parameters = self.param_groups[0]["params"]
+        self.gradient = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters])
         super().step()
 
 
 def fit_probe(version: Callable, model: WorldModel, rate: float, batch: Experience, scales: dict[str, float]) -> dict:
-    """Two steps in a row on copies of one model: the losses, and all weights after each step."""
+    """Two steps in a row on a copy of the model: the losses, and all weights and gradients after each step."""
     model = copy.deepcopy(model)
     optimizer = Watched(model.parameters(), rate)
     found: dict[str, Any] = {}
@@ -222,6 +228,7 @@ def fit_probe(version: Callable, model: WorldModel, rate: float, batch: Experien
         found[f"the loss of the {n} step"] = out
         found[f"the number of optimizer steps after the {n} call"] = optimizer.steps
         found[f"the weights after the {n} step"] = torch.cat([p.detach().flatten() for p in model.parameters()])
+        found[f"the gradients of the {n} step"] = optimizer.gradient.clone()
     return found
 
 
@@ -246,7 +253,8 @@ def fitted(
     join: str = "",
     sign: float = 1.0,
     told: str = "",
-    each: bool = False,
+    each: str = "",
+    decay: float = 0.0,
 ) -> Tensor:
     """A training step with one thing wrong."""
     if late:
@@ -268,18 +276,19 @@ def fitted(
             "time": sum(scales[name] * loss.sum(1).mean() for name, loss in losses.items()),
             "squares": sum((scales[name] * mean).square() for name, mean in means.items()),
             "fixed": sum(SCALES[name] * mean for name, mean in means.items()),
+            "twice": sum(scales[name] ** 2 * mean for name, mean in means.items()),
+            "later": sum(scales[name] * loss[:, 1:].mean() for name, loss in losses.items()),
         }[join]
     if early:
         optimizer.step()
     if clear and not late:
         optimizer.zero_grad()
     if each:
-        for name in list(losses)[:-1]:
-            (scales[name] * means[name]).backward(retain_graph=True)
+        for name in losses if each == "losses" else scales:
             optimizer.zero_grad()
-        (scales[name := list(losses)[-1]] * means[name]).backward()
+            (scales[name] * means[name]).backward(retain_graph=True)
     else:
-        (sign * total).backward()
+        (sign * total + decay * sum(p.square().sum() for p in model.parameters())).backward()
     if told:
         total = sum(means.values())
     if late:
@@ -293,6 +302,10 @@ def fitted(
         losses, _, _ = model.loss(batch, model.rssm.initial(len(batch.obs)))
         total = sum(scales[name] * loss.mean() for name, loss in losses.items())
     return total.detach()
+
+
+def learns_twice(*case: Any) -> Tensor:
+    return [fit(*case) for _ in range(2)][-1]
 
 
 def counts_fields(model: WorldModel, optimizer: Any, batch: Experience, scales: dict[str, float]) -> Tensor:
@@ -399,6 +412,24 @@ EXERCISES = (
             Mistake(
                 lambda t, discount_horizon=333: flat(t) / (1 - discount_horizon),
                 "This is 1 / (1 - discount_horizon). The discount is 1 - 1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.where(t, 1 / discount_horizon, 1 - 1 / discount_horizon),
+                "A terminal step has target 1/discount_horizon. It is 0: there the episode ends for sure.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: (
+                    flat(t) * (1 - 1 / discount_horizon) ** torch.arange(1, t.shape[-1] + 1)
+                ),
+                "The discount gets a higher power at each step. Each target is for one step alone: 1 - "
+                "1/discount_horizon.",
+            ),
+            Mistake(
+                lambda t, discount_horizon=333: torch.cat(
+                    [continue_target(t, discount_horizon)[..., :-1], 0.0 * t[..., -1:]], -1
+                ),
+                "The last step counts as an end. The data stop there, but the episode ends only where "
+                "is_terminal says so.",
             ),
         ),
         hints=(
@@ -728,6 +759,50 @@ EXERCISES = (
                 lambda m, f, b: dict(zip(("reward", "reconstruction", "continue"), right_losses(m, f, b).values())),
                 "The losses of reconstruction and reward have each other's name.",
             ),
+            Mistake(
+                wrong_continue(lambda m, f, b: right_losses(m, f, b)["continue"] * ~b.is_last),
+                "The continue loss is left out at an episode's last step. It counts at every step.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward.clamp(-1, 1), m.bins)
+                ),
+                "The rewards are clipped at ±1. The bins reach further: hand over batch.reward as it is.",
+            ),
+            Mistake(
+                wrong_continue(
+                    lambda m, f, b: F.binary_cross_entropy_with_logits(
+                        m.continue_head(f).squeeze(-1).clamp(-10, 10),
+                        continue_target(b.is_terminal, m.discount_horizon),
+                        reduction="none",
+                    )
+                ),
+                "The continue logit is clipped at ±10, and beyond that it does not learn. "
+                "`F.binary_cross_entropy_with_logits` needs no clipping.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reconstruction=lambda m, f, b: F.smooth_l1_loss(m.decoder(f), symlog(b.obs), reduction="none").sum(
+                        -1
+                    ),
+                ),
+                "The reconstruction is a Huber loss, `smooth_l1_loss`. Use the squared error of `decoder.loss`.",
+            ),
+            Mistake(
+                lambda m, f, b: predicted(
+                    m,
+                    f,
+                    b,
+                    reconstruction=lambda m, f, b: (
+                        2 * F.smooth_l1_loss(m.decoder(f), symlog(b.obs), reduction="none").sum(-1)
+                    ),
+                ),
+                "The reconstruction is a Huber loss, which grows only linearly for large errors. "
+                "`decoder.loss` squares them all.",
+            ),
         ),
         hints=(
             "Three heads read the same feature. Each has its own kind of loss; Idea 1 names all three.",
@@ -872,6 +947,28 @@ EXERCISES = (
                 ),
                 "Below the free nats the KL keeps its value, and only its gradient is stopped. It is set to the floor.",
             ),
+            Mistake(
+                wrong_split(how=lambda a, b: 0.5 * (kl(a, b) + kl(b, a))),
+                "This is the mean of both directions. Take one: KL(posterior || prior).",
+            ),
+            Mistake(
+                wrong_split(how=lambda a, b: 0.5 * (kl(a, (a + b) / 2) + kl(b, (a + b) / 2))),
+                "Both are compared with their mean; that is the Jensen-Shannon divergence. Use KL(posterior || prior).",
+            ),
+            Mistake(
+                wrong_split(how=lambda a, b: -(a * b.log()).sum((-2, -1))),
+                "This is the cross-entropy: the posterior's own entropy is missing. `kl` contains it.",
+            ),
+            Mistake(
+                lambda q, p, free=1.0: (split(q, p, free, stop=("", ""))[0], split(q, p, free)[1].detach()),
+                "One loss lacks a stop-gradient, the other is detached as a whole. Detach one argument of "
+                "each: `kl(posterior.detach(), prior)` and `kl(posterior, prior.detach())`.",
+            ),
+            Mistake(
+                wrong_split(clip="ten"),
+                "The losses are cut off at 10 nats, and beyond that nothing learns. The free nats are a "
+                "floor; there is no ceiling.",
+            ),
         ),
         hints=(
             "The same number twice, KL(posterior || prior). The two differ only in which side may move.",
@@ -946,9 +1043,23 @@ EXERCISES = (
                 "The loss that you return has no scales. Return the total that was trained on.",
             ),
             Mistake(
-                wrong_fit(each=True),
+                wrong_fit(each="losses"),
                 "The gradients are cleared before each loss, so only the last one trains. Clear once, and run backward "
                 "on the sum.",
+            ),
+            Mistake(
+                wrong_fit(each="scales"),
+                "optimizer.zero_grad() is inside the loop over `scales`, so only its last loss trains. Clear "
+                "once, and run backward on the sum.",
+            ),
+            Mistake(wrong_fit(join="twice"), "Each loss is multiplied by its scale twice. Once is enough."),
+            Mistake(
+                wrong_fit(join="later"), "The first step of each sequence is left out. Take the mean over all steps."
+            ),
+            Mistake(learns_twice, "It trains twice on the same batch. One forward pass, one backward, one step."),
+            Mistake(
+                wrong_fit(decay=1e-4),
+                "The squares of the weights are added to the loss. Train on the weighted sum alone.",
             ),
         ),
         hints=(
