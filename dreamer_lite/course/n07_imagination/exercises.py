@@ -27,6 +27,9 @@ def dream_along(world_model: WorldModel, start: State, actions: Tensor) -> Tenso
     return torch.stack(seen, 1)
 
 
+PEEKED = "A dream has no observations to look at. Leave out the posterior: `imagine_step` throws the prior's dice."
+
+
 class SureRSSM(RSSM):
     """Always takes the likeliest class, so that two right versions dream the same. It counts its steps."""
 
@@ -41,6 +44,9 @@ class SureRSSM(RSSM):
 
     def prior(self, h: Tensor) -> Tensor:
         return self.factor * super().prior(h)
+
+    def posterior(self, h: Tensor, tokens: Tensor) -> Tensor:
+        raise Complaint(PEEKED)
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
         if not isinstance(state, tuple):
@@ -224,6 +230,8 @@ def dreamt(
     discount: float = 1.0,
     noted: bool = False,
     previous: bool = False,
+    once: bool = False,
+    lagging: bool = False,
 ) -> Dream:
     """imagine with one thing wrong."""
     with torch.set_grad_enabled(gradient):
@@ -232,8 +240,9 @@ def dreamt(
             state = model.rssm.imagine_step(state, actor(state.feature).sample())
         for t in range(horizon + steps):
             feature = state.feature
-            policy = actor(start.feature if stale else feature)
-            action = policy.mode if mode else policy.sample()
+            seen = start.feature if stale else rows[-1][0] if lagging and rows else feature
+            policy = actor(seen)
+            action = rows[0][1] if once and rows else policy.mode if mode else policy.sample()
             taken = actor(feature).sample() if again else action
             taken = rows[-1][1] if previous and rows else taken
             following = model.rssm.imagine_step(state, taken)
@@ -295,6 +304,7 @@ def along(
     mixed: bool = True,
     early_action: bool = False,
     wrap: bool = False,
+    old_h: bool = False,
 ) -> Tensor:
     """dream_along with one thing wrong."""
     state, seen = start, [model.predict_obs(start.feature)] if begin else []
@@ -319,6 +329,8 @@ def along(
             state = State(h, state.z if old_z else unimix(model.rssm.prior(h), model.rssm.mix if mixed else 0.0))
         else:
             state = model.rssm.imagine_step(state if carry else start, actions[:, at])
+        if old_h:
+            state = State(start.h, state.z)
         if again:
             model.rssm.imagine_step(state, actions[:, at])
         if zero_z:
@@ -353,6 +365,15 @@ def likeliest(model: WorldModel, start: State, actions: Tensor) -> Tensor:
         prior = model.rssm.prior(h)
         state = State(h, torch.eye(prior.shape[-1])[prior.argmax(-1)])
         seen.append(model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
+def peeking(model: WorldModel, start: State, actions: Tensor) -> Tensor:
+    state, seen = start, []
+    for action in actions.unbind(1):
+        state = model.rssm.imagine_step(state, action)
+        seen.append(model.predict_obs(state.feature))
+        state = State(state.h, sample(unimix(model.rssm.posterior(state.h, model.encoder(seen[-1])))))
     return torch.stack(seen, 1)
 
 
@@ -479,6 +500,21 @@ EXERCISES = (
                 "These are features. `world_model.predict_obs` reads the observation from them.",
             ),
             Mistake(unmixed, UNMIXED),
+            Mistake(peeking, PEEKED),
+            Mistake(
+                lambda m, s, a: m.predict_obs(s.feature)[:, None] + along(m, s, a).cumsum(1),
+                "Each answer is added to the observation before. The decoder gives the whole observation, not"
+                " a change.",
+            ),
+            Mistake(
+                wrong_along(old_h=True),
+                "The dice are new at each step, but the memory stays that of the start. Carry on the whole "
+                "state that `imagine_step` returns.",
+            ),
+            Mistake(
+                lambda m, s, a: along(m, s, a).mean(0, keepdim=True).expand(len(a), -1, -1),
+                "The observations are averaged over the dreams. Each dream has its own.",
+            ),
         ),
         hints=(
             "For each action, take one imagined step, then read the observation.",
@@ -624,6 +660,19 @@ EXERCISES = (
                 changed(lambda d: d._replace(rewards=d.rewards[:, 1:], continues=d.continues[:, 1:])),
                 "The start's reward and continue are missing. All parts have H + 1 entries.",
             ),
+            Mistake(
+                wrong_dream(once=True),
+                "The policy chooses once, at the start, and that action is repeated. It must choose anew in "
+                "each state.",
+            ),
+            Mistake(
+                wrong_dream(lagging=True), "The policy sees the state before. It must choose in the state of this step."
+            ),
+            Mistake(
+                changed(lambda d: d._replace(rewards=d.rewards * d.continues.cumprod(1))),
+                "The rewards are multiplied by the continues. Keep them as the model predicts them; the "
+                "weights come later.",
+            ),
         ),
         hints=(
             "A loop over H + 1 states. In each, the policy chooses and the heads read; then the model takes a step, "
@@ -734,6 +783,20 @@ EXERCISES = (
             Mistake(
                 lambda c: 0.99 ** torch.arange(c.shape[1] - 1) * c[:, :-1],
                 "This is a discount times one continue. Take the product of all continues up to this state.",
+            ),
+            Mistake(
+                lambda c: c[:, :-1].cumsum(1) / torch.arange(1, c.shape[1]),
+                "This is the mean of the continues so far. The weight is their product.",
+            ),
+            Mistake(
+                lambda c: torch.cat([torch.ones_like(c[:, :1]), c.cumprod(1)[:, :-2]], 1) * (1 - c[:, :-1]),
+                "This is the probability that the episode ends just here. The weight is the probability that "
+                "it went on up to here.",
+            ),
+            Mistake(
+                lambda c: c.cumprod(1)[:, :-1] / c[:, :-1].clamp(min=1e-6) * (1 - c[:, :-1]),
+                "The state's own continue is divided out, and 1 - c put in its place. The weight includes c "
+                "itself: `cumprod(1)`.",
             ),
         ),
         hints=(
