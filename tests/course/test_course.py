@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import right_answers
-from right_answers import goes_on, kl, lambda_return, symexp, symlog, two_hot_loss
+from right_answers import dream_returns, goes_on, kl, lambda_return, symexp, symlog, two_hot_loss
 import torch
 import torch.nn.functional as F
 
@@ -146,6 +146,8 @@ SEVEN = {"B": 9, "C": 4, "D": 0, "E": 6, "F": 3, "G": 10, "H": 8}
             lambda q, p, free_nats=1.0: [kl(*x).clamp_(min=free_nats) for x in ((q.detach(), p), (q, p.detach()))],
         ),
         ("dream_returns", lambda r, c, v, lam=0.95: lambda_return(r, c, v, v[:, -1], lam)[:, 1:]),
+        ("lambda_return", torch.no_grad()(lambda_return)),
+        ("dream_returns", torch.no_grad()(dream_returns)),
     ],
 )
 def test_what_is_right_in_an_unusual_way_is_accepted(name, version):
@@ -285,8 +287,8 @@ def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
 # what only selects, counts or plans: nothing is trained through its result
 NO_GRADIENT = (
     "lean sizes lets_go previous_action goes_on cut expose two_hot_bins two_hot continue_target dream_along imagine "
-    "step_weights dream_returns fit update advantages act steps_due solved_at action_pairs real_returns diagnoses "
-    "tally to_network layer_cost to_bounds reset step causes"
+    "step_weights lambda_return dream_returns fit update advantages act steps_due solved_at action_pairs "
+    "real_returns diagnoses tally to_network layer_cost to_bounds reset step causes"
 ).split()
 
 

@@ -27,9 +27,9 @@ def return_cases() -> list[tuple]:
             0.8,
         )
     ]
-    for N, H, lam in ((2, 3, 0.95), (3, 7, 0.3), (4, 15, 0.8)):
-        values = normal(N, H, size=10)
-        cases.append((normal(N, H), uniform(N, H), values, normal(N, size=10), lam))
+    for N, H, lam, size in ((2, 3, 0.95, 10), (3, 7, 0.3, 300), (4, 15, 0.8, 10)):
+        values = normal(N, H, size=size)
+        cases.append((normal(N, H), uniform(N, H), values, normal(N, size=size), lam))
     N, H = 2, 5
     return cases + [(normal(N, H), uniform(N, H), normal(N, H, size=10), normal(N), 0.95 * (torch.rand(N, H) < 0.6))]
 
@@ -114,8 +114,8 @@ def moved(rewards: int = 0, continues: int = 0, values: int = 0) -> Callable:
 
 def dream_cases() -> list[tuple]:
     return [
-        (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=10), lam)
-        for N, H, lam in ((1, 2, 0.8), (3, 5, 0.95), (2, 15, 0.8))
+        (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=size), lam)
+        for N, H, lam, size in ((1, 2, 0.8, 10), (3, 5, 0.95, 10), (2, 15, 0.8, 1000))
     ]
 
 
@@ -130,10 +130,13 @@ BEFORE, AFTER = slice(None, -1), slice(1, None)
 
 def critic_cases() -> list[tuple]:
     bins = two_hot_bins(11, 5.0)
-    return [
+    cases = [
         (normal(N, H + 1, 11), normal(N, H, size=10), normal(N, H + 1, size=10), bins, uniform(N, H))
         for N, H in ((1, 2), (3, 4), (2, 7))
     ]
+    for *_, weights in cases[1:]:
+        weights[0, 2:] = 0.0  # an imagined end
+    return cases
 
 
 def judged(
@@ -160,13 +163,18 @@ def wrong_critic(**how: Any) -> Callable:
     return lambda *case: judged(*case, **how)
 
 
+def one_step_further(r: Tensor, c: Tensor, v: Tensor, boot: Tensor, lam: Any = 0.95) -> Tensor:
+    """The next one-step return, in place of the next λ-return."""
+    after = torch.cat([(r + c * v)[:, 1:], boot[:, None]], 1)
+    return r + c * ((1 - lam) * v + lam * after)
+
+
 EXERCISES = (
     Exercise(
         "lambda_return",
         lambda_return,
         return_cases,
-        probe=with_gradients("rewards", "continues", "values", "the bootstrap"),
-        letters="NH",
+        letters="NH",  # no gradients are compared: returns are targets, and nothing learns through them
         kept_for="critic:lambda_return",
         mistakes=(
             Mistake(
@@ -310,10 +318,6 @@ EXERCISES = (
                 "The reward is multiplied by 1 - λ. It counts in full: r + c · (…).",
             ),
             Mistake(
-                wrong_return(step=lambda r, c, v, m, R: r + c * ((1 - m) * v + m * R.detach())),
-                "The longer return is detached at each step. Nothing needs a stop-gradient in this function.",
-            ),
-            Mistake(
                 lambda r, c, v, b, lam=0.95: torch.stack(
                     [(r[:, t:] * c[:, t:].cumprod(1)).sum(1) for t in range(r.shape[1])], 1
                 ),
@@ -331,9 +335,54 @@ EXERCISES = (
             Mistake(
                 early_end, "The last step is left out. The bootstrap comes after it: the loop begins at t = H - 1."
             ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(
+                    r, c, v, b, lam * torch.ones_like(r).mean() if isinstance(lam, float) else lam.mean()
+                ),
+                "lam may also be a tensor (N, H), one λ for each step; yours is averaged to one number.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(
+                    torch.cat([r[:, :-1], r[:, -1:] + b[:, None]], 1),
+                    torch.cat([c[:, :-1], 0 * c[:, -1:]], 1),
+                    v,
+                    b,
+                    lam,
+                ),
+                "In the last step the bootstrap is added in full. That step has the same formula as every "
+                "other: r + c · ((1 - λ) v + λ · bootstrap).",
+            ),
+            Mistake(
+                one_step_further,
+                "R_{t+1} is replaced by a one-step return, r + c · v. It is the λ-return of the next step: "
+                "carry it on.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, (lam * torch.ones_like(r)).cumprod(1)),
+                "λ is multiplied up along the way: λ, λ², λ³. Each step uses its own λ once; the recursion "
+                "makes the powers.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam) - v,
+                "The values are subtracted from the returns. That makes advantages, which come in notebook 09.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, c[:, -1] * b, lam),
+                "The bootstrap is multiplied by the last continue before the loop, and once more inside it. "
+                "Begin with the bootstrap itself.",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, torch.cat([v[:, :-1], b[:, None]], 1), b, lam),
+                "In the last step the bootstrap takes the value's place as well. The value there is values[:, -1].",
+            ),
+            Mistake(
+                lambda r, c, v, b, lam=0.95: returned(r, c, v, b, lam).clamp(max=100),
+                "Returns above 100 are cut off. A return has no limit.",
+            ),
         ),
         hints=(
-            "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards.",
+            "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards. "
+            "(Returns are targets, and nothing learns through them: with or without a gradient, both are right.)",
             "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` "
             "and `pull = continues * lam`. Then "
             "R_t = inputs_t + pull_t · R_{t+1}.",
@@ -469,6 +518,40 @@ EXERCISES = (
             Mistake(
                 lambda R, C, V, lam=0.95: R[:, 1:].flip(1).cumsum(1).flip(1) + V[:, -1:],
                 "This is a plain sum of rewards. Use `lambda_return`, which discounts, and mixes in the values.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:].cumprod(1), V[:, 1:], V[:, -1], lam),
+                "The continues are multiplied together before they are passed on. lambda_return wants one for"
+                " each step.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: torch.cat([R[:, :1], 0 * R[:, 2:]], 1) + dream_returns(R, C, V, lam),
+                "The start's own reward is added to the first return. It arrived before step 0: leave it out.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], R[:, -1] + V[:, -1], lam),
+                "The last reward is part of the bootstrap, so it counts twice. The bootstrap is the last "
+                "state's value alone.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:-1], C[:, 1:-1], V[:, 1:-1], V[:, -2], lam),
+                "The last state is left out, so one return is missing. Cut off the first entry alone.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:].round(), V[:, 1:], V[:, -1], lam),
+                "The continues are rounded to 0 or 1. They are probabilities; use them as they are.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(C[:, :-1] * R[:, 1:], C[:, 1:], V[:, 1:], V[:, -1], lam),
+                "The rewards are multiplied by the continue of the state before. lambda_return wants them as they are.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: lambda_return(R[:, 1:], C[:, 1:], V[:, 1:], V.max(1).values, lam),
+                "The bootstrap is the largest value of the dream. It is the value of the last state.",
+            ),
+            Mistake(
+                lambda R, C, V, lam=0.95: dream_returns(R, C, V, lam).clamp(max=100),
+                "Returns above 100 are cut off. Don't limit them.",
             ),
         ),
         hints=(
@@ -648,6 +731,40 @@ EXERCISES = (
             Mistake(
                 wrong_critic(regulariser=lambda l, s, b: (two_hot_mean(l, b) - s).abs()),
                 "The slow critic's term is an absolute error; use two_hot_loss there, too.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, (w > 0).float()),
+                "Every weight above 0 counts as 1. The weights are shares; multiply by them as they are.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w.round()),
+                "The weights are rounded to 0 or 1. Use them as they are.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w / w.mean()),
+                "The weights are divided by their mean. Use them as they are: a dream that ends early counts less.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b)),
+                "The returns meet the logits of the next state: returns[:, t] belongs to state t, so use the "
+                "same logits in both terms.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: two_hot_loss(l[:, :-1], w * r, b) + two_hot_loss(l[:, :-1], w * s[:, :-1], b),
+                "The weights multiply the targets. They belong to the losses.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, w).mean(1),
+                "The losses of a dream are averaged. Keep one for each step, (N, H).",
+            ),
+            Mistake(
+                wrong_critic(regulariser=lambda l, s, b: 0.02 * two_hot_loss(l, s, b)),
+                "The slow critic's term is multiplied by 0.02, the rate at which the slow critic follows. "
+                "Here it counts in full.",
+            ),
+            Mistake(
+                lambda l, r, s, b, w: critic_loss(l, r, s, b, torch.cat([torch.ones_like(w[:, :1]), w[:, :-1]], 1)),
+                "The weights are one step late: yours begin with 1. weights[:, t] belongs to state t already.",
             ),
         ),
         hints=(
