@@ -148,16 +148,18 @@ def debiased(scale: ReturnScale, returns: Tensor) -> Tensor:
 def advantage_cases() -> list[tuple]:
     return [
         (normal(N, H, size=10), normal(N, H + 1, size=10), torch.tensor(scale))
-        for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4))
+        for N, H, scale in ((1, 2, 2.0), (3, 4, 5.5), (2, 7, 0.4), (2, 3, 0.05))
     ]
 
 
 def loss_cases() -> list[tuple]:
     by_hand = tuple(torch.tensor([[x]]) for x in (-0.5, 0.6, 2.0, 0.9))
     cases = [
-        (-2 * uniform(N, H) - 0.01, uniform(N, H), normal(N, H), uniform(N, H), scale)
-        for N, H, scale in ((1, 2, 0.1), (3, 4, 0.5), (2, 7, 0.01))
+        (-size * uniform(N, H) - 0.01, uniform(N, H), normal(N, H, size=size), uniform(N, H), scale)
+        for N, H, scale, size in ((1, 2, 0.1, 2), (3, 4, 0.5, 2), (2, 7, 0.01, 20))
     ]
+    for *_, weights, _ in cases[1:]:
+        weights[0, 2:] = 0.0  # an imagined end
     densities = normal(2, 5), normal(2, 5), normal(2, 5), uniform(2, 5), 0.2  # of torques, in notebook A3
     return [(*by_hand, 0.1), *cases, densities]
 
@@ -168,6 +170,22 @@ def loss_probe(
     """The loss, and where its gradient goes: to the policy, not to values and model."""
     probe = with_gradients("log_probs", "entropies", "advantages", "weights")
     return probe(version, log_probs, entropies, advantages, weights, scale)
+
+
+@torch.no_grad()
+def floored_first(scale: ReturnScale, returns: Tensor) -> Tensor:
+    low, high = torch.quantile(returns.flatten(), scale.levels)
+    scale.range.lerp_(torch.stack([low, torch.maximum(high, low + scale.limit)]), scale.rate)
+    return scale.range[1] - scale.range[0]
+
+
+def smoothed_twice(scale: ReturnScale, returns: Tensor) -> Tensor:
+    before = scale.range[1] - scale.range[0]
+    return torch.lerp(before, updated(scale, returns, floor="none"), scale.rate).clamp(min=scale.limit)
+
+
+def without_outliers(returns: Tensor) -> Tensor:
+    return returns[(returns - returns.mean()).abs() <= 3 * returns.std() + 1e-6]
 
 
 EXERCISES = (
@@ -252,6 +270,37 @@ EXERCISES = (
                 lambda p, a: p.log_probs[..., a.argmax(-1)],
                 "The index picks columns for all rows at once, so each row gets the actions of all others as well. "
                 "Multiply by the one-hot action, or use `gather`.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs.log()).sum(-1),
+                "The logarithm is taken twice, and that of a negative number is nan. `policy.log_probs` are "
+                "logarithms already.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs.clamp(min=1e-8).log()).sum(-1),
+                "The log-probabilities are treated as probabilities: cut off below, then their logarithm. "
+                "They are logarithms already.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(-1) / 0.6931471805599453,
+                "This is the logarithm to base 2, in bits. Use the natural one, as it is.",
+            ),
+            Mistake(
+                lambda p, a: p.log_probs[..., int(a.reshape(-1, a.shape[-1])[0].argmax())],
+                "The first action of the batch is used for all. Each row has its own.",
+            ),
+            Mistake(
+                lambda p, a: (lambda l: l - torch.log1p(-l.exp()))((a * p.log_probs).sum(-1)),
+                "These are log-odds, ln π - ln(1 - π). Return ln π alone.",
+            ),
+            Mistake(
+                lambda p, a: (a * p.log_probs).sum(-1).clamp(min=-20),
+                "Log-probabilities below -20 are cut off, and get no gradient. Return them as they are.",
+            ),
+            Mistake(
+                lambda p, a: ((a * p.log_probs.exp()).sum(-1) + 1e-8).log(),
+                "1e-8 is added to the probability, so a smaller one is lost. Use log_probs directly: no "
+                "logarithm is needed.",
             ),
         ),
         hints=(
@@ -399,6 +448,28 @@ EXERCISES = (
                 wrong_scale(spread=lambda x: torch.quantile(x.flatten(), torch.tensor([0.05, 0.95])).diff()[0]),
                 "Only the width is stored, from 0. The range should hold both percentiles.",
             ),
+            Mistake(
+                floored_first,
+                "The limit is applied to each batch, before the average. Apply it to the running range, at the end.",
+            ),
+            Mistake(
+                lambda scale, returns: (updated(scale, returns), scale.range[1].clamp(min=scale.limit))[1],
+                "This is the upper percentile alone. The scale is high minus low.",
+            ),
+            Mistake(
+                smoothed_twice,
+                "The width is averaged once more with the one before. The range moves by the rate already; "
+                "return its width.",
+            ),
+            Mistake(
+                lambda scale, returns: (updated(scale, returns, floor="none") / scale.rate).clamp(min=scale.limit),
+                "The width is divided by the rate. Return it as it is, though it rises slowly at first.",
+            ),
+            Mistake(
+                wrong_scale(of=without_outliers),
+                "Outliers are left out before the percentiles are taken. All returns count: the percentiles "
+                "ignore outliers by themselves.",
+            ),
         ),
         hints=(
             "Take the percentiles of this batch, move the running range a little towards them, and return its width, "
@@ -508,6 +579,30 @@ EXERCISES = (
             Mistake(
                 lambda r, v, s: (r - r.mean(1, keepdim=True)) / s,
                 "The mean return of each dream is subtracted; it should be the value of each state.",
+            ),
+            Mistake(
+                lambda r, v, s: (lambda a: a / a.std())(r - v[:, :-1]),
+                "It is divided by the standard deviation of the differences. Divide by `scale`.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]) / v[:, :-1].abs(),
+                "It is divided by the size of the value. Divide by `scale`.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]).sign() / s,
+                "Only the sign of the difference is used. How much better counts, too.",
+            ),
+            Mistake(
+                lambda r, v, s: ((r - v[:, :-1]) / s).clamp(-10, 10),
+                "Advantages beyond ±10 are cut off. Leave them as they are.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]) / s if s > 0.1 else r - v[:, :-1],
+                "A scale of 0.1 or less is ignored. Always divide by it: it is never 0, since it has a floor.",
+            ),
+            Mistake(
+                lambda r, v, s: (r - v[:, :-1]) / s.clamp(min=0.1),
+                "The scale gets a second floor, of 0.1. Divide by what you are given.",
             ),
         ),
         hints=(
@@ -685,6 +780,30 @@ EXERCISES = (
             Mistake(
                 lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w, s).sum(1),
                 "The losses of a dream are summed. Keep one for each step, (N, H).",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: -w.detach() * s * (a.detach() * l + e),
+                "The entropy scale multiplies the whole bracket. It belongs to the entropy alone.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l.clamp(min=-5), e, a, w, s),
+                "ln π is cut off at -5, so rare actions don't learn. Use it as it is.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w * 0.99 ** torch.arange(l.shape[1]), s),
+                "The discount is applied once more. The weights are products of the continues, which contain it.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, (w > 0).float(), s),
+                "Every weight above 0 counts as 1. The weights are shares; multiply by them as they are.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w.round(), s),
+                "The weights are rounded to 0 or 1. Use them as they are.",
+            ),
+            Mistake(
+                lambda l, e, a, w, s=3e-4: actor_loss(l, e, a.clamp(-10, 10), w, s),
+                "Advantages beyond ±10 are cut off. Use them as they are.",
             ),
         ),
         hints=(
