@@ -415,7 +415,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda t, discount_horizon=333: torch.where(t, 1 / discount_horizon, 1 - 1 / discount_horizon),
-                "A terminal step has target 1/discount_horizon. It is 0: there the episode ends for sure.",
+                "Terminal steps get 1/discount_horizon here. Their target is 0.",
             ),
             Mistake(
                 lambda t, discount_horizon=333: (
@@ -767,7 +767,7 @@ EXERCISES = (
                 lambda m, f, b: predicted(
                     m, f, b, reward=lambda m, f, b: two_hot_loss(m.reward_head(f), b.reward.clamp(-1, 1), m.bins)
                 ),
-                "The rewards are clipped at ±1. The bins reach further: hand over batch.reward as it is.",
+                "The rewards are clipped at ±1. The bins reach further: pass batch.reward as it is.",
             ),
             Mistake(
                 wrong_continue(

@@ -666,7 +666,7 @@ EXERCISES = (
                 "each state.",
             ),
             Mistake(
-                wrong_dream(lagging=True), "The policy sees the state before. It must choose in the state of this step."
+                wrong_dream(lagging=True), "The policy sees the previous state. It must choose in the current one."
             ),
             Mistake(
                 changed(lambda d: d._replace(rewards=d.rewards * d.continues.cumprod(1))),

@@ -27,9 +27,9 @@ def return_cases() -> list[tuple]:
             0.8,
         )
     ]
-    for N, H, lam, size in ((2, 3, 0.95, 10), (3, 7, 0.3, 300), (4, 15, 0.8, 10)):
-        values = normal(N, H, size=size)
-        cases.append((normal(N, H), uniform(N, H), values, normal(N, size=size), lam))
+    for N, H, lam, high in ((2, 3, 0.95, 0), (3, 7, 0.3, 300), (4, 15, 0.8, 0)):
+        values = normal(N, H, size=10) + high
+        cases.append((normal(N, H), uniform(N, H), values, normal(N, size=10) + high, lam))
     N, H = 2, 5
     return cases + [(normal(N, H), uniform(N, H), normal(N, H, size=10), normal(N), 0.95 * (torch.rand(N, H) < 0.6))]
 
@@ -114,8 +114,8 @@ def moved(rewards: int = 0, continues: int = 0, values: int = 0) -> Callable:
 
 def dream_cases() -> list[tuple]:
     return [
-        (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=size), lam)
-        for N, H, lam, size in ((1, 2, 0.8, 10), (3, 5, 0.95, 10), (2, 15, 0.8, 1000))
+        (normal(N, H + 1), uniform(N, H + 1), normal(N, H + 1, size=10) + high, lam)
+        for N, H, lam, high in ((1, 2, 0.8, 0), (3, 5, 0.95, 0), (2, 15, 0.8, 1000))
     ]
 
 
@@ -382,7 +382,7 @@ EXERCISES = (
         ),
         hints=(
             "The last return is `bootstrap`. Each earlier one needs the one after it, so the loop runs backwards. "
-            "(Returns are targets, and nothing learns through them: with or without a gradient, both are right.)",
+            "Returns are targets: nothing learns through them, so they need no gradient.",
             "Everything but R_{t+1} is known before the loop: `inputs = rewards + continues * (1 - lam) * values` "
             "and `pull = continues * lam`. Then "
             "R_t = inputs_t + pull_t · R_{t+1}.",
@@ -734,7 +734,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, r, s, b, w: critic_loss(l, r, s, b, (w > 0).float()),
-                "Every weight above 0 counts as 1. The weights are shares; multiply by them as they are.",
+                "Every weight above 0 counts as 1. Multiply by the weights as they are.",
             ),
             Mistake(
                 lambda l, r, s, b, w: critic_loss(l, r, s, b, w.round()),
@@ -746,7 +746,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, r, s, b, w: w * (two_hot_loss(l[:, 1:], r, b) + two_hot_loss(l[:, :-1], s[:, :-1], b)),
-                "The returns meet the logits of the next state: returns[:, t] belongs to state t, so use the "
+                "The returns' term uses the logits of the next state, but returns[:, t] belongs to state t. Use the "
                 "same logits in both terms.",
             ),
             Mistake(

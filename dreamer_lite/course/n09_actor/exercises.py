@@ -278,8 +278,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs.clamp(min=1e-8).log()).sum(-1),
-                "The log-probabilities are treated as probabilities: cut off below, then their logarithm. "
-                "They are logarithms already.",
+                "The log-probabilities are clamped at 1e-8, and their logarithm is taken. They are logarithms already.",
             ),
             Mistake(
                 lambda p, a: (a * p.log_probs).sum(-1) / 0.6931471805599453,
@@ -458,7 +457,7 @@ EXERCISES = (
             ),
             Mistake(
                 smoothed_twice,
-                "The width is averaged once more with the one before. The range moves by the rate already; "
+                "The width is averaged a second time, with the previous one. The range already moves by the rate: "
                 "return its width.",
             ),
             Mistake(
@@ -586,7 +585,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, :-1]) / v[:, :-1].abs(),
-                "It is divided by the size of the value. Divide by `scale`.",
+                "It is divided by the value without its sign. Divide by `scale`.",
             ),
             Mistake(
                 lambda r, v, s: (r - v[:, :-1]).sign() / s,
@@ -795,7 +794,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, (w > 0).float(), s),
-                "Every weight above 0 counts as 1. The weights are shares; multiply by them as they are.",
+                "Every weight above 0 counts as 1. Multiply by the weights as they are.",
             ),
             Mistake(
                 lambda l, e, a, w, s=3e-4: actor_loss(l, e, a, w.round(), s),
