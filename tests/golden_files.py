@@ -49,7 +49,7 @@ class Golden:
     ) -> None:
         """Compare ours with the official output; atol replaces the tolerance of TOLERANCES.json (per element)."""
         self.used |= {name, f"{name}__f64"}
-        ours = ours.detach().numpy()
+        ours = ours.detach().cpu().numpy()
         twin = self.arrays.get(f"{name}__f64")
         if self.dtype == torch.float64 and twin is not None:
             rtol, official = 1e-8, twin

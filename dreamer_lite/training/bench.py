@@ -48,26 +48,31 @@ SHAPES = {
 
 
 CARTPOLE = Spaces(obs_size=4, action_size=2, discrete=True)
+IMAGES = Spaces(obs_size=0, action_size=2, discrete=True, image=(64, 64, 1))  # CartPole's, in grey
 
 
-def make_batch(config: Config, device: str) -> Experience:
-    """Random experience with CartPole's shapes."""
+def make_batch(config: Config, device: str, spaces: Spaces = CARTPOLE) -> Experience:
+    """Random experience with CartPole's shapes, or with images in place of the four numbers."""
     shape = config.batch_size, config.seq_len
     first, last, terminal = (torch.rand(shape) < 0.02 for _ in range(3))
     action = F.one_hot(torch.randint(2, shape), 2).float()
-    return Experience(torch.randn(*shape, 4), action, torch.ones(shape), first, last, terminal).to(device)
+    if spaces.image:
+        obs = torch.randint(256, (*shape, *spaces.image), dtype=torch.uint8)
+    else:
+        obs = torch.randn(*shape, 4)
+    return Experience(obs, action, torch.ones(shape), first, last, terminal).to(device)
 
 
-def make_learner(config: Config, device: str) -> tuple[Learner, Experience, State]:
+def make_learner(config: Config, device: str, spaces: Spaces = CARTPOLE) -> tuple[Learner, Experience, State]:
     """A new agent with its learner, and the inputs of a train step: random experience, and the state before it."""
     torch.manual_seed(0)
-    learner = Learner(Dreamer(config, CARTPOLE, device))
-    return learner, make_batch(config, device), learner.agent.initial(config.batch_size).state
+    learner = Learner(Dreamer(config, spaces, device))
+    return learner, make_batch(config, device, spaces), learner.agent.initial(config.batch_size).state
 
 
-def make_step(config: Config, device: str) -> tuple[Learner, Callable[[], Any]]:
+def make_step(config: Config, device: str, spaces: Spaces = CARTPOLE) -> tuple[Learner, Callable[[], Any]]:
     """A new learner, and a function that takes one train step with it."""
-    learner, batch, start = make_learner(config, device)
+    learner, batch, start = make_learner(config, device, spaces)
     return learner, lambda: learner.train_step(batch, start)
 
 
@@ -114,7 +119,7 @@ def kernels(step: Callable[[], Any]) -> list[float]:
     return [
         event.device_time_total / 1e6
         for event in profile.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
     ]
 
 

@@ -64,13 +64,14 @@ def record(step: Callable[[], None]) -> Callable[[], None]:
 
     Raises Refused if they cannot be recorded.
     """
-    graph, dice = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
+    graph, dice, stream = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state(), torch.cuda.current_stream()
     gc.collect()
     gc.disable()  # freeing another run's graph during a recording would break it
     try:
         with torch.cuda.graph(graph):
             step()
     except RuntimeError as error:
+        torch.cuda.set_stream(stream)  # PyTorch stays on the recording's stream if ending a recording fails
         renew_generator(dice)
         cause = error.__context__ or error  # ending a failed recording raises too, and hides why it failed
         raise Refused(f"the train step cannot be recorded on this GPU ({str(cause).splitlines()[0][:200]})") from error
@@ -82,7 +83,7 @@ def record(step: Callable[[], None]) -> Callable[[], None]:
 def renew_generator(dice: Tensor) -> None:
     """After a failed recording, give the GPU's default generator a fresh state.
 
-    Otherwise it may keep waiting for the recording's end, and refuse to draw.
+    Otherwise it keeps waiting for the recording's end in PyTorch 2.11, and refuses to draw.
     """
     fresh = torch.Generator(device="cuda")
     fresh.set_state(dice)

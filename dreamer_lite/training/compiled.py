@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import tempfile
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +58,24 @@ def compile_learner(learner: Learner) -> float:
 
     Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
     """
-    began, agent, objective = time.perf_counter(), learner.agent, Objective(learner)
+    began, agent = time.perf_counter(), learner.agent
     check_possible(agent)
+
+    compiled = compiled_objective(learner, OPTIONS)
+    try:
+        with unchanged_afterwards(learner):
+            one_step(learner, compiled)
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
+    learner.objective = compiled
+    return time.perf_counter() - began
+
+
+def compiled_objective(learner: Learner, options: dict[str, Any]) -> Callable:
+    """The learner's objective as one program, which the first call compiles."""
+    objective = Objective(learner)
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
         # As views of one flat vector, the parameters share a storage, which the scan operator refuses. The copies are
@@ -70,16 +87,7 @@ def compile_learner(learner: Learner) -> float:
     # the first.
     run.__code__ = run.__code__.replace()
     keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
-    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=OPTIONS)
-    try:
-        with unchanged_afterwards(learner):
-            one_step(learner, compiled)
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
-    learner.objective = compiled
-    return time.perf_counter() - began
+    return torch.compile(run, fullgraph=True, dynamic=False, options=options)
 
 
 def check_possible(agent: Dreamer) -> None:

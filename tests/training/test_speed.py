@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import tape
 import torch
+from wrong_records import WRONG_RECORDS
 
 from dreamer_lite import load, train
 from dreamer_lite import scan as scan_module
@@ -157,46 +158,6 @@ def test_a_good_record_is_taken_and_its_proof_leaves_no_trace(device, preset, ta
         )
 
 
-def broken_records():
-    """Names and ways in which a record can be wrong: each takes a train step and a right replay, and gives a wrong
-    one."""
-
-    def wrong(prepare):
-        def make(step, replay):
-            return lambda: prepare(step, replay)
-
-        return make
-
-    def undo(replay, tensors):
-        before = [tensor.detach().clone() for tensor in tensors]
-        replay()
-        for tensor, value in zip(tensors, before):
-            tensor.detach().copy_(value)
-
-    return {
-        "nothing is done": wrong(lambda step, replay: None),
-        "all is done twice": wrong(lambda step, replay: (replay(), replay())),
-        "the dice are always the same": wrong(
-            lambda step, replay: (torch.manual_seed(0), step.replay.generator.manual_seed(0), replay())
-        ),
-        "no slow critic": wrong(
-            lambda step, replay: undo(replay, list(step.learner.agent.critic.slow_net.parameters()))
-        ),
-        "no average": wrong(lambda step, replay: undo(replay, [step.learner.average])),
-        "no weights": wrong(lambda step, replay: undo(replay, [step.learner.optimizer.weights])),
-        "nothing into the replay": wrong(lambda step, replay: undo(replay, [step.replay.data["h"]])),
-        "metrics of another time": wrong(lambda step, replay: undo(replay, [step.metrics])),
-        "NaN": wrong(lambda step, replay: (replay(), step.learner.optimizer.square[:1].fill_(float("nan")))),
-        "weights a tenth too far": wrong(lambda step, replay: further(step.learner.optimizer.weights, replay)),
-    }
-
-
-def further(weights, replay):
-    before = weights.clone()
-    replay()
-    weights.add_(weights - before, alpha=0.1)
-
-
 WRONG = Config.preset(
     "debug",
     learn_start=20,
@@ -219,30 +180,16 @@ def unrecorded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("device", ["cpu"])
-@pytest.mark.parametrize("wrong", [*broken_records(), "cannot be recorded", "holds the length of the replay"])
+@pytest.mark.parametrize("wrong", [*WRONG_RECORDS, "cannot be recorded"])
 def test_a_wrong_record_is_found_out_and_the_run_goes_on_without(
     device, wrong, tape_for_the_cpu, unrecorded, tmp_path, monkeypatch, capfd
 ):
-    right = tape.record
-
     def record(step):
-        train_step = step
         if wrong == "cannot be recorded":
             raise Refused(
                 "the train step cannot be recorded on this GPU (operation not permitted when stream is capturing)"
             )
-        if wrong == "holds the length of the replay":
-            held = train_step.replay.count.clone()
-            replay = right(step)
-
-            def replayed():
-                count = train_step.replay.count.clone()
-                train_step.replay.count.copy_(held)
-                replay()
-                train_step.replay.count.copy_(count)
-
-            return replayed
-        return broken_records()[wrong](train_step, right(step))
+        return WRONG_RECORDS[wrong](step, tape.record(step))
 
     monkeypatch.setattr(capture, "record", record)
     monkeypatch.setattr(
