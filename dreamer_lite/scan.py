@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 try:  # private to PyTorch so far; where it is missing, `training/compiled.py` says so, and everything stays eager
     from torch._higher_order_ops.scan import scan as operator
 except ImportError:
+    operator = None
+if TorchVersion(torch.__version__) < "2.13":  # before, it put time first in what it stacks
     operator = None
 
 Tensors = tuple[Tensor, ...]

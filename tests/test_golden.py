@@ -315,7 +315,7 @@ def check_11_optimizer(g):
                 g.check(
                     f"{way}_update_{n}",
                     values.diff(dim=0),
-                    atol=3e-7 * values.abs().max().numpy() + 1e-4 * np.abs(g.numpy(f"{way}_update_{n}")),
+                    atol=3e-7 * values.abs().max().item() + 1e-4 * np.abs(g.numpy(f"{way}_update_{n}")),
                 )
     clipped = [[] for _ in names]
     for k in range(len(g.numpy(f"grad_{names[0]}"))):
@@ -353,7 +353,7 @@ def check_12_weight_init(g):
             assert 0.98 * bound < values_max <= bound * (1 + 1e-6)
         np.testing.assert_allclose(theory, scale / np.sqrt(fan_in), rtol=1e-3)
         np.testing.assert_allclose(bound, c["trunc"] * c["factor"] * scale / np.sqrt(fan_in), rtol=1e-3)
-    dreamer = Dreamer(Config(hidden=64), Spaces(4, 2, True))
+    dreamer = Dreamer(Config(hidden=64), Spaces(4, 2, True), torch.get_default_device())
     heads = [
         dreamer.world_model.reward_head[1],
         dreamer.critic.net[1],
@@ -561,7 +561,9 @@ def make_agent(g):
     if "obs_image" in g.arrays:
         obs = {"vector": obs, "image": g["obs_image"]}
         image = tuple(obs["image"].shape[-3:])
-    dreamer = Dreamer(config_of(g), Spaces(g["obs_vector"].shape[-1], c["A"], discrete, image))
+    dreamer = Dreamer(
+        config_of(g), Spaces(g["obs_vector"].shape[-1], c["A"], discrete, image), torch.get_default_device()
+    )
     named = official.agent(dreamer)
     official.load(g, named)
     dreamer.return_scale.range.copy_(g["retnorm_before"])

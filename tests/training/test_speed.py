@@ -27,6 +27,7 @@ from dreamer_lite.training.parallel import Processes
 from dreamer_lite.training.state import Training
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+can_compile = pytest.mark.skipif(scan_module.operator is None, reason="this PyTorch has no scan operator to compile")
 
 
 def run(device, prepare, env="CartPole-v1", steps=120, preset="debug", train_ratio=16):
@@ -284,6 +285,7 @@ def compiled(training):
     assert compile_learner(training.learner) > 0
 
 
+@can_compile
 def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys):
     """From the same random numbers, until rounding changes a sample; and training continues with weights that were
     loaded on the way. It is the program that notebook 10 prepares: where that was here before, nothing is compiled
@@ -299,6 +301,7 @@ def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys)
     assert main(["warm", "--bins", "1"]) == 2 and "bins must be at least 2" in capsys.readouterr().err
 
 
+@can_compile
 def test_a_compiled_step_with_pictures_numbers_choices_and_torques_gives_what_the_step_gives():
     """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in
     test_golden.py; that a choice and torques add up is tested in envs/test_worlds.py."""
@@ -328,10 +331,23 @@ def test_a_compiled_step_with_pictures_numbers_choices_and_torques_gives_what_th
     torch.testing.assert_close(other_weights, weights, rtol=1e-3, atol=1e-4)
 
 
+@can_compile
+def test_the_scan_operator_puts_time_where_the_loop_does():
+    """Before PyTorch 2.13 it put time first: with as many sequences as steps, nobody would have noticed."""
+
+    def step(total, x):
+        return (total[0] + x[0],), (x[0] * total[0],)
+
+    xs = torch.arange(24.0).view(3, 4, 2)
+    _, (outs,) = scan_module.operator(step, (torch.ones(3, 2),), (xs,), dim=1)
+    assert outs.shape == xs.shape and torch.equal(outs[:, 0], xs[:, 0])
+
+
 class Sum(NamedTuple):
     total: torch.Tensor
 
 
+@can_compile
 @pytest.mark.parametrize("rate", [0.5, 0.25])
 def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(rate):
     """PyTorch itself does not keep programs with a loop; that the key tells two loops apart must be seen."""
@@ -363,6 +379,7 @@ def short_objective(self, batch, start):
     return total, State(h, z), {"reconstruction": total}
 
 
+@can_compile
 def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch):
     """It is compiled again, without being asked for it."""
     monkeypatch.setattr(Objective, "forward", short_objective)
@@ -411,6 +428,7 @@ def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
     assert "--compile cannot be changed while resuming" in capsys.readouterr().err
 
 
+@can_compile
 def test_compiling_pays_for_long_runs_and_asking_changes_nothing(monkeypatch):
     learner = Learner(Dreamer(Config.preset("small"), Spaces(4, 2, True)))
     before = copy.deepcopy(learner.state_dict()), torch.get_rng_state(), learner.agent.return_scale.range.clone()
@@ -450,6 +468,7 @@ def test_compile_alone_means_on():
     assert parse(["--steps", "9", "--compile", "off"]).compile == parse(["--compile=off"]).compile == "off"
 
 
+@can_compile
 def test_each_learner_has_a_program_of_its_own():
     """In one process, where no guard tells them apart. Their objectives are short, so that they are compiled
     quickly."""
