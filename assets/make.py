@@ -13,6 +13,9 @@ what the notebook needs; with seeds named, it only trains those. `verdicts` then
 minutes each, as many at a time as there are cores). `ledger-table` writes their table and draws it.
 `environments` tries the command line on environments that others wrote, all of them or those named: installs each in a
 virtual environment of its own, and writes the table of docs/worlds.md (about a minute each).
+`gpu --out FOLDER` measures everything that is said of a GPU, in eight minutes, and writes pages of it into the folder;
+`--only NAME …` repeats some of it, and `--rehearse` runs the list on a CPU with tiny agents.
+`wheels --out FOLDER` downloads and unpacks the packages that a machine for `gpu` may lack.
 `official` does as `record`, with the settings of the official code's runs in official/, for 8,000 steps (two minutes a
 seed).
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
@@ -680,6 +683,14 @@ if __name__ == "__main__":
         if not set(words) <= set(environments.ENVIRONMENTS):
             sys.exit(f"the environments are: {', '.join(environments.ENVIRONMENTS)}")
         environments.record(words)
+    elif sys.argv[1:2] == ["gpu"]:
+        import gpu_day
+
+        sys.exit(gpu_day.main(words))
+    elif sys.argv[1:2] == ["wheels"]:
+        import gpu_wheels
+
+        sys.exit(gpu_wheels.main(words))
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:
