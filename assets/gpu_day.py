@@ -20,6 +20,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import shutil
 import signal
 import statistics
 import subprocess
@@ -180,11 +181,13 @@ def time_way(config: Any, spaces: Any, way: str) -> Row:
 
 def compiled_for_a_gpu(learner: Any) -> Callable:
     """The learner's objective, compiled without the options that are made for a CPU."""
+    import torch
+
     from dreamer_lite import scan
     from dreamer_lite.training.compiled import OPTIONS, compiled_objective
 
     if scan.operator is None:
-        raise SystemExit("this PyTorch has no scan operator that the package can compile")
+        raise RuntimeError(f"PyTorch {torch.__version__} has no scan operator that the package can compile")
     for_a_cpu = ("cpp_wrapper", "cpp_wrapper_build_separate", "inplace_buffers")
     return compiled_objective(learner, {name: OPTIONS[name] for name in OPTIONS if name not in for_a_cpu})
 
@@ -246,6 +249,7 @@ def learn(config: Any, name: str, ends: float) -> Row:
             signal.raise_signal(signal.SIGTERM)
 
     folder = Path(os.environ["DREAMER_GPU_OUT"]) / name
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
     where = use_device(device())
     try:
         card = train(config, folder, device=where, until="steps", progress=False, on_step=stop_in_time)
@@ -380,13 +384,16 @@ EXPERIMENTS = {
 def work(name: str, out: Path, left: float) -> None:
     """Run an experiment here, and keep each of its rows as it comes."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    paths = [ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in paths)  # for what it starts elsewhere
     os.environ["DREAMER_GPU_OUT"] = str(out)
-    if rehearsing():
-        import torch
+    import torch
 
+    if rehearsing():
         torch.set_num_threads(1)
         from stand_in import without_cuda
+    else:
+        torch.cuda.init()  # some questions about its memory can't be asked before
     with without_cuda() if rehearsing() else nullcontext():
         for row in EXPERIMENTS[name].run(left):
             keep(out, {"experiment": name, **row})

@@ -1,6 +1,6 @@
 """Stands in for what only CUDA has, so that code made for a GPU can be rehearsed on a CPU.
 
-Graphs are tapes (`tape.py`), streams do nothing, memory is that of the process, and the CPU's operations count
+Graphs are tapes (`tape.py`), streams run nothing, memory is that of the process, and the CPU's operations count
 as kernels. Waiting for a value is forbidden where `torch.cuda.set_sync_debug_mode` forbids it.
 """
 
@@ -18,6 +18,21 @@ from dreamer_lite.training import bench, capture
 from dreamer_lite.training.state import Training
 
 
+class Stream:
+    """`torch.cuda.Stream`. The one that is current matters, and nothing else."""
+
+    current: "Stream"
+
+    def wait_stream(self, other: "Stream") -> None:
+        pass
+
+    def set_current(self) -> None:
+        Stream.current = self
+
+
+Stream.current = Stream()
+
+
 class Graph:
     """`torch.cuda.CUDAGraph`. Recording it carries the step out, so the first replay is left out."""
 
@@ -32,7 +47,9 @@ class Graph:
 
 @contextmanager
 def recording(graph: Graph) -> Iterator[None]:
-    """`torch.cuda.graph`. Like it, it raises RuntimeError for what can't be recorded, and hides why at its end."""
+    """`torch.cuda.graph`. Like it, for what can't be recorded, it hides why, and stays on its own stream."""
+    before = Stream.current
+    Stream().set_current()
     try:
         with graph.tape:
             yield
@@ -41,6 +58,7 @@ def recording(graph: Graph) -> Iterator[None]:
             raise RuntimeError(f"operation not permitted when stream is capturing: {error}") from None
         except RuntimeError:
             raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+    before.set_current()
 
 
 class Waiting:
@@ -78,14 +96,13 @@ def begin_recorded(training: Training, *args: Any, init: Callable = Training.__i
     training.capture = "auto"
 
 
-STREAM = SimpleNamespace(wait_stream=lambda other: None)
 CUDA = {
     "CUDAGraph": Graph,
     "graph": recording,
-    "Stream": lambda: STREAM,
-    "current_stream": lambda: STREAM,
+    "Stream": Stream,
+    "current_stream": lambda: Stream.current,
     "stream": lambda stream: nullcontext(),
-    "set_stream": lambda stream: None,
+    "set_stream": Stream.set_current,
     "get_rng_state": torch.get_rng_state,
     "reset_peak_memory_stats": lambda: None,
     "max_memory_allocated": bench.own_peak,

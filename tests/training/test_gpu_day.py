@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 import pytest
 
+from dreamer_lite import scan
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "assets"))
 
@@ -25,7 +27,7 @@ def rehearsal(tmp_path_factory):
     out = tmp_path_factory.mktemp("gpu")
     words = [sys.executable, ROOT / "assets/make.py", "gpu", "--rehearse", "--out", out]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == int(scan.operator is None), done.stdout + done.stderr
     return out, done.stdout
 
 
@@ -33,6 +35,8 @@ def test_each_experiment_ends_well(rehearsal):
     out, printed = rehearsal
     found = gpu_day.results(out)
     assert found.keys() == gpu_day.EXPERIMENTS.keys()
+    if scan.operator is None:  # nothing can be compiled with this PyTorch, and the list says so
+        assert "has no scan operator" in found.pop("compiled").says
     for name, result in found.items():
         assert result.ended == "done" and result.rows, (name, result)
         assert f"{name:>16}  " in printed
