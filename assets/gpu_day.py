@@ -15,6 +15,7 @@ from contextlib import nullcontext
 import csv
 from dataclasses import fields, replace
 from datetime import datetime, timezone
+import gc
 from itertools import product
 import json
 import os
@@ -25,6 +26,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from typing import Any, NamedTuple
@@ -117,7 +119,7 @@ def tests(*files: str, only: str = "", rehearsed: str = "") -> Callable[[float],
         import pytest
 
         seen, choice = Outcomes(), rehearsed if rehearsing() else only
-        options = ["-o", "addopts=", "-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), "-k", choice]
+        options = ["-o", "addopts=", "-v", "-p", "no:cacheprovider", "--rootdir", str(ROOT), "-k", choice]
         code = pytest.main([*options, *(str(ROOT / file) for file in files)], [seen])
         yield {"tests": ", ".join(files), **seen.counts, "failures": seen.failures}
         if code:
@@ -146,7 +148,7 @@ def train_steps(*shapes: str, ways: tuple[str, ...] = ("eager", "captured", "ker
             row, (config, spaces) = {"shape": shape, "precision": precision, "way": way}, shape_config(shape)
             try:
                 yield row | MEASURES[way](replace(config, **change), spaces, way)
-            except (RuntimeError, ValueError) as error:  # one that fails takes no other with it
+            except Exception as error:  # one that fails takes no other with it
                 failures.append(f"{shape}, {way}: {str(error)[:300]}")
                 yield row | {"error": failures[-1]}
         if failures:
@@ -163,6 +165,7 @@ def time_way(config: Any, spaces: Any, way: str) -> Row:
     from dreamer_lite.training.capture import WARM_UP, Captured
     from dreamer_lite.training.device import seconds
 
+    gc.collect()  # the learner before this one
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     learner, batch, start = make_learner(config, device(), spaces)
@@ -274,7 +277,8 @@ def notebook(left: float) -> Iterator[Row]:
     book = nbformat.read(ROOT / "notebooks" / "10_cartpole.ipynb", 4)
     if rehearsing():
         shorten(book)
-    os.environ["DREAMER_HOME"] = str(out / "reader")
+    reader = tempfile.TemporaryDirectory()  # as a new reader sees it
+    os.environ["DREAMER_HOME"] = reader.name
     where = {"metadata": {"path": str(ROOT / "notebooks")}}
     client = NotebookClient(
         book, kernel_name="python3", resources=where, timeout=max(int(left) - MARGIN, 10), allow_errors=True
@@ -283,18 +287,24 @@ def notebook(left: float) -> Iterator[Row]:
         client.execute()
     finally:
         nbformat.write(book, out / "10_cartpole.ipynb")
-    outputs = [one for cell in book.cells if cell.cell_type == "code" for one in cell.outputs]
-    errors = [f"{one.ename}: {one.evalue}"[:200] for one in outputs if one.output_type == "error"]
+        reader.cleanup()
+    yield (found := outcome(book))
+    if found["errors"]:
+        raise SystemExit(found["errors"][0])
+
+
+def outcome(book: Any) -> Row:
+    """What an executed notebook shows: its figures, its errors, and the lines that a GPU changes."""
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    outputs = [one for cell in cells for one in cell.outputs]
     said = "".join(one.text for one in outputs if one.output_type == "stream" and one.name == "stdout").splitlines()
     words = ("captured", "recorded, if", "solved after", "a train step", "after training")
-    yield {
-        "cells": sum(cell.cell_type == "code" for cell in book.cells),
+    return {
+        "cells": len(cells),
         "pictures": sum("image/png" in one.get("data", {}) for one in outputs),
-        "errors": errors,
+        "errors": [f"{one.ename}: {one.evalue}"[:200] for one in outputs if one.output_type == "error"],
         "says": [line for line in said if any(word in line for word in words)],
     }
-    if errors:
-        raise SystemExit(errors[0])
 
 
 def shorten(book: Any) -> None:

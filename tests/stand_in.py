@@ -108,7 +108,7 @@ CUDA = {
     "max_memory_allocated": bench.own_peak,
     "empty_cache": lambda: None,
     "get_device_properties": lambda device: SimpleNamespace(
-        name="a CPU in place of a GPU", total_memory=0, multi_processor_count=1, major=0, minor=0
+        name="CPU, in a rehearsal", total_memory=0, multi_processor_count=1, major=0, minor=0
     ),
 }
 
