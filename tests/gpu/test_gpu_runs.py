@@ -2,12 +2,15 @@
 
 from contextlib import contextmanager
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from dreamer_lite import evaluate, load, train
 from dreamer_lite.config import Config
+from dreamer_lite.training import state
+from dreamer_lite.training.acting import ActingAgent
 from dreamer_lite.training.capture import WARM_UP, Captured
 from dreamer_lite.training.state import Training
 
@@ -20,8 +23,9 @@ def config(**changes):
 
 
 def began(device, **changes):
-    """A run that has collected what it needs to learn, and nothing more."""
-    training = Training(config(**changes), device)
+    """A run that has collected what it needs to learn, and nothing more. The agent itself acts, however slow it is."""
+    with patch.object(state, "fastest_acting", lambda learner, count, learning: ActingAgent(learner)):
+        training = Training(config(**changes), device)
     training.capture = "off"
     while training.env_steps < LEARN_START:
         training.collect()
