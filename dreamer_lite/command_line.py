@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 import inspect
+import json
 from pathlib import Path
 import shlex
 import sys
@@ -468,6 +469,43 @@ class Warm(Settings):
         return 0
 
 
+@dataclass(frozen=True)
+class Conformance:
+    """Does an implementation compute the official numbers? Compares it piece by piece, and says why not.
+
+    The adapter is a Python file with a function for each piece, which is run here: --template writes one to fill in.
+    The exit code is 0 if all the functions that are there compute the official numbers, 1 if not, 2 for bad input.
+    """
+
+    adapter: Positional[Annotated[Path | None, arg(metavar="ADAPTER", help="a Python file", help_behavior_hint="")]] = (
+        None
+    )
+    template: Annotated[bool, arg(help="write an adapter to fill in, to ADAPTER or else to the terminal")] = False
+    json: option(Path, "write the result into this file as JSON", "PATH") = None
+    markdown: option(Path, "write the result into this file as a table in Markdown", "PATH") = None
+
+    def run(self) -> int:
+        from .conformance import conformance, load, template
+
+        if self.template:
+            if self.adapter is None:
+                print(template(), end="")
+            elif self.adapter.exists():
+                raise Refused(f"{self.adapter} exists already; --template writes a new file")
+            else:
+                write(self.adapter, template())
+            return 0
+        if self.adapter is None:
+            raise Refused("conformance needs an adapter, a Python file; --template writes one to fill in")
+        report = conformance(load(self.adapter), file=self.adapter)
+        if self.json:
+            write(self.json, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
+        if self.markdown:
+            write(self.markdown, report.markdown())
+        print(report)
+        return 0 if report.equal else 1
+
+
 OTHERS = {
     "evaluate": Evaluate,
     "dream": Dream,
@@ -475,6 +513,7 @@ OTHERS = {
     "export": Export,
     "compare": Compare,
     "bench": Bench,
+    "conformance": Conformance,
 }
 
 
@@ -564,6 +603,14 @@ def make_room_for(file: Path) -> None:
             pass
     except OSError as error:
         raise Refused(f"{file} cannot be written ({error}); choose another folder, or free some space") from error
+
+
+def write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{path} cannot be written ({error}); choose another file") from error
 
 
 def at_least(**bounds: tuple[int, int]) -> None:

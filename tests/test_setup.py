@@ -152,7 +152,9 @@ LAYERS = [  # each may import from itself and from those before it
     ["evaluation"],
     ["training"],
     ["diagnostics", "web_player"],
-    ["command_line", "__main__", "course"],
+    ["course"],
+    ["conformance"],  # it judges with the course's banks of mistakes; nothing else imports the course
+    ["command_line", "__main__"],
 ]
 ENVS_KNOW = {"errors", "config", "replay"}  # envs stands beside the whole agent
 TORCH_ONLY = ["symlog", "two_hot", "latents", "rssm", "world_model", "imagination", "critic", "actor"]
@@ -178,8 +180,8 @@ def modules(path):
 
 
 def test_arrows_point_one_way():
-    """course → diagnostics, web_player → training → evaluation → the whole agent → the algorithm → what it stands on;
-    see CONTRIBUTING.md."""
+    """command_line → conformance → course → diagnostics, web_player → training → evaluation → the whole agent → the
+    algorithm → what it stands on; see CONTRIBUTING.md. Only conformance knows the course."""
     place = {name: k for k, names in enumerate(LAYERS) for name in names}
     rooms = {
         path.name.removesuffix(".py")
@@ -193,6 +195,7 @@ def test_arrows_point_one_way():
         if room == "envs":
             assert targets <= {"envs", *ENVS_KNOW}, (path, targets)
         elif room != "__init__":
+            assert "course" not in targets or room in ("course", "conformance"), f"{path.name} imports the course"
             wrong = {target for target in targets & place.keys() if place[target] > place[room]}
             assert not wrong, f"{path.name} imports {wrong}"
             assert "envs" not in targets or place[room] >= place["evaluation"], f"{path.name} knows of environments"
@@ -271,8 +274,9 @@ def test_the_sdist_holds_what_builds_the_wheel_and_no_more(sdist):
         "dreamer_lite",
         "hatch_build.py",
         "pyproject.toml",
+        "tests",  # the official numbers
     }
-    assert sdist.stat().st_size < 7e6
+    assert sdist.stat().st_size < 8e6
 
 
 def test_what_a_package_index_shows(wheel):
@@ -324,6 +328,32 @@ def test_the_wheel_carries_what_the_course_needs(wheel, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "dreamer-player" in result.stdout and len(result.stdout) > 100_000
+
+
+KIT_FROM_A_WHEEL = """
+import sys
+sys.modules |= {"IPython": None, "ipywidgets": None}  # the extra `course` is not needed
+from dreamer_lite.__main__ import main
+from dreamer_lite.conformance import conformance
+from dreamer_lite.symlog import symlog
+
+row = conformance({"symlog": symlog}, "torch").rows[0]
+assert row.state == "equal", row
+assert main(["conformance", "mine.py", "--template"]) == 0
+sys.exit(main(["conformance", "mine.py"]))
+"""
+
+
+def test_the_wheel_carries_the_official_numbers(wheel, tmp_path):
+    """Without the repository and without the course's packages; the template as it is has nothing to compare."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+        assert "dreamer_lite/conformance/golden/README.md" in archive.namelist()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    result = subprocess.run(
+        [sys.executable, "-c", KIT_FROM_A_WHEEL], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 2 and "mine has no function for any piece" in result.stderr, result.stderr
 
 
 def test_lint_and_format():
