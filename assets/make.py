@@ -16,6 +16,8 @@ virtual environment of its own, and writes the table of docs/worlds.md (about a 
 `gpu --out FOLDER` measures everything that is said of a GPU, in eight minutes, and writes pages of it into the folder;
 `--only NAME …` repeats some of it, and `--rehearse` runs the list on a CPU with tiny agents.
 `wheels --out FOLDER` downloads and unpacks the packages that a machine for `gpu` may lack.
+`conformance` compares other implementations with the official numbers, all of them or those named: installs each in a
+virtual environment of its own, and writes the tables of docs/conformance.md (a minute each, the official code ten).
 `official` does as `record`, with the settings of the official code's runs in official/, for 8,000 steps (two minutes a
 seed).
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
@@ -691,6 +693,12 @@ if __name__ == "__main__":
         import gpu_wheels
 
         sys.exit(gpu_wheels.main(words))
+    elif sys.argv[1:2] == ["conformance"]:
+        import implementations
+
+        if not set(words) <= set(implementations.IMPLEMENTATIONS):
+            sys.exit(f"the implementations are: {', '.join(implementations.IMPLEMENTATIONS)}")
+        implementations.record(words)
     elif sys.argv[1:] == ["table"]:
         summarise_worlds()
     elif sys.argv[1:] == ["together"]:

@@ -42,7 +42,7 @@ def conformance(functions: Adapter | Mapping[str, Callable], arrays: str = "nump
     hints = [
         f"no piece is called {name}; did you mean {close[0]}?"
         for name in adapter.functions
-        if name not in ALL and (close := get_close_matches(name, ALL.keys() - adapter.functions.keys(), 1, 0.8))
+        if name not in ALL and (close := get_close_matches(name, ALL.keys() - adapter.functions.keys(), 1, 0.83))
     ]
     return Report(adapter.name, rows, hints)
 

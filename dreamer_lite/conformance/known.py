@@ -37,6 +37,10 @@ def even_bins(count: int = 255, limit: float = 20.0) -> Tensor:
     return torch.linspace(-limit, limit, count)
 
 
+def plain_symexp(x: Tensor) -> Tensor:
+    return x.sign() * (x.abs().exp() - 1)
+
+
 def two_hot_in_symlog(x: Tensor, bins: Tensor) -> Tensor:
     return two_hot(symlog(x), symlog(bins))
 
@@ -170,6 +174,18 @@ def dream(
     return tuple(torch.stack(part, 1) for part in zip(*path))
 
 
+def strided_encoder(weights: Weights, image: Tensor, more: int = 1) -> Tensor:
+    """`image_encoder` with stride 2 instead of the maximum. more: rows that are padded after but not before."""
+    x, norms = image.flatten(0, -4).float() / 255 - 0.5, [name for name in weights if name.endswith("scale")]
+    for i in range(len(norms)):
+        kernel = weights[f"cnn{i}_kernel"].permute(3, 2, 0, 1)
+        pad = (kernel.shape[-1] - 1) // 2
+        sides = (pad - more, pad) * 2
+        x = F.conv2d(F.pad(x.movedim(-1, 1), sides), kernel, weights[f"cnn{i}_bias"], 2).movedim(1, -1)
+        x = F.silu(norm(1e-4)(x, weights[f"cnn{i}norm_scale"]))
+    return x.reshape(*image.shape[:-3], -1)
+
+
 def layer_norm(x: Tensor, gain: Tensor, eps: float = 1e-3) -> Tensor:
     return F.layer_norm(x, gain.shape, gain, torch.zeros_like(gain), eps)
 
@@ -254,11 +270,14 @@ def optimized(
     floor: float = 1e-3,
     warm: str = "rate",
 ) -> dict[str, Tensor]:
-    """`laprop` with one thing different. warm: "inside" puts the warming rate into the momentum."""
+    """`laprop` with one thing different.
+
+    warm: "inside" puts the warming rate into the momentum, "weighted" weighs the momentum's entries with their rates.
+    """
     out = {}
     norms = lambda k: sum(grads[name][k].square().sum() for name in grads).sqrt()
     for name, w in params.items():
-        nu, mu, path = torch.zeros_like(w), torch.zeros_like(w), []
+        nu, mu, rates, path = torch.zeros_like(w), torch.zeros_like(w), 0.0, []
         for k in range(len(grads[name])):
             g = grads[name][k]
             if clip == "tensor":
@@ -269,8 +288,9 @@ def optimized(
             nu = 0.999 * nu + 0.001 * g.square()
             rms = (nu / (1 - 0.999 ** (k + 1))).sqrt() + eps
             step = g if order == "adam" else g / rms
-            mu = 0.9 * mu + 0.1 * (rate * step if warm == "inside" else step)
-            move = mu / (1 - 0.9 ** (k + 1)) / (rms if order == "adam" else 1)
+            mu = 0.9 * mu + 0.1 * (step if warm == "rate" else rate * step)
+            rates = 0.9 * rates + 0.1 * (rate if warm == "weighted" else 1)
+            move = mu / max(rates, 1e-30) / (rms if order == "adam" else 1)
             w = w - (move if warm == "inside" else rate * move)
             path.append(w)
         out[name] = torch.stack(path)
@@ -291,15 +311,15 @@ def ema(online: Tensor, rate: float = 0.02, how: str = "") -> Tensor:
 
 def fresh(shape: tuple, scale: float = 1.0, fan: str = "in", how: str = "cut") -> Tensor:
     """`initialise` with one thing different."""
-    inputs, outputs = (shape[0] if len(shape) == 2 else math.prod(shape[:-1])), shape[-1]
+    inputs, outputs = math.prod(shape[:-1]), math.prod(shape) // shape[-2]
     if fan == "block":
         inputs = shape[-2]
-    size = {"in": inputs, "block": inputs, "avg": (inputs + math.prod(shape) // inputs) / 2, "out": outputs}[fan]
+    size = {"in": inputs, "block": inputs, "avg": (inputs + outputs) / 2, "out": outputs}[fan]
     std = scale / math.sqrt(size)
     if how == "uniform":
         return torch.empty(shape).uniform_(-std * math.sqrt(3), std * math.sqrt(3))
-    if how == "normal":
-        return torch.randn(shape) * std
+    if how in ("normal", "wide"):
+        return torch.randn(shape) * std * (1.1368 if how == "wide" else 1)
     std = max(std if how == "not restored" else 1.1368 * std, 1e-12)
     return torch.nn.init.trunc_normal_(torch.empty(shape), std=std, a=-2 * std, b=2 * std)
 
@@ -311,6 +331,9 @@ DESIGNS: dict[str, tuple[Known, ...]] = {
     "two_hot_loss": (Known(loss_in_symlog, f"the target is encoded in symlog space, {V1}"),),
     "critic_loss": (Known(symlog_critic, f"the targets are encoded in symlog space, {V1}"),),
     "kl_loss": (scaled(f"the KL counts 0.5 for dyn and 0.1 for rep, {V1}", scales=(0.5, 0.1)),),
+    "image_encoder": (
+        Known(strided_encoder, "convolutions with stride 2 instead of the maximum, the official option `strided`"),
+    ),
     "rms_norm": (
         Known(layer_norm, f"a layer norm with eps 1e-3, {V1}"),
         Known(partial(layer_norm, eps=1e-5), "a layer norm with PyTorch's default eps, 1e-5"),
@@ -343,18 +366,17 @@ DESIGNS: dict[str, tuple[Known, ...]] = {
     ),
 }
 MISTAKES: dict[str, tuple[Known, ...]] = {
+    "sample": (
+        Known(  # it draws the same noise, since every function is called with the same seed
+            lambda probs: F.gumbel_softmax(probs.log(), hard=True, dim=-1),
+            "the gradient is that of a softmax with the sampling noise in it (a hard Gumbel-softmax); straight-through "
+            "takes that of the probabilities",
+        ),
+    ),
     "two_hot_bins": (
         Known(
-            lambda count=255, limit=20.0: (
-                torch.cat(
-                    [
-                        -symexp(torch.linspace(0, limit, count // 2 + 1)).flip(0)[:-1],
-                        symexp(torch.linspace(0, limit, count // 2 + 1)),
-                    ]
-                )
-                * 1.01
-            ),
-            "the bins are 1 % too far apart",
+            lambda count=255, limit=20.0: plain_symexp(torch.linspace(-limit, limit, count)),
+            "the middle bin is not exactly 0: make one half, and mirror it",
         ),
     ),
     "kl_loss": (
@@ -382,7 +404,20 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         ),
         scaled("the KL is reversed: it is KL(posterior || prior)", of=lambda p, q: kl(q, p)),
         scaled("the stop-gradients are missing: both sides learn from both losses", stop=False),
+        scaled(
+            "each group has its own free nats, and the groups are averaged, not summed; 0.8 for dyn and 0.2 for rep",
+            scales=(0.8, 0.2),
+            of=lambda p, q: per_group(p.clamp(min=1e-8), q.clamp(min=1e-8)),
+            mix=0.0,
+        ),
         scaled("both losses count 1; rep counts 0.1", scales=(1.0, 1.0)),
+    ),
+    "image_encoder": (
+        Known(
+            partial(strided_encoder, more=0),
+            "the strided convolutions pad alike on both sides; officially there is one row and one column more "
+            "after than before",
+        ),
     ),
     "rms_norm": (
         Known(norm(1e-3), "eps is 1e-3 instead of 1e-4"),
@@ -457,6 +492,10 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         Known(lambda batches: scale_of(batches, first=True), "the first batch sets the range; it starts at 0"),
         Known(lambda batches: scale_of(batches, late=True), "the scale is used before it is updated"),
         Known(
+            lambda batches: scale_of(batches, first=True, limit=1e-8),
+            "the first batch sets the range, which should start at 0, and the scale has no lower limit of 1",
+        ),
+        Known(
             lambda batches: scale_of(batches, debias=True, limit=1e-8),
             "the range is debiased, and the scale has no lower limit of 1",
         ),
@@ -484,6 +523,11 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         optimizer(
             "the warm-up is inside the momentum: earlier steps keep the smaller rates they were taken at", warm="inside"
         ),
+        optimizer(
+            "the momentum weighs each step with the rate it was taken at, and the first step has a rate already",
+            warm="weighted",
+            first=1,
+        ),
         optimizer("the first step has a rate already: warm-up counts from 1; it counts from 0", first=1),
         optimizer("adaptive gradient clipping is missing", clip="none"),
         optimizer("eps is 1e-8: tiny gradients are damped", eps=1e-8),
@@ -503,6 +547,12 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
             "the variance that the cut takes away is not restored: 0.88 of the official standard deviation",
         ),
         Known(partial(fresh, how="normal"), "the normal is not cut at two standard deviations"),
+        Known(
+            partial(fresh, fan="avg", how="wide"),
+            "the normal is not cut at two standard deviations, but as wide as if it would be: 1.14 of 1/sqrt of "
+            "the mean "
+            "of fan-in and fan-out",
+        ),
         Known(partial(fresh, how="uniform"), "the weights are uniform, not normal"),
         Known(
             partial(fresh, fan="block"),

@@ -32,8 +32,8 @@ class Piece:
     """One function to compare. takes, gives: shapes and units; source: the paper's equation and the official function.
 
     exercise: the course's exercise, whose bank knows mistakes, as folder:name. version: makes an adapter's function fit
-    that exercise; planted: makes one of the bank's mistakes fit an adapter, if that can be. ignored: results
-    of the exercise that an adapter doesn't give.
+    that exercise; planted: makes one of the bank's mistakes fit an adapter, if that can be. through: what every version
+    is called through there. ignored: results of the exercise that an adapter doesn't give.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Piece:
     exercise: str = ""
     version: Callable[[Callable], Callable] = lambda function: function
     planted: Callable[[Callable], Callable] | None = lambda wrong: wrong
+    through: Callable[[Callable], Callable] = lambda version: version
     ignored: tuple[str, ...] = ()
 
     @property
@@ -166,6 +167,15 @@ def probe_kl_losses(f: Callable, g: Golden) -> Iterator[Output]:
             yield g.out(f"{name}_grad_{of}", gradient)
 
 
+def normalised(version: Callable) -> Callable:
+    """Many distributions divide probabilities by their sum, which is 1 and has a gradient."""
+
+    def called(posterior: Tensor, prior: Tensor, *free_nats: Any) -> Any:
+        return version(posterior / posterior.sum(-1, keepdim=True), prior / prior.sum(-1, keepdim=True), *free_nats)
+
+    return called
+
+
 def kl_loss(posterior_logits: Tensor, prior_logits: Tensor) -> Tensor:
     """What the KL adds to the loss of a training step."""
     dyn, rep = kl_losses(unimix(posterior_logits), unimix(prior_logits))
@@ -198,6 +208,15 @@ def probe_lambda_return(f: Callable, g: Golden) -> Iterator[Output]:
         yield g.out(name, f(rewards, continues * factor, values, values[:, -1], lam))
 
 
+def tied(version: Callable) -> Callable:
+    """The bootstrap is the last value, too: many functions take it once."""
+
+    def called(rewards: Tensor, continues: Tensor, values: Tensor, bootstrap: Tensor, *lam: Any) -> Tensor:
+        return version(rewards, continues, torch.cat([values[:, :-1], bootstrap[:, None]], 1), bootstrap, *lam)
+
+    return called
+
+
 def replay_return(rewards: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor) -> Tensor:
     """The λ-return on replayed steps, as in `critic.replay_critic_loss`."""
     continues, lam = (~is_terminal[:, 1:]) * (1 - 1 / 333), 0.95 * ~is_last[:, 1:]
@@ -212,6 +231,14 @@ def probe_step_weights(f: Callable, g: Golden) -> Iterator[Output]:
     weights = f(g["con"])
     steps = (slice(None), slice(g["ret"].shape[1]))
     yield g.out("weight", weights[steps] if weights.shape == g["con"].shape else weights, index=steps)
+
+
+def without_last(function: Callable) -> Callable:
+    def version(continues: Tensor) -> Tensor:
+        weights = function(continues)
+        return weights[:, :-1] if weights.shape == continues.shape else weights
+
+    return version
 
 
 def return_scale(batches: Tensor, rate: float = 0.01, limit: float = 1.0, low: float = 0.05, high: float = 0.95):
@@ -282,6 +309,13 @@ def policy_of(g: Golden) -> tuple[list[str], list[Tensor], Any, Tensor]:
     return names, inputs, BoundedNormal(*inputs), g["action"]
 
 
+def entries_and_mean(g: Golden, name: str, loss: Tensor) -> Iterator[Output]:
+    """A loss may come as its mean."""
+    if loss.ndim:
+        yield g.out(f"{name}_loss", loss)
+    yield g.out(f"mean_{name}", loss.mean())
+
+
 def advantages(returns: Tensor, values: Tensor, scale: Tensor) -> Tensor:
     return (returns - values[:, :-1]) / scale
 
@@ -295,7 +329,7 @@ def probe_actor_loss(f: Callable, g: Golden) -> Iterator[Output]:
     steps = (slice(None), slice(-1))
     parts = policy.log_prob(action)[steps], policy.entropy()[steps]
     loss = f(*parts, g["adv"], g["weight"][steps], g.constants["actent"])
-    yield g.out("policy_loss", loss)
+    yield from entries_and_mean(g, "policy", loss)
     for name, gradient in zip(names, grad(loss.mean(), *inputs)):
         yield g.out(f"grad_{name}", gradient)
 
@@ -333,7 +367,7 @@ def loss_of_critic(logits: Tensor, returns: Tensor, slow_values: Tensor, weights
 def probe_critic_loss(f: Callable, g: Golden) -> Iterator[Output]:
     logits = leaf(g["value_logits"])
     loss = f(logits, g["ret"], g["slow_value"], g["weight"][:, :-1], two_hot_bins())
-    yield g.out("value_loss", loss)
+    yield from entries_and_mean(g, "value", loss)
     yield g.out("grad_value_logits", grad(loss.mean(), logits)[0])
 
 
@@ -353,7 +387,7 @@ def probe_replay_critic_loss(f: Callable, g: Golden) -> Iterator[Output]:
     logits, recorded = leaf(g["rep_value_logits"]), (g["rep_rew"], g["rep_last"], g["rep_term"])
     bootstrap = g["ret"][:, 0].view(recorded[0].shape)
     loss = f(logits, g["rep_slow_value"], *recorded, bootstrap, two_hot_bins())
-    yield g.out("repval_loss", loss)
+    yield from entries_and_mean(g, "repval", loss)
     yield g.out("grad_rep_value_logits", g.constants["scale_repval"] * grad(loss.mean(), logits)[0])
 
 
@@ -406,7 +440,10 @@ def probe_initialise(f: Callable, g: Golden) -> Iterator[Output]:
     for row, stats in zip(g["shapes"].tolist(), g["stats"].float()):
         if f.count == 1 and stats[1] != 1:
             continue
-        weight = f(tuple(size for size in row if size), float(stats[1]))
+        try:
+            weight = f(tuple(size for size in row if size), float(stats[1]))
+        except NotImplementedError:  # no such layers
+            continue
         found = torch.stack([weight.std(), weight.abs().max()])
         noise = torch.stack([stats[5] * 5 / (2 * stats[7]).sqrt(), 0.03 * stats[6]])
         yield Output(f"{g.name}/stats of {row}", found, stats[5:7], 0.0, noise)
@@ -467,6 +504,7 @@ PIECES = (
         "the mean of the bins under softmax(logits), in raw units, (...)",
         "Paper: Eq. 10. Official: embodied/jax/outs.py: TwoHot.pred",
         "n03_two_hot:two_hot_mean",
+        ignored=("gradient",),  # beside bins of millions its rounding shows
     ),
     Piece(
         "two_hot_loss",
@@ -508,6 +546,7 @@ PIECES = (
         "one-hot samples argmax(ln p + noise), with the gradient of probs (straight-through), same shape",
         "Official: embodied/jax/outs.py: OneHot.sample",
         "n04_latents:sample",
+        through=lambda version: lambda probs, *noise: version(probs / probs.sum(-1, keepdim=True), *noise),
         version=with_noise,
     ),
     Piece(
@@ -530,6 +569,7 @@ PIECES = (
         "(...) each",
         "Paper: Eq. 3. Official: dreamerv3/rssm.py: RSSM.loss",
         "n06_world_model:kl_losses",
+        through=normalised,
     ),
     Piece(
         "kl_loss",
@@ -551,6 +591,8 @@ PIECES = (
         "R_t = r_{t+1} + c_{t+1} ((1 - lam) v_{t+1} + lam R_{t+1}), R_H = bootstrap, (N, H)",
         "Paper: Eq. 5. Official: dreamerv3/agent.py: lambda_return",
         "n08_critic:lambda_return",
+        through=tied,
+        ignored=("gradient",),  # it is a target: none is needed
     ),
     Piece(
         "replay_return",
@@ -570,6 +612,7 @@ PIECES = (
         "the product of the continues up to and including each step's own, (N, H) or (N, H+1)",
         "Official: dreamerv3/agent.py: imag_loss (weight)",
         "n07_imagination:step_weights",
+        version=without_last,
     ),
     Piece(
         "return_scale",
@@ -611,7 +654,7 @@ PIECES = (
         BOTH,
         probe_actor_loss,
         "log_probs, entropies, advantages, weights: (N, H); entropy_scale: 3e-4",
-        "-weights (sg(advantages) log_probs + entropy_scale entropies), (N, H)",
+        "-weights (sg(advantages) log_probs + entropy_scale entropies), (N, H), or its mean",
         "Paper: Eq. 6. Official: dreamerv3/agent.py: imag_loss",
         "n09_actor:actor_loss",
     ),
@@ -645,7 +688,8 @@ PIECES = (
         BOTH,
         probe_critic_loss,
         "logits: (N, H+1, count); returns: (N, H); slow_values: (N, H+1); weights: (N, H); bins: (count,)",
-        "weights (two_hot_loss to the returns + two_hot_loss to the slow values), without the last state, (N, H)",
+        "weights (two_hot_loss to the returns + two_hot_loss to the slow values), without the last state, (N, H), or "
+        "its mean",
         "Paper: Eq. 5. Official: dreamerv3/agent.py: imag_loss",
         "n08_critic:critic_loss",
         version=lambda function: (
@@ -659,7 +703,7 @@ PIECES = (
         BOTH,
         probe_replay_critic_loss,
         "logits: (B, T, count); slow_values, rewards, is_last, is_terminal, bootstrap: (B, T); bins: (count,)",
-        "two_hot_loss to the replay return + two_hot_loss to the slow values, 0 at last steps, (B, T-1)",
+        "two_hot_loss to the replay return + two_hot_loss to the slow values, 0 at last steps, (B, T-1), or its mean",
         "Official: dreamerv3/agent.py: repl_loss",
     ),
     Piece(
@@ -710,7 +754,9 @@ PIECES = (
         initialise,
         ("12_weight_init",),
         probe_initialise,
-        "shape: (inputs, outputs), (blocks, inputs, outputs) or (height, width, inputs, outputs); scale: 1.0",
+        "shape: (inputs, outputs), (blocks, inputs, outputs) or (height, width, inputs, outputs), for which you "
+        "may raise "
+        "NotImplementedError; scale: 1.0",
         "a fresh weight: a normal of std 1/sqrt(fan-in) · scale, cut at two standard deviations",
         "Official: embodied/jax/nets.py: Initializer",
     ),
