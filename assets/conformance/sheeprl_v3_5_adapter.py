@@ -56,40 +56,43 @@ def kl(p, q):
     return categorical_kl(p.log(), q.log())
 
 
-def kl_loss(posterior_logits, prior_logits):
-    """world_model_loss of a world model whose other losses have no gradient; its KL alone is handed back."""
-    posterior, prior = (x.transpose(0, 1) for x in (posterior_logits, prior_logits))  # time first
+def world_model_of(posterior, prior):
+    """A world model with these logits, time first, whose other outputs have no gradient."""
     T, B, _, classes = posterior.shape
     mixed, steps = rssm(classes).uniform_mix(posterior.flatten(-2)), iter(range(T))
-    h, z = torch.zeros(1, B, 1), torch.zeros(1, B, 1)
+    zeros, state = torch.zeros(T, B, 1), torch.zeros(1, B, 1)
 
     def dynamic(*_):
         t = next(steps)
-        return h, z, mixed[t : t + 1]
+        return state, state, mixed[t : t + 1]
 
-    world_model = Anything(
+    return Anything(
         encoder=lambda obs: None,
         rssm=Anything(
-            project_observations=lambda x: torch.zeros(T, B, 1),
-            embed_actions=lambda x: torch.zeros(T, B, 1),
+            project_observations=lambda x: zeros,
+            embed_actions=lambda x: zeros,
             dynamic=dynamic,
             prior_logits=lambda h: rssm(classes).uniform_mix(prior.flatten(-2)),
         ),
-        observation_model=lambda x: {"vector": torch.zeros(T, B, 1)},
+        observation_model=lambda x: {"vector": zeros},
         reward_model=lambda x: torch.zeros(T, B, 255),
-        continue_model=lambda x: torch.zeros(T, B, 1),
+        continue_model=lambda x: zeros,
     )
+
+
+def kl_loss(posterior_logits, prior_logits):
+    """world_model_loss without its other losses."""
+    posterior, prior = (x.transpose(0, 1) for x in (posterior_logits, prior_logits))
+    zeros, state = torch.zeros(*posterior.shape[:2], 1), torch.zeros(1, posterior.shape[1], 1)
     keys = dict(cnn_keys=(), mlp_keys=("vector",), cnn_decoder_keys=(), mlp_decoder_keys=("vector",))
     scales = dict(observation_scale=1.0, reward_scale=1.0, continue_scale=1.0)
-    zeros = torch.zeros(T, B, 1)
     loss, *_, metrics = training.world_model_loss(
-        *(world_model, {"vector": zeros}, zeros, zeros, zeros, zeros, h, z),
+        *(world_model_of(posterior, prior), {"vector": zeros}, zeros, zeros, zeros, zeros, state, state),
         **(keys | scales),
         **dict(kl_free_nats=1.0, continue_target=1.0, reward_grad=True, replay_grad=True),
         **dict(dynamic_scale=1.0, representation_scale=0.1),
     )
-    others = (metrics[f"Loss/{name}_loss"] for name in ("observation", "reward", "continue"))
-    return loss - sum(others)
+    return loss - sum(metrics[f"Loss/{name}_loss"] for name in ("observation", "reward", "continue"))
 
 
 def rms_norm(x, gain):

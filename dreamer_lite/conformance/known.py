@@ -258,13 +258,22 @@ def replay_loss(*case: Tensor, mask: bool = True, slow: bool = True) -> Tensor:
 # Learning
 
 
+def clipped(g: Tensor, w: Tensor, all_norms: Tensor, clip: str, floor: float) -> Tensor:
+    limits = {
+        "tensor": g.norm() / (0.3 * w.norm().clamp(min=floor)),
+        "global": all_norms / 1000,
+        "none": g.new_zeros(()),
+    }
+    return g / limits[clip].clamp(min=1)
+
+
 def optimized(
     params: dict,
     grads: dict,
     lr: float,
     warmup: int,
     clip: str = "tensor",
-    order: str = "laprop",
+    adam: bool = False,
     eps: float = 1e-20,
     first: int = 0,
     floor: float = 1e-3,
@@ -274,23 +283,16 @@ def optimized(
 
     warm: "inside" puts the warming rate into the momentum, "weighted" weighs the momentum's entries with their rates.
     """
-    out = {}
-    norms = lambda k: sum(grads[name][k].square().sum() for name in grads).sqrt()
+    out, norms = {}, sum(g.flatten(1).square().sum(1) for g in grads.values()).sqrt()
     for name, w in params.items():
         nu, mu, rates, path = torch.zeros_like(w), torch.zeros_like(w), 0.0, []
-        for k in range(len(grads[name])):
-            g = grads[name][k]
-            if clip == "tensor":
-                g = g / (g.norm() / (0.3 * w.norm().clamp(min=floor))).clamp(min=1)
-            elif clip == "global":
-                g = g / (norms(k) / 1000).clamp(min=1)
-            rate = lr * min(1.0, (k + first) / warmup)
+        for k, g in enumerate(grads[name]):
+            g, rate = clipped(g, w, norms[k], clip, floor), lr * min(1.0, (k + first) / warmup)
             nu = 0.999 * nu + 0.001 * g.square()
             rms = (nu / (1 - 0.999 ** (k + 1))).sqrt() + eps
-            step = g if order == "adam" else g / rms
-            mu = 0.9 * mu + 0.1 * (step if warm == "rate" else rate * step)
+            mu = 0.9 * mu + 0.1 * (g if adam else g / rms) * (1 if warm == "rate" else rate)
             rates = 0.9 * rates + 0.1 * (rate if warm == "weighted" else 1)
-            move = mu / max(rates, 1e-30) / (rms if order == "adam" else 1)
+            move = mu / max(rates, 1e-30) / (rms if adam else 1)
             w = w - (move if warm == "inside" else rate * move)
             path.append(w)
         out[name] = torch.stack(path)
@@ -354,12 +356,12 @@ DESIGNS: dict[str, tuple[Known, ...]] = {
     "laprop": (
         optimizer(
             f"Adam with eps 1e-8, and gradients clipped together at a norm of 1,000, without warm-up, {V1}",
-            order="adam",
+            adam=True,
             clip="global",
             eps=1e-8,
             first=10**9,
         ),
-        optimizer("Adam with adaptive gradient clipping, where LaProp divides before it averages", order="adam"),
+        optimizer("Adam with adaptive gradient clipping, where LaProp divides before it averages", adam=True),
     ),
     "initialise": (
         Known(partial(fresh, fan="avg"), f"the variance is divided by the mean of fan-in and fan-out, {V1}"),
