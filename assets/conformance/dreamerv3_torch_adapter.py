@@ -66,7 +66,7 @@ def kl_loss(posterior_logits, prior_logits):
 
 
 def rms_norm(x, gain):
-    norm = torch.nn.LayerNorm(len(gain), eps=1e-03)  # as in its networks
+    norm = networks.GRUCell(1, len(gain) // 3).layers.GRU_norm
     norm.weight.data = gain
     return norm(x)
 
@@ -124,14 +124,14 @@ def bounded_normal(mean, std, action):
 
 
 def laprop(params, grads, lr):
-    """Adam with the world model's settings; Optimizer clips the gradients, and steps."""
+    """Its Optimizer with the world model's settings, for a loss with these gradients."""
 
     def made(weights):
-        optimizer = torch.optim.Adam(weights, lr=lr, eps=1e-8)
+        optimizer = tools.Optimizer("model", weights, lr, eps=1e-8, clip=1000, wd=0.0, opt="adam")
 
         def step():
-            torch.nn.utils.clip_grad_norm_(weights, 1000)
-            optimizer.step()
+            loss = sum((weight * weight.grad.clone()).sum() for weight in weights)
+            optimizer(loss, weights)
 
         return SimpleNamespace(step=step)
 

@@ -61,7 +61,7 @@ def kl_loss(posterior_logits, prior_logits):
 
 
 def rms_norm(x, gain):
-    norm = torch.nn.RMSNorm(len(gain), eps=1e-04)  # as in its networks
+    norm = worlds.Deter(1, 1, 1, len(gain), 1, 1)._dyn_in0[1]
     norm.weight.data = gain
     return norm(x)
 

@@ -9,6 +9,7 @@ from ray.rllib.algorithms.dreamerv3.torch.models.actor_network import ActorNetwo
 from ray.rllib.algorithms.dreamerv3.torch.models.components import dreamerv3_normal_initializer
 from ray.rllib.algorithms.dreamerv3.torch.models.components.representation_layer import RepresentationLayer
 from ray.rllib.algorithms.dreamerv3.torch.models.components.reward_predictor_layer import RewardPredictorLayer
+from ray.rllib.algorithms.dreamerv3.torch.models.components.sequence_model import DreamerV3GRU
 from ray.rllib.algorithms.dreamerv3.torch.models.critic_network import CriticNetwork
 from ray.rllib.utils.torch_utils import inverse_symlog as symexp
 from ray.rllib.utils.torch_utils import symlog
@@ -83,7 +84,7 @@ def kl_loss(posterior_logits, prior_logits):
 
 
 def rms_norm(x, gain):
-    norm = torch.nn.LayerNorm(len(gain), eps=0.001)  # as in its GRU and its MLP
+    norm = DreamerV3GRU(input_size=1, cell_size=len(gain) // 3).layer_norm
     norm.weight.data = gain
     return norm(x)
 
@@ -194,7 +195,7 @@ def critic_loss(logits, returns, slow_values, weights):
 
 
 def laprop(params, grads, lr):
-    """Adam with the world model's settings."""
+    """Adam and clipping with the world model's settings, as its learner and its config set them up."""
 
     def adam(weights):
         optimizer = torch.optim.Adam(weights, lr, eps=1e-8)

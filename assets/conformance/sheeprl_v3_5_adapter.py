@@ -1,5 +1,6 @@
 """sheeprl 0.8.4, algorithm dreamer_v3_5, by the functions of its training and with its default settings."""
 
+from contextlib import contextmanager
 from unittest.mock import patch
 
 from filling import Anything, fill, fill_layers, identity, path_of, straight_through
@@ -20,7 +21,6 @@ NOTES = {
     "gru": "inside the recurrent model; see recurrent",
     "advantages": "inside the actor's loss",
     "continue_target": "inside the loss of the world model",
-    "agent": "not tried",
 }
 
 
@@ -346,3 +346,156 @@ def initialise(shape, scale):
     if len(shape) == 3:
         return agents.BlockLinear(shape[0] * shape[1], shape[0] * shape[2], shape[0], outscale=scale).weight.detach()
     return agents.Conv2d(shape[2], shape[3], shape[0], outscale=scale).weight.detach()
+
+
+class Placed:
+    """Official weights in its modules, remembered, so that their gradients can be handed back by name."""
+
+    def __init__(self, weights, latent, deter):
+        self.weights, self.latent, self.deter, self.seen = weights, latent, deter, {}
+
+    def put(self, module, name, roll=0):
+        """roll: by how many rows the inputs are rolled: its features are [z, h], most official ones [h, z]."""
+        kernel = self.weights[f"{name}_kernel"]
+        kernel = kernel.roll(roll, 0) if roll else kernel
+        module.weight.data = (kernel.T if isinstance(module, torch.nn.Linear) else kernel).detach().clone()
+        module.bias.data = self.weights[f"{name}_bias"].detach().clone()
+        self.seen |= {f"{name}_kernel": (module, "weight", roll), f"{name}_bias": (module, "bias", 0)}
+
+    def layers(self, layers, dense, norm, roll=0):
+        """Layers of [dense, norm, activation], the first with its inputs rolled; returns what is left over."""
+        modules = [module for module in layers if hasattr(module, "weight")]
+        for i, (linear, gain) in enumerate(zip(modules[::2], modules[1::2])):
+            self.put(linear, dense.format(i), 0 if i else roll)
+            gain.weight.data = self.weights[f"{norm.format(i)}_scale"].detach().clone()
+            self.seen[f"{norm.format(i)}_scale"] = gain, "weight", 0
+        return modules[-1] if len(modules) % 2 else None
+
+    def head(self, part, output, bins):
+        """A head of the official part, whose official inputs are [h, z]."""
+        count = sum(name.startswith(f"{part}_mlp") and name.endswith("kernel") for name in self.weights)
+        units = self.weights[f"{part}_mlp_linear0_kernel"].shape[1]
+        net = torch.nn.Sequential(*agents.mlp(self.latent + self.deter, units, count), agents.Linear(units, bins))
+        self.put(self.layers(net, f"{part}_mlp_linear{{}}", f"{part}_mlp_norm{{}}", -self.deter), f"{part}_{output}")
+        return net
+
+    def gradients(self, loss):
+        params = {name: getattr(module, kind) for name, (module, kind, _) in self.seen.items()}
+        params = {name: param for name, param in params.items() if param.requires_grad}
+        found = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
+        return {name: self.official(name, gradient) for name, gradient in zip(params, found)}
+
+    def official(self, name, gradient):
+        module, kind, roll = self.seen[name]
+        dense = kind == "weight" and isinstance(module, torch.nn.Linear)
+        return (gradient.T if dense else gradient).roll(-roll, 0) if roll or dense else gradient
+
+
+def whole_model(weights, sizes, obs_size):
+    """World model, actor, critic and slow critic with the official weights."""
+    deter, latent = weights["dyn_dynin0_kernel"].shape[0], weights["dyn_dynin1_kernel"].shape[0]
+    placed, part = Placed(weights, latent, deter), {n.removeprefix("dyn_"): w.detach() for n, w in weights.items()}
+    units = weights["enc_mlp0_kernel"].shape[1]
+    count = lambda start: sum(name.startswith(start) and name.endswith("kernel") for name in weights)
+    encoder = agents.MLPEncoder(["vector"], [obs_size], count("enc_mlp"), units)
+    placed.layers(encoder.model, "enc_mlp{}", "enc_mlp{}norm")
+    core, prior_net, seen = recurrent_model(part), transition_model(part), representation_model(part, deter)
+    for i, net in enumerate((core.recurrent_projection, core.stochastic_projection, core.action_projection)):
+        placed.layers(net, f"dyn_dynin{i}", f"dyn_dynin{i}norm")
+    placed.layers(core.hidden, "dyn_dynhid{}", "dyn_dynhid{}norm")
+    placed.put(core.gates, "dyn_dyngru")
+    placed.put(placed.layers(prior_net, "dyn_prior{}", "dyn_prior{}norm"), "dyn_priorlogit")
+    placed.put(placed.layers([seen.input_layer, *seen.model], "dyn_obs{}", "dyn_obs{}norm"), "dyn_obslogit")
+    decoder = agents.MLPDecoder(["vector"], [obs_size], latent + deter, count("dec_mlp"), units)
+    placed.layers(decoder.model, "dec_mlp_linear{}", "dec_mlp_norm{}")
+    placed.put(decoder.heads[0], "dec_vec_vector_pred")
+    world = agents.WorldModel(
+        encoder,
+        agents.RSSM(core, seen, prior_net, sizes["classes"]),
+        decoder,
+        placed.head("rew", "head_logits", 255),
+        placed.head("con", "head_logit", 1),
+    )
+    return world, placed
+
+
+def actor_with(placed, sizes):
+    """Its actor without unimix, and with the official weights; its numbers share one layer."""
+    units, A = placed.weights["pol_mlp_linear0_kernel"].shape[1], sizes["actions"]
+    count = sum(name.startswith("pol_mlp") and name.endswith("kernel") for name in placed.weights)
+    found = agents.Actor(placed.latent + placed.deter, [A], not sizes["discrete"], units, count)
+    placed.layers(found.model, "pol_mlp_linear{}", "pol_mlp_norm{}", -placed.deter)
+    if sizes["discrete"]:
+        placed.put(found.mlp_heads[0], "pol_head_action_logits")
+        return found
+    for kind in ("mean", "stddev"):
+        placed.put(agents.Linear(units, A), f"pol_head_action_{kind}")
+    parts = [placed.seen[f"pol_head_action_{kind}_kernel"][0] for kind in ("mean", "stddev")]
+    found.mlp_heads[0] = Both(*parts)
+    return found
+
+
+class Both(torch.nn.Module):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = torch.nn.ModuleList(parts)
+
+    def forward(self, x):
+        return torch.cat([part(x) for part in self.parts], -1)
+
+
+SETTINGS = dict(
+    cnn_keys=(),
+    mlp_keys=("vector",),
+    cnn_decoder_keys=(),
+    mlp_decoder_keys=("vector",),
+    kl_free_nats=1.0,
+    continue_target=1 - 1 / 333,
+    reward_grad=True,
+    replay_grad=True,
+    observation_scale=1.0,
+    reward_scale=1.0,
+    continue_scale=1.0,
+    dynamic_scale=1.0,
+    representation_scale=0.1,
+)
+
+
+@contextmanager
+def likeliest():
+    """Inside, latents and choices are the likeliest, and numbers mean + 0.5 std."""
+    latents = lambda logits: straight_through(logits.softmax(-1), torch.zeros_like(logits)).flatten(-2)
+    with (
+        patch.object(agents.RSSM, "sample", staticmethod(latents)),
+        patch.object(torch.distributions.OneHotCategorical, "sample", lambda dist: dist.mode),
+        patch.object(torch.distributions.Independent, "sample", lambda dist: dist.mean + 0.5 * dist.stddev),
+    ):
+        yield
+
+
+def agent(weights, batch, sizes):
+    """`train` without its optimizer: the losses of the world model, the dream, the losses of actor and critic."""
+    world, placed = whole_model(weights, sizes, batch["vector"].shape[-1])
+    policy, critic = actor_with(placed, sizes), placed.head("val", "head_logits", 255)
+    slow = placed.head("slowval", "head_logits", 255).requires_grad_(False)
+    data = {name: x.transpose(0, 1).float() for name, x in batch.items() if name != "return_range"}
+    columns = [data["action"], *(data[name][..., None] for name in ("is_first", "reward", "is_terminal"))]
+    sides = [torch.zeros(1, len(batch["reward"]), size) for size in (placed.deter, placed.latent)]
+    with likeliest():
+        inputs = world, {"vector": data["vector"]}, *columns, *sides
+        loss, latent, z, h, _ = training.world_model_loss(*inputs, **SETTINGS)
+        with torch.no_grad():
+            length = dict(horizon=sizes["horizon"], discount=1.0, lmbda=0.95)
+            states, moves, values, slow_values, returns, steps = training.imagine(
+                world, policy, critic, slow, z, h, **length
+            )
+    moments = Moments(0.99, 1.0, 0.05, 0.95)
+    moments.low, moments.high = batch["return_range"].clone()
+    dream = states, moves, values, slow_values, returns, steps, moments(returns, Anything(all_gather=lambda x: x))[1]
+    rest, _ = training.actor_critic_loss(
+        *(policy, critic, slow, *dream, latent, data["is_last"], data["is_terminal"], data["reward"]),
+        **dict(actions_dim=(sizes["actions"],), gamma=1 - 1 / 333, lmbda=0.95, replay_loss=True, ent_coef=3e-4),
+        **dict(policy_scale=1.0, value_scale=1.0, replay_value_scale=0.3, slow_regularizer=1.0),
+    )
+    after = torch.stack([moments.low, moments.high])
+    return {"loss": loss + rest, "retnorm_after": after, "gradients": placed.gradients(loss + rest)}

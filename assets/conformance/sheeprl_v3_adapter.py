@@ -49,7 +49,9 @@ def rssm(classes):
 
 
 def unimix(logits):
-    return rssm(logits.shape[-1])._uniform_mix(logits.flatten(-2)).unflatten(-1, logits.shape[-2:]).softmax(-1)
+    """It takes three or four axes."""
+    flat = logits.reshape(1, -1, logits.shape[-1] * logits.shape[-2])
+    return rssm(logits.shape[-1])._uniform_mix(flat).reshape(logits.shape).softmax(-1)
 
 
 def entropy(p):
