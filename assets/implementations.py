@@ -137,13 +137,15 @@ def tables() -> str:
         signs = [SIGNS[rows[piece].state] if piece in rows else "" for rows in found.values()]
         lines.append(f"| `{piece}` | {' | '.join(signs)} |")
     for title, rows in zip(titles, found.values()):
-        told = [told_of(row) for row in rows.values() if row.state in ("remark", "design", "differs", "raised")]
+        told = [
+            told_of(row) for row in rows.values() if row.state != "not there" and (row.state != "equal" or row.words)
+        ]
         lines += ["", f"**{title}**", "", *told] if told else []
     return "\n".join(lines)
 
 
 def told_of(row: Row) -> str:
-    kind = {"design": "by design, ", "remark": "equal, but "}.get(row.state, "")
+    kind = {"design": "by design, ", "remark": "equal, but ", "equal": "equal, "}.get(row.state, "")
     return f"- `{row.piece}`: {kind}{' '.join(filter(None, [sentence(row.words), distance(row)]))}"
 
 

@@ -133,7 +133,7 @@ def test_what_only_other_cases_show_is_a_remark():
 
 ADAPTER = """
 ARRAYS = "torch"
-NOTES = {"gru": "a dense GRU"}
+NOTES = {"gru": "a dense GRU", "symlog": "in double precision"}
 
 def symlog(x):
     return x.sign() * x.abs().log1p()
@@ -156,7 +156,9 @@ def test_one_broken_function_does_not_stop_the_others(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(ADAPTER)
     assert main(["conformance", str(tmp_path / "mine.py")]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "symlog equal" in out and "symexp not there" in out and "gru not there a dense GRU." in out
+    assert (
+        "symlog equal in double precision." in out and "symexp not there" in out and "gru not there a dense GRU." in out
+    )
     assert "raised ValueError: not today (line 12)" in out and "it returned None, where an array is expected" in out
     assert "no piece is called sampel; did you mean sample?" in out
     assert "mine: 1 of 3 pieces compute the official numbers, 2 raised an error" in out

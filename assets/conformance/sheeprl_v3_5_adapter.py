@@ -21,6 +21,7 @@ NOTES = {
     "gru": "inside the recurrent model; see recurrent",
     "advantages": "inside the actor's loss",
     "continue_target": "inside the loss of the world model",
+    "agent": "with the actor's unimix off",
 }
 
 

@@ -4,8 +4,10 @@ functions: a dictionary from the names of pieces to callables, or an `Adapter`. 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+import textwrap
 
 from ..course.judge import is_blank
 from ..errors import Refused
@@ -38,7 +40,8 @@ def conformance(functions: Adapter | Mapping[str, Callable], arrays: str = "nump
         if is_blank(function):
             rows.append(Row(name, "not there", str(adapter.notes.get(name, ""))))
         else:
-            rows.append(compare(piece, function, adapter.arrays, file))
+            row = compare(piece, function, adapter.arrays, file)
+            rows.append(replace(row, words=str(adapter.notes.get(name, ""))) if row.state == "equal" else row)
     hints = [
         f"no piece is called {name}; did you mean {close[0]}?"
         for name in adapter.functions
@@ -57,7 +60,7 @@ width, inputs, outputs); each "…norm_scale" is the gain of the RMS norm after 
 """
 
 ARRAYS = "torch"  # what your functions take: "torch", "jax" or "numpy"
-NOTES = {}  # why a piece is left out: {"recurrent": "a dense GRU"}
+NOTES = {}  # why a piece is left out, or what to know of it: {"recurrent": "a dense GRU"}
 '''
 
 
@@ -72,6 +75,4 @@ def template() -> str:
 
 
 def wrapped(text: str) -> str:
-    import textwrap
-
     return "\n    ".join(textwrap.wrap(text, 100))

@@ -1,7 +1,8 @@
 """An implementation to compare: loading an adapter file, and handing arrays over and back.
 
 An adapter is a Python file with functions named as the pieces. It may say which arrays they take with
-`ARRAYS = "torch"`, `"jax"` or `"numpy"`, and in `NOTES = {"piece": "…"}` why a piece is left out.
+`ARRAYS = "torch"`, `"jax"` or `"numpy"`, and in `NOTES = {"piece": "…"}` why a piece is left out, or what to know of
+it.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ KINDS = ("numpy", "torch", "jax")
 
 @dataclass(frozen=True)
 class Adapter:
-    """Functions by the names of their pieces, the arrays they take, and why pieces are left out."""
+    """Functions by the names of their pieces, the arrays they take, and notes on pieces."""
 
     functions: Mapping[str, Callable]
     arrays: str = "numpy"

@@ -417,8 +417,9 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
     "image_encoder": (
         Known(
             partial(strided_encoder, more=0),
-            "the strided convolutions pad alike on both sides; officially there is one row and one column more "
-            "after than before",
+            "convolutions with stride 2, as with the official option `strided`, but padded alike on both sides; "
+            "officially "
+            "there is one row and one column more after than before",
         ),
     ),
     "rms_norm": (
