@@ -182,5 +182,10 @@ def answered(value: Any) -> Any:
         return torch.stack(parts) if isinstance(value, list) and parts and alike else parts
     if value is None or value is ... or isinstance(value, str):
         return value
-    x = value if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
+    x = value if isinstance(value, Tensor) else np.asarray(value)
+    if not isinstance(x, Tensor):
+        x = x.astype(np.float32) if x.dtype.name == "bfloat16" else x
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"it returned a {type(value).__name__}, where an array of real numbers is expected")
+        x = torch.tensor(x)
     return x.float() if x.is_floating_point() else x

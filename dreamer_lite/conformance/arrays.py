@@ -77,6 +77,8 @@ class Golden:
 
     def out(self, name: str, found: Tensor, official: Tensor | None = None, index: Any = ..., part: str = "") -> Output:
         """official: what to compare with, if not the array as it is; index, part: the part of it, and its name."""
+        if not isinstance(found, Tensor):
+            raise TypeError(f"it returned a {type(found).__name__}, where an array is expected")
         rtol, atol = table("TOLERANCES.json")[self.name].get(name) or (0.0, 0.0)
         atol = (
             1e-6 if name.endswith("stoch") and not atol else atol

@@ -18,7 +18,7 @@ from ..rssm import RSSM, State, gru
 from ..world_model import kl_losses
 from . import weights as named
 from .arrays import Golden, Output
-from .pieces import Piece, grad, leaf, one_hot
+from .pieces import Piece, entry, grad, leaf, one_hot
 from .weights import Weights, make_rssm, of_rssm
 
 
@@ -224,14 +224,14 @@ def probe_agent(f: Callable, g: Golden) -> Iterator[Output]:
     batch = {name: g[f"obs_{name}"] for name in ("vector", "reward", "is_first", "is_last", "is_terminal")}
     batch["action"] = one_hot(g["prev_action"], sizes["actions"]) if sizes["discrete"] else g["prev_action"]
     found = f(weights, batch | {"return_range": g["retnorm_before"]}, sizes)
-    yield g.out("loss", found["loss"])
+    yield g.out("loss", entry(found, "loss"))
     for name in (*(f"loss_{loss}" for loss in LOSSES), *STATES):
         if name in found:
             yield g.out(name, found[name].reshape(g[name].shape))
     trained = {name: value for name, value in weights.items() if not name.startswith("slowval")}
     gradients = found.get("gradients") or dict(zip(trained, grad(found["loss"], *trained.values())))
-    for name, gradient in gradients.items():
-        yield g.out(f"grad_w_{name}", gradient)
+    for name in trained:
+        yield g.out(f"grad_w_{name}", entry(gradients, name))
 
 
 def whole_agent(weights: Weights, batch: dict[str, Tensor], sizes: dict[str, int]) -> dict[str, Any]:

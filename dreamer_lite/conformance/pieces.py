@@ -394,6 +394,13 @@ def probe_replay_critic_loss(f: Callable, g: Golden) -> Iterator[Output]:
 # Learning
 
 
+def entry(found: Any, name: str) -> Tensor:
+    """What is called so in the dictionary that came back."""
+    if not isinstance(found, dict) or name not in found:
+        raise TypeError(f"a dictionary with the entry {name!r} is expected")
+    return found[name]
+
+
 def laprop(params: dict, grads: dict, lr: float, warmup: int) -> dict[str, Tensor]:
     """The parameters after each step."""
     weights = {name: torch.nn.Parameter(value.clone()) for name, value in params.items()}
@@ -413,8 +420,9 @@ def probe_laprop(f: Callable, g: Golden) -> Iterator[Output]:
         ("official", g.constants["official_lr"], g.constants["official_warmup"]),
         ("fast", 0.05, 4),
     ):
-        for name, path in f(params, grads, lr, warmup).items():
-            yield g.out(f"{way}_param_{name}", path)
+        found = f(params, grads, lr, warmup)
+        for name in params:
+            yield g.out(f"{way}_param_{name}", entry(found, name))
 
 
 def slow_critic(online: Tensor, rate: float = 0.02) -> Tensor:
