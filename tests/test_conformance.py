@@ -43,11 +43,10 @@ def test_each_finished_function_fits_its_signature(name):
 
 
 # Of the bank's mistakes, these are right in what an adapter shows: logits may come flat, losses as their mean, weights
-# with the last state's; the last value is the bootstrap, too, and a return needs no gradient; double precision is
-# allowed; how the running range is stored is nobody's business.
+# with the last state's; the last value is the bootstrap, too; double precision is allowed; how the running range is stored is nobody's business.
 UNSEEN = {
     "two_hot_mean": ["Higher precision hides the rounding error"],
-    "lambda_return": ["The bootstrap is not used: R_H is", "The longer return is detached"],
+    "lambda_return": ["The bootstrap is not used: R_H is", "In the last step the bootstrap takes the value's place"],
     "step_weights": ["The last state has no weight"],
     "actor_loss": ["The losses are averaged already"],
     "critic_loss": ["The losses are averaged already"],
