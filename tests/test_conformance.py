@@ -42,8 +42,9 @@ def test_each_finished_function_fits_its_signature(name):
     assert compare(ALL[name], ALL[name].ours).state == "equal"
 
 
-# Of the bank's mistakes, these are right in what an adapter shows: logits may come flat, losses as their mean, weights
-# with the last state's; the last value is the bootstrap, too; double precision is allowed; how the running range is stored is nobody's business.
+# Of the bank's mistakes, these are right in what an adapter shows: logits may come flat, losses as their mean,
+# weights with the last state's; the last value is the bootstrap, too; double precision is allowed; how the running
+# range is stored is nobody's business.
 UNSEEN = {
     "two_hot_mean": ["Higher precision hides the rounding error"],
     "lambda_return": ["The bootstrap is not used: R_H is", "In the last step the bootstrap takes the value's place"],

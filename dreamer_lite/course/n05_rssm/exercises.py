@@ -21,7 +21,7 @@ def clear(state: State, action: Tensor, is_first: Tensor) -> tuple[State, Tensor
 
 
 def gru_cases() -> list[tuple]:
-    by_hand = tuple(torch.tensor([[value]]) for value in (0.5, 1.0, 2.0, 0.0))
+    by_hand = tuple(torch.tensor([[value]]) for value in (0.5, 2.0, 2.0, 0.0))
     large = tuple(torch.tensor([[value]]) for value in (0.5, 100.0, 2.0, 100.0))  # beyond what exp can hold
     return [by_hand, *(tuple(normal(*shape, size=2) for _ in range(4)) for shape in ((1, 2), (3, 4), (5, 8))), large]
 
