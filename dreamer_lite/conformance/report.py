@@ -26,12 +26,14 @@ class Report:
 
     def table(self, width: int = 110) -> str:
         lines, left = [], max(len(row.piece) for row in self.rows) + 2
-        for row in self.rows:
+        absent = [row.piece for row in self.rows if row.state == "not there" and not row.words]
+        for row in [row for row in self.rows if row.piece not in absent]:
             head = f"{row.piece:<{left}}{SHOWN.get(row.state, row.state):<15}"
             text = " ".join(filter(None, [sentence(row.words), distance(row)]))
             lines += textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head)) or [
                 head.rstrip()
             ]
+        lines += textwrap.wrap(f"not there: {', '.join(absent)}", width, subsequent_indent="  ") if absent else []
         return "\n".join([*lines, *self.hints, self.summary])
 
     @property

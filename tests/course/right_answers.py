@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dreamer_lite.agent import Carry
+from dreamer_lite.course.a1_break_it import small_dreamer
 from dreamer_lite.imagination import Dream
 from dreamer_lite.latents import sample as finished_sample
 from dreamer_lite.latents import unimix as finished_unimix
@@ -366,3 +367,21 @@ def step(world, action):
 
 def causes():
     return {"C": "forgetful", "B": "curious", "A": "sluggish"}
+
+
+def mended():
+    def gates(h, reset, candidate, update):
+        u = torch.sigmoid(update - 1)
+        return h + u * (torch.tanh(candidate * torch.sigmoid(reset)) - h)
+
+    def returns(rewards, continues, values, bootstrap, lam=0.95):
+        out, after = torch.zeros_like(rewards), bootstrap
+        for t in range(rewards.shape[1] - 1, -1, -1):
+            after = out[:, t] = rewards[:, t] + continues[:, t] * torch.lerp(values[:, t], after, lam)
+        return out
+
+    def scale(batches, rate, limit, low, high):
+        ends = small_dreamer.return_scale(batches, rate, limit, low, high)
+        return [torch.clamp(end, min=limit) for end in ends]
+
+    return {"lambda_return": returns, "gru": gates, "return_scale": scale}

@@ -1,12 +1,22 @@
-"""Exercises of notebook A1: an action's row, the returns that followed, what a range is worth, the clinic's bugs."""
+"""Exercises of notebook A1: an action's row, the returns that followed, ranges, the clinic, and a Dreamer to mend."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...actor import ReturnScale
+from ...critic import lambda_return
 from ...diagnostics.measures import action_pairs, real_returns
-from ..exercise import Complaint, Exercise, Mistake, hundredths, kind, normal, uniform
+from ...imagination import step_weights
+from ...latents import kl, unimix
+from ...rssm import gru
+from ...symlog import symexp, symlog
+from ...world_model import kl_losses
+from ..exercise import Complaint, Exercise, Mistake, dice, hundredths, kind, normal, uniform
+from ..sandbox import copied
+from . import small_dreamer
 from .clinic import HUNTED, NAMES, PATIENTS, tally
 
 
@@ -288,6 +298,74 @@ def forwards(r: Tensor, v: Tensor, last: Tensor, terminal: Tensor, gamma: float)
         then = torch.where(last[:, t + 1], v[:, t + 1], out[:, t + 1])
         out[:, t] = torch.where(last[:, t], 0.0, r[:, t + 1] + gamma * torch.where(terminal[:, t + 1], 0.0, then))
     return out[:, :-1]
+
+
+def mended() -> dict[str, Callable]:
+    """The functions of the small Dreamer that have a mistake, without it."""
+    return {"gru": gru, "lambda_return": lambda_return, "return_scale": scales_of}
+
+
+def scales_of(batches: list[Tensor], rate: float, limit: float, low: float, high: float) -> list[Tensor]:
+    scale = ReturnScale(rate, limit, low, high)
+    return [scale.update(batch) for batch in batches]
+
+
+def mended_cases() -> dict[str, tuple]:
+    """Arguments for each function of the small Dreamer."""
+    x, p, q = normal(5, size=3), dice(2, 3, 4), dice(2, 3, 4)
+    dream = normal(3, 5), uniform(3, 5), normal(3, 5, size=9), normal(3, size=9)
+    return {
+        "symlog": (x,),
+        "symexp": (x,),
+        "unimix": (normal(2, 3, 4),),
+        "kl": (p, q),
+        "kl_losses": (p, q),
+        "gru": tuple(normal(2, 6) for _ in range(4)),
+        "lambda_return": (*dream, 0.8),
+        "step_weights": (uniform(3, 5),),
+        "return_scale": ([normal(40, size=size) for size in (0.1, 2.0, 50.0, 3.0)], 0.1, 1.0, 0.05, 0.95),
+    }
+
+
+FINISHED = dict(
+    symlog=symlog,
+    symexp=symexp,
+    unimix=unimix,
+    kl=kl,
+    kl_losses=kl_losses,
+    gru=gru,
+    lambda_return=lambda_return,
+    step_weights=step_weights,
+    return_scale=scales_of,
+)
+
+
+def judge_mended(version: Callable) -> str | None:
+    """Whether all functions of the small Dreamer compute what the package's do, with those that are returned."""
+    found = version()
+    if not isinstance(found, dict):
+        return f'A dictionary is expected, such as {{"kl": my_kl}}; yours is {kind(found)}.'
+    for name, function in found.items():
+        if name not in FINISHED:
+            return f"The small Dreamer has no function {name!r}; it has {', '.join(FINISHED)}."
+        if not callable(function):
+            return f"{name}: the function itself is expected, without calling it; yours is {kind(function)}."
+    functions = small_dreamer.FUNCTIONS | found
+    for name, case in mended_cases().items():
+        try:
+            right = same_numbers(functions[name](*copied(case)), FINISHED[name](*copied(case)))
+        except Exception as error:
+            return f"{name} raised {type(error).__name__}: {error}"
+        if not right:
+            return f"{name} is {'still ' * (name not in found)}off. The table above says why; mend it and return it."
+    return None
+
+
+def same_numbers(yours: Any, right: Any) -> bool:
+    if isinstance(right, (list, tuple)):
+        return isinstance(yours, (list, tuple)) and len(yours) == len(right) and all(map(same_numbers, yours, right))
+    yours = torch.as_tensor(yours)
+    return yours.shape == right.shape and torch.allclose(yours, right, 1e-4, 1e-6)
 
 
 EXERCISES = (
@@ -741,6 +819,27 @@ EXERCISES = (
             "`(x < low) | (x > high)` is False for NaN, as it should be. Missed is all sick runs minus those found.",
             "`found = int(((sick < low) | (sick > high)).sum())`, `return found, len(sick) - found, int(((healthy < "
             "low) | (healthy > high)).sum())`",
+        ),
+    ),
+    Exercise(
+        "mended",
+        mended,
+        lambda: [()],
+        judge=judge_mended,
+        mistakes=(
+            Mistake(lambda: {}, "gru is still off."),
+            Mistake(lambda: {"gru": gru}, "lambda_return is still off."),
+            Mistake(lambda: {"gru": gru, "lambda_return": lambda_return}, "return_scale is still off."),
+            Mistake(lambda: mended() | {"step_weights": lambda c: c.cumprod(1)}, "step_weights is off."),
+            Mistake(lambda: {"lambda": lambda_return}, "The small Dreamer has no function 'lambda'"),
+            Mistake(lambda: mended() | {"gru": 3}, "gru: the function itself is expected"),
+            Mistake(lambda: [gru, lambda_return], "A dictionary is expected"),
+        ),
+        hints=(
+            "The table names the three, and what each does wrong. Change one thing in each.",
+            "You wrote two of them in notebooks 05 and 08; notebook 09 says what the return scale needs.",
+            "In `gru`: `torch.sigmoid(update - 1)`. In `lambda_return`: `(1 - lam) * values[:, t] + lam * last`. In "
+            "`return_scale`: `(ends[1] - ends[0]).clamp(min=limit)`.",
         ),
     ),
 )
