@@ -288,7 +288,7 @@ def test_endless_code_is_stopped_on_other_threads_too(monkeypatch):
 NO_GRADIENT = (
     "lean sizes lets_go previous_action goes_on cut expose two_hot_bins two_hot continue_target dream_along imagine "
     "step_weights lambda_return dream_returns fit update advantages act steps_due solved_at action_pairs "
-    "real_returns diagnoses tally to_network layer_cost to_bounds reset step causes"
+    "real_returns diagnoses tally mended to_network layer_cost to_bounds reset step causes"
 ).split()
 
 

@@ -318,6 +318,10 @@ EXERCISES = (
                 "over the numbers: one error for each step.",
             ),
             Mistake(
+                lambda r, d, e: first((r - d).abs().mean(0) > e, len(r)),
+                "The mean runs over time, axis 0. Average over the numbers of each observation: `mean(-1)`.",
+            ),
+            Mistake(
                 lambda r, d, e: first((r - d).abs()[:, -1] > e, len(r)),
                 "Only the last number of an observation is compared. Take the mean over all.",
             ),

@@ -35,10 +35,6 @@ def judge_expose(version: Callable) -> str | None:
     good, bad = float(symlog(torch.tensor(float(x)))), float(bad_symlog(torch.tensor(float(x))))
     if x != x:
         return "NaN is not a fair input: no function does well on it."
-    if x < 0 and any(
-        abs(x - float(bad_symlog(torch.tensor(float(y))))) < 1e-4 for y in (0.01, 0.1, 0.2, 0.3, 0.5, 0.9)
-    ):
-        return f"{x:.4g} looks like an answer of bad_symlog. Return the number that goes in."
     if x == 0:
         return "At 0 both give 0, since sign(0) is 0. Try a number next to it."
     if good == 0:
@@ -47,6 +43,11 @@ def judge_expose(version: Callable) -> str | None:
         return f"At {x:g} bad_symlog gives 0, which has no sign: |x| + 1e-5 is 1 there. Go a little nearer to 0."
     if good * bad < 0:
         return None
+    if -12 < x < -1:
+        return (
+            f"At {x:g} both have the same sign. If {x:g} is what bad_symlog answered somewhere: return the number that "
+            "went in."
+        )
     if abs(x) > 1:
         return (
             f"At {x:g} bad_symlog gives {bad:.4g} and symlog {good:.4g}: the same sign. Where does ln(|x|) change its "
@@ -362,7 +363,7 @@ EXERCISES = (
         judge=judge_expose,
         mistakes=(
             Mistake(lambda: 100.0, "Where does ln(|x|) change its sign?"),
-            Mistake(lambda: float(bad_symlog(torch.tensor(0.2))), "looks like an answer of bad_symlog"),
+            Mistake(lambda: float(bad_symlog(torch.tensor(0.2))), "return the number that went in"),
             Mistake(lambda: 0.0, "At 0 both give 0"),
             Mistake(lambda: float("nan"), "NaN is not a fair input"),
             Mistake(lambda: 1.0, "the same sign"),

@@ -19,7 +19,8 @@ def sample_cases() -> list[tuple]:
     cases = [(torch.tensor([[0.7, 0.3]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 5.0]]))]
     for shape in ((1, 3), (2, 3, 4), (64, 4, 6)):
         cases.append((dice(*shape), hundredths(gumbel(torch.ones(()), *shape)), normal(*shape)))
-    return [(probs.requires_grad_(True), noise, direction) for probs, noise, direction in cases]
+    exact = SKEWED.expand(100, 16, 8), gumbel(torch.ones(()), 100, 16, 8), None  # last, so that it hides no other slip
+    return [*((probs.requires_grad_(True), noise, direction) for probs, noise, direction in cases), exact]
 
 
 # A quarter of the throws of this die show class 0. With the wrong noise the share differs by more than chance allows.
@@ -34,9 +35,14 @@ THROWS, EXACT = "whether two throws of all differ", "whether all entries are exa
 OWN_NOISE = "The given `noise` is not used: you make your own each time. Make some only when it is None."
 
 
-def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Tensor) -> dict[str, Tensor]:
-    """The drawn classes for given noise, their gradient, and how often each class comes up when no noise is given."""
+def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Tensor | None) -> dict[str, Tensor]:
+    """The drawn classes for given noise, their gradient, and how often each class comes up when no noise is given.
+
+    Without a direction only whether the sum is rounded.
+    """
     z = version(probs, noise)
+    if direction is None:
+        return {EXACT: float(bool(((z == 0) | (z == 1)).all()))}
     if not isinstance(z, Tensor) or z.shape != probs.shape:
         return {"the result": z, "the gradient": z, SHARE: z}
     if not torch.equal(version(probs, noise).detach(), z.detach()):
@@ -50,7 +56,6 @@ def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Ten
         DICE: float(dice),
         SHARE: 0.25 + 0.04 * torch.floor((share - 0.23) / 0.04) if share.isfinite() else share,
         THROWS: float(any(not torch.equal(other, first) for other in others)),
-        EXACT: float(bool(((first == 0) | (first == 1)).all())),
     }
 
 
@@ -415,6 +420,11 @@ EXERCISES = (
             Mistake(
                 lambda p, noise=None: p + (p - one_hot(p.detach(), noise)).detach(),
                 "The difference is the wrong way round: probs + (one_hot - probs).detach().",
+            ),
+            Mistake(
+                lambda probs, noise=None: one_hot(probs.detach(), noise),
+                "There is no straight-through term, so no gradient reaches `probs`. Add `(probs - probs.detach())`: 0 "
+                "in value, with the gradient of probs.",
             ),
             Mistake(
                 without_brackets,
