@@ -7,7 +7,7 @@ its help. PyTorch is imported only when a command runs, so that `--help` is quic
 import ast
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 import inspect
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ GROUPS = {  # the other settings in --help, by heading; FIRST are Train's own
     "losses": """free_nats scale_reconstruction scale_reward scale_continue scale_dyn scale_rep scale_actor scale_critic
         scale_replay_critic horizon imag_last discount_horizon lam entropy return_rate return_limit return_low
         return_high""",
-    "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate average",
+    "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate precision average",
     "replay": "batch_size seq_len train_ratio replay_size learn_start replay_on_host",
     "logging": "log_every eval_every eval_episodes eval_envs eval_steps eval_in save_every",
 }
@@ -429,6 +429,9 @@ class Bench:
     threads: Annotated[int, arg(help="CPU threads")] = 1
     repeats: Annotated[int, arg(help="train steps to time")] = 7
     compile: Annotated[bool, arg(help="time a compiled step too")] = False
+    precision: Annotated[
+        Literal["float32", "bfloat16"], arg(help="of matrix products and convolutions, as in a run")
+    ] = "float32"
     growth: option(
         Path, "instead of the table: draw into this PNG how the time grows with B, T, H and the network's size", "PATH"
     ) = None
@@ -440,7 +443,7 @@ class Bench:
         at_least(repeats=(self.repeats, 1))
         keep_memory()
         device = use_device(self.device, self.threads)
-        config = bench.SHAPES.get(self.shape) or Config.preset(self.shape)
+        config = replace(bench.SHAPES.get(self.shape) or Config.preset(self.shape), precision=self.precision)
         if self.growth:
             bench.draw_how_it_grows(self.shape, config, device, self.repeats, self.growth)
         else:

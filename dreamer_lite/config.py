@@ -189,6 +189,8 @@ class Config:
     """decay of the average of squared gradients, 0 to 1 (official 0.999)"""
     epsilon: float = 1e-4
     """added to the RMS of the gradients (official 1e-20 [eps]; raised so that an actor rests once it has learned)"""
+    precision: str = "float32"
+    """of matrix products and convolutions in train steps: float32, or bfloat16 as officially; the rest is float32"""
     average: float = 0.25
     """evaluate with weights averaged over the latest share of all train steps; 0: off (official: off)"""
 
@@ -252,6 +254,8 @@ class Config:
             )
         if 0 < self.pixels < 8:
             raise Refused(f"pixels must be 0 or at least 8, since what is smaller is no image; got {self.pixels}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise Refused(f"precision must be float32 or bfloat16, got {self.precision!r}")
         if self.eval_in not in ("copies", "training"):
             raise Refused(f"eval_in must be copies or training, got {self.eval_in!r}")
         if self.eval_in == "training" and self.workers:

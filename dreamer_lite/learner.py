@@ -1,7 +1,7 @@
 """One train step of everything: losses, gradients, optimizer, slow critic, averaged weights (notebook 10)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -63,10 +63,16 @@ class Learner:
 
         Also returns the posterior states (B, T, …) and the mean of each loss and metric.
         """
-        losses, states, metrics = self.agent.loss(batch, start)
+        with self.products():
+            losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
+
+    def products(self) -> AbstractContextManager:
+        """Inside, matrix products and convolutions are computed in `config.precision`; their results are float32."""
+        half = self.agent.config.precision == "bfloat16"
+        return torch.autocast(self.agent.device.type, torch.bfloat16) if half else nullcontext()
 
     def update_average(self) -> None:
         """Move the average towards the weights.

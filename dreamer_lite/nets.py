@@ -17,7 +17,8 @@ def init_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
 class Linear(nn.Linear):
     """nn.Linear with the official initialisation and zero bias: (..., inputs) → (..., outputs).
 
-    As in PyTorch, the two sizes are positional.
+    As in PyTorch, the two sizes are positional. Under autocast the product is computed in bfloat16; here and below, the
+    result has the parameters' own type again, so norms, gates and losses never see another.
     """
 
     def __init__(self, inputs: int, outputs: int, scale: float = 1.0):
@@ -27,6 +28,9 @@ class Linear(nn.Linear):
     def reset_parameters(self) -> None:
         init_(self.weight, self.in_features, self.scale)
         nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to(self.bias.dtype)
 
 
 class BlockLinear(nn.Module):
@@ -52,7 +56,8 @@ class BlockLinear(nn.Module):
         x = x.unflatten(-1, (self.blocks, self.own)).transpose(0, 1)  # (N, inputs) → (blocks, N, own)
         bias = self.bias.view(self.blocks, 1, -1)
         y = torch.baddbmm(bias, x, self.weight[: self.own].transpose(0, 1)).transpose(0, 1).flatten(1)  # (N, outputs)
-        return y if shared is None else y.addmm(shared, self.weight[self.own :].flatten(1))
+        y = y if shared is None else torch.addmm(y, shared, self.weight[self.own :].flatten(1))
+        return y.to(self.bias.dtype)
 
 
 class Conv(nn.Conv2d):
@@ -75,7 +80,7 @@ class Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W), a view
         x = F.pad(x, (0, self.more, 0, self.more)) if self.more else x
-        return super().forward(x).permute(0, 2, 3, 1)  # (N, H/stride, W/stride, channels)
+        return super().forward(x).permute(0, 2, 3, 1).to(self.bias.dtype)  # (N, H/stride, W/stride, channels)
 
 
 class DoublingConv(Conv):
@@ -104,7 +109,7 @@ class DoublingConv(Conv):
         x = F.pad(x.permute(0, 3, 1, 2), (self.before, self.after) * 2)  # (N, C, H + …, W + …)
         four = F.conv2d(x, weight, self.bias.repeat(4)).permute(0, 2, 3, 1)  # (N, H, W, 2 · 2 · channels)
         four = four.unflatten(-1, (2, 2, -1)).transpose(2, 3)  # (N, H, 2, W, 2, channels)
-        return four.flatten(3, 4).flatten(1, 2)  # (N, 2H, 2W, channels)
+        return four.flatten(3, 4).flatten(1, 2).to(self.bias.dtype)  # (N, 2H, 2W, channels)
 
 
 class RMSNorm(nn.Module):

@@ -60,7 +60,8 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     probs = logits.softmax(-1)
     half = len(bins) // 2
     surplus = probs[..., -half:] - probs[..., :half].flip(-1)  # (..., half): p(+b) - p(-b)
-    return surplus @ bins[-half:]
+    with torch.autocast("cuda" if bins.is_cuda else "cpu", enabled=False):  # bins of millions need all digits
+        return surplus @ bins[-half:]
 
 
 def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Spaces
+from dreamer_lite.errors import Refused
 from dreamer_lite.learner import Learner
 from dreamer_lite.training.bench import make_batch
 
@@ -138,3 +139,27 @@ def test_a_train_step_never_waits_for_a_value(discrete):
         _, means = learner.train_step(batch, learner.agent.initial(CONFIG.batch_size).state)
         with pytest.raises(AssertionError, match="waits"):
             means["critic"].item()
+
+
+def test_bfloat16_is_for_products_only():
+    """Parameters, gradients, states and losses stay float32; the numbers are near those of float32."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        config = Config.preset("debug", precision=precision, imag_last=2)
+        learner = Learner(Dreamer(config, Spaces(4, 2, True)))
+        batch, start = make_batch(config, "cpu"), learner.agent.initial(config.batch_size).state
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            total, states, means = learner.weighted_loss(batch, start)
+        total.backward()
+        assert {total.dtype, states.h.dtype, states.z.dtype, *(value.dtype for value in means.values())} == {
+            torch.float32
+        }
+        assert {p.grad.dtype for p in learner.optimizer.params()} == {torch.float32}
+        found[precision] = means
+    assert not torch.equal(found["float32"]["continue"], found["bfloat16"]["continue"])
+    for name in ("reconstruction", "reward", "continue", "dyn", "rep", "critic"):
+        torch.testing.assert_close(found["bfloat16"][name], found["float32"][name], rtol=0.1, atol=0.02)
+    with pytest.raises(Refused, match="precision must be float32 or bfloat16, got 'half'"):
+        Config(precision="half")
