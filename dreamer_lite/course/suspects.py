@@ -16,6 +16,8 @@ def suspects(exercise: Exercise, cases: list[tuple]) -> Iterator[Mistake]:
     parameters = list(inspect.signature(exercise.finished).parameters.values())
     for k, (name, parameter) in enumerate(zip(exercise.names(), parameters)):
         values = [case[k] for case in cases if k < len(case)]
+        if not values:  # no case gives it
+            continue
         for words, change in [*ignored(name, parameter.default, values), *changed(name, values)]:
             blind = k if "is not used" in words and isinstance(values[0], Tensor) else None
             yield Mistake(with_argument(exercise.finished, k, change), words, blind)
