@@ -373,10 +373,10 @@ class Export(Trained):
         from .training.folder import writing
         from .web_player.export import player_page
 
-        page = player_page(self.agent())
         out = self.out or find(self.run_).parent / "player.html"
+        make_room_for(out)
+        page = player_page(self.agent())
         with writing(out.parent):
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(page, encoding="utf-8")
         print(f"wrote {out}, {len(page) / 1e6:.1f} MB; open it in a browser")
         return 0
@@ -496,10 +496,13 @@ class Conformance:
             elif self.adapter.exists():
                 raise Refused(f"{self.adapter} exists already; --template writes a new file")
             else:
+                make_room_for(self.adapter)
                 write(self.adapter, template())
             return 0
         if self.adapter is None:
             raise Refused("conformance needs an adapter, a Python file; --template writes one to fill in")
+        for file in filter(None, (self.json, self.markdown)):
+            make_room_for(file)
         report = conformance(load(self.adapter), file=self.adapter)
         if self.json:
             write(self.json, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -597,11 +600,13 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def make_room_for(file: Path) -> None:
-    """Make the folder of a file, and find out before the work, not after it, whether it can be written."""
+    """Make the folder of a file, one level, and find out before the work, not after it, whether it can be written."""
+    if file == Path():  # what an empty text becomes
+        raise Refused("a file is needed, got an empty name or this folder")
     if file.is_dir():
         raise Refused(f"a file is needed, got the folder {file}; give for example {file / ('name' + file.suffix)}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
@@ -610,7 +615,6 @@ def make_room_for(file: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Refused(f"{path} cannot be written ({error}); choose another file") from error
