@@ -25,7 +25,7 @@ ASSETS = Path(__file__).parent
 RESULTS, PAGE = ASSETS / "conformance", ASSETS.parent / "docs" / "conformance.md"
 SOURCES = ASSETS.parent / "runs" / "sources"  # not kept in git
 BEGIN, END = "<!-- python assets/make.py conformance writes from here -->", "<!-- to here -->"
-SIGNS = {"equal": "=", "remark": "(=)", "design": "D", "differs": "≠", "raised": "≠", "not there": ""}
+SIGNS = {"equal": "=", "remark": "(=)", "design": "D", "off": "≠", "raised": "≠", "not there": ""}
 
 
 class Implementation(NamedTuple):

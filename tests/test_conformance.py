@@ -12,7 +12,7 @@ import torch
 from dreamer_lite.__main__ import main
 from dreamer_lite.conformance import ALL, Adapter, conformance, load, template
 from dreamer_lite.conformance.compare import compare, exercise_of
-from dreamer_lite.conformance.known import DESIGNS, MISTAKES
+from dreamer_lite.conformance.known import DESIGNS, FIRST, MISTAKES
 from dreamer_lite.conformance.report import Report
 from dreamer_lite.errors import Refused
 from dreamer_lite.symlog import symexp, symlog
@@ -43,11 +43,15 @@ def test_each_finished_function_fits_its_signature(name):
 
 
 # Of the bank's mistakes, these are right in what an adapter shows: logits may come flat, losses as their mean,
-# weights with the last state's; the last value is the bootstrap, too; double precision is allowed; how the running
-# range is stored is nobody's business.
+# weights with the last state's; the last value is the bootstrap, too; λ is one number; double precision is allowed; how
+# the running range is stored is nobody's business.
 UNSEEN = {
     "two_hot_mean": ["Higher precision hides the rounding error"],
-    "lambda_return": ["The bootstrap is not used: R_H is", "In the last step the bootstrap takes the value's place"],
+    "lambda_return": [
+        "The bootstrap is not used: R_H is",
+        "In the last step the bootstrap takes the value's place",
+        "lam may also be",
+    ],
     "step_weights": ["The last state has no weight"],
     "actor_loss": ["The losses are averaged already"],
     "critic_loss": ["The losses are averaged already"],
@@ -63,7 +67,7 @@ def planted(name):
     if piece.exercise and piece.planted:
         for mistake in exercise_of(piece, False).mistakes[:: SLOW.get(name, 1)]:
             yield piece.planted(mistake.wrong), mistake.words
-    yield from (*MISTAKES.get(name, ()), *DESIGNS.get(name, ()))
+    yield from (*FIRST.get(name, ()), *MISTAKES.get(name, ()), *DESIGNS.get(name, ()))
 
 
 def test_mistakes_are_found_and_named():
@@ -89,10 +93,10 @@ def test_designs_are_recognised_as_such(name):
 
 def test_the_row_says_how_far_off_and_where():
     result = row("symexp", lambda x: torch.where(x == x.max(), 7.0, symexp(x)))
-    assert result.state == "differs" and result.worst["differ"] == 1 and result.worst["yours"] == 7
+    assert result.state == "off" and result.worst["differ"] == 1 and result.worst["yours"] == 7
     assert result.worst["array"] == "01_symlog_symexp/symexp"
     text = " ".join(str(Report("mine", [result])).split())
-    assert re.search(r"symexp\[\d+\]: 7, official 4\.85\d+e\+08 \(1 of 87 differ\)", text)
+    assert re.search(r"symexp\[\d+\] \(x = 20\): 7, official 4\.85\d+e\+08 \(1 of 87 differ\)", text)
     assert "mine: 0 of 1 pieces compute the official numbers, 1 off" in text
 
 
@@ -115,6 +119,57 @@ def test_jax_functions_are_compared_with_their_gradients():
 
 def test_a_torch_function_without_its_gradient_differs():
     assert "gradient" in row("symlog", lambda x: symlog(x.detach())).words
+
+
+@pytest.mark.parametrize("name", ["kl", "entropy", "unimix", "symexp", "prior", "two_hot_mean", "sample"])
+def test_a_missing_gradient_is_off_and_named_first(name):
+    detached = lambda *case: ALL[name].ours(*(x.detach() if isinstance(x, torch.Tensor) else x for x in case))
+    result = row(name, detached)
+    assert result.state == "off" and result.words.startswith("no gradient: "), result
+    if name == "two_hot_mean":
+        result = row(name, lambda logits, bins: detached(2 * logits, bins))
+        assert result.words.startswith("no gradient: ") and result.worst["array"] == "02_twohot/pred"
+
+
+def test_mistakes_in_a_mean_are_named_like_those_in_its_entries():
+    whole = ALL["critic_loss"].ours
+    for name, loss in {
+        "actor_loss": lambda log_probs, entropies, adv, weights, scale: -(adv.detach() * log_probs + scale * entropies),
+        "critic_loss": lambda logits, returns, slow, weights, bins: whole(logits, returns, slow, 0 * weights + 1, bins),
+    }.items():
+        words = row(name, loss).words
+        assert words.startswith("The weights are not used")
+        assert row(name, lambda *case: loss(*case).mean()).words == words
+        assert row(name, lambda *case: ALL[name].ours(*case).mean()).state == "equal"
+
+
+def test_one_lambda_for_all_steps_is_enough():
+    def version(rewards, continues, values, bootstrap, lam):
+        last, path = bootstrap, []
+        for r, c, v in zip(rewards.T.flip(0), continues.T.flip(0), values.T.flip(0)):
+            last = r + c * ((1 - lam) * v + lam * last)
+            path.insert(0, last)
+        return torch.stack(path, 1)
+
+    assert row("lambda_return", version).state == "equal"
+
+
+def test_the_words_for_some_mistakes():
+    def in_place(x):
+        return x.abs_()
+
+    assert "no uniform part" in row("unimix", lambda logits: logits.softmax(-1)).words
+    assert row("symlog", lambda x: x).words == "it returns its input unchanged"
+    assert "the batch, too" in row("image_loss", lambda a, b: torch.nn.functional.mse_loss(a, b / 255)).words
+    assert re.search(
+        r"your function changes its input \(test_conformance.py, line \d+\)$", row("symexp", in_place).words
+    )
+    assert "shape (3,); expected (20,)" in row("return_scale", lambda batches: torch.ones(3)).words
+
+
+def test_the_row_of_a_weight_says_what_was_measured(recwarn):
+    result = row("initialise", lambda shape: torch.nn.Parameter(torch.ones(shape)))
+    assert result.worst["array"].startswith("12_weight_init/largest magnitude of a (") and not recwarn.list
 
 
 def test_last_arguments_that_an_implementation_fixes_may_be_left_out():
@@ -161,21 +216,26 @@ def test_one_broken_function_does_not_stop_the_others(tmp_path, capsys):
         and "not there: symexp, " in out
         and "gru not there a dense GRU." in out
     )
-    assert "raised ValueError: not today (line 12)" in out and "it returned None, where an array is expected" in out
+    assert (
+        "raised ValueError: not today (mine.py, line 12)" in out
+        and "it returned None, where an array is expected (mine.py, line 14)" in out
+    )
     assert "no piece is called sampel; did you mean sample?" in out
-    assert "mine: 1 of 3 pieces compute the official numbers, 2 raised an error" in out
+    assert "mine: 1 of 3 pieces compute the official numbers, 2 raised" in out
 
 
 @pytest.mark.parametrize(
     "text, words",
     [
         (None, "there is no file"),
-        ("def f(:", "can't be imported: SyntaxError: invalid syntax (line 1)"),
-        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found' (line 1)"),
-        ("\nraise SystemExit(3)", "SystemExit: 3 (line 2)"),
+        ("def f(:", "can't be imported: SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found' (mine.py, line 1)"),
+        ("\nraise SystemExit(3)", "SystemExit: 3 (mine.py, line 2)"),
         ("x = 1", "has no function for any piece"),
         ('ARRAYS = "tensorflow"', "ARRAYS must be"),
         ("NOTES = 3\ndef symlog(x): return x", "NOTES must be a dictionary"),
+        ("\0\0", "can't be imported: SyntaxError: source code"),
+        ("def symlgo(x): return x", "no piece is called symlgo; did you mean symlog?); the pieces are"),
     ],
 )
 def test_bad_adapters_are_told_in_one_line(text, words, tmp_path, capsys):
@@ -184,7 +244,28 @@ def test_bad_adapters_are_told_in_one_line(text, words, tmp_path, capsys):
         file.write_text(text)
     assert main(["conformance", str(file)]) == 2
     error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1 and error.startswith("dreamer_lite: ")
+    assert words in error and error.count("\n") == 1 and "line None" not in error and error.startswith("dreamer_lite: ")
+
+
+def test_hints_come_in_lines_of_their_own(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "NOTES = {'imagin': '', 'gru': ''}\nsample = 3\nimport math\ndef symlog(x): return x"
+    )
+    assert main(["conformance", str(tmp_path / "mine.py")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert 'mine.py has no ARRAYS: "numpy" is assumed, and gradients are not compared' in lines
+    assert "NOTES: no piece is called imagin; did you mean imagine?" in lines
+    assert any(line.split(None, 2)[1:] == ["raised", "sample is 3, where a function is expected."] for line in lines)
+
+
+def test_files_are_refused_before_the_work(tmp_path, capsys):
+    for words, said in (
+        ([str(tmp_path)], f"an adapter is a Python file, got the folder {tmp_path}"),
+        ([str(CONTROL), "--json", ""], "a file is needed, got an empty name"),
+        ([str(CONTROL), "--json", str(tmp_path / "no" / "such" / "x.json")], "x.json cannot be written"),
+    ):
+        assert main(["conformance", *words]) == 2
+        assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_template_is_an_adapter_with_each_signature(tmp_path, capsys):

@@ -3,12 +3,13 @@
 functions: a dictionary from the names of pieces to callables, or an `Adapter`. What is left out is "not there".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 import textwrap
 
+from ..course.errors import short
 from ..course.judge import is_blank
 from ..errors import Refused
 from .adapter import Adapter, load
@@ -32,22 +33,29 @@ def conformance(functions: Adapter | Mapping[str, Callable], arrays: str = "nump
     file: the adapter's file, whose lines are then named in errors. Raises Refused if there is nothing to compare.
     """
     adapter = functions if isinstance(functions, Adapter) else Adapter(functions, arrays)
+    given = [name for name, value in adapter.functions.items() if callable(value)]
+    hints = [hint for name in given if "did you mean" in (hint := unknown(name, adapter.functions))]
+    hints += [f"NOTES: {hint}" for name in adapter.notes if (hint := unknown(name))]
     if all(is_blank(adapter.functions.get(name)) for name in ALL):
-        raise Refused(f"{adapter.name} has no function for any piece; the pieces are {', '.join(ALL)}")
+        told = f" ({', '.join(hints)})" if hints else ""
+        raise Refused(f"{adapter.name} has no function for any piece{told}; the pieces are {', '.join(ALL)}")
     rows = []
     for name, piece in ALL.items():
         function = adapter.functions.get(name)
         if is_blank(function):
             rows.append(Row(name, "not there", str(adapter.notes.get(name, ""))))
+        elif not callable(function):
+            rows.append(Row(name, "raised", f"{name} is {short(function)}, where a function is expected"))
         else:
             row = compare(piece, function, adapter.arrays, file)
             rows.append(replace(row, words=str(adapter.notes.get(name, ""))) if row.state == "equal" else row)
-    hints = [
-        f"no piece is called {name}; did you mean {close[0]}?"
-        for name in adapter.functions
-        if name not in ALL and (close := get_close_matches(name, ALL.keys() - adapter.functions.keys(), 1, 0.83))
-    ]
-    return Report(adapter.name, rows, hints)
+    return Report(adapter.name, rows, [*adapter.hints, *hints])
+
+
+def unknown(name: str, taken: Iterable[str] = ()) -> str:
+    """What to say of a name that is no piece's: which one it is alike, of those that aren't taken; empty for others."""
+    close = get_close_matches(str(name), ALL.keys() - set(taken), 1, 0.83)
+    return "" if name in ALL else f"no piece is called {name}" + "".join(f"; did you mean {one}?" for one in close)
 
 
 HEAD = '''"""An adapter: functions of your implementation under the names of the pieces of DreamerV3.

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import importlib.util
 import inspect
+import os
 from pathlib import Path
 import sys
+import sysconfig
 import traceback
 from typing import Any
 
@@ -25,12 +27,13 @@ KINDS = ("numpy", "torch", "jax")
 
 @dataclass(frozen=True)
 class Adapter:
-    """Functions by the names of their pieces, the arrays they take, and notes on pieces."""
+    """Functions by the names of their pieces, the arrays they take, and notes on pieces. hints: for its author."""
 
     functions: Mapping[str, Callable]
     arrays: str = "numpy"
     notes: Mapping[str, str] = field(default_factory=dict)
     name: str = "these functions"
+    hints: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.arrays not in KINDS:
@@ -43,6 +46,8 @@ class Adapter:
 
 def load(path: Path) -> Adapter:
     """The adapter in a file. Raises Refused if there is none, or if it can't be imported."""
+    if path.is_dir():
+        raise Refused(f"an adapter is a Python file, got the folder {path}")
     if not path.is_file():
         raise Refused(
             f"there is no file {path}; to write one to fill in: python -m dreamer_lite conformance --template"
@@ -58,17 +63,34 @@ def load(path: Path) -> Adapter:
         raise Refused(f"{path} can't be imported: {told(error, path)}") from error
     finally:
         sys.path[:] = folder
-    functions = {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
-    return Adapter(functions, getattr(module, "ARRAYS", "numpy"), getattr(module, "NOTES", {}), path.stem)
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    functions = {name: value for name, value in public.items() if not inspect.ismodule(value)}
+    assumed = f'{path.name} has no ARRAYS: "numpy" is assumed, and gradients are not compared'
+    hints = () if hasattr(module, "ARRAYS") else (assumed,)
+    notes = getattr(module, "NOTES", {})
+    return Adapter(functions, getattr(module, "ARRAYS", "numpy"), notes, path.stem, hints)
 
 
-def told(error: BaseException, path: Path | None = None) -> str:
-    """An error in one line, with the line of the file in which it arose: "TypeError: … (line 7)"."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename == str(path)]
+def told(error: BaseException, path: Path | None = None, function: Callable | None = None) -> str:
+    """An error in one line, with the deepest line of the user's code: "TypeError: … (mine.py, line 7)".
+
+    path: the adapter. The user's code is all but this package, Python's own and installed packages; if none of it is
+    in the traceback, the line is where the function begins.
+    """
+    ours, python = (str(Path(folder)) + os.sep for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib")))
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = lambda file: file.startswith((ours, python, "<")) or "-packages" in file
+    theirs = [frame for frame in frames if frame.filename == str(path) or not foreign(frame.filename)]
+    code = getattr(function, "__code__", None)
+    file, line = (code.co_filename, code.co_firstlineno) if code else ("", None)
+    if theirs:
+        file, line = theirs[-1].filename, theirs[-1].lineno
+    words = first_line(error, 300)
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
-    line = f" (line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {first_line(error, 300)}{line}"
+        file, line, words = error.filename or file, error.lineno, error.msg
+    if "in-place operation" in words or "inplace operation" in words:
+        words = f"{words.rstrip('.')}; your function changes its input"
+    return f"{type(error).__name__}: {words}" + f" ({Path(file).name}, line {line})" * bool(file and line)
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class Function:
     arrays: str = "torch"
     takes: int = 99  # how many arguments the piece has
     usual: Mapping[int, Any] = field(default_factory=dict, compare=False)
+    cut: list[bool] | None = field(default=None, compare=False)  # if given: whether each call's gradient was missing
 
     @property
     def parameters(self) -> list[inspect.Parameter] | None:
@@ -111,7 +134,23 @@ class Function:
         found = call(self.function, arguments[: self.count])
         if found is None or found is ...:
             raise TypeError(f"it returned {found}, where an array is expected")
+        if self.cut is not None and self.arrays != "numpy":
+            self.cut.append(is_cut(found, arguments[: self.count]))
         return found
+
+
+def is_cut(found: Any, arguments: tuple) -> bool:
+    """Whether no gradient at all flows from what came back to the arguments that want one."""
+    inputs, outputs = [], []
+    mapped(arguments, lambda x: inputs.append(x) if x.requires_grad else None)
+    mapped(found, lambda x: outputs.append(x) if x.is_floating_point() else None)
+    if not inputs or not outputs or (isinstance(found, Mapping) and "gradients" in found):
+        return False
+    total = sum((x * torch.linspace(1, 2, x.numel()).view(x.shape)).sum() for x in outputs)
+    if not total.requires_grad:
+        return True
+    gradients = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
+    return not any(g is not None and bool((g != 0).any()) for g in gradients)
 
 
 def on_torch(function: Callable, arguments: tuple) -> Any:

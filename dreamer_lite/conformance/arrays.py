@@ -22,6 +22,8 @@ class Output(NamedTuple):
     official: Tensor
     rtol: float
     atol: Tensor | float
+    of: Tensor | None = None  # the input, where each entry belongs to one of it
+    entries: tuple[str, ...] = ()  # what the entries are, if they have names
 
     @property
     def allowed(self) -> Tensor:
@@ -75,7 +77,15 @@ class Golden:
     def weights(self, prefix: str = "w_") -> dict[str, Tensor]:
         return {name.removeprefix(prefix): self[name] for name in self.arrays if name.startswith(prefix)}
 
-    def out(self, name: str, found: Tensor, official: Tensor | None = None, index: Any = ..., part: str = "") -> Output:
+    def out(
+        self,
+        name: str,
+        found: Tensor,
+        official: Tensor | None = None,
+        index: Any = ...,
+        part: str = "",
+        of: Tensor | None = None,
+    ) -> Output:
         """official: what to compare with, if not the array as it is; index, part: the part of it, and its name."""
         if not isinstance(found, Tensor):
             raise TypeError(f"it returned a {type(found).__name__}, where an array is expected")
@@ -86,4 +96,4 @@ class Golden:
         if f"{name}_tol" in self.arrays:
             rtol, atol = 0.0, self[f"{name}_tol"]
         official = self[name][index] if official is None else official
-        return Output(f"{self.name}/{name}{part}", found.detach().cpu(), official, rtol, atol)
+        return Output(f"{self.name}/{name}{part}", found.detach().cpu(), official, rtol, atol, of)

@@ -20,17 +20,19 @@ from ..course.relations import relation
 from ..course.sandbox import untouched
 from .adapter import Function, told
 from .arrays import Golden, Output
-from .known import DESIGNS, MISTAKES
+from .known import DESIGNS, FIRST, MISTAKES
 from .pieces import Piece
 
 STATES = {  # in the table, and whether the official numbers come out
     "equal": True,
     "remark": True,  # they do, but another case differs
     "design": False,
-    "differs": False,
+    "off": False,
     "raised": False,
     "not there": True,
 }
+
+NO_GRADIENT = "no gradient: the result is cut off from the input, by detach, stop_gradient, no_grad, item or numpy."
 
 
 @dataclass(frozen=True)
@@ -51,33 +53,52 @@ def compare(piece: Piece, function: Callable, arrays: str = "torch", file: Path 
     """One row. arrays: what the function takes; file: whose lines are named in errors."""
     usual = {piece.arguments.index(name): value for name, value in piece.fixed.items()}
     f = Function(function, arrays, len(piece.arguments), usual)
+    cut: list[bool] = []
     try:
         with untouched():
             torch.manual_seed(0)
-            outputs = outcome(piece, f)
+            outputs = outcome(piece, replace(f, cut=cut))
     except (Exception, SystemExit) as error:
         named, _ = further_cases(piece, f)
-        return Row(piece.name, "raised", f"{told(error, file)}{f'. {named}' * bool(named)}")
+        return Row(piece.name, "raised", f"{told(error, file, function)}{f'. {named}' * bool(named)}")
+    names = [output.name for output in outputs]
+    mean_only = any("/mean_" in name for name in names) and not any(name.endswith("_loss") for name in names)
+    piece = averaged(piece) if mean_only else piece
+    if any(cut):
+        values = [output for output in outputs if not of_gradient(output.name)]
+        row = Row(piece.name, "off", NO_GRADIENT, len(outputs))
+        if all(output.equal for output in values):
+            return row if len(values) == len(outputs) else replace(row, worst=where(worst_of(outputs)))
+        also = differing(piece, f, values, values_only=True)
+        return replace(row, words=f"{NO_GRADIENT} {also.words}".strip(), worst=also.worst)
     if all(output.equal for output in outputs):
-        # The course's cases want every entry of a loss.
-        mean_only = any("/mean_" in output.name for output in outputs) and not any(
-            output.name.endswith("_loss") for output in outputs
-        )
         remark = "" if mean_only else " ".join(filter(None, further_cases(piece, f)))
         return Row(piece.name, "remark" if remark else "equal", remark, len(outputs))
     return differing(piece, f, outputs)
 
 
-def differing(piece: Piece, f: Function, outputs: list[Output]) -> Row:
-    """The row of a function that is off: by a known design, or else by a mistake, if it is known."""
+@lru_cache(None)
+def averaged(piece: Piece) -> Piece:
+    """A piece whose function gives the mean of a loss: the versions of its exercise give theirs, too."""
+    return replace(piece, through=lambda version: lambda *case: piece.through(version)(*case).mean())
+
+
+def worst_of(outputs: list[Output]) -> Output:
+    """The output that is farthest off, or the first of a wrong shape."""
     wrong = [output for output in outputs if not output.equal]
     shape = next((output for output in wrong if output.found.shape != output.official.shape), None)
-    worst = shape or max(wrong, key=lambda output: float(output.gap.max()) / output.scale)
+    return shape or max(wrong, key=lambda output: float(output.gap.max()) / output.scale)
+
+
+def differing(piece: Piece, f: Function, outputs: list[Output], values_only: bool = False) -> Row:
+    """The row of a function that is off: by a known design, or else by a mistake, if it is known."""
+    worst = worst_of(outputs)
     if words := matching(piece, outputs, DESIGNS):
         return Row(piece.name, "design", words, len(outputs), where(worst))
-    named, seen = further_cases(piece, f)
-    words = named or matching(piece, outputs, MISTAKES) or related(worst) or seen
-    return Row(piece.name, "differs", words, len(outputs), where(worst))
+    named, seen = further_cases(piece, f, values_only)
+    slip = matching(piece, outputs, FIRST) or named or matching(piece, outputs, MISTAKES)
+    words = slip or related(worst) or seen
+    return Row(piece.name, "off", words, len(outputs), where(worst))
 
 
 def outcome(piece: Piece, f: Function) -> list[Output]:
@@ -104,9 +125,14 @@ def where(worst: Output) -> dict[str, Any]:
     if yours.shape != official.shape:
         return {"array": worst.name, "shape": list(yours.shape), "official_shape": list(official.shape)}
     at = torch.unravel_index(worst.gap.argmax(), worst.gap.shape) if yours.ndim else ()
+    if worst.entries:
+        name = f"{worst.name.split('/')[0]}/{worst.entries[int(at[0])]}"
+        return {"array": name, "at": [], "yours": float(yours[at]), "official": float(official[at]), "of": 1}
+    given = {} if worst.of is None else {"x": float(worst.of.detach()[at])}
     return {
         "array": worst.name,
         "at": [int(k) for k in at],
+        **given,
         "yours": float(yours[at]),
         "official": float(official[at]),
         "differ": int((worst.off > 1).sum()),
@@ -148,10 +174,10 @@ def related(worst: Output) -> str:
     return relation(name, worst.found.float(), worst.official.float()) or ""
 
 
-def further_cases(piece: Piece, f: Function) -> tuple[str, str]:
+def further_cases(piece: Piece, f: Function, values_only: bool = False) -> tuple[str, str]:
     """What the course's judge says of the function in the cases of its exercise: the mistake's name, and a case that
     shows it; each empty if there is none."""
-    exercise = fitting(piece, f)
+    exercise = fitting(piece, f, values_only or f.arrays == "numpy")
     if exercise is None:
         return "", ""
     try:
@@ -175,7 +201,8 @@ def exercise_of(piece: Piece, values_only: bool) -> Exercise | None:
     probe = lambda version, *case: plain(piece.through(version), *case)
     kept = lambda name: not any(word in name for word in ignored)
     kept_only = lambda version, *case: {name: x for name, x in probe(version, *case).items() if kept(name)}
-    return replace(exercise, probe=kept_only, tolerance=max(exercise.tolerance, 1e-3))  # for any way to sum
+    cases = lambda: [case for case in exercise.cases() if piece.asked(case)]
+    return replace(exercise, probe=kept_only, cases=cases, tolerance=max(exercise.tolerance, 1e-3))  # any way to sum
 
 
 def alone(exercise: Exercise) -> Exercise:
@@ -185,9 +212,9 @@ def alone(exercise: Exercise) -> Exercise:
 
 
 @lru_cache(None)
-def fitting(piece: Piece, f: Function) -> Exercise | None:
+def fitting(piece: Piece, f: Function, values_only: bool) -> Exercise | None:
     """The exercise with those cases in which what the function leaves out has its usual value."""
-    exercise, names = exercise_of(piece, f.arrays == "numpy"), piece.arguments
+    exercise, names = exercise_of(piece, values_only), piece.arguments
     if exercise is None or f.count == len(names):
         return exercise
     left_out = names[f.count :]

@@ -228,6 +228,18 @@ def scale_of(batches: Tensor, debias: bool = False, first: bool = False, late: b
     return torch.stack(path)
 
 
+def clamped(batches: Tensor, last: float) -> Tensor:
+    """The running mean of ranges that are at least 1 each."""
+    ranges = torch.quantile(batches.flatten(1), torch.tensor([0.05, 0.95]), 1).diff(dim=0)[0].clamp(min=1.0)
+    return ema(torch.cat([torch.zeros(1), ranges]), 0.01)[1:].clamp(min=last)
+
+
+def from_one(batches: Tensor) -> Tensor:
+    """The running mean of the ranges, which starts at 1."""
+    ranges = torch.quantile(batches.flatten(1), torch.tensor([0.05, 0.95]), 1).diff(dim=0)[0]
+    return ema(torch.cat([torch.ones(1), ranges]), 0.01)[1:].clamp(min=1.0)
+
+
 # Losses and policies
 
 
@@ -278,6 +290,7 @@ def optimized(
     first: int = 0,
     floor: float = 1e-3,
     warm: str = "rate",
+    debias: bool = True,
 ) -> dict[str, Tensor]:
     """`laprop` with one thing different.
 
@@ -289,9 +302,9 @@ def optimized(
         for k, g in enumerate(grads[name]):
             g, rate = clipped(g, w, norms[k], clip, floor), lr * min(1.0, (k + first) / warmup)
             nu = 0.999 * nu + 0.001 * g.square()
-            rms = (nu / (1 - 0.999 ** (k + 1))).sqrt() + eps
+            rms = (nu / (1 - 0.999 ** (k + 1) if debias else 1)).sqrt() + eps
             mu = 0.9 * mu + 0.1 * (g if adam else g / rms) * (1 if warm == "rate" else rate)
-            rates = 0.9 * rates + 0.1 * (rate if warm == "weighted" else 1)
+            rates = 0.9 * rates + 0.1 * (rate if warm == "weighted" else 1) if debias else 1
             move = mu / max(rates, 1e-30) / (rms if adam else 1)
             w = w - (move if warm == "inside" else rate * move)
             path.append(w)
@@ -320,6 +333,8 @@ def fresh(shape: tuple, scale: float = 1.0, fan: str = "in", how: str = "cut") -
     std = scale / math.sqrt(size)
     if how == "uniform":
         return torch.empty(shape).uniform_(-std * math.sqrt(3), std * math.sqrt(3))
+    if how == "orthogonal":
+        return torch.nn.init.orthogonal_(torch.empty(math.prod(shape[:-1]), shape[-1]), scale * 2**0.5).view(shape)
     if how in ("normal", "wide"):
         return torch.randn(shape) * std * (1.1368 if how == "wide" else 1)
     std = max(std if how == "not restored" else 1.1368 * std, 1e-12)
@@ -367,6 +382,16 @@ DESIGNS: dict[str, tuple[Known, ...]] = {
         Known(partial(fresh, fan="avg"), f"the variance is divided by the mean of fan-in and fan-out, {V1}"),
     ),
 }
+FIRST: dict[str, tuple[Known, ...]] = {  # slips for which the course has words that mislead here
+    "symlog": (Known(lambda x: x, "it returns its input unchanged"),),
+    "symexp": (Known(lambda x: x, "it returns its input unchanged"),),
+    "image_loss": (
+        Known(
+            lambda prediction, image: (prediction - image / 255).square().mean(),
+            "the mean over everything, the batch, too; sum over pixels and channels, and keep the batch",
+        ),
+    ),
+}
 MISTAKES: dict[str, tuple[Known, ...]] = {
     "sample": (
         Known(  # it draws the same noise, since every function is called with the same seed
@@ -388,6 +413,14 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         scaled(
             "free nats are applied to the mean over batch and time; each entry needs its own",
             free=lambda x: x.mean().clamp(min=1.0),
+        ),
+        *(
+            scaled(
+                f"the KL is summed over batch and time before the free nats{more}",
+                mix=mix,
+                free=lambda x: x.sum().clamp(min=1.0),
+            )
+            for mix, more in ((0.0, ", and taken without unimix"), (0.01, ""))
         ),
         scaled(
             "free nats are applied to each group, and the groups are averaged; sum over the groups first", of=per_group
@@ -502,6 +535,17 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
             lambda batches: scale_of(batches, debias=True, limit=1e-8),
             "the range is debiased, and the scale has no lower limit of 1",
         ),
+        Known(
+            from_one,
+            "the running range starts at 1, or is kept above it; it starts at 0, and only what comes back is clamped",
+        ),
+        *(
+            Known(
+                partial(clamped, last=last),
+                f"each batch's range is clamped to at least 1 before it is averaged{more}; clamp the running range",
+            )
+            for last, more in ((0.0, ""), (1.0, ", and after"))
+        ),
         Known(lambda batches: torch.ones(len(batches)), "the scale is always 1: the returns are not scaled"),
     ),
     "bounded_normal": (
@@ -536,6 +580,20 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         optimizer("eps is 1e-8: tiny gradients are damped", eps=1e-8),
         optimizer("eps is 1e-5: tiny gradients are damped", eps=1e-5),
         optimizer("there is no warm-up", first=10**9),
+        optimizer("the averages are not debiased", debias=False),
+        optimizer("the averages are not debiased, and there is no warm-up", debias=False, first=10**9),
+        *(
+            optimizer(
+                f"Adam whose averages are not debiased, without warm-up{more}",
+                adam=True,
+                debias=False,
+                first=10**9,
+                clip=clip,
+                eps=eps,
+            )
+            for clip, more in (("tensor", ""), ("none", ", and adaptive gradient clipping is missing"))
+            for eps in (1e-8, 1e-20)
+        ),
         optimizer("the clipping has no floor of 1e-3 for small weights", floor=0.0),
     ),
     "slow_critic": (
@@ -563,5 +621,6 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
             "last axis",
         ),
         Known(partial(fresh, fan="out"), "the variance is divided by the fan-out"),
+        Known(partial(fresh, how="orthogonal"), "the weights are orthogonal, with gain √2"),
     ),
 }

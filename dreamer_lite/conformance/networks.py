@@ -79,12 +79,12 @@ def grouped(logits: Tensor, *shape: int) -> Tensor:
 
 def probe_prior(f: Callable, g: Golden) -> Iterator[Output]:
     shape = g["prior_logit"].shape
-    yield g.out("prior_logit", grouped(f(g.weights(), g["deter"], shape[-2]), *shape))
+    yield g.out("prior_logit", grouped(f(g.weights(), leaf(g["deter"]), shape[-2]), *shape))
 
 
 def probe_posterior(f: Callable, g: Golden) -> Iterator[Output]:
     shape = g["post_logit"].shape
-    yield g.out("post_logit", grouped(f(g.weights(), g["deter"], g["tokens"], shape[-2]), *shape))
+    yield g.out("post_logit", grouped(f(g.weights(), leaf(g["deter"]), leaf(g["tokens"]), shape[-2]), *shape))
 
 
 def observe(

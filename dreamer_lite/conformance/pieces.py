@@ -33,7 +33,8 @@ class Piece:
 
     exercise: the course's exercise, whose bank knows mistakes, as folder:name. version: makes an adapter's function fit
     that exercise; planted: makes one of the bank's mistakes fit an adapter, if that can be. through: what every version
-    is called through there. ignored: results of the exercise that an adapter doesn't give.
+    is called through there. ignored: results of the exercise that an adapter doesn't give; asked: whether an adapter is
+    asked for a case of it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Piece:
     planted: Callable[[Callable], Callable] | None = lambda wrong: wrong
     through: Callable[[Callable], Callable] = lambda version: version
     ignored: tuple[str, ...] = ()
+    asked: Callable[[tuple], bool] = lambda case: True
 
     @property
     def arguments(self) -> list[str]:
@@ -86,13 +88,14 @@ def one_hot(x: Tensor, size: int) -> Tensor:
 def probe_symlog(f: Callable, g: Golden) -> Iterator[Output]:
     x = leaf(g["x"])
     y = f(x)
-    yield g.out("symlog", y)
+    yield g.out("symlog", y, of=x)
     # At 0 the slope is 1, or 0 by the rule of the sign.
-    yield g.out("symlog_grad", torch.where(x == 0, g["symlog_grad"], grad(y, x)[0]))
+    yield g.out("symlog_grad", torch.where(x == 0, g["symlog_grad"], grad(y, x)[0]), of=x)
 
 
 def probe_symexp(f: Callable, g: Golden) -> Iterator[Output]:
-    yield g.out("symexp", f(g["y"]))
+    y = leaf(g["y"])
+    yield g.out("symexp", f(y), of=y)
 
 
 def probe_bins(f: Callable, g: Golden) -> Iterator[Output]:
@@ -121,13 +124,13 @@ def probe_two_hot_loss(f: Callable, g: Golden) -> Iterator[Output]:
 
 
 def probe_unimix(f: Callable, g: Golden) -> Iterator[Output]:
-    probs = f(g["logits"], g.constants["unimix"])
+    probs = f(leaf(g["logits"]), g.constants["unimix"])
     yield g.out("unimix_prob", probs)
     yield g.out("unimix_logprob", probs.log())
 
 
 def probe_entropy(f: Callable, g: Golden) -> Iterator[Output]:
-    yield g.out("entropy", f(unimix(g["logits"])))
+    yield g.out("entropy", f(unimix(leaf(g["logits"]))))
 
 
 def probe_sample(f: Callable, g: Golden) -> Iterator[Output]:
@@ -250,6 +253,9 @@ def return_scale(batches: Tensor, rate: float = 0.01, limit: float = 1.0, low: f
 def probe_return_scale(f: Callable, g: Golden) -> Iterator[Output]:
     c = g.constants
     scale = f(g["x"], c["rate"], c["limit"], c["perclo"] / 100, c["perchi"] / 100)
+    found, right = tuple(scale.shape), tuple(g["scale"].shape)
+    if found != right:
+        raise TypeError(f"it returned scales of shape {found}; expected {right}, one for each batch")
     yield g.out("scale", scale)
 
 
@@ -449,15 +455,17 @@ def probe_initialise(f: Callable, g: Golden) -> Iterator[Output]:
         if f.count == 1 and stats[1] != 1:
             continue
         try:
-            weight = f(tuple(size for size in row if size), float(stats[1]))
+            weight = f(shape := tuple(size for size in row if size), float(stats[1]))
         except NotImplementedError:  # no such layers
             continue
+        weight = weight.detach()
         found = torch.stack([weight.std(), weight.abs().max()])
         noise = torch.stack([stats[5] * 5 / (2 * stats[7]).sqrt(), 0.03 * stats[6]])
-        yield Output(f"{g.name}/stats of {row}", found, stats[5:7], 0.0, noise)
+        entries = f"standard deviation of a {shape} weight", f"largest magnitude of a {shape} weight"
+        yield Output(f"{g.name}/stats of {row}", found, stats[5:7], 0.0, noise, None, entries)
     shape = tuple(size for size in g["shapes"][0].tolist() if size)
     if f.count == 2:
-        yield Output(f"{g.name}/a head of zeros", f(shape, 0.0), torch.zeros(shape), 0.0, 0.0)
+        yield Output(f"{g.name}/a head of zeros", f(shape, 0.0).detach(), torch.zeros(shape), 0.0, 0.0)
 
 
 TWO_HOT, LATENTS, KL = ("02_twohot",), ("05_prior_posterior_unimix",), ("06_kl_losses",)
@@ -498,7 +506,7 @@ PIECES = (
         two_hot,
         TWO_HOT,
         probe_two_hot,
-        "x: numbers (...), in raw units; bins: (count,), in raw units",
+        "x: numbers (...), in raw units; bins: (count,), in raw units, 255 or another count",
         "weights on the two bins beside x, linear in raw space, (..., count)",
         "Paper: Eq. 11. Official: embodied/jax/outs.py: TwoHot.loss",
         "n03_two_hot:two_hot",
@@ -529,7 +537,7 @@ PIECES = (
         unimix,
         LATENTS,
         probe_unimix,
-        "logits: (..., groups, classes); mix: 0.01",
+        "logits: (..., groups, classes), or just (groups, classes); mix: 0.01",
         "probabilities (1 - mix) softmax(logits) + mix / classes, same shape",
         'Paper: "1 % unimix". Official: embodied/jax/outs.py: Categorical',
         "n04_latents:unimix",
@@ -595,11 +603,12 @@ PIECES = (
         probe_lambda_return,
         "rewards, continues, values: (N, H), index t holds what ARRIVES after step t (the continues hold the "
         "discount); "
-        "bootstrap: (N,), the last value; lam: 0.95",
+        "bootstrap: (N,), the last value, always values[:, -1]; lam: 0.95, a number",
         "R_t = r_{t+1} + c_{t+1} ((1 - lam) v_{t+1} + lam R_{t+1}), R_H = bootstrap, (N, H)",
         "Paper: Eq. 5. Official: dreamerv3/agent.py: lambda_return",
         "n08_critic:lambda_return",
         through=tied,
+        asked=lambda case: not isinstance(case[-1], Tensor),  # one λ for all steps
         ignored=("gradient",),  # it is a target: none is needed
     ),
     Piece(

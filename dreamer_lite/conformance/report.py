@@ -15,7 +15,7 @@ class Report:
 
     name: str
     rows: list[Row]
-    hints: list[str] = field(default_factory=list)  # functions whose names are nearly those of pieces
+    hints: list[str] = field(default_factory=list)  # on names that are no pieces', and on what is assumed
 
     @property
     def equal(self) -> bool:
@@ -41,8 +41,8 @@ class Report:
         counts = {state: sum(row.state == state for row in self.rows) for state in STATES}
         equal = counts["equal"] + counts["remark"]
         given = len(self.rows) - counts["not there"]
-        words = {"design": "by design", "differs": "off", "raised": "raised an error", "not there": "not there"}
-        rest = "".join(f", {counts[state]} {word}" for state, word in words.items() if counts[state])
+        others = [state for state in ("design", "off", "raised", "not there") if counts[state]]
+        rest = "".join(f", {counts[state]} {SHOWN.get(state, state)}" for state in others)
         return f"{self.name}: {equal} of {given} pieces compute the official numbers{rest}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,4 +76,5 @@ def distance(row: Row) -> str:
         return f"{worst['array']}: shape {tuple(worst['shape'])}, official {tuple(worst['official_shape'])}."
     at = f"[{', '.join(map(str, worst['at']))}]" if worst["at"] else ""
     share = f" ({worst['differ']} of {worst['of']} differ)" if worst["of"] > 1 else ""
+    at += f" (x = {worst['x']:.6g})" if "x" in worst else ""
     return f"{worst['array']}{at}: {worst['yours']:.6g}, official {worst['official']:.6g}{share}."
