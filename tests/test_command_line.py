@@ -97,7 +97,18 @@ sys.exit(main({words!r}))
 def test_ctrl_c_while_modules_are_imported_prints_no_traceback(seconds, tmp_path):
     """Only Python's own start can't be made quiet: on a busy machine it takes more than 0.1 s."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "dreamer_lite", *DEBUG, "--steps", "1e6", "--out", str(tmp_path / "run")],
+        [
+            sys.executable,
+            "-m",
+            "dreamer_lite",
+            *DEBUG,
+            "--compile",
+            "off",
+            "--steps",
+            "1e6",
+            "--out",
+            str(tmp_path / "run"),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -37,7 +37,7 @@ from dreamer_lite.training.plots import learning_curve
 from dreamer_lite.training.state import Training
 
 ROOT = Path(__file__).parents[2]
-DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
+DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1", "--compile", "off"]
 register()
 
 
@@ -95,6 +95,7 @@ def start_and_wait(folder, saved_steps, *words):
         except ValueError:
             pass
         time.sleep(0.02)
+    process.kill()  # else the words below would wait for it
     raise AssertionError(f"no checkpoint of {saved_steps} steps: {process.communicate()}")
 
 
