@@ -547,7 +547,8 @@ def test_a_run_says_at_its_start_what_it_costs(tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().out
         file = re.search(r"the replay buffer grows to 0.1 MB; checkpoint.pt, which holds it, to ([\d.]+) MB", said)
         assert abs(float(file.group(1)) - (tmp_path / "checkpoint.pt").stat().st_size / 1e6) < 0.1
-        words = "at this pace all 800 environment steps would take about [0-9.]+ seconds, without evaluations; [0-9.]+ [MG]B"
+        words = "at this pace all 800 environment steps would take about [0-9.]+ seconds, without evaluations; "
+        words += "[0-9.]+ [MG]B"
         assert len(re.findall(words, said)) == (steps == 800) and "solved" not in said  # later there are too few steps
         assert len(re.findall(r"an evaluation takes [\d.]+ seconds; with them, all", said)) == (steps == 800)
 
