@@ -60,8 +60,9 @@ def two_hot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     probs = logits.softmax(-1)
     half = len(bins) // 2
     surplus = probs[..., -half:] - probs[..., :half].flip(-1)  # (..., half): p(+b) - p(-b)
-    with torch.autocast("cuda" if bins.is_cuda else "cpu", enabled=False):  # bins of millions need all digits
-        return surplus @ bins[-half:]
+    if torch.is_autocast_enabled("cuda" if bins.is_cuda else "cpu"):  # bins of millions need all digits of float32
+        return (surplus * bins[-half:]).sum(-1)
+    return surplus @ bins[-half:]
 
 
 def two_hot_loss(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:

@@ -228,7 +228,7 @@ def test_progress_is_drawn_and_survives_a_restart(page, lab):
         panel = open_and_run(page, "mine")
         assert wait_for(lambda: panel.get_by_text("where you are").count() == 1)
         told = panel.locator(".jp-OutputArea-output", has_text="where you are")
-        assert "Right: 1 of 53 exercises. Kept: 1 of the 24" in told.inner_text() and "symexp" in told.inner_text()
+        assert "Right: 1 of 54 exercises. Kept: 1 of the 24" in told.inner_text() and "symexp" in told.inner_text()
         drawn = told.locator("img")
         assert "symlog 1 of 4" in drawn.get_attribute("alt")
         assert wait_for(lambda: drawn.evaluate("image => image.complete && image.naturalWidth > 0"))
