@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._inductor.cpp_builder import get_cpp_compiler
 
 from .. import scan
 from ..agent import Dreamer
@@ -96,6 +95,8 @@ def check_possible(agent: Dreamer) -> None:
         raise Refused("compiling is made for the CPU; on a GPU --capture removes the launches")
     if scan.operator is None or NO_GUARDS is None:
         raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
+    from torch._inductor.cpp_builder import get_cpp_compiler  # here, since it takes a second to import
+
     try:
         get_cpp_compiler()
     except Exception as error:  # PyTorch has an error of its own for each platform

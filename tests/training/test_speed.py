@@ -439,7 +439,7 @@ def test_compiling_pays_for_long_runs_and_asking_changes_nothing(monkeypatch):
     for name, value in learner.state_dict().items():
         assert torch.equal(value, before[0][name]), name
     assert torch.equal(torch.get_rng_state(), before[1]) and torch.equal(learner.agent.return_scale.range, before[2])
-    monkeypatch.setattr("dreamer_lite.training.compiled.get_cpp_compiler", lambda: 1 / 0)
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: 1 / 0)
     assert worth_compiling(learner, 15_000) == (
         False, "the train step is not compiled: it needs a C++ compiler such as g++"
     )  # fmt: skip
