@@ -73,13 +73,7 @@ def comparison(panels: dict[str, tuple[dict[str, list[Curve]], float | None]], x
     for number, (title, (groups, threshold)) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
         for k, (label, curves) in enumerate(groups.items()):
-            draw_group(
-                axes,
-                curves,
-                textwrap.fill(label, 58, break_on_hyphens=False),
-                GROUP_COLOURS[k % 7],
-                ("-", "--", ":")[k // 7 % 3],
-            )
+            draw_group(axes, curves, in_lines(label, 58), GROUP_COLOURS[k % 7], ("-", "--", ":")[k // 7 % 3])
         if threshold is not None:
             draw_threshold(axes, threshold)
         axes.set(xlabel=xlabel, ylabel="mean return of an evaluation")
