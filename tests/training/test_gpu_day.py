@@ -52,7 +52,9 @@ def test_every_number_that_a_page_needs_is_there(rehearsal):
         assert text and MISSING not in text and "None" not in text, text
     assert (out / "gpu.md").read_text() in printed
     assert (out / "readme_rows.md").read_text().count("|\n") == 2
-    assert (out / "bench.txt").read_text().count("captured:") == 7
+    bench = (out / "bench.txt").read_text()
+    assert [bench.count(f": {precision}; CPU") for precision in ("float32", "bfloat16")] == [7, 7]
+    assert bench.count("captured:") == 14
     assert not list(out.rglob("*.pt"))  # what is kept is small
 
 
