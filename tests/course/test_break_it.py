@@ -683,7 +683,7 @@ def test_the_page_of_ablations_counts_what_the_ledger_has():
     notebook = (ASSETS.parent / "notebooks" / "A1_break_it.ipynb").read_text()
     three = ("no straight-through gradient", "replay ratio 256", "squared error of symlog, no two-hot")
     all_of_them, most, few = (ledger.below(change, runs)[0] for change in three)
-    assert f"Without the straight-through gradient it is all {all_of_them}:" in notebook
+    assert f"Without the straight-through gradient it is all {all_of_them}. " in notebook
     words = f"With a quarter of the train steps, {most}. With a squared error in place of two-hot, it is {few}, as"
     assert words in notebook
 
