@@ -18,8 +18,8 @@ virtual environment of its own, and writes the table of docs/worlds.md (about a 
 `wheels --out FOLDER` downloads and unpacks the packages that a machine for `gpu` may lack.
 `conformance` compares other implementations with the official numbers, all of them or those named: installs each in a
 virtual environment of its own, and writes the tables of docs/conformance.md (a minute each, the official code ten).
-`official` does as `record`, with the settings of the official code's runs in official/, for 8,000 steps (two minutes a
-seed).
+`beside` learns worlds with the official code and with this package, with the same settings, all of them or those named,
+and keeps both in official/ (three to ten minutes a run); `queue` does so with and without the online queue.
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
 communication, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 from the end of its recorded run, with averaged weights.
@@ -39,7 +39,6 @@ from base64 import b64decode
 from collections.abc import Callable
 from contextlib import nullcontext
 import csv
-from dataclasses import replace
 from importlib import import_module
 from itertools import product
 import json
@@ -107,30 +106,6 @@ WIDGETS = {
         ("a3_your_world.memory", "ball_explorer(catcher, MyCatch)"),
     ],
 }
-
-
-# The settings in `official/settings.json`, of the official code's runs, in our terms.
-AS_OFFICIAL = Config.preset(
-    "size1m",
-    deter=64,
-    rssm_hidden=32,
-    groups=8,
-    classes=8,
-    blocks=4,
-    seq_len=32,
-    imag_last=8,
-    world_lr=1e-3,
-    actor_lr=1e-3,
-    critic_lr=1e-3,
-    warmup=100,
-    envs=4,
-    learn_start=640,
-    steps=8000,
-    log_every=500,
-    eval_every=500,
-    eval_episodes=20,
-    save_every=500,
-)
 
 
 def record(config: Config, name: str, until: str) -> None:
@@ -493,46 +468,6 @@ def rows(file: Path) -> list[dict[str, float]]:
     return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file.open())]
 
 
-def draw_beside() -> None:
-    """Curves of the official code, of ours with the same settings, and of the small preset.
-
-    Each is a median in a band that spans all seeds.
-    """
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    grid = np.arange(1000, 8001, 500)
-    for name, files, colour in (
-        ("official code", "official/official_seed*.csv", GREY),
-        ("this package, the same settings", "official/seed*.csv", REALITY),
-        ("this package, small preset", "runs/seed*.csv", DREAM),
-    ):
-        paths = sorted(ASSETS.glob(files))
-        curves = [{row["env_steps"]: row["eval_mean"] for row in rows(path)} for path in paths]
-        means = np.array([[curve.get(step, np.nan) for step in grid] for curve in curves])
-        there = ~np.isnan(means).any(0)  # where every seed was evaluated
-        low, middle, high = np.min(means[:, there], 0), np.median(means[:, there], 0), np.max(means[:, there], 0)
-        axes.fill_between(grid[there], low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(grid[there], middle, color=colour, marker=".", label=f"{name}, {len(curves)} seeds")
-        first = [next((step for step in grid if curve.get(step, 0) >= 475), np.inf) for curve in curves]
-        cards = [
-            json.loads(path.with_suffix(".json").read_text()) for path in paths if path.with_suffix(".json").exists()
-        ]
-        seconds = [card["seconds"] + card["compile_seconds"] for card in cards] or [
-            rows(path)[-1]["cpu_seconds"] for path in paths
-        ]
-        print(
-            f"{name}: mean from 1,000 steps on {means[:, there].mean():.0f}, of the seeds "
-            f"{np.sort(means[:, there].mean(1)).round()}; at 475 first after {sorted(map(float, first))}, median "
-            f"{np.median(first):g}; {(means[:, there] >= 475).mean():.0%} of the evaluations at 475; "
-            f"{np.median(seconds):.0f} s (median), {min(seconds):.0f} to {max(seconds):.0f}"
-        )
-    axes.axhline(475, color=GREY, linestyle="--", linewidth=1)
-    axes.set(xlabel="environment steps", ylabel="mean return of 20 episodes or more", ylim=(0, 510))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
-    figure.savefig(ASSETS / "beside_official.png", dpi=120)
-
-
 def draw() -> None:
     files = sorted((ASSETS / "runs").glob("seed*.csv"))
     runs = [rows(file) for file in files]
@@ -638,17 +573,20 @@ if __name__ == "__main__":
     words, preset = sys.argv[2:], ""
     if sys.argv[1:2] == ["record"] and words and words[0] in PRESETS:
         preset = words.pop(0)
-    if sys.argv[1:2] in (["record"], ["official"]) and words and all(word.isdigit() for word in words):
+    if sys.argv[1:2] == ["record"] and words and all(word.isdigit() for word in words):
         for seed in map(int, words):
-            if sys.argv[1] == "record":
-                steps = {"gpu": 5_000}.get(preset, Config.steps)
-                record(
-                    Config.preset(preset or "small", seed=seed, steps=steps),
-                    f"runs/{preset}{'-' * bool(preset)}seed{seed}",
-                    "held",
-                )
-            else:
-                record(replace(AS_OFFICIAL, seed=seed), f"official/seed{seed}", "steps")
+            steps = {"gpu": 5_000}.get(preset, Config.steps)
+            record(
+                Config.preset(preset or "small", seed=seed, steps=steps),
+                f"runs/{preset}{'-' * bool(preset)}seed{seed}",
+                "held",
+            )
+    elif sys.argv[1:2] in (["beside"], ["queue"]):
+        import beside
+
+        if not set(words) <= set(beside.WORLDS):
+            sys.exit(f"the worlds are: {', '.join(beside.WORLDS)}")
+        beside.record(words) if sys.argv[1] == "beside" else beside.record_queue(words)
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
             record_world(name)
@@ -715,8 +653,10 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["gif"]:
         record_player()
     elif sys.argv[1:] == ["draw"]:
+        import beside
+
         draw()
-        draw_beside()
+        beside.draw()
     elif sys.argv[1:] == ["bench"]:
         measure_speed()
     elif sys.argv[1:] == ["maps"]:

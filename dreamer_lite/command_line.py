@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
 
 from . import __version__
-from .config import PRESETS, Config
+from .config import PRESETS, Config, one_lr
 from .errors import Refused
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ GROUPS = {  # the other settings in --help, by heading; FIRST are Train's own
         scale_replay_critic horizon imag_last discount_horizon lam entropy return_rate return_limit return_low
         return_high""",
     "optimizer": "world_lr actor_lr critic_lr warmup clip clip_floor beta1 beta2 epsilon slow_rate precision average",
-    "replay": "batch_size seq_len train_ratio replay_size learn_start replay_on_host",
+    "replay": "batch_size seq_len train_ratio replay_size online_queue learn_start replay_on_host",
     "logging": "log_every eval_every eval_episodes eval_envs eval_steps eval_in save_every",
 }
 FIRST = ("env", "pixels", "steps", "seed")  # the settings people change most
@@ -125,6 +125,9 @@ class Settings:
     steps: setting("steps") = Config.steps
     seed: setting("seed") = Config.seed
     pixels: setting("pixels") = Config.pixels
+    lr: option(
+        float, "one learning rate in place of --world_lr, --actor_lr and --critic_lr, as in the official code", "FLOAT"
+    ) = None
     environment: OmitArgPrefixes[Environment] = field(default_factory=Environment)
     model: OmitArgPrefixes[Model] = field(default_factory=Model)
     losses: OmitArgPrefixes[Losses] = field(default_factory=Losses)
@@ -533,6 +536,7 @@ class Start:
     wrap: str | None = None
     env_args: tuple[str, ...] | None = None
     pixels: int = 0
+    lr: float | None = None
 
     @property
     def name(self) -> str:
@@ -542,13 +546,13 @@ class Start:
     def train(self) -> Train:
         """`train` with these settings as the defaults of the other options."""
         if not self.resume:
-            return Train(preset=self.name, **grouped(Config.preset(self.name)))
+            return Train(preset=self.name, **grouped(Config.preset(self.name, lr=self.lr)))
         from .training.checkpoint import read
 
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
         saved = read(self.resume, self.env, self.wrap, self.env_args)
-        return Train(saved=saved, **grouped(saved.config))
+        return Train(saved=saved, **grouped(replace(saved.config, **one_lr(self.lr))))
 
 
 whole_numbers = tyro.constructors.ConstructorRegistry()
@@ -696,7 +700,7 @@ def parse(words: list[str]) -> Any:
         start, _ = tyro.cli(
             Start, args=[word for word in words[1:] if word not in helps], return_unknown_args=True, **how
         )
-        warm = Warm(preset=start.name, **grouped(Config.preset(start.name)))
+        warm = Warm(preset=start.name, **grouped(Config.preset(start.name, lr=start.lr)))
     if words[0] == "train":
         train = start.train()
         if start.resume and any(word.split("=")[0] == "--preset" for word in words):

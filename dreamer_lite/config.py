@@ -203,6 +203,8 @@ class Config:
     """replayed steps per environment step (official 32 to 1024, depending on the task)"""
     replay_size: int = 100_000
     """capacity of the replay buffer in environment steps (official 5e6)"""
+    online_queue: bool = False
+    """train first on fresh sequences, each step once (official true [replay.online])"""
     learn_start: int = 250
     """environment steps before the first train step"""
     replay_on_host: bool = False
@@ -270,15 +272,19 @@ class Config:
             )
 
     @staticmethod
-    def preset(name: str, **changes: Any) -> "Config":
-        """The preset `name`, with changes on top. Raises Refused for a name that is not in PRESETS."""
+    def preset(name: str, *, lr: float | None = None, **changes: Any) -> "Config":
+        """The preset `name`, with changes on top.
+
+        lr: one learning rate for world model, actor and critic, as in the official code; `changes` may still name one
+        of the three. Raises Refused for a name that is not in PRESETS, and for settings that don't exist.
+        """
         if not isinstance(name, str) or name not in PRESETS:
             raise Refused(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
         known = [setting.name for setting in fields(Config)]
         for word in changes.keys() - known:
             near = get_close_matches(word, known, 1)
             raise Refused(f"there is no setting {word!r}{f'; perhaps you mean {near[0]}' if near else ''}")
-        return replace(Config(**PRESETS[name]), **changes)
+        return replace(Config(**PRESETS[name]), **(one_lr(lr) | changes))
 
     @property
     def loss_scales(self) -> dict[str, float]:
@@ -296,6 +302,11 @@ class Config:
         """The settings that differ, by name: their old and new values."""
         old, new = before.to_dict(), self.to_dict()
         return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def one_lr(lr: float | None) -> dict[str, float]:
+    """The settings that give world model, actor and critic this learning rate; none if there is none."""
+    return {} if lr is None else dict.fromkeys(("world_lr", "actor_lr", "critic_lr"), lr)
 
 
 ZERO_IS_FINE = {
@@ -393,18 +404,16 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
         bins=255,
         bin_limit=20,
     )
-    rates = dict(
-        world_lr=4e-5,
-        actor_lr=4e-5,
-        critic_lr=4e-5,
-        warmup=1000,
-        epsilon=1e-20,
-        slow_rate=0.02,
-        scale_reconstruction=1,
-        average=0,
-    )
+    rates = dict(**one_lr(4e-5), warmup=1000, epsilon=1e-20, slow_rate=0.02, scale_reconstruction=1, average=0)
     data = dict(
-        batch_size=16, seq_len=64, imag_last=0, discount_horizon=333, train_ratio=256, learn_start=1100, envs=16
+        batch_size=16,
+        seq_len=64,
+        imag_last=0,
+        discount_horizon=333,
+        train_ratio=256,
+        online_queue=True,
+        learn_start=1100,
+        envs=16,
     )
     return sizes | rates | data | dict(steps=1_000_000, log_every=1000, eval_every=10_000, save_every=20_000)
 
@@ -439,9 +448,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         batch_size=250,
         seq_len=50,
         imag_last=0,
-        world_lr=3e-4,
-        actor_lr=3e-4,
-        critic_lr=3e-4,
+        **one_lr(3e-4),
         epsilon=1e-20,
         learn_start=500,
         envs=8,

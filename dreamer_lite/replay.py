@@ -66,6 +66,9 @@ LatentState = tuple[Tensor, Tensor]  # (h, z); `rssm.State` is one
 class Replay:
     """One ring buffer of steps per environment. Sequences are drawn uniformly and may cross episode borders.
 
+    With `online_queue`, each step is first trained on soon after it came: whenever an environment has added a whole
+    sequence, the next batch begins with it. Those don't overlap, and each is taken once.
+
     With each step, the agent's latent state after it is stored. So a sequence starts from the state the agent had, not
     from zeros, and `refresh` writes back the newer states that training computed.
     Official: `embodied/core/replay.py`, with `replay_context: 1` in `dreamerv3/agent.py`.
@@ -86,6 +89,7 @@ class Replay:
         groups: int,
         classes: int,
         device: torch.device | str = "cpu",
+        online_queue: bool = False,
     ):
         require_whole(envs=(envs, 1), capacity=(capacity, envs))
         self.length = capacity // envs
@@ -101,6 +105,8 @@ class Replay:
         self.added = 0  # steps ever added, per environment
         # The same number on the device, where `sample` can read it without waiting.
         self.count = torch.zeros((), dtype=torch.int64, device=device)
+        self.online_queue = online_queue
+        self.taken = torch.zeros_like(self.count)  # sequences of the online queue that are trained on
         # On a GPU, the default generator, which a replayed graph advances by itself.
         on_gpu = self.count.is_cuda
         self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)
@@ -158,12 +164,30 @@ class Replay:
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
         # (B, 1); 0 is the oldest
         first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (held - steps)
-        index = (self.count - held + first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
+        first = first + self.count - held  # (B, 1); 0 is the first step ever added
+        if self.online_queue:
+            env, first = self.online_first(env, first, steps + 1)
+        index = (first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
         start = self.data["h"][env[:, 0], before], z.to(torch.float32)  # (B, D), (B, S, K)
         obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})  # (B, T, …)
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
+
+    def online_first(self, env: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Put what waits in the online queue into the first rows of a batch; returns environment and first step (B, 1).
+
+        In the queue are the steps 1 to L, L + 1 to 2 L, … of every environment, where L is `length`, the step before a
+        sequence included. So each step but the very first is taken once. What the ring has overwritten is left out.
+        Official: `Replay.add` and `Replay._sample`.
+        """
+        envs = len(self.data["reward"])
+        oldest = self.count - self.count.clamp(max=self.length)
+        overwritten = (oldest + length - 2) // length * envs
+        place = torch.maximum(self.taken, overwritten) + torch.arange(len(env), device=env.device)[:, None]  # (B, 1)
+        waits = place < (self.count - 1) // length * envs
+        self.taken.copy_(place[0, 0] + waits.sum())
+        return torch.where(waits, place % envs, env), torch.where(waits, 1 + place // envs * length, first)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: LatentState) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).
@@ -195,6 +219,7 @@ class Replay:
         return {
             "data": data,
             "added": self.added,
+            "taken": int(self.taken),
             "generator": self.generator.get_state(),
             "device": self.generator.device.type,
         }
@@ -205,5 +230,6 @@ class Replay:
                 of_env[: len(saved)] = saved
         self.added = state["added"]
         self.count.fill_(self.added)
+        self.taken.fill_(state.get("taken", 0))
         if state["device"] == self.generator.device.type:  # a CPU's random state means nothing to a GPU
             self.generator.set_state(state["generator"])

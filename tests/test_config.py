@@ -3,6 +3,7 @@
 import pytest
 
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.command_line import parse
 from dreamer_lite.config import PRESETS, Config, Spaces, check_kind
 from dreamer_lite.errors import Refused
 
@@ -30,6 +31,17 @@ def test_settings_may_be_text_or_yes_or_no():
             check_kind("name", value, kind)
 
 
+def test_one_learning_rate_sets_all_three_but_those_that_are_named():
+    """On the command line and from Python."""
+    three = lambda c: (c.world_lr, c.actor_lr, c.critic_lr)
+    assert three(Config.preset("small", lr=2e-4)) == three(Config.preset("size1m", lr=2e-4)) == (2e-4,) * 3
+    assert three(Config.preset("gpu", lr=2e-4, actor_lr=1e-5)) == (2e-4, 1e-5, 2e-4)
+    assert three(parse("--lr 2e-4".split()).config()) == (2e-4,) * 3
+    assert three(parse("--preset gpu --actor_lr 1e-5 --lr=2e-4".split()).config()) == (2e-4, 1e-5, 2e-4)
+    assert three(parse("warm --lr 2e-4".split()).config()) == (2e-4,) * 3
+    assert three(parse("--preset gpu".split()).config()) == three(Config.preset("gpu")) == (5e-4, 3e-4, 1e-3)
+
+
 def test_official_presets_have_the_official_numbers():
     """Of the method's settings; `dreamerv3/configs.yaml`."""
     c = Config.preset("size12m")
@@ -43,6 +55,7 @@ def test_official_presets_have_the_official_numbers():
         1e-3,
         1e-20,
     )
+    assert c.online_queue
     assert (c.lam, c.horizon, c.discount_horizon, c.slow_rate, c.entropy, c.unimix, c.free_nats) == (
         0.95,
         15,

@@ -10,16 +10,20 @@ from dreamer_lite.replay import Experience, Replay
 from dreamer_lite.rssm import State
 
 
-def filled(steps, capacity=40, envs=2):
+def filled(steps, capacity=40, envs=2, **options):
     """Rows whose every number says which environment and step they are from; an episode ends every 7 steps."""
-    replay = Replay(capacity=capacity, envs=envs, obs_size=1, action_size=1, deter=2, groups=1, classes=3)
+    replay = Replay(capacity=capacity, envs=envs, obs_size=1, action_size=1, deter=2, groups=1, classes=3, **options)
     replay.generator.manual_seed(0)
-    for t in range(steps):
+    add(replay, range(steps), envs)
+    return replay
+
+
+def add(replay, steps, envs=2):
+    for t in steps:
         mark = torch.tensor([[t + 1000.0 * e] for e in range(envs)])
         flag = torch.full((envs,), False)
         step = Experience(mark, mark - 0.5, mark[:, 0] / 10, flag | (t % 7 == 0), flag | (t % 7 == 6), flag)
         replay.add(step, State(mark.expand(envs, 2), torch.eye(3)[[t % 3] * envs][:, None]))
-    return replay
 
 
 @given(st.integers(6, 120), st.integers(1, 5))
@@ -77,3 +81,42 @@ def test_overlapping_sequences_are_refreshed_the_same_way_by_any_number_of_threa
 def test_a_sequence_longer_than_the_replay_is_refused():
     with pytest.raises(ValueError, match="holds 5 steps per environment, a sequence of 5 needs 6"):
         filled(5).sample(1, 5)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=3))
+def test_the_online_queue_gives_each_step_once_and_in_order(envs, length, turns):
+    """As in the official replay: the first sequence has the steps 1 to L, with the one that it starts from."""
+    replay, added, queued = filled(0, 200 * envs, envs, online_queue=True), 0, []
+    for more, batch in turns:
+        add(replay, range(added, added + more), envs)
+        for t in range(added, added + more):
+            if t % (length + 1) == 0 and t:
+                queued += [t - length + 1 + 1000 * env for env in range(envs)]
+        added += more
+        if added > length:
+            steps = replay.sample(batch, length)[0].obs[..., 0]
+            due, queued = queued[:batch], queued[batch:]
+            assert steps[: len(due), 0].tolist() == due
+            assert (steps.diff(dim=1) == 1).all()
+
+
+def test_what_the_ring_has_overwritten_is_not_taken_from_the_online_queue():
+    """Of 57 steps it holds the last 20 of each environment; the first whole sequence of 3 + 1 begins with step 37."""
+    first = filled(57, online_queue=True).sample(12, 3)[0].obs[:, 0, 0]
+    assert first[:10].tolist() == [t + 1000 * e for t in (38, 42, 46, 50, 54) for e in (0, 1)]
+    assert set(first[10:].tolist()) <= {t + 1000 * e for t in range(38, 55) for e in (0, 1)}
+
+
+def test_the_online_queue_goes_on_where_a_checkpoint_left_it():
+    replay, other = filled(20, online_queue=True), filled(0, online_queue=True)
+    replay.sample(3, 3)
+    other.load_state_dict(replay.state_dict())
+    one, two = replay.sample(3, 3)[0].obs, other.sample(3, 3)[0].obs
+    assert torch.equal(one, two) and one[0, 0, 0] == 1006  # the fourth: the second sequence of the second environment
+
+
+def test_without_the_online_queue_fresh_steps_have_no_place_of_their_own():
+    plain, queue = filled(20).sample(8, 3)[0].obs, filled(20, online_queue=True)
+    queue.sample(8, 3)  # all that waits
+    queue.generator.manual_seed(0)
+    assert torch.equal(queue.sample(8, 3)[0].obs, plain)

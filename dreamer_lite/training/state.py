@@ -121,7 +121,8 @@ class Training:
                 f"the replay buffer of {c.replay_size:,} steps needs {need / 1e9:.1f} GB, and {device} has "
                 f"{free / 1e9:.1f} GB free; use a smaller --replay_size, smaller images, or --replay_on_host on a GPU"
             )
-        return Replay(capacity=c.replay_size, envs=c.envs, device=device, **sizes, **latent)
+        ring = dict(capacity=c.replay_size, envs=c.envs, device=device, online_queue=c.online_queue)
+        return Replay(**ring, **sizes, **latent)
 
     @property
     def stride(self) -> int:

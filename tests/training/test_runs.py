@@ -104,7 +104,7 @@ def start_and_wait(folder, saved_steps, *words):
 )
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    process = start_and_wait(broken, 300, "--steps", 1_000_000)
+    process = start_and_wait(broken, 300, "--online_queue", "--steps", 1_000_000)
     process.send_signal(number)
     output, error = process.communicate(timeout=60)
     steps = read(broken).rest["env_steps"] + 200
@@ -112,7 +112,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, number):
         assert process.returncode == 130 and f"--resume {broken}" in output and "stopping after this step" in error
     result = finish("--resume", broken, "--quiet", "--steps", steps)  # device, threads and --until are those of the run
     assert result.returncode == 0, result.stderr
-    assert main([*DEBUG, "--steps", str(steps), "--out", str(whole)]) == 0
+    assert main([*DEBUG, "--online_queue", "--steps", str(steps), "--out", str(whole)]) == 0
     assert_same(content(whole), content(broken))
 
 
@@ -289,6 +289,8 @@ def test_an_existing_run_is_never_overwritten(uninterrupted, capsys):
     assert "already holds a run" in capsys.readouterr().err
     assert main(["--resume", str(uninterrupted), "--batch_size", "3"]) == 2
     assert "--batch_size cannot be changed while resuming" in capsys.readouterr().err
+    assert main(["--resume", str(uninterrupted), "--lr", "2e-4"]) == 2
+    assert "--world_lr cannot be changed while resuming" in capsys.readouterr().err
     assert (uninterrupted / "checkpoint.pt").read_bytes() == before
 
 
