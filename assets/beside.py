@@ -64,6 +64,14 @@ WORLDS = {
     "Pendulum": World("", dict(env="Pendulum-v1")),
     # 16 × 16 images: two convolutions, where the official decoder refuses more
     "Catch": World("", dict(env="dreamer_lite.course.worlds:Catch-v0", mults=(2, 3), steps=6000)),
+    "RepeatPrevious": World("popgym==1.0.7", dict(env="popgym:popgym-RepeatPreviousEasy-v0")),
+    "DoorKey": World(
+        "minigrid==3.2.0", dict(env="minigrid:MiniGrid-DoorKey-5x5-v0", ignore=("mission",), steps=16_000)
+    ),
+    "Breakout": World("minatar==1.0.15", dict(env="minatar_envs:MinAtar/Breakout-v1")),
+    "FrozenLake-slippery": World("", dict(env="FrozenLake-v1")),
+    "Taxi": World("", dict(env="Taxi-v4")),
+    "MountainCarContinuous": World("", dict(env="MountainCarContinuous-v0")),
 }
 # CPU only, one thread, and the older runtime, which is the faster one.
 XLA = "--xla_cpu_use_thunk_runtime=false --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -134,21 +142,21 @@ def record_official(config: Config, target: Path, python: Path, code: Path) -> N
 def record(names: Sequence[str], seeds: Sequence[int] = SEEDS) -> None:
     """What is missing of these worlds, of both, one run at a time."""
     for name in names or WORLDS:
-        folder, missing = ASSETS / "official" / name, []
-        for seed in seeds:
-            if not (folder / f"seed{seed}.csv").exists():
-                record_ours(config_of(name, seed), folder / f"seed{seed}")
-            if not (folder / f"official_seed{seed}.csv").exists():
-                missing.append(seed)
-        if missing:
-            with tempfile.TemporaryDirectory(prefix="beside") as place:
-                packages = f"{IMPLEMENTATIONS['official'].packages} ruamel.yaml {WORLDS[name].packages}"
-                python, refusal = install(Entry(packages, ""), Path(place))
-                if refusal:
-                    sys.exit(f"{name}: {refusal}")
-                code = source("official", Path(place))
-                for seed in missing:
-                    record_official(config_of(name, seed), folder / f"official_seed{seed}", python, code)
+        folder = ASSETS / "official" / name
+        ours = [seed for seed in seeds if not (folder / f"seed{seed}.csv").exists()]
+        official = [seed for seed in seeds if not (folder / f"official_seed{seed}.csv").exists()]
+        if not ours + official:
+            continue
+        with tempfile.TemporaryDirectory(prefix="beside") as place:
+            packages = f"{IMPLEMENTATIONS['official'].packages} ruamel.yaml {WORLDS[name].packages}"
+            python, refusal = install(Entry(packages, ""), Path(place))
+            if refusal:
+                sys.exit(f"{name}: {refusal}")
+            for seed in ours:
+                subprocess.run([python, __file__, name, str(seed)], check=True)
+            code = source("official", Path(place)) if official else Path()
+            for seed in official:
+                record_official(config_of(name, seed), folder / f"official_seed{seed}", python, code)
 
 
 def record_queue(names: Sequence[str]) -> None:
@@ -230,3 +238,7 @@ def draw() -> None:
             late = late_means(evaluations(f"{name}/{kind}seed*.csv"), 1000)
             if late:
                 print(f"{name}, {words}: {np.mean(late):.4g}, {min(late):.4g} to {max(late):.4g} ({len(late)} seeds)")
+
+
+if __name__ == "__main__":  # one run of ours, where the world's packages are installed
+    record_ours(config_of(sys.argv[1], int(sys.argv[2])), ASSETS / "official" / sys.argv[1] / f"seed{sys.argv[2]}")
