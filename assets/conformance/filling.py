@@ -51,6 +51,21 @@ def path_of(optimizer_of, params, grads):
     return {name: torch.stack([step[name] for step in path]) for name in weights}
 
 
+def path_of_clipped_adam(params, grads, lr):
+    """The same for PyTorch's Adam, after the gradients of all parameters are clipped together at a norm of 1,000."""
+
+    def adam(weights):
+        optimizer = torch.optim.Adam(weights, lr, eps=1e-8)
+
+        def step():
+            torch.nn.utils.clip_grad_norm_(weights, 1000.0)
+            optimizer.step()
+
+        return Anything(step=step)
+
+    return path_of(adam, params, grads)
+
+
 def straight_through(probs, noise):
     """The sample that the official arrays ask for: the likeliest class under the noise, with the gradient of probs."""
     index = (probs.log() + noise).argmax(-1)

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from filling import Anything, identity, path_of
+from filling import Anything, identity, path_of_clipped_adam
 import gymnasium
 from ray.rllib.algorithms.dreamerv3.torch.dreamerv3_torch_learner import DreamerV3TorchLearner as Learner
 from ray.rllib.algorithms.dreamerv3.torch.models.actor_network import ActorNetwork
@@ -196,17 +196,7 @@ def critic_loss(logits, returns, slow_values, weights):
 
 def laprop(params, grads, lr):
     """Adam and clipping with the world model's settings, as its learner and its config set them up."""
-
-    def adam(weights):
-        optimizer = torch.optim.Adam(weights, lr, eps=1e-8)
-
-        def step():
-            torch.nn.utils.clip_grad_norm_(weights, 1000.0)
-            optimizer.step()
-
-        return Anything(step=step)
-
-    return path_of(adam, params, grads)
+    return path_of_clipped_adam(params, grads, lr)
 
 
 def slow_critic(online):

@@ -1,6 +1,6 @@
 """sheeprl 0.8.4, algorithm dreamer_v3, by the functions of its training and with its default settings."""
 
-from filling import Anything, identity, path_of
+from filling import Anything, identity, path_of_clipped_adam
 from sheeprl.algos.dreamer_v3 import agent as agents
 from sheeprl.algos.dreamer_v3.loss import categorical_kl, reconstruction_loss
 from sheeprl.algos.dreamer_v3.utils import Moments, compute_lambda_values, init_weights
@@ -131,17 +131,7 @@ def bounded_normal(mean, std, action):
 
 def laprop(params, grads, lr):
     """Adam with the world model's settings. Its gradients are clipped together at a norm of 1,000 by the trainer."""
-
-    def adam(weights):
-        optimizer = torch.optim.Adam(weights, lr, eps=1e-8)
-
-        def step():
-            torch.nn.utils.clip_grad_norm_(weights, 1000.0)
-            optimizer.step()
-
-        return Anything(step=step)
-
-    return path_of(adam, params, grads)
+    return path_of_clipped_adam(params, grads, lr)
 
 
 def slow_critic(online):
