@@ -719,7 +719,7 @@ COMMAND_LINE = {
     "--kernel 1 --strided": "kernel must be at least 2 where convolutions are strided",
     "--workers 2": "workers must be 0 or equal to envs",
     "--env_args is_slippery": "takes key=value",
-    "--lr 3": "Unrecognized options|Unrecognized option",
+    "--learn_rate 3": "Unrecognized options|Unrecognized option",
     "--steps 3 --verbose": "Unrecognized options: --verbose|Unrecognized option",
 }
 OTHERS = ("evaluate", "dream", "compare", "diagnose", "export", "bench", "warm", "frobnicate", "extra", "TRAIN")

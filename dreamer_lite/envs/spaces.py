@@ -14,9 +14,15 @@ from ..replay import Obs, obs_of_kinds
 
 
 def spaces_of(observation: Space, action: Space) -> Spaces:
-    """The sizes for a pair of Gymnasium spaces; this is the one place that decides what is supported.
+    """The sizes for a pair of Gymnasium spaces. Raises Refused for what is not supported."""
+    (numbers, image), (choices, count) = what_is_seen(observation), what_is_chosen(action)
+    return Spaces(numbers, sum(choices) + count, not count, image, () if isinstance(action, Discrete) else choices)
 
-    Raises Refused for everything else.
+
+def what_is_seen(observation: Space) -> tuple[int, tuple[int, ...]]:
+    """How many numbers an observation has, and the height, width and channels of its image, () if there is none.
+
+    This is the one place that decides which observations are supported. Raises Refused for all others.
     """
     images, numbers = [], 0
     for name, space in leaves(observation):
@@ -41,7 +47,14 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     image = (*images[0][:2], sum(image[2] for image in images)) if images else ()
     if not image and not numbers:
         raise Refused(f"observation space {shorten(observation)} is empty")
-    sizes = tuple(map(int, image))
+    return numbers, tuple(map(int, image))
+
+
+def what_is_chosen(action: Space) -> tuple[tuple[int, ...], int]:
+    """The sizes of an action's choices, and how many numbers it has.
+
+    This is the one place that decides which actions are supported. Raises Refused for all others.
+    """
     parts = [part for _, part in leaves(action)]
     choices, count = action_sizes(action)
     if not all(isinstance(part, (Box, Discrete, MultiDiscrete, MultiBinary)) for part in parts):
@@ -57,7 +70,7 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
         )
     if not choices and not count:
         raise Refused(f"action space {shorten(action)} is empty: there is nothing to choose")
-    return Spaces(numbers, sum(choices) + count, not count, sizes, () if isinstance(action, Discrete) else choices)
+    return choices, count
 
 
 def action_sizes(space: Space) -> tuple[tuple[int, ...], int]:

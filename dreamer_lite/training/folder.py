@@ -82,8 +82,11 @@ def locked(out: Path) -> Iterator[None]:
             out.rmdir()
 
 
-def prepare(out: Path, training: Training) -> None:
-    """Find out before training, not after it, whether the run can be written."""
+def write_config(out: Path, training: Training) -> None:
+    """Write config.json: so it shows before training, not after it, whether the run can be written at all.
+
+    Raises Refused if it can't, or if the disk has too little space for what is still to come.
+    """
     replays = training.processes.size * sum(ring.nbytes for ring in training.replay.data.values())
     need = 2 * replays + 10 * training.learner.optimizer.weights.nbytes
     free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.glob("*.pt"))  # of a resumed run

@@ -92,11 +92,7 @@ def train(
     Ctrl-C finishes the current step, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input
     and for a folder that can't be written, Diverged if a loss is not finite.
     """
-    require(config, Config, 'train needs a Config, such as Config.preset("small")')
-    require(resume, (bool, checkpoint.Saved), "resume must be true or false")
-    require(processes, Processes, "processes must be those of torchrun")
-    if on_step is not None and (not callable(on_step) or cannot_be_called(on_step, None)):
-        raise Refused(f"on_step must be a function of one argument, the Training; got {on_step!r}")
+    check_arguments(config, resume, on_step, processes)
     # The environment may change the current folder.
     out, given = checkpoint.as_path(out, "a run's folder").absolute(), RunOptions.of(options)
     config = config_for(config, make_env)
@@ -133,6 +129,15 @@ def train(
             training.envs.close()
 
 
+def check_arguments(config: Any, resume: Any, on_step: Any, processes: Any) -> None:
+    """Raises Refused where `train` was called with something of another kind."""
+    require(config, Config, 'train needs a Config, such as Config.preset("small")')
+    require(resume, (bool, checkpoint.Saved), "resume must be true or false")
+    require(processes, Processes, "processes must be those of torchrun")
+    if on_step is not None and (not callable(on_step) or cannot_be_called(on_step, None)):
+        raise Refused(f"on_step must be a function of one argument, the Training; got {on_step!r}")
+
+
 def announcement(training: Training, out: Path) -> str:
     """Two lines: what the agent sees and does; its size, its device, and where its files go."""
     c, spaces, count = training.config, training.envs.spaces, training.processes.size
@@ -152,7 +157,7 @@ def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None
         compile_train_step(training)
     if training.device != "cpu" and training.processes.size == 1 and not training.config.replay_on_host:
         training.capture = how.capture
-    training.processes.from_first(lambda: folder.prepare(out, training))
+    training.processes.from_first(lambda: folder.write_config(out, training))
     if not (out / "config.json").exists():
         raise Refused(
             f"{out} is not the folder the first process writes to; on several machines, give one that they share"

@@ -27,13 +27,7 @@ def resume_training(
 
     Raises Refused if there is none, or if settings differ that can't change during a run.
     """
-    for name, (old, new) in config.changes(saved.config).items():
-        if name not in CHANGEABLE:
-            raise Refused(
-                f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
-            )
-    if "replay" not in saved.rest:
-        raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+    check_resumable(out, config, saved)
     training, rest = Training(config, device, processes, make_env), saved.rest
     if training.envs.spaces != saved.spaces:
         training.envs.close()
@@ -57,15 +51,28 @@ def resume_training(
         with fork_rng(device):  # replaying an environment may draw random numbers
             lost = training.restore_envs(envs)
     if processes.size != before and processes.leads:
-        lost.append(
-            f"{processes.size} processes continue a run of {before}: "
-            + (
-                "the new ones start with a copy of another's replay buffer"
-                if processes.size > before
-                else "the replay buffers of the others are lost"
-            )
-        )
+        lost.append(other_count_words(before, processes.size))
         training.notes.append(lost[-1])
     for note in lost:
         print(f"dreamer_lite: {note}", file=sys.stderr)
     return training
+
+
+def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
+    """Raises Refused if the checkpoint holds no run, or if settings differ that can't change during one."""
+    for name, (old, new) in config.changes(saved.config).items():
+        if name not in CHANGEABLE:
+            raise Refused(
+                f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
+            )
+    if "replay" not in saved.rest:
+        raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+
+
+def other_count_words(before: int, now: int) -> str:
+    """What happens to the replay buffers where more or fewer processes continue a run."""
+    more, fewer = (
+        "the new ones start with a copy of another's replay buffer",
+        "the replay buffers of the others are lost",
+    )
+    return f"{now} processes continue a run of {before}: {more if now > before else fewer}"

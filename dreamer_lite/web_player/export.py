@@ -27,27 +27,13 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
             f"the dream player knows the physics of CartPole only; this agent plays {c.env}, where it {agent.spaces}. "
             "Draw its dreams instead: python -m dreamer_lite dream RUN"
         )
-    model = agent.world_model
-    named = {
-        **model.state_dict(),
-        **{f"actor.{name}": value for name, value in agent.actor.state_dict().items()},
-        "bins": model.bins,
-    }
-    arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
-    tensors, offset = {}, 0
-    for name, array in arrays.items():
-        # The outer bins don't fit into float16; CartPole's rewards are far inside.
-        if kind == "float16" and np.abs(array).max() > 6e4:
-            array = arrays[name] = np.clip(array, -6e4, 6e4)
-        tensors[name] = [offset, *array.shape]
-        offset += array.size
-    numbers = np.concatenate([array.ravel() for array in arrays.values()]).astype("<" + np.dtype(KINDS[kind]).str[1:])
+    tensors, numbers = packed_weights(agent, kind)
     sizes = {
         "deter": c.deter,
         "blocks": c.blocks,
         "groups": c.groups,
         "classes": c.classes,
-        "mix": model.rssm.mix,
+        "mix": agent.world_model.rssm.mix,
         "discountHorizon": c.discount_horizon,
     }
     sizes["layers"] = {
@@ -66,6 +52,26 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
         "tensors": tensors,
         "numbers": b64encode(numbers.tobytes()).decode(),
     }
+
+
+def packed_weights(agent: Dreamer, kind: str) -> tuple[dict[str, list[int]], np.ndarray]:
+    """All weights and the bins as one vector; for each name, where its values begin in it, and their shape."""
+    model = agent.world_model
+    named = {
+        **model.state_dict(),
+        **{f"actor.{name}": value for name, value in agent.actor.state_dict().items()},
+        "bins": model.bins,
+    }
+    arrays = {name: value.detach().cpu().numpy().copy() for name, value in named.items()}
+    tensors, offset = {}, 0
+    for name, array in arrays.items():
+        # The outer bins don't fit into float16; CartPole's rewards are far inside.
+        if kind == "float16" and np.abs(array).max() > 6e4:
+            array = arrays[name] = np.clip(array, -6e4, 6e4)
+        tensors[name] = [offset, *array.shape]
+        offset += array.size
+    flat = np.concatenate([array.ravel() for array in arrays.values()])
+    return tensors, flat.astype("<" + np.dtype(KINDS[kind]).str[1:])
 
 
 def player_page(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> str:
