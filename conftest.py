@@ -1,9 +1,9 @@
 """Settings for all tests.
 
 Workers, notebook kernels and trainings share the cores, so one thread each is fastest. The processes they start keep
-freed memory, as the command line does. Everything the notebooks write goes to a temporary folder, so that tests start
-from nothing and touch nobody's files; so does compiled code, shared by all tests. Notebook kernels import only what the
-extra `course` installs, since readers have no more.
+freed memory, in huge pages, as the command line does. Everything the notebooks write goes to a temporary folder, so
+that tests start from nothing and touch nobody's files; so does compiled code, shared by all tests. Notebook kernels
+import only what the extra `course` installs, since readers have no more.
 """
 
 from importlib import metadata
@@ -25,6 +25,7 @@ else:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 folder = tempfile.TemporaryDirectory(prefix="dreamer_lite")
 os.environ["DREAMER_HOME"] = folder.name
 # Workers inherit this from the process that started them.

@@ -1,8 +1,8 @@
-"""This package beside the official code, with the same settings: `python assets/make.py beside [NAME …] [SEED …]`.
+"""This package beside the official code, with the same settings: `python assets/make.py beside [NAME …]`.
 
-Each world is learned three times by both, CartPole more often. The official code is cloned at its commit and installed
-in a virtual environment of a temporary folder, with the world's packages, as implementations.py does; none of it is
-kept. What is recorded isn't run again. Evaluations lie in official/NAME, and `python assets/make.py draw` draws them.
+Each world is learned three times by both. The official code is cloned at its commit and installed in a virtual
+environment of a temporary folder, with the world's packages, as implementations.py does; none of it is kept. What is
+recorded isn't run again. Evaluations lie in official/NAME, and `python assets/make.py draw` draws them.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from typing import Any, NamedTuple
 
 from environments import Entry, install
@@ -30,6 +31,9 @@ from dreamer_lite.training.loop import train
 
 ASSETS = Path(__file__).parent
 SEEDS, QUEUE_SEEDS = range(3), range(5)
+START = 1000  # evaluations count from this environment step on
+WITHOUT = "without_queue_"  # in the names of the files of our runs without the online queue
+OFFICIAL = f"{IMPLEMENTATIONS['official'].packages} ruamel.yaml"
 # The settings in `official/CartPole/settings.json`, of the official code's runs there, in our terms.
 AS_OFFICIAL = Config.preset(
     "size1m",
@@ -62,12 +66,10 @@ class World(NamedTuple):
 WORLDS = {
     "CartPole": World("", dict(env="CartPole-v1")),
     "Pendulum": World("", dict(env="Pendulum-v1")),
-    # 16 × 16 images: two convolutions, where the official decoder refuses more
-    "Catch": World("", dict(env="dreamer_lite.course.worlds:Catch-v0", mults=(2, 3), steps=6000)),
+    # 16 × 16 images: two convolutions, since the official decoder refuses more; 16 channels, since it has 8 blocks
+    "Catch": World("", dict(env="dreamer_lite.course.worlds:Catch-v0", mults=(2, 4), steps=6000)),
     "RepeatPrevious": World("popgym==1.0.7", dict(env="popgym:popgym-RepeatPreviousEasy-v0")),
-    "DoorKey": World(
-        "minigrid==3.2.0", dict(env="minigrid:MiniGrid-DoorKey-5x5-v0", ignore=("mission",), steps=16_000)
-    ),
+    "DoorKey": World("minigrid==3.2.0", dict(env="minigrid:MiniGrid-DoorKey-5x5-v0", ignore="mission", steps=16_000)),
     "Breakout": World("minatar==1.0.15", dict(env="minatar_envs:MinAtar/Breakout-v1")),
     "FrozenLake-slippery": World("", dict(env="FrozenLake-v1")),
     "Taxi": World("", dict(env="Taxi-v4")),
@@ -97,6 +99,7 @@ def official_changes(c: Config) -> dict[str, Any]:
         "agent.dyn.rssm.blocks": c.blocks,
         "agent.enc.simple.mults": list(c.mults),
         "agent.dec.simple.mults": list(c.mults),
+        "agent.dec.simple.bspace": c.bspace,
         "agent.imag_last": c.imag_last,
         "agent.imag_length": c.horizon,
         "agent.horizon": c.discount_horizon,
@@ -110,46 +113,55 @@ def official_changes(c: Config) -> dict[str, Any]:
 
 
 def record_ours(config: Config, target: Path) -> None:
-    """Train on one thread, and keep metrics and run card as target.csv and target.json."""
+    """Train compiled, on one thread, and keep metrics and run card as target.csv and target.json.
+
+    The card gets the processor's seconds of the whole process, as the official runs have them.
+    """
     keep_memory()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        how = dict(until="steps", progress=False, compile="auto")
+        how = dict(until="steps", progress=False, compile="on")
         card = train(config, out, device=use_device("cpu", threads=1), **how)
+        card["cpu_seconds"] = round(time.process_time(), 1)
         shutil.copy(out / "metrics.csv", target.with_suffix(".csv"))
-        shutil.copy(out / "card.json", target.with_suffix(".json"))
-    print(f"{target.parent.name}/{target.name}: {card['seconds']:.0f} s", flush=True)
+        target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def record_official(config: Config, target: Path, python: Path, code: Path) -> None:
-    """Train the official code with these settings, and keep its evaluations as target.csv."""
+    """Train the official code with these settings, and keep its evaluations as target.csv, its settings as .json."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"ours": config.to_dict(), "official": official_changes(config), "packages": versions(python)}
+    target.with_suffix(".json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        settings, out = Path(folder) / "settings.json", Path(folder) / "out.csv"
-        settings.write_text(json.dumps({"ours": config.to_dict(), "official": official_changes(config)}))
+        out = Path(folder) / "out.csv"
         inside = os.environ | {"PYTHONPATH": os.pathsep.join([str(ASSETS.parent), str(ASSETS), str(code)])}
         inside |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [python, ASSETS / "official_run.py", settings, out], cwd=folder, env=inside, capture_output=True, text=True
-        )
+        words = [python, ASSETS / "official_run.py", target.with_suffix(".json"), out]
+        done = subprocess.run(words, cwd=folder, env=inside, capture_output=True, text=True)
         if done.returncode:
+            target.with_suffix(".json").unlink()
             sys.exit(f"{target}: {done.stderr[-2000:]}")
         shutil.copy(out, target.with_suffix(".csv"))
-    print(f"{target.parent.name}/{target.name}", flush=True)
 
 
-def record(names: Sequence[str], seeds: Sequence[int] = SEEDS) -> None:
+def versions(python: Path) -> str:
+    """The packages of the official code in that environment, with their versions."""
+    words = [python, "-m", "pip", "freeze"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    return " ".join(line for line in lines if line.split("==")[0] in OFFICIAL.replace("==", " ").split())
+
+
+def record(names: Sequence[str]) -> None:
     """What is missing of these worlds, of both, one run at a time."""
     for name in names or WORLDS:
         folder = ASSETS / "official" / name
-        ours = [seed for seed in seeds if not (folder / f"seed{seed}.csv").exists()]
-        official = [seed for seed in seeds if not (folder / f"official_seed{seed}.csv").exists()]
+        ours = [seed for seed in SEEDS if not (folder / f"seed{seed}.csv").exists()]
+        official = [seed for seed in SEEDS if not (folder / f"official_seed{seed}.csv").exists()]
         if not ours + official:
             continue
         with tempfile.TemporaryDirectory(prefix="beside") as place:
-            packages = f"{IMPLEMENTATIONS['official'].packages} ruamel.yaml {WORLDS[name].packages}"
-            python, refusal = install(Entry(packages, ""), Path(place))
+            python, refusal = install(Entry(f"{OFFICIAL} {WORLDS[name].packages}", ""), Path(place))
             if refusal:
                 sys.exit(f"{name}: {refusal}")
             for seed in ours:
@@ -157,16 +169,19 @@ def record(names: Sequence[str], seeds: Sequence[int] = SEEDS) -> None:
             code = source("official", Path(place)) if official else Path()
             for seed in official:
                 record_official(config_of(name, seed), folder / f"official_seed{seed}", python, code)
+                print(f"{name}/official_seed{seed}", flush=True)
 
 
 def record_queue(names: Sequence[str]) -> None:
-    """What is missing of our runs with the online queue and without it, with five seeds each."""
-    for name in names or WORLDS:
+    """What is missing of our runs with the online queue and without it, with five seeds each.
+
+    By default in three worlds that need no further packages.
+    """
+    for name in names or ("CartPole", "Pendulum", "Catch"):
         for seed in QUEUE_SEEDS:
-            for prefix, online in (("", True), ("without_queue_", False)):
-                target = ASSETS / "official" / name / f"{prefix}seed{seed}"
-                if not target.with_suffix(".csv").exists():
-                    record_ours(replace(config_of(name, seed), online_queue=online), target)
+            for prefix in ("", WITHOUT):
+                if not (ASSETS / "official" / name / f"{prefix}seed{seed}.csv").exists():
+                    subprocess.run([sys.executable, __file__, name, str(seed), prefix], check=True)
 
 
 def evaluations(files: str) -> list[dict[float, float]]:
@@ -179,27 +194,44 @@ def evaluations(files: str) -> list[dict[float, float]]:
     return found
 
 
-def late_means(curves: list[dict[float, float]], start: float) -> list[float]:
-    """For each seed, the mean of its evaluations from this step on."""
-    return [float(np.mean([mean for step, mean in curve.items() if step >= start])) for curve in curves]
+def late_means(curves: list[dict[float, float]]) -> list[float]:
+    """For each seed, the mean of its evaluations from START on."""
+    return [float(np.mean([mean for step, mean in curve.items() if step >= START])) for curve in curves]
 
 
 def seconds(files: str) -> list[float]:
-    """Of each run, preparation included: ours on the clock of one thread, the official code's on its processor."""
+    """Seconds of each run, preparation included: of the processor, or by the clock in older run cards."""
     spent = []
     for path in sorted((ASSETS / "official").glob(files)):
-        if path.with_suffix(".json").exists():
-            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            spent.append(card["seconds"] + (card["compile_seconds"] or 0))
+        with path.open(encoding="utf-8") as file:
+            last = list(csv.DictReader(file))[-1]
+        if "cpu_seconds" in last:  # the official code's
+            spent.append(float(last["cpu_seconds"]))
         else:
-            with path.open(encoding="utf-8") as file:
-                spent.append(float(list(csv.DictReader(file))[-1]["cpu_seconds"]))
+            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            spent.append(card.get("cpu_seconds", card["seconds"] + (card["compile_seconds"] or 0)))
     return spent
 
 
-def draw_band(axes: Axes, curves: list[dict[float, float]], start: float, label: str, colour: str) -> None:
+def summary(curves: list[dict[float, float]], spent: list[float]) -> str:
+    """What docs/official.md says of these runs."""
+    late = late_means(curves)
+    words = (
+        f"mean from step {START} on {np.mean(late):.4g}, of the seeds {', '.join(f'{one:.4g}' for one in sorted(late))}"
+    )
+    return f"{words}; {np.median(spent):.0f} s (median); {len(curves)} seeds"
+
+
+def reached(curves: list[dict[float, float]], threshold: float) -> str:
+    """When the seeds first reach a threshold, and how often they do."""
+    firsts = [min((step for step, mean in curve.items() if mean >= threshold), default=np.inf) for curve in curves]
+    held = [mean >= threshold for curve in curves for step, mean in curve.items() if step >= START]
+    return f"at {threshold:g} first after {np.median(firsts):g} steps (median); {np.mean(held):.0%} of the evaluations"
+
+
+def draw_band(axes: Axes, curves: list[dict[float, float]], label: str, colour: str) -> None:
     """The median of the seeds, in a band from the worst to the best, where every seed was evaluated."""
-    steps = sorted(step for step in set.intersection(*map(set, curves)) if step >= start)
+    steps = sorted(step for step in set.intersection(*map(set, curves)) if step >= START)
     means = np.array([[curve[step] for step in steps] for curve in curves])
     axes.fill_between(steps, means.min(0), means.max(0), color=colour, alpha=0.15, linewidth=0)
     axes.plot(steps, np.median(means, 0), color=colour, marker=".", label=f"{label}, {len(curves)} seeds")
@@ -210,7 +242,6 @@ def draw() -> None:
     both = [name for name in WORLDS if evaluations(f"{name}/seed*.csv") and evaluations(f"{name}/official_seed*.csv")]
     figure = Figure(figsize=(7, 3.2 * len(both)), layout="constrained")
     for name, axes in zip(both, np.atleast_1d(figure.subplots(len(both)))):
-        start = 1000
         kinds = {
             "official code": (f"{name}/official_seed*.csv", GREY),
             "this package, the same settings": (f"{name}/seed*.csv", REALITY),
@@ -218,27 +249,24 @@ def draw() -> None:
         if name == "CartPole":
             kinds["this package, small preset"] = "../runs/seed*.csv", DREAM
         for label, (files, colour) in kinds.items():
-            curves = [{step: mean for step, mean in curve.items() if step <= 8000} for curve in evaluations(files)]
-            draw_band(axes, curves, start, label, colour)
-            late, spent = late_means(curves, start), seconds(files)
-            firsts = [min((step for step, mean in curve.items() if mean >= 475), default=np.inf) for curve in curves]
-            held = [mean >= 475 for curve in curves for step, mean in curve.items() if step >= start]
-            print(
-                f"{name}, {label}: mean from step {start} on {np.mean(late):.4g}, of the seeds "
-                f"{', '.join(f'{mean:.4g}' for mean in sorted(late))}; {np.median(spent):.0f} s (median)"
-                + f"; first at 475 {np.median(firsts):g} (median); {np.mean(held):.0%} at 475"
-                * (name == "CartPole")
-            )
+            last = config_of(name, 0).steps
+            curves = [{step: mean for step, mean in curve.items() if step <= last} for curve in evaluations(files)]
+            draw_band(axes, curves, label, colour)
+            print(f"{name}, {label}: {summary(curves, seconds(files))}")
+            if name == "CartPole":
+                print(f"  {reached(curves, 475)}")
         axes.set(title=name, xlabel="environment steps", ylabel="mean return of 20 episodes or more")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
     figure.savefig(ASSETS / "beside_official.png", dpi=120)
     for name in WORLDS:
-        for kind, words in (("", "with the online queue"), ("without_queue_", "without it")):
-            late = late_means(evaluations(f"{name}/{kind}seed*.csv"), 1000)
-            if late:
+        for prefix, words in (("", "with the online queue"), (WITHOUT, "without it")):
+            if late := late_means(evaluations(f"{name}/{prefix}seed*.csv")):
                 print(f"{name}, {words}: {np.mean(late):.4g}, {min(late):.4g} to {max(late):.4g} ({len(late)} seeds)")
 
 
-if __name__ == "__main__":  # one run of ours, where the world's packages are installed
-    record_ours(config_of(sys.argv[1], int(sys.argv[2])), ASSETS / "official" / sys.argv[1] / f"seed{sys.argv[2]}")
+if __name__ == "__main__":  # one run of ours, in a process of its own
+    name, seed, prefix = (*sys.argv[1:], "")[:3]
+    config = replace(config_of(name, int(seed)), online_queue=not prefix)
+    record_ours(config, ASSETS / "official" / name / f"{prefix}seed{seed}")
+    print(f"{name}/{prefix}seed{seed}", flush=True)

@@ -2,9 +2,10 @@
 
 beside.py runs this where the official code is installed: `python official_run.py SETTINGS.json OUT.csv`. What
 environments, replay buffer, streams, ratio and agent are is the official code's; logging, reports and checkpoints are
-left out. Evaluations are episodes in fresh copies, with the parameters that act.
+left out. Evaluations are episodes in fresh copies, with the newest parameters.
 """
 
+from contextlib import contextmanager
 import csv
 from functools import partial
 import json
@@ -22,18 +23,18 @@ from ruamel import yaml
 
 from dreamer_lite.config import Config
 from dreamer_lite.envs.making import make_envs
+from dreamer_lite.envs.stepping import Envs
 
 COLUMNS = "env_steps train_steps cpu_seconds eval_mean eval_std eval_episodes".split()
 
 
 class World(embodied.Env):
-    """One environment of ours: the same numbers or images, and the same scaling of actions, for both agents."""
+    """One of our environments: the same numbers or images, episodes and scaling of actions for both agents."""
 
     obs_space, act_space = {}, {}  # filled below; properties in the base class
 
-    def __init__(self, config: Config, seed: int):
-        self.envs = make_envs(config, 1, seed)
-        spaces = self.envs.spaces
+    def __init__(self, envs: Envs, number: int):
+        self.envs, self.number, spaces = envs, number, envs.spaces
         (self.choices, *more), numbers = spaces.action_parts[0] or (0,), spaces.action_parts[1]
         if more or self.choices and numbers or spaces.image and spaces.obs_size:
             raise ValueError(f"only one kind of observation and action is handled here, not {spaces}")
@@ -52,17 +53,20 @@ class World(embodied.Env):
     def step(self, action):
         chosen = action["action"]
         chosen = np.eye(self.choices, dtype=np.float32)[chosen] if self.choices else chosen
-        row = self.envs.step(chosen[None])
+        row = self.envs.step(chosen[None], [self.number])
         flags = {name: bool(getattr(row, name)[0]) for name in ("is_first", "is_last", "is_terminal")}
         return {self.kind: row.obs[0], "reward": row.reward[0], **flags}
 
-    def close(self):
-        self.envs.close()
+
+def make_driver(config: Config, count: int, seed: int) -> embodied.Driver:
+    """The official driver of so many environments."""
+    envs = make_envs(config, count, seed, remember=False)
+    return embodied.Driver([partial(make_world, envs, number) for number in range(count)], parallel=False)
 
 
-def make_world(config: Config, seed: int) -> embodied.Env:
+def make_world(envs: Envs, number: int) -> embodied.Env:
     """With the official wrappers around it, as `dreamerv3/main.py: wrap_env` has them."""
-    env = embodied.wrappers.CheckSpaces(embodied.wrappers.UnifyDtypes(World(config, seed)))
+    env = embodied.wrappers.CheckSpaces(embodied.wrappers.UnifyDtypes(World(envs, number)))
     return env if env.act_space["action"].discrete else embodied.wrappers.ClipAction(env, "action")
 
 
@@ -73,70 +77,93 @@ def official_config(changes: dict) -> elements.Config:
     return elements.Config(known["defaults"]).update(known["size1m"]).update(changes)
 
 
-def evaluate(agent, config: Config, episodes: int, seed: int) -> np.ndarray:
+@contextmanager
+def newest_weights(agent):
+    """Inside, the agent acts with its newest parameters, as ours does; afterwards, it goes on as if nothing had been.
+
+    While it trains, the official agent acts with parameters that are a few train steps old.
+    """
+    kept = agent.policy_params, agent.pending_sync, agent.n_actions.value
+    agent.policy_params = {name: agent.params[name].copy() for name in agent.policy_keys}
+    agent.pending_sync = None
+    try:
+        yield
+    finally:
+        agent.policy_params, agent.pending_sync, agent.n_actions.value = kept
+
+
+def evaluate(agent, config: Config, seed: int) -> np.ndarray:
     """Returns of one episode in each of so many copies; actions are sampled."""
-    driver = embodied.Driver([partial(make_world, config, seed + i) for i in range(episodes)], parallel=False)
-    returns, ended = np.zeros(episodes), np.zeros(episodes, bool)
+    episodes = config.eval_episodes
+    driver = make_driver(config, episodes, seed)
+    returns, steps, ended = np.zeros(episodes), np.zeros(episodes, int), np.zeros(episodes, bool)
 
     def add(step, i, **_):
         if not ended[i]:
             returns[i] += step["reward"]
-            ended[i] = step["is_last"]
+            steps[i] += 1
+            ended[i] = step["is_last"] or steps[i] > config.eval_steps
 
     driver.on_step(add)
-    driver.reset(agent.init_policy)
-    while not ended.all():
-        driver(partial(agent.policy, mode="eval"), steps=1)
-    driver.close()
+    with newest_weights(agent):
+        driver.reset(agent.init_policy)
+        while not ended.all():
+            driver(partial(agent.policy, mode="eval"), steps=1)
+    driver.envs[0].envs.close()
     return returns
+
+
+def make_agent(driver, config):
+    """As `dreamerv3/main.py: make_agent` does, with the spaces of the driver's environments."""
+    spaces = driver.envs[0].obs_space, {name: s for name, s in driver.envs[0].act_space.items() if name != "reset"}
+    shared = "logdir seed jax batch_size batch_length replay_context report_length replica replicas".split()
+    return agents.Agent(*spaces, elements.Config(**config.agent, **{name: config[name] for name in shared}))
+
+
+def train_step_of(agent, config, replay, step):
+    """A function that takes the train steps that are due, and returns how many it has taken so far."""
+    size = config.batch_size * config.batch_length
+    stream, carry = iter(agent.stream(make_stream(config, replay, "train"))), agent.init_train(config.batch_size)
+    should_train, taken = elements.when.Ratio(config.run.train_ratio / size), 0
+
+    def train(*_, **__):
+        nonlocal carry, taken
+        for _ in range(should_train(step) if len(replay) >= size else 0):
+            carry, outs, _ = agent.train(carry, next(stream))
+            taken += 1
+            if "replay" in outs:
+                replay.update(outs["replay"])
+        return taken
+
+    return train
 
 
 def main(settings: dict, out: Path) -> None:
     ours, seed = Config(**settings["ours"]), settings["ours"]["seed"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, out.open("w", newline="") as file:
         config = official_config({**settings["official"], "logdir": folder, "seed": seed})
-        batch, length = config.batch_size, config.batch_length
-        driver = embodied.Driver(
-            [partial(make_world, ours, 1000 * seed + i) for i in range(config.run.envs)], parallel=False
-        )
-        spaces = driver.envs[0].obs_space, {k: v for k, v in driver.envs[0].act_space.items() if k != "reset"}
-        shared = {
-            name: config[name]
-            for name in "logdir seed jax batch_size batch_length replay_context report_length replica replicas".split()
-        }
-        agent = agents.Agent(*spaces, elements.Config(**config.agent, **shared))
+        driver = make_driver(ours, config.run.envs, seed)
+        agent = make_agent(driver, config)
         replay = embodied.replay.Replay(
-            length=length + config.replay_context, capacity=int(config.replay.size), online=config.replay.online
+            length=config.batch_length + config.replay_context,
+            capacity=int(config.replay.size),
+            online=config.replay.online,
         )
-        stream, carry = iter(agent.stream(make_stream(config, replay, "train"))), agent.init_train(batch)
-        step, due, taken = elements.Counter(), elements.when.Ratio(config.run.train_ratio / (batch * length)), 0
-
-        def train(*_, **__):
-            nonlocal carry, taken
-            if len(replay) < batch * length:
-                return
-            for _ in range(due(step)):
-                carry, outs, _ = agent.train(carry, next(stream))
-                taken += 1
-                if "replay" in outs:
-                    replay.update(outs["replay"])
-
+        step = elements.Counter()
+        train = train_step_of(agent, config, replay, step)
         driver.on_step(lambda *_, **__: step.increment())
         driver.on_step(replay.add)
         driver.on_step(train)
         driver.reset(agent.init_policy)
-        with out.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            while int(step) < ours.steps:
-                driver(partial(agent.policy, mode="train"), steps=config.run.envs)
-                if int(step) % ours.eval_every < config.run.envs:
-                    spent = time.process_time()
-                    found = evaluate(agent, ours, ours.eval_episodes, 1_000_003 + 1000 * seed + int(step))
-                    row = [int(step), taken, round(spent, 2), found.mean(), found.std(), len(found)]
-                    writer.writerow(row)
-                    file.flush()
-                    print(*row, flush=True)
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        while int(step) < ours.steps:
+            driver(partial(agent.policy, mode="train"), steps=config.run.envs)
+            if int(step) % ours.eval_every < config.run.envs:
+                spent, taken = time.process_time(), train()
+                found = evaluate(agent, ours, 1_000_003 + seed + int(step))
+                writer.writerow([int(step), taken, round(spent, 2), found.mean(), found.std(), len(found)])
+                file.flush()
 
 
 if __name__ == "__main__":

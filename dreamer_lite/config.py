@@ -204,7 +204,7 @@ class Config:
     replay_size: int = 100_000
     """capacity of the replay buffer in environment steps (official 5e6)"""
     online_queue: bool = False
-    """train first on fresh sequences, each step once (official true [replay.online])"""
+    """put each new sequence into the next batch, once, before others are drawn (official true [replay.online])"""
     learn_start: int = 250
     """environment steps before the first train step"""
     replay_on_host: bool = False
@@ -280,7 +280,7 @@ class Config:
         """
         if not isinstance(name, str) or name not in PRESETS:
             raise Refused(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
-        known = [setting.name for setting in fields(Config)]
+        known = ["lr", *(setting.name for setting in fields(Config))]
         for word in changes.keys() - known:
             near = get_close_matches(word, known, 1)
             raise Refused(f"there is no setting {word!r}{f'; perhaps you mean {near[0]}' if near else ''}")
@@ -306,7 +306,11 @@ class Config:
 
 def one_lr(lr: float | None) -> dict[str, float]:
     """The settings that give world model, actor and critic this learning rate; none if there is none."""
-    return {} if lr is None else dict.fromkeys(("world_lr", "actor_lr", "critic_lr"), lr)
+    if lr is None:
+        return {}
+    check_kind("lr", lr, float)
+    check_range("lr", lr)
+    return dict.fromkeys(("world_lr", "actor_lr", "critic_lr"), lr)
 
 
 ZERO_IS_FINE = {

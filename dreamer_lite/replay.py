@@ -66,8 +66,8 @@ LatentState = tuple[Tensor, Tensor]  # (h, z); `rssm.State` is one
 class Replay:
     """One ring buffer of steps per environment. Sequences are drawn uniformly and may cross episode borders.
 
-    With `online_queue`, each step is first trained on soon after it came: whenever an environment has added a whole
-    sequence, the next batch begins with it. Those don't overlap, and each is taken once.
+    With `online_queue`, new experience is seen soon: whenever an environment has added a whole new sequence, the next
+    batch begins with it, once, and the rest of the batch is drawn as ever.
 
     With each step, the agent's latent state after it is stored. So a sequence starts from the state the agent had, not
     from zeros, and `refresh` writes back the newer states that training computed.
@@ -106,7 +106,7 @@ class Replay:
         # The same number on the device, where `sample` can read it without waiting.
         self.count = torch.zeros((), dtype=torch.int64, device=device)
         self.online_queue = online_queue
-        self.taken = torch.zeros_like(self.count)  # sequences of the online queue that are trained on
+        self.next_in_queue = torch.zeros_like(self.count)  # number of the queue's first sequence
         # On a GPU, the default generator, which a replayed graph advances by itself.
         on_gpu = self.count.is_cuda
         self.generator = torch.cuda.default_generators[self.count.get_device()] if on_gpu else torch.Generator(device)
@@ -166,7 +166,7 @@ class Replay:
         first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (held - steps)
         first = first + self.count - held  # (B, 1); 0 is the first step ever added
         if self.online_queue:
-            env, first = self.online_first(env, first, steps + 1)
+            env, first = self.take_from_queue(env, first, steps + 1)
         index = (first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
@@ -174,20 +174,22 @@ class Replay:
         obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})  # (B, T, …)
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
-    def online_first(self, env: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def take_from_queue(self, env: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Put what waits in the online queue into the first rows of a batch; returns environment and first step (B, 1).
 
-        In the queue are the steps 1 to L, L + 1 to 2 L, … of every environment, where L is `length`, the step before a
-        sequence included. So each step but the very first is taken once. What the ring has overwritten is left out.
+        The queue holds the steps 1 to L, L + 1 to 2 L, … of every environment, where L is `length`: a sequence and the
+        step whose state it starts from. Each is taken once; what the ring has overwritten is skipped.
         Official: `Replay.add` and `Replay._sample`.
         """
         envs = len(self.data["reward"])
         oldest = self.count - self.count.clamp(max=self.length)
-        overwritten = (oldest + length - 2) // length * envs
-        place = torch.maximum(self.taken, overwritten) + torch.arange(len(env), device=env.device)[:, None]  # (B, 1)
-        waits = place < (self.count - 1) // length * envs
-        self.taken.copy_(place[0, 0] + waits.sum())
-        return torch.where(waits, place % envs, env), torch.where(waits, 1 + place // envs * length, first)
+        skipped = (oldest + length - 2) // length * envs
+        number = (
+            torch.maximum(self.next_in_queue, skipped) + torch.arange(len(env), device=env.device)[:, None]
+        )  # (B, 1)
+        waits = number < (self.count - 1) // length * envs
+        self.next_in_queue.copy_(number[0, 0] + waits.sum())
+        return torch.where(waits, number % envs, env), torch.where(waits, 1 + number // envs * length, first)
 
     def refresh(self, where: tuple[Tensor, Tensor], states: LatentState) -> None:
         """Replace the stored states of sampled sequences by newer ones (B, T, …).
@@ -219,7 +221,7 @@ class Replay:
         return {
             "data": data,
             "added": self.added,
-            "taken": int(self.taken),
+            "next_in_queue": int(self.next_in_queue),
             "generator": self.generator.get_state(),
             "device": self.generator.device.type,
         }
@@ -230,6 +232,6 @@ class Replay:
                 of_env[: len(saved)] = saved
         self.added = state["added"]
         self.count.fill_(self.added)
-        self.taken.fill_(state.get("taken", 0))
+        self.next_in_queue.fill_(state.get("next_in_queue", 0))  # version 0.3.0 had no queue
         if state["device"] == self.generator.device.type:  # a CPU's random state means nothing to a GPU
             self.generator.set_state(state["generator"])

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A sum over mirrored pairs, p·(-b) + p·b, is exactly 0 in JAX op by op, and not under jax.jit on a CPU: XLA fuses one
 # product of each pair with the sum, so that one is rounded and the other isn't. Neither optimization_barrier nor
-# reduce_precision keeps them apart; without FMA instructions the sum is 0 again. It meets whoever pairs two-hot bins so
-# that an untrained head predicts exactly 0, as DreamerV3 does.
+# reduce_precision keeps them apart; without FMA instructions the sum is 0 again. It affects anyone who pairs two-hot bins
+# so that an untrained head predicts exactly 0, as DreamerV3 does.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -115,6 +115,14 @@ def test_the_online_queue_goes_on_where_a_checkpoint_left_it():
     assert torch.equal(one, two) and one[0, 0, 0] == 1006  # the fourth: the second sequence of the second environment
 
 
+def test_a_checkpoint_from_before_the_online_queue_is_read():
+    replay, other = filled(20), filled(0)
+    state = replay.state_dict()
+    del state["next_in_queue"]
+    other.load_state_dict(state)
+    assert torch.equal(other.sample(3, 3)[0].obs, replay.sample(3, 3)[0].obs)
+
+
 def test_without_the_online_queue_fresh_steps_have_no_place_of_their_own():
     plain, queue = filled(20).sample(8, 3)[0].obs, filled(20, online_queue=True)
     queue.sample(8, 3)  # all that waits

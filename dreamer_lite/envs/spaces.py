@@ -15,11 +15,13 @@ from ..replay import Obs, obs_of_kinds
 
 def spaces_of(observation: Space, action: Space) -> Spaces:
     """The sizes for a pair of Gymnasium spaces. Raises Refused for what is not supported."""
-    (numbers, image), (choices, count) = what_is_seen(observation), what_is_chosen(action)
+    numbers, image = observation_sizes(observation)
+    check_action_space(action)
+    choices, count = action_sizes(action)
     return Spaces(numbers, sum(choices) + count, not count, image, () if isinstance(action, Discrete) else choices)
 
 
-def what_is_seen(observation: Space) -> tuple[int, tuple[int, ...]]:
+def observation_sizes(observation: Space) -> tuple[int, tuple[int, ...]]:
     """How many numbers an observation has, and the height, width and channels of its image, () if there is none.
 
     This is the one place that decides which observations are supported. Raises Refused for all others.
@@ -50,13 +52,9 @@ def what_is_seen(observation: Space) -> tuple[int, tuple[int, ...]]:
     return numbers, tuple(map(int, image))
 
 
-def what_is_chosen(action: Space) -> tuple[tuple[int, ...], int]:
-    """The sizes of an action's choices, and how many numbers it has.
-
-    This is the one place that decides which actions are supported. Raises Refused for all others.
-    """
+def check_action_space(action: Space) -> None:
+    """Raises Refused for actions that are not supported; this is the one place that decides it."""
     parts = [part for _, part in leaves(action)]
-    choices, count = action_sizes(action)
     if not all(isinstance(part, (Box, Discrete, MultiDiscrete, MultiBinary)) for part in parts):
         raise Refused(
             f"action space {shorten(action)} is not supported; dreamer_lite acts in Discrete, MultiDiscrete, "
@@ -68,9 +66,8 @@ def what_is_chosen(action: Space) -> tuple[tuple[int, ...], int]:
             f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your "
             "environment, or with Gymnasium's TransformAction and a bounded space"
         )
-    if not choices and not count:
+    if action_sizes(action) == ((), 0):
         raise Refused(f"action space {shorten(action)} is empty: there is nothing to choose")
-    return choices, count
 
 
 def action_sizes(space: Space) -> tuple[tuple[int, ...], int]:

@@ -123,7 +123,7 @@ def changing(train_step: TrainStep) -> dict[str, list[Tensor]]:
         "running statistic": list(agent.buffers()),
         **{name: [tensor] for name, tensor in train_step.learner.tensors().items()},
         **{f"replayed {name}": [replay.data[name][:, :held]] for name in ("h", "z")},
-        "online queue": [replay.taken],
+        "online queue": [replay.next_in_queue],
     }
 
 

@@ -299,7 +299,7 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path):
     config = Config.preset("debug", steps=100)
     training = Training(config)
     (tmp_path / "killed").mkdir()
-    folder_module.prepare(tmp_path / "killed", training)
+    folder_module.write_config(tmp_path / "killed", training)
     training.save(tmp_path / "killed")
     train(config, tmp_path / "killed", resume=True, progress=False)
     train(config, tmp_path / "whole", progress=False)
@@ -516,6 +516,29 @@ assert not device.memory_is_kept() and not card["memory_kept"]
 """
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
+
+
+HUGE = """
+from dreamer_lite.training.device import keep_memory
+keep_memory()
+import torch
+address, here = torch.ones(100_000).data_ptr(), False
+for line in open("/proc/self/smaps"):
+    first = line.split()[0]
+    if "-" in first and not first.endswith(":"):
+        begin, end = (int(part, 16) for part in first.split("-"))
+        here = begin <= address < end
+    elif here and first == "VmFlags:":
+        assert "hg" in line.split(), line
+        print("asked for huge pages")
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this kernel has none")
+def test_tensors_of_a_run_lie_on_huge_pages():
+    """Where they are given to those who ask; hg is the flag that the kernel keeps of having been asked."""
+    result = subprocess.run([sys.executable, "-c", HUGE], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert result.stdout == "asked for huge pages\n", result.stderr
 
 
 def test_ctrl_c_in_a_script_saves_says_how_to_go_on_and_ends_the_script(tmp_path):

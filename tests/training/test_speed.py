@@ -33,11 +33,11 @@ can_compile = pytest.mark.skipif(scan_module.operator is None, reason="this PyTo
 def run(device, prepare, env="CartPole-v1", steps=120, preset="debug", train_ratio=16):
     """A short training, prepared by `prepare`; half-way it is evaluated, and loaded from what it would save. With all
     metrics."""
-    config = Config.preset(preset, env=env, train_ratio=train_ratio, average=0.9, replay_size=80, learn_start=20)
-    training = Training(config, device)
+    how = dict(train_ratio=train_ratio, average=0.9, replay_size=80, learn_start=20)
+    training = Training(Config.preset(preset, env=env, online_queue=env == "Pendulum-v1", **how), device)
     prepare(training)
     seen = []
-    for taken in range(0, steps, config.envs):
+    for taken in range(0, steps, len(training.envs)):
         training.collect()
         training.learn()
         training.read_metrics()
@@ -88,6 +88,7 @@ def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu
         assert torch.equal(fast.agent.state_dict()[name], weight), name
     for name, ring in slow.replay.data.items():
         assert torch.equal(fast.replay.data[name], ring), name
+    assert fast.replay.next_in_queue == slow.replay.next_in_queue
 
 
 @pytest.mark.parametrize("device", ["cpu"])
