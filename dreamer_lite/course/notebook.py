@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..training.device import keep_memory
 from .exercise import Exercise
 from .index import EXERCISES
 from .judge import Verdict, judge
@@ -28,7 +29,8 @@ shown: dict[str, int] = {}  # how many hints were given, by exercise
 
 
 def setup(number: str, seed: int = 0) -> None:
-    """Start notebook `number`: seed everything, and show versions and device."""
+    """Start notebook `number`: seed everything, show versions and device, and let the kernel keep its memory."""
+    keep_memory()
     torch.manual_seed(seed)
     np.random.seed(seed)
     device = (

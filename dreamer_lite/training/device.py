@@ -78,10 +78,13 @@ def keep_memory() -> None:
     """Make glibc keep freed memory, in pages of 2 MB where Linux has them. No effect elsewhere.
 
     Otherwise glibc returns the memory of large tensors to the system and faults it in again, page by page, in every
-    step; and reading pages of 4 kB all over the heap costs more than it looks, most of all in a virtual machine. This
-    changes the whole process, so only the command line does it; the run card says so. docs/speed.md has what it gains.
+    step; and finding one's way among pages of 4 kB costs more than it looks, most of all in a virtual machine. This
+    changes the whole process, so only the command line and the course's notebooks do it; the run card says so.
+    docs/speed.md has what it gains.
     """
     global kept
+    if kept:
+        return
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
@@ -94,12 +97,9 @@ def keep_memory() -> None:
 
 def ask_for_huge_pages(libc: ctypes.CDLL) -> None:
     """Let the heap grow into pages of 2 MB. Many systems give them only to those who ask (`madvise`)."""
-    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
-        ctypes.c_void_p,
-        [ctypes.c_size_t],
-        [ctypes.c_void_p],
-    )
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = pointer, [size], [pointer]
+    libc.madvise.argtypes = [pointer, size, ctypes.c_int]
     if (block := libc.malloc(HEAP)) is None:  # no address space for it
         return
     begin = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -505,8 +505,7 @@ def test_resuming_reads_the_checkpoint_once(tmp_path, monkeypatch):
     assert main(["--resume", str(tmp_path), "--steps", "120", "--quiet"]) == 0 and len(reads) == 1
 
 
-def test_malloc_is_tuned_only_where_the_command_line_starts(tmp_path):
-    """Not in a notebook's kernel, nor in a program of somebody else."""
+def test_malloc_is_not_tuned_in_a_program_of_somebody_else(tmp_path):
     program = f"""
 from dreamer_lite import Config, train
 from dreamer_lite.training import device
