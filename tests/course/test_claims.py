@@ -62,7 +62,7 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
     before, change = np.array(before), np.array(change)
     error = change - before @ np.linalg.lstsq(before, change, rcond=None)[0]
     assert 0.4 < (1 - error.var(0) / change.var(0)).mean() < 0.6  # the mean of position and angle
-    say("07", "a linear map of what is left explains only about half of how it changes from one step to the next.")
+    say("07", "a linear map of position and angle explains only about half of how they change from one step to the next.")
 
 
 def test_10_seed_1_is_one_of_the_fastest_and_the_runs_continued():
@@ -85,23 +85,23 @@ def test_a1_what_the_twin_was_promised():
     value = twin.agent.critic.value(twin.agent.critic(twin.states.feature)).detach()
     gamma = 1 - 1 / twin.agent.config.discount_horizon
     real = real_returns(twin.played.reward, value, twin.played.is_last, twin.played.is_terminal, gamma)
-    say("A1", f"the discounted return that followed | (E, T-1) | {real.min():.0f} to {real.max():.0f} (the twin)")
+    say("A1", f"the discounted return that followed | (E, T-1) | {real.min():.0f} to {real.max():.0f} (the twin, a healthy agent)")
     say("A1", f"the critic's value | (E, T) | {value.min():.0f} to {value.max():.0f} (the twin)")
     assert 1.05 < clinic.finding("twin", "returns").measures[0].value < 1.15
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one of eight environments, where the recording ends with a lower value.")
+    say("A1", "one of eight environments, whose recording ends with a lower value.")
 
 
 def test_a1_where_the_line_of_control_lies():
     found = {number: [run["control"] for run in runs.values()] for number, runs in clinic.verdicts()["values"].items()}
     assert sum(map(len, found.values())) == 55 and clinic.verdicts()["ranges"]["control"][0][1] == 0.8
     assert all(wrong < 0.8 and still > 1 for wrong, still in found["1"])
-    say("A1", "At 0.8 this number misses bug 1; `control`'s second one, against a dream where nothing moves, finds it.")
+    say("A1", "At 0.8 this ratio misses bug 1; `control`'s second one, against a dream where nothing moves, finds it.")
     above = {number for number, runs in found.items() for wrong, _ in runs if wrong > 0.5}
     assert above == {"1"} and all(wrong > 0.5 for wrong, _ in found["1"])
-    say("A1", "A line at 0.5 would do better here")
+    say("A1", "A limit of 0.5 would do better here")
 
 
 def test_a1_how_many_score_and_checks_find():
@@ -139,7 +139,7 @@ def test_a3_how_large_the_return_scale_was():
     runs = [read_metrics(file) for file in sorted((ROOT / "assets/runs").glob("seed[0-9].csv"))]
     scales = [row["return_scale"] for rows in runs for row in rows if not math.isnan(row["return_scale"])]
     assert len(runs) == 10
-    say("A3", f"our ten recorded CartPole runs it was between {min(scales):.0f} and {max(scales):.0f}, early and late.")
+    say("A3", f"our ten recorded CartPole runs it was between {min(scales):.0f} and {max(scales):.0f} at all times.")
     last = [row["return_scale"] for row in read_metrics(ROOT / "assets/runs/pendulum.csv")][-1]
     say("A3", f"the entropy bonus would weigh {last:.0f} times less")
 

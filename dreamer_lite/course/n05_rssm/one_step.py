@@ -6,7 +6,7 @@ from ..explore import DREAM, POSTERIOR, REALITY
 ALT = (
     "One step, awake and dreaming. In both, rssm.recurrent makes the new memory h' from h, z and the action, and "
     "rssm.prior reads from "
-    "h' what the dice should show. Awake, rssm.posterior reads from h' and the tokens of x what they do show, and "
+    "h' what the dice should show. Awake, rssm.posterior reads from h' and the tokens of x what the dice do show, and "
     "z' is a sample of "
     "that; the difference between the two is surprise. Dreaming, there is no x, and z' is a sample of the prior."
 )
