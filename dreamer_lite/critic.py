@@ -18,7 +18,7 @@ def lambda_return(
 
     Paper: Eq. 5. Official: `dreamerv3/agent.py: lambda_return`. rewards, continues, values: (N, H); index t holds what
     ARRIVES after step t, that is r_{t+1}, c_{t+1}, v_{t+1}; bootstrap: (N,). lam: a number or (N, H). Returns (N, H).
-    Gotcha: the discount is already inside `continues`.
+    Gotcha: the discount is already inside `continues` (`world_model.py: continue_target`).
     """
     inputs = rewards + continues * (1 - lam) * values  # (N, H)
     pull = continues * lam  # (N, H)

@@ -63,13 +63,13 @@ class Learner:
 
         Also returns the posterior states (B, T, …) and the mean of each loss and metric.
         """
-        with self.products():
+        with self.autocast():
             losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
 
-    def products(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager:
         """Inside, matrix products and convolutions are computed in `config.precision`; their results are float32."""
         half = self.agent.config.precision == "bfloat16"
         return torch.autocast(self.agent.device.type, torch.bfloat16) if half else nullcontext()

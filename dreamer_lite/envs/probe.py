@@ -22,7 +22,7 @@ from .stepping import checked_reset, checked_step, checksum, close
 STEPS, SECONDS, PATIENCE = 30, 1.0, 10.0  # of one play; how long it may take; how long the whole probe may
 
 
-def settle(config: Config, make: EnvFactory) -> tuple[Config, str]:
+def choose_eval_in(config: Config, make: EnvFactory) -> tuple[Config, str]:
     """The settings, with evaluations where copies don't disturb each other, and what was found ("" if nothing).
 
     Raises Refused if several environments are to be stepped side by side in one process and disturb each other.

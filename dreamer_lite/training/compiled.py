@@ -106,8 +106,8 @@ def check_possible(agent: Dreamer) -> None:
 def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     """Whether so many train steps pay for compiling, and why, in words; "" where that goes without saying.
 
-    What compiling saves are launches (docs/speed.md). They are counted, in one eager step, and not timed, so the same
-    settings give the same answer on every machine.
+    `loop.py: compiling_pays` asks it. What compiling saves are launches (docs/speed.md). They are counted, in one eager
+    step, and not timed, so the same settings give the same answer on every machine.
     """
     if learner.agent.spaces.image:
         return False, "the train step is not compiled, since images gain nothing from it"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..config import Config
 from ..envs.making import EnvFactory, config_for, env_factory
-from ..envs.probe import settle
+from ..envs.probe import choose_eval_in
 from ..envs.stepping import cannot_be_called
 from ..errors import Refused, require
 from . import checkpoint, folder
@@ -108,7 +108,7 @@ def train(
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
         if not resume and not processes.again:  # another run may have been there between the two looks
             processes.from_first(lambda: folder.refuse_existing(out))
-        config, found = processes.from_first(lambda: settle(config, env_factory(make_env or config)))
+        config, found = processes.from_first(lambda: choose_eval_in(config, env_factory(make_env or config)))
         if saved:
             training = resume_training(out, how.device, config, saved, processes, make_env)
         else:

@@ -62,7 +62,10 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
     before, change = np.array(before), np.array(change)
     error = change - before @ np.linalg.lstsq(before, change, rcond=None)[0]
     assert 0.4 < (1 - error.var(0) / change.var(0)).mean() < 0.6  # the mean of position and angle
-    say("07", "a linear map of position and angle explains only about half of how they change from one step to the next.")
+    say(
+        "07",
+        "a linear map of position and angle explains only about half of how they change from one step to the next.",
+    )
 
 
 def test_10_seed_1_is_one_of_the_fastest_and_the_runs_continued():
@@ -85,7 +88,10 @@ def test_a1_what_the_twin_was_promised():
     value = twin.agent.critic.value(twin.agent.critic(twin.states.feature)).detach()
     gamma = 1 - 1 / twin.agent.config.discount_horizon
     real = real_returns(twin.played.reward, value, twin.played.is_last, twin.played.is_terminal, gamma)
-    say("A1", f"the discounted return that followed | (E, T-1) | {real.min():.0f} to {real.max():.0f} (the twin, a healthy agent)")
+    say(
+        "A1",
+        f"the discounted return that followed | (E, T-1) | {real.min():.0f} to {real.max():.0f} (the twin, a healthy agent)",
+    )
     say("A1", f"the critic's value | (E, T) | {value.min():.0f} to {value.max():.0f} (the twin)")
     assert 1.05 < clinic.finding("twin", "returns").measures[0].value < 1.15
     say("A1", "The twin promises about a tenth too much.")
