@@ -88,10 +88,8 @@ def test_a1_what_the_twin_was_promised():
     value = twin.agent.critic.value(twin.agent.critic(twin.states.feature)).detach()
     gamma = 1 - 1 / twin.agent.config.discount_horizon
     real = real_returns(twin.played.reward, value, twin.played.is_last, twin.played.is_terminal, gamma)
-    say(
-        "A1",
-        f"the discounted return that followed | (E, T-1) | {real.min():.0f} to {real.max():.0f} (the twin, a healthy agent)",
-    )
+    promised = f"{real.min():.0f} to {real.max():.0f} (the twin, a healthy agent)"
+    say("A1", f"the discounted return that followed | (E, T-1) | {promised}")
     say("A1", f"the critic's value | (E, T) | {value.min():.0f} to {value.max():.0f} (the twin)")
     assert 1.05 < clinic.finding("twin", "returns").measures[0].value < 1.15
     say("A1", "The twin promises about a tenth too much.")
