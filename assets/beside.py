@@ -8,6 +8,7 @@ recorded isn't run again. Evaluations lie in official/NAME, and `python assets/m
 from collections.abc import Sequence
 import csv
 from dataclasses import replace
+from itertools import product
 import json
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ from dreamer_lite.training.loop import train
 
 ASSETS = Path(__file__).parent
 SEEDS, QUEUE_SEEDS = range(3), range(5)
+QUEUE = ("CartPole", "Pendulum", "Catch")  # where the online queue is tried
 START = 1000  # evaluations count from this environment step on
 WITHOUT = "without_queue_"  # in the names of the files of our runs without the online queue
 OFFICIAL = f"{IMPLEMENTATIONS['official'].packages} ruamel.yaml"
@@ -172,22 +174,29 @@ def record(names: Sequence[str]) -> None:
                 print(f"{name}/official_seed{seed}", flush=True)
 
 
-def record_queue(names: Sequence[str]) -> None:
-    """What is missing of our runs with the online queue and without it, with five seeds each.
+def queue_run(name: str, seed: int, prefix: str) -> tuple[Config, Path]:
+    """Settings and place of a run with the online queue, or without it where there is a prefix.
 
-    By default in three worlds that need no further packages.
+    With the settings above; Catch, which isn't learned with them so soon, with those of its recorded runs.
     """
-    for name in names or ("CartPole", "Pendulum", "Catch"):
-        for seed in QUEUE_SEEDS:
-            for prefix in ("", WITHOUT):
-                if not (ASSETS / "official" / name / f"{prefix}seed{seed}.csv").exists():
-                    subprocess.run([sys.executable, __file__, name, str(seed), prefix], check=True)
+    config, folder = config_of(name, seed), f"official/{name}"
+    if name == "Catch":
+        config = Config.preset("pixels", env="dreamer_lite.course.worlds:Catch-v0", steps=5000, seed=seed)
+        folder = "queue/Catch"
+    return replace(config, online_queue=not prefix), ASSETS / folder / f"{prefix}seed{seed}"
+
+
+def record_queue(names: Sequence[str]) -> None:
+    """What is missing of our runs with the online queue and without it, with five seeds each."""
+    for name, seed, prefix in product(names or QUEUE, QUEUE_SEEDS, ("", WITHOUT)):
+        if not queue_run(name, seed, prefix)[1].with_suffix(".csv").exists():
+            subprocess.run([sys.executable, __file__, name, str(seed), prefix or "queue"], check=True)
 
 
 def evaluations(files: str) -> list[dict[float, float]]:
-    """The mean return of each evaluation by environment step, for each of these files, such as Catch/seed*.csv."""
+    """The mean return of each evaluation by environment step, for each of these files, as official/Catch/seed*.csv."""
     found = []
-    for path in sorted((ASSETS / "official").glob(files)):
+    for path in sorted(ASSETS.glob(files)):
         with path.open(encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["eval_mean"] not in ("", "nan")]
         found.append({float(row["env_steps"]): float(row["eval_mean"]) for row in rows})
@@ -202,7 +211,7 @@ def late_means(curves: list[dict[float, float]]) -> list[float]:
 def seconds(files: str) -> list[float]:
     """Seconds of each run, preparation included: of the processor, or by the clock in older run cards."""
     spent = []
-    for path in sorted((ASSETS / "official").glob(files)):
+    for path in sorted(ASSETS.glob(files)):
         with path.open(encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
         if "cpu_seconds" in last:  # the official code's
@@ -239,15 +248,16 @@ def draw_band(axes: Axes, curves: list[dict[float, float]], label: str, colour: 
 
 def draw() -> None:
     """Draw beside_official.png, a panel for each world that both have learned, and print what docs/official.md says."""
-    both = [name for name in WORLDS if evaluations(f"{name}/seed*.csv") and evaluations(f"{name}/official_seed*.csv")]
+    made = {name: [evaluations(f"official/{name}/{kind}seed*.csv") for kind in ("", "official_")] for name in WORLDS}
+    both = [name for name in WORLDS if all(made[name])]
     figure = Figure(figsize=(7, 3.2 * len(both)), layout="constrained")
     for name, axes in zip(both, np.atleast_1d(figure.subplots(len(both)))):
         kinds = {
-            "official code": (f"{name}/official_seed*.csv", GREY),
-            "this package, the same settings": (f"{name}/seed*.csv", REALITY),
+            "official code": (f"official/{name}/official_seed*.csv", GREY),
+            "this package, the same settings": (f"official/{name}/seed*.csv", REALITY),
         }
         if name == "CartPole":
-            kinds["this package, small preset"] = "../runs/seed*.csv", DREAM
+            kinds["this package, small preset"] = "runs/seed*.csv", DREAM
         for label, (files, colour) in kinds.items():
             last = config_of(name, 0).steps
             curves = [{step: mean for step, mean in curve.items() if step <= last} for curve in evaluations(files)]
@@ -259,14 +269,16 @@ def draw() -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
     figure.savefig(ASSETS / "beside_official.png", dpi=120)
-    for name in WORLDS:
-        for prefix, words in (("", "with the online queue"), (WITHOUT, "without it")):
-            if late := late_means(evaluations(f"{name}/{prefix}seed*.csv")):
-                print(f"{name}, {words}: {np.mean(late):.4g}, {min(late):.4g} to {max(late):.4g} ({len(late)} seeds)")
+    for name, (prefix, words) in product(QUEUE, {"": "with the online queue", WITHOUT: "without it"}.items()):
+        runs = queue_run(name, 0, prefix)[1].parent.relative_to(ASSETS) / f"{prefix}seed*.csv"
+        if late := late_means(evaluations(str(runs))):
+            print(f"{name}, {words}: {np.mean(late):.4g}, {min(late):.4g} to {max(late):.4g} ({len(late)} seeds)")
 
 
 if __name__ == "__main__":  # one run of ours, in a process of its own
-    name, seed, prefix = (*sys.argv[1:], "")[:3]
-    config = replace(config_of(name, int(seed)), online_queue=not prefix)
-    record_ours(config, ASSETS / "official" / name / f"{prefix}seed{seed}")
-    print(f"{name}/{prefix}seed{seed}", flush=True)
+    name, seed, *kind = sys.argv[1:]
+    if kind:
+        record_ours(*queue_run(name, int(seed), WITHOUT * (kind == [WITHOUT])))
+    else:
+        record_ours(config_of(name, int(seed)), ASSETS / "official" / name / f"seed{seed}")
+    print(*sys.argv[1:], flush=True)
