@@ -19,7 +19,7 @@ virtual environment of its own, and writes the table of docs/worlds.md (about a 
 `conformance` compares other implementations with the official numbers, all of them or those named: installs each in a
 virtual environment of its own, and writes the tables of docs/conformance.md (a minute each, the official code ten).
 `beside` learns worlds with the official code and with this package, with the same settings, all of them or those named,
-and keeps both in official/ (three to ten minutes a run); `queue` does so with and without the online queue.
+and keeps both in official/ (three to ten minutes a run). `queue` learns with and without the online queue.
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
 communication, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 from the end of its recorded run, with averaged weights.
@@ -584,9 +584,12 @@ if __name__ == "__main__":
     elif sys.argv[1:2] in (["beside"], ["queue"]):
         import beside
 
-        if not set(words) <= set(beside.WORLDS):
-            sys.exit(f"the worlds are: {', '.join(beside.WORLDS)}")
-        beside.record(words) if sys.argv[1] == "beside" else beside.record_queue(words)
+        known, record_all = (
+            (beside.WORLDS, beside.record) if sys.argv[1] == "beside" else (beside.QUEUE, beside.record_queue)
+        )
+        if not set(words) <= set(known):
+            sys.exit(f"the worlds are: {', '.join(known)}")
+        record_all(words)
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
             record_world(name)
