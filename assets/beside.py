@@ -276,6 +276,7 @@ def draw() -> None:
 
 
 if __name__ == "__main__":  # one run of ours, in a process of its own
+    sys.argv[0] = "assets/beside.py"  # for the run card, wherever the repository is
     name, seed, *kind = sys.argv[1:]
     if kind:
         record_ours(*queue_run(name, int(seed), WITHOUT * (kind == [WITHOUT])))
