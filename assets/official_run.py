@@ -1,8 +1,8 @@
 """Trains the official agent in one of our environments, as its `embodied/run/train.py` does, and evaluates it.
 
-beside.py runs this where the official code is installed: `python official_run.py SETTINGS.json OUT.csv`. What
-environments, replay buffer, streams, ratio and agent are is the official code's; logging, reports and checkpoints are
-left out. Evaluations are episodes in fresh copies, with the newest parameters.
+beside.py runs this where the official code is installed: `python official_run.py SETTINGS.json OUT.csv`. Agent,
+driver, replay buffer, streams and ratio are the official code's; logging, reports and checkpoints are left out.
+Evaluations are episodes in fresh copies, with the newest parameters.
 """
 
 from contextlib import contextmanager
@@ -121,19 +121,17 @@ def make_agent(driver, config):
 
 
 def train_step_of(agent, config, replay, step):
-    """A function that takes the train steps that are due, and returns how many it has taken so far."""
+    """A function that takes the train steps that are due."""
     size = config.batch_size * config.batch_length
     stream, carry = iter(agent.stream(make_stream(config, replay, "train"))), agent.init_train(config.batch_size)
-    should_train, taken = elements.when.Ratio(config.run.train_ratio / size), 0
+    should_train = elements.when.Ratio(config.run.train_ratio / size)
 
     def train(*_, **__):
-        nonlocal carry, taken
+        nonlocal carry
         for _ in range(should_train(step) if len(replay) >= size else 0):
             carry, outs, _ = agent.train(carry, next(stream))
-            taken += 1
             if "replay" in outs:
                 replay.update(outs["replay"])
-        return taken
 
     return train
 
@@ -150,17 +148,16 @@ def main(settings: dict, out: Path) -> None:
             online=config.replay.online,
         )
         step = elements.Counter()
-        train = train_step_of(agent, config, replay, step)
         driver.on_step(lambda *_, **__: step.increment())
         driver.on_step(replay.add)
-        driver.on_step(train)
+        driver.on_step(train_step_of(agent, config, replay, step))
         driver.reset(agent.init_policy)
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         while int(step) < ours.steps:
             driver(partial(agent.policy, mode="train"), steps=config.run.envs)
             if int(step) % ours.eval_every < config.run.envs:
-                spent, taken = time.process_time(), train()
+                spent, taken = time.process_time(), int(agent.n_updates)
                 found = evaluate(agent, ours, 1_000_003 + seed + int(step))
                 writer.writerow([int(step), taken, round(spent, 2), found.mean(), found.std(), len(found)])
                 file.flush()

@@ -164,9 +164,10 @@ class Replay:
         env = torch.randint(len(self.data["reward"]), (batch, 1), generator=self.generator, device=device)  # (B, 1)
         # (B, 1); 0 is the oldest
         first = torch.randint(2**62, (batch, 1), generator=self.generator, device=device) % (held - steps)
-        first = first + self.count - held  # (B, 1); 0 is the first step ever added
+        oldest = self.count - held  # 0 is the first step ever added
+        first = oldest + first  # (B, 1)
         if self.online_queue:
-            env, first = self.take_from_queue(env, first, steps + 1)
+            env, first = self.take_from_queue(env, first, oldest, steps + 1)
         index = (first + torch.arange(steps + 1, device=device)) % self.length  # (B, T+1)
         before, index = index[:, 0], index[:, 1:]  # (B), (B, T)
         z = self.data["z"][env[:, 0], before][..., None] == torch.arange(self.classes, device=device)  # (B, S, K)
@@ -174,7 +175,7 @@ class Replay:
         obs = obs_of_kinds({kind: self.data[kind][env, index] for kind in self.kinds})  # (B, T, …)
         return Experience(obs, *(self.data[name][env, index] for name in Experience._fields[1:])), start, (env, index)
 
-    def take_from_queue(self, env: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def take_from_queue(self, env: Tensor, first: Tensor, oldest: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Put what waits in the online queue into the first rows of a batch; returns environment and first step (B, 1).
 
         The queue holds the steps 1 to L, L + 1 to 2 L, … of every environment, where L is `length`: a sequence and the
@@ -182,11 +183,9 @@ class Replay:
         Official: `Replay.add` and `Replay._sample`.
         """
         envs = len(self.data["reward"])
-        oldest = self.count - self.count.clamp(max=self.length)
         skipped = (oldest + length - 2) // length * envs
-        number = (
-            torch.maximum(self.next_in_queue, skipped) + torch.arange(len(env), device=env.device)[:, None]
-        )  # (B, 1)
+        row = torch.arange(len(env), device=env.device)[:, None]  # (B, 1)
+        number = torch.maximum(self.next_in_queue, skipped) + row
         waits = number < (self.count - 1) // length * envs
         self.next_in_queue.copy_(number[0, 0] + waits.sum())
         return torch.where(waits, number % envs, env), torch.where(waits, 1 + number // envs * length, first)
