@@ -62,10 +62,7 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
     before, change = np.array(before), np.array(change)
     error = change - before @ np.linalg.lstsq(before, change, rcond=None)[0]
     assert 0.4 < (1 - error.var(0) / change.var(0)).mean() < 0.6  # the mean of position and angle
-    say(
-        "07",
-        "a linear map of position and angle explains only about half of the change in these two per step.",
-    )
+    say("07", "a linear map of position and angle explains only about half of the change in these two per step.")
 
 
 def test_10_seed_1_is_one_of_the_fastest_and_the_runs_continued():
@@ -136,7 +133,8 @@ def test_a1_what_the_ledger_records():
     say("A1", f"With a squared error in place of two-hot, it is {lower[squared][0]}, as by chance.")
     unchanged = [mean for mean in ledger.line(task, "nothing", runs).means if not math.isnan(mean)]
     first = ledger.line(task, squared, runs).means[0]
-    say("A1", f"{first:,.0f} with rewards × 100, against the unchanged runs' {min(unchanged):,.0f} to {max(unchanged):,.0f}.")
+    low, high = min(unchanged), max(unchanged)
+    say("A1", f"{first:,.0f} with rewards × 100, against the unchanged runs' {low:,.0f} to {high:,.0f}.")
 
 
 def test_a3_how_large_the_return_scale_was():
