@@ -95,7 +95,7 @@ def official_changes(c: Config) -> dict[str, Any]:
         "batch_length": c.seq_len,
         "report_length": c.seq_len,
         "agent.dyn.rssm.deter": c.deter,
-        "agent.dyn.rssm.hidden": c.rssm_hidden,
+        "agent.dyn.rssm.hidden": c.rssm_hidden or c.hidden,
         "agent.dyn.rssm.stoch": c.groups,
         "agent.dyn.rssm.classes": c.classes,
         "agent.dyn.rssm.blocks": c.blocks,

@@ -20,6 +20,7 @@ virtual environment of its own, and writes the table of docs/worlds.md (about a 
 virtual environment of its own, and writes the tables of docs/conformance.md (a minute each, the official code ten).
 `beside` learns worlds with the official code and with this package, with the same settings, all of them or those named,
 and keeps both in official/ (three to ten minutes a run). `queue` learns with and without the online queue.
+`speed` times train steps beside the official code and sheeprl, at all shapes or those named (an hour in all).
 `together` learns CartPole with one process, then with two that train together, with three seeds each, times their
 communication, and draws it (ten minutes).
 `agent` keeps the agent of seed 0 from the end of its recorded run, with averaged weights.
@@ -581,6 +582,12 @@ if __name__ == "__main__":
                 f"runs/{preset}{'-' * bool(preset)}seed{seed}",
                 "held",
             )
+    elif sys.argv[1:2] == ["speed"]:
+        import speed
+
+        if not set(words) <= set(speed.TASKS):
+            sys.exit(f"the shapes are: {', '.join(speed.TASKS)}")
+        speed.record(words)
     elif sys.argv[1:2] in (["beside"], ["queue"]):
         import beside
 

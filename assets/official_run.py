@@ -14,12 +14,11 @@ import sys
 import tempfile
 import time
 
-from dreamerv3 import agent as agents
 from dreamerv3.main import make_stream
 import elements
 import embodied
 import numpy as np
-from ruamel import yaml
+from official_agent import make_agent, official_config
 
 from dreamer_lite.config import Config
 from dreamer_lite.envs.making import make_envs
@@ -70,13 +69,6 @@ def make_world(envs: Envs, number: int) -> embodied.Env:
     return env if env.act_space["action"].discrete else embodied.wrappers.ClipAction(env, "action")
 
 
-def official_config(changes: dict) -> elements.Config:
-    """`configs.yaml`: the defaults, then size1m, then these changes."""
-    text = (Path(agents.__file__).parent / "configs.yaml").read_text()
-    known = yaml.YAML(typ="safe").load(text)
-    return elements.Config(known["defaults"]).update(known["size1m"]).update(changes)
-
-
 @contextmanager
 def newest_weights(agent):
     """Inside, the agent acts with its newest parameters, as ours does; afterwards, it goes on as if nothing had been.
@@ -111,13 +103,6 @@ def evaluate(agent, config: Config, seed: int) -> np.ndarray:
             driver(partial(agent.policy, mode="eval"), steps=1)
     driver.envs[0].envs.close()
     return returns
-
-
-def make_agent(driver, config):
-    """As `dreamerv3/main.py: make_agent` does, with the spaces of the driver's environments."""
-    spaces = driver.envs[0].obs_space, {name: s for name, s in driver.envs[0].act_space.items() if name != "reset"}
-    shared = "logdir seed jax batch_size batch_length replay_context report_length replica replicas".split()
-    return agents.Agent(*spaces, elements.Config(**config.agent, **{name: config[name] for name in shared}))
 
 
 def train_step_of(agent, config, replay, step):

@@ -13,6 +13,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 sys.path.append(str(ASSETS))
 
 import beside  # noqa: E402
+import speed  # noqa: E402
 
 # Settings that differ from size1m's and are no business of the agent, or whose official name has another meaning.
 NOT_TOLD = set("env ignore steps log_every eval_every eval_episodes save_every learn_start".split())
@@ -64,3 +65,54 @@ def test_the_recorded_runs_have_the_settings_of_today():
         now = queue if card.parents[1].name == "queue" else beside.config_of(name, config.seed)
         assert set(now.changes(config)) <= {"online_queue"}, card
         assert config.online_queue != bool(prefix)
+
+
+# Numbers that differ from size1m's and make no step longer or shorter.
+NO_WORK = set(
+    """train_ratio eval_in bin_limit scale_reconstruction entropy slow_rate epsilon clip average envs steps learn_start
+    log_every eval_every eval_episodes save_every replay_size online_queue warmup world_lr actor_lr critic_lr""".split()
+)
+SIZES = set(
+    """groups classes deter blocks hidden rssm_hidden encoder_layers decoder_layers head_layers bins batch_size seq_len
+    imag_last horizon discount_horizon""".split()
+)
+
+
+@pytest.mark.parametrize("shape", speed.TASKS)
+def test_codes_that_are_timed_are_told_every_size_that_differs(shape):
+    config, _ = speed.TASKS[shape]
+    assert set(config.changes(Config.preset("size1m"))) <= SIZES | NO_WORK
+    told = speed.task_of(shape, "official")["official"]
+    assert told["agent.imag_last"] == config.imag_last and told["agent.value.bins"] == config.bins
+    assert told["agent.dyn.rssm.hidden"] == (config.rssm_hidden or config.hidden) > 0
+    assert ("sheeprl" in speed.codes_of(shape)) == (config.imag_last == 0)
+
+
+def test_the_table_of_speeds_is_written_from_what_was_measured(tmp_path, monkeypatch, capsys):
+    """With made-up times of two codes: medians of medians, shares of the official code's, and the least memory."""
+    official, eager = iter([[4.0, 2.0, 3.0], [1.0]]), iter([[1.0], [3.0]])
+    made_up = {"official": official, "eager": eager}
+
+    def run(shape, name, python, code):
+        seconds = next(made_up[name])
+        return {"seconds": seconds, "preparation": 1.0, "peak_mb": 300 + len(seconds), "weights": 110_917}
+
+    page = tmp_path / "speed.md"
+    page.write_text(f"before\n{speed.BEGIN}\nold\n{speed.END}\nafter\n")
+    for name, value in dict(
+        RESULTS=tmp_path / "speed.json",
+        PAGE=page,
+        run=run,
+        versions=lambda python: "jax==0.4.33",
+        codes_of=lambda shape: ["official", "eager"],
+    ).items():
+        monkeypatch.setattr(speed, name, value)
+    speed.compare(["small"], dict.fromkeys(("official", "ours"), Path()), Path())
+    speed.write_page()
+    text = page.read_text()
+    assert "| small, 110,917 weights | 2 (1.00) |  | 2 (1.00) |" in text and "| 301 |  | 301 |" in text
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    made_up |= {"official": iter([[1.0]] * 2), "eager": iter([[1.0]] * 2)}
+    monkeypatch.setattr(speed, "run", lambda shape, name, *rest: run(shape, name, *rest) | {"weights": len(name)})
+    with pytest.raises(SystemExit, match="different numbers of weights"):
+        speed.compare(["small"], dict.fromkeys(("official", "ours"), Path()), Path())
