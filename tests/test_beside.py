@@ -116,3 +116,19 @@ def test_the_table_of_speeds_is_written_from_what_was_measured(tmp_path, monkeyp
     monkeypatch.setattr(speed, "run", lambda shape, name, *rest: run(shape, name, *rest) | {"weights": len(name)})
     with pytest.raises(SystemExit, match="different numbers of weights"):
         speed.compare(["small"], dict.fromkeys(("official", "ours"), Path()), Path())
+
+
+def test_the_readme_says_of_speed_what_was_measured():
+    rows = json.loads(speed.RESULTS.read_text(encoding="utf-8"))["shapes"]
+
+    def share(shape, way):
+        return round(rows[shape][way]["seconds"] / rows[shape]["official"]["seconds"], 2)
+
+    compiled = sorted(share(shape, "`--compile`") for shape in ("common", "tiny", "small"))
+    eager = sorted(share(shape, "eager") for shape in ("tiny", "small"))
+    said = " ".join((ASSETS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"{compiled[0]:.2f} to {compiled[-1]:.2f} times as long as the official code's" in said
+    assert f"an eager one {share('common', 'eager'):.2f} times with large" in said
+    assert f"and {eager[0]:.1f} to {eager[-1]:.1f} times with small" in said
+    page = speed.PAGE.read_text(encoding="utf-8")
+    assert page.split(speed.BEGIN)[1].split(speed.END)[0].strip() == speed.table()

@@ -112,7 +112,7 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     step, and not timed, so the same settings give the same answer on every machine.
     """
     if learner.agent.spaces.image:
-        return False, "the train step is not compiled, since images gain nothing from it"
+        return False, "the train step is not compiled, since images gain little from it"
     if train_steps * MOST_OPERATIONS * SAVED < PREPARATION:
         return False, ""
     try:

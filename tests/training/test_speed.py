@@ -464,7 +464,7 @@ def test_compiling_pays_for_long_runs_and_asking_changes_nothing(monkeypatch):
         False, "the train step is not compiled: it needs a C++ compiler such as g++"
     )  # fmt: skip
     seeing = Learner(Dreamer(Config.preset("debug", depth=2, mults=(1, 2)), Spaces(0, 2, True, (16, 16, 1))))
-    assert worth_compiling(seeing, 1e9) == (False, "the train step is not compiled, since images gain nothing from it")
+    assert worth_compiling(seeing, 1e9) == (False, "the train step is not compiled, since images gain little from it")
 
 
 @pytest.mark.parametrize("until, expected", [("steps", 196 * 8), ("solved", 196 * 2)])
