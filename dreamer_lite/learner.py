@@ -49,7 +49,8 @@ class Learner:
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
-        total, states, means = self.objective(batch, start)
+        with self.autocast():  # around the objective, not in it: PyTorch keeps no compiled program with autocast inside
+            total, states, means = self.objective(batch, start)
         total.backward()
         if self.reduce_gradients:
             self.reduce_gradients(self.optimizer.gradients)
@@ -63,8 +64,7 @@ class Learner:
 
         Also returns the posterior states (B, T, …) and the mean of each loss and metric.
         """
-        with self.autocast():
-            losses, states, metrics = self.agent.loss(batch, start)
+        losses, states, metrics = self.agent.loss(batch, start)
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}

@@ -149,7 +149,7 @@ def test_bfloat16_is_for_products_only():
         config = Config.preset("debug", precision=precision, imag_last=2)
         learner = Learner(Dreamer(config, Spaces(4, 2, True)))
         batch, start = make_batch(config, "cpu"), learner.agent.initial(config.batch_size).state
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), learner.autocast():
             torch.manual_seed(1)
             total, states, means = learner.weighted_loss(batch, start)
         total.backward()

@@ -131,7 +131,9 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
 def one_step(learner: Learner, objective: Callable) -> None:
     """The losses of a blank batch, and their gradients."""
     agent = learner.agent
-    objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)[0].backward()
+    with learner.autocast():
+        total, *_ = objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)
+    total.backward()
 
 
 def what_it_needs() -> str:
