@@ -222,13 +222,17 @@ def seconds(files: str) -> list[float]:
     return spent
 
 
+def count(curves: list[dict[float, float]]) -> str:
+    return "1 seed" if len(curves) == 1 else f"{len(curves)} seeds"
+
+
 def summary(curves: list[dict[float, float]], spent: list[float]) -> str:
     """What docs/official.md says of these runs."""
     late = late_means(curves)
     words = (
         f"mean from step {START} on {np.mean(late):.4g}, of the seeds {', '.join(f'{one:.4g}' for one in sorted(late))}"
     )
-    return f"{words}; {np.median(spent):.0f} s (median); {len(curves)} seeds"
+    return f"{words}; {np.median(spent):.0f} s (median); {count(curves)}"
 
 
 def reached(curves: list[dict[float, float]], threshold: float) -> str:
@@ -243,7 +247,7 @@ def draw_band(axes: Axes, curves: list[dict[float, float]], label: str, colour: 
     steps = sorted(step for step in set.intersection(*map(set, curves)) if step >= START)
     means = np.array([[curve[step] for step in steps] for curve in curves])
     axes.fill_between(steps, means.min(0), means.max(0), color=colour, alpha=0.15, linewidth=0)
-    axes.plot(steps, np.median(means, 0), color=colour, marker=".", label=f"{label}, {len(curves)} seeds")
+    axes.plot(steps, np.median(means, 0), color=colour, marker=".", label=f"{label}, {count(curves)}")
 
 
 def draw() -> None:
@@ -267,9 +271,9 @@ def draw() -> None:
                 print(f"  {reached(curves, 475)}")
         if name == "CartPole":
             axes.axhline(475, color=GREY, linestyle="--", linewidth=1)
-        axes.set(title=name, xlabel="environment steps", ylabel="mean return of 20 episodes or more")
+        axes.set(title=name, xlabel="environment steps", ylabel="mean return")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        axes.legend(frameon=False, fontsize=9, loc="best")
     figure.savefig(ASSETS / "beside_official.png", dpi=120)
     for name, (prefix, words) in product(QUEUE, {"": "with the online queue", WITHOUT: "without it"}.items()):
         runs = queue_run(name, 0, prefix)[1].parent.relative_to(ASSETS) / f"{prefix}seed*.csv"
