@@ -14,11 +14,8 @@ from typing import Any, NamedTuple
 
 from dreamer_lite.config import Config, Spaces
 
-WARM_UP, STEPS, SECONDS = (
-    5,
-    80,
-    12,
-)  # steps are timed until there are so many, or for so long; at 100 the official code profiles
+# Steps are timed until there are so many, or for so long. At its hundredth step the official code starts a profiler.
+WARM_UP, STEPS, SECONDS = 5, 80, 12
 
 
 class Prepared(NamedTuple):
