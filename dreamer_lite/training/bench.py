@@ -82,8 +82,8 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
 
     def forward() -> None:
         learner.optimizer.zero_grad()
-        losses, _, _ = learner.agent.loss(batch, start)
-        found["total"] = sum(learner.loss_scales[name] * loss.mean() for name, loss in losses.items())
+        with learner.autocast():
+            found["total"], *_ = learner.objective(batch, start)
 
     parts = {
         "forward": forward,

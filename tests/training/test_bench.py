@@ -3,7 +3,9 @@
 import torch
 
 from dreamer_lite.__main__ import main
-from dreamer_lite.training.bench import matrix_work
+from dreamer_lite.agent import Dreamer
+from dreamer_lite.config import Config
+from dreamer_lite.training.bench import matrix_work, time_parts
 from dreamer_lite.training.operations import operations
 
 
@@ -24,6 +26,18 @@ def test_the_bench_prints_each_part(capsys):
             "eager",
         )
     )
+
+
+def test_every_part_is_timed_in_the_precision_of_the_settings(monkeypatch):
+    """The forward pass was timed in float32, whatever they said."""
+    seen = []
+    loss = Dreamer.loss
+    monkeypatch.setattr(Dreamer, "loss", lambda *given: seen.append(torch.is_autocast_enabled("cpu")) or loss(*given))
+    times = time_parts(Config.preset("debug", precision="bfloat16"), "cpu", repeats=1)
+    assert len(seen) == 11 and all(seen) and times["forward"][0] > 0
+    seen.clear()
+    time_parts(Config.preset("debug"), "cpu", repeats=1)
+    assert not any(seen)
 
 
 def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
