@@ -86,8 +86,22 @@ def config_of(name: str, seed: int) -> Config:
 
 
 def official_changes(c: Config) -> dict[str, Any]:
-    """The same settings in the official code's terms, where they differ from its size1m."""
+    """The same settings in the official code's terms."""
+    layers = {
+        "enc.simple": c.encoder_layers,
+        "dec.simple": c.decoder_layers,
+        "rewhead": c.reward_layers,
+        "conhead": c.reward_layers,
+        "policy": c.head_layers,
+        "value": c.head_layers,
+    }
     return {
+        **{f"agent.{name}.layers": count for name, count in layers.items()},
+        **{f"agent.{name}.units": c.hidden for name in layers},
+        **{f"agent.{name}.bins": c.bins for name in ("rewhead", "value")},
+        "agent.dyn.rssm.imglayers": c.prior_layers,
+        "agent.dyn.rssm.obslayers": c.posterior_layers,
+        "agent.dyn.rssm.dynlayers": c.core_layers,
         "jax.platform": "cpu",
         "jax.compute_dtype": c.precision,
         "agent.report": False,
@@ -114,6 +128,12 @@ def official_changes(c: Config) -> dict[str, Any]:
     }
 
 
+def official_environment(code: Path) -> dict[str, str]:
+    """The variables in which the official code runs from this folder: on the CPU, with one thread."""
+    places = os.pathsep.join([str(ASSETS.parent), str(ASSETS), str(code)])
+    return os.environ | {"PYTHONPATH": places, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA, "OMP_NUM_THREADS": "1"}
+
+
 def record_ours(config: Config, target: Path) -> None:
     """Train compiled, on one thread, and keep metrics and run card as target.csv and target.json.
 
@@ -137,10 +157,8 @@ def record_official(config: Config, target: Path, python: Path, code: Path) -> N
     target.with_suffix(".json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.csv"
-        inside = os.environ | {"PYTHONPATH": os.pathsep.join([str(ASSETS.parent), str(ASSETS), str(code)])}
-        inside |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA, "OMP_NUM_THREADS": "1"}
         words = [python, ASSETS / "official_run.py", target.with_suffix(".json"), out]
-        done = subprocess.run(words, cwd=folder, env=inside, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=folder, env=official_environment(code), capture_output=True, text=True)
         if done.returncode:
             target.with_suffix(".json").unlink()
             sys.exit(f"{target}: {done.stderr[-2000:]}")

@@ -290,9 +290,13 @@ def keep(row: dict[str, str]) -> None:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows[name] for name in ENVIRONMENTS if name in rows)
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{after}", encoding="utf-8")
+    write_between(PAGE, BEGIN, END, table())
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two lines of a page, in place of what was there."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def table() -> str:

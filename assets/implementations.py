@@ -15,7 +15,7 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
-from environments import Entry, install
+from environments import Entry, install, write_between
 
 from dreamer_lite.conformance import ALL
 from dreamer_lite.conformance.compare import Row
@@ -80,7 +80,7 @@ def record(names: Sequence[str]) -> None:
             result = measure(name, Path(folder))
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(f"{name}: {counted(result)}", flush=True)
-    write_page()
+    write_between(PAGE, BEGIN, END, tables())
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
@@ -147,8 +147,3 @@ def tables() -> str:
 def told_of(row: Row) -> str:
     kind = {"design": "by design, ", "remark": "equal, but ", "equal": "equal, "}.get(row.state, "")
     return f"- `{row.piece}`: {kind}{' '.join(filter(None, [sentence(row.words), distance(row)]))}"
-
-
-def write_page() -> None:
-    before, rest = PAGE.read_text("utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.split(END)[1]}", "utf-8")

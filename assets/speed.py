@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 import json
-import os
 from pathlib import Path
 import statistics
 import subprocess
@@ -17,8 +16,8 @@ import sys
 import tempfile
 from typing import Any
 
-from beside import OFFICIAL, XLA, official_changes, versions
-from environments import Entry, install
+from beside import OFFICIAL, official_changes, official_environment, versions
+from environments import Entry, install, write_between
 from implementations import IMPLEMENTATIONS, source
 
 from dreamer_lite.config import Config, Spaces
@@ -31,13 +30,13 @@ BEGIN, END = "<!-- python assets/make.py speed writes this table -->", "<!-- end
 ROUNDS = 2
 COLOURS = Spaces(0, 2, True, (64, 64, 3))
 TASKS: dict[str, tuple[Config, Spaces]] = {
-    "common": (replace(SHAPES["common"], envs=1), CARTPOLE),
+    "common": (SHAPES["common"], CARTPOLE),
     "tiny": (SHAPES["tiny"], CARTPOLE),
     "small": (Config.preset("small"), CARTPOLE),
     # sheeprl always dreams from every state, as `common` does.
     "tiny-every-state": (replace(SHAPES["tiny"], imag_last=0), CARTPOLE),
     "small-every-state": (Config.preset("small", imag_last=0), CARTPOLE),
-    "images": (Config.preset("size1m", envs=1, batch_size=8, seq_len=16, imag_last=8), COLOURS),
+    "images": (Config.preset("size1m", batch_size=8, seq_len=16, imag_last=8), COLOURS),
 }
 # Each code's name in the table, and what speed_step.py is told.
 CODES: dict[str, dict[str, Any]] = {
@@ -49,36 +48,14 @@ CODES: dict[str, dict[str, Any]] = {
     "bfloat16, `--compile`": dict(code="ours", compiled=True, precision="bfloat16"),
 }
 # The memory allocator asks for pages of 2 MB, as this package does by itself.
-TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "OMP_NUM_THREADS": "1"}
-
-
-def official_sizes(c: Config) -> dict[str, Any]:
-    """The sizes of the networks in the official code's terms."""
-    layers = {
-        "enc.simple": c.encoder_layers,
-        "dec.simple": c.decoder_layers,
-        "rewhead": c.reward_layers,
-        "conhead": c.reward_layers,
-        "policy": c.head_layers,
-        "value": c.head_layers,
-    }
-    sizes = {f"agent.{name}.layers": count for name, count in layers.items()}
-    sizes |= {f"agent.{name}.units": c.hidden for name in layers}
-    sizes |= {f"agent.{name}.bins": c.bins for name in ("rewhead", "value")}
-    parts = {"imglayers": c.prior_layers, "obslayers": c.posterior_layers, "dynlayers": c.core_layers}
-    return sizes | {f"agent.dyn.rssm.{name}": count for name, count in parts.items()}
+TUNED = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def task_of(shape: str, code: str) -> dict[str, Any]:
     """What speed_step.py is told."""
     (config, spaces), how = TASKS[shape], dict(CODES[code])
     config = replace(config, precision=how.pop("precision", "float32"))
-    return {
-        "config": config.to_dict(),
-        "spaces": dict(zip(("obs_size", "action_size", "discrete", "image"), spaces[:4])),
-        "official": official_changes(config) | official_sizes(config),
-        **how,
-    }
+    return {"config": config.to_dict(), "spaces": spaces._asdict(), "official": official_changes(config), **how}
 
 
 def codes_of(shape: str) -> list[str]:
@@ -97,7 +74,7 @@ def record(names: Sequence[str]) -> None:
             if refusal:
                 sys.exit(f"{name}: {refusal}")
         compare(names or list(TASKS), {**pythons, "ours": Path(sys.executable)}, source("official", Path(place)))
-    write_page()
+    write_between(PAGE, BEGIN, END, table())
 
 
 def compare(shapes: Sequence[str], pythons: dict[str, Path], code: Path) -> None:
@@ -119,11 +96,7 @@ def run(shape: str, name: str, python: Path, code: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         task, out = Path(folder) / "task.json", Path(folder) / "out.json"
         task.write_text(json.dumps(task_of(shape, name)))
-        inside = os.environ | TUNED
-        inside["PYTHONPATH"] = os.pathsep.join([str(ASSETS.parent), str(ASSETS)])
-        if CODES[name]["code"] == "official":
-            inside["PYTHONPATH"] += os.pathsep + str(code)
-            inside |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA}
+        inside = official_environment(code) | TUNED
         words = [python, ASSETS / "speed_step.py", task, out]
         done = subprocess.run(words, cwd=folder, env=inside, capture_output=True, text=True)
         if done.returncode:
@@ -132,7 +105,7 @@ def run(shape: str, name: str, python: Path, code: Path) -> dict[str, Any]:
 
 
 def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median of the processes' medians; the first preparation, which may find nothing compiled; the least peak."""
+    """The median of the processes' medians, each preparation (the first may find nothing compiled), the least peak."""
     return {
         "seconds": round(statistics.median(statistics.median(one["seconds"]) for one in rounds), 5),
         "preparation": [round(one["preparation"], 1) for one in rounds],
@@ -160,8 +133,3 @@ def table() -> str:
 
 def line(title: str, cells: dict[str, str]) -> str:
     return f"| {title} | {' | '.join(cells.get(name, '') for name in CODES)} |"
-
-
-def write_page() -> None:
-    before, rest = PAGE.read_text("utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}", "utf-8")

@@ -25,14 +25,11 @@ class Prepared(NamedTuple):
 
 def ours(task: dict[str, Any]) -> Prepared:
     """This package: eager, or compiled."""
-    import torch
-
     from dreamer_lite.training.bench import make_step
     from dreamer_lite.training.compiled import compile_learner
     from dreamer_lite.training.device import keep_memory
 
     keep_memory()
-    torch.set_num_threads(1)
     learner, step = make_step(Config(**task["config"]), "cpu", Spaces(**task["spaces"]))
     if task["compiled"]:
         compile_learner(learner)
@@ -102,7 +99,6 @@ def sheeprl(task: dict[str, Any]) -> Prepared:
     import torch
     import torch.nn.functional as F
 
-    torch.set_num_threads(1)
     c, image = Config(**task["config"]), tuple(task["spaces"]["image"])
     keys = "algo.cnn_keys.encoder=[seen]", "algo.mlp_keys.encoder=[]"
     if not image:

@@ -108,7 +108,7 @@ def test_the_table_of_speeds_is_written_from_what_was_measured(tmp_path, monkeyp
     ).items():
         monkeypatch.setattr(speed, name, value)
     speed.compare(["small"], dict.fromkeys(("official", "ours"), Path()), Path())
-    speed.write_page()
+    speed.write_between(speed.PAGE, speed.BEGIN, speed.END, speed.table())
     text = page.read_text()
     assert "| small, 110,917 weights | 2 (1.00) |  | 2 (1.00) |" in text and "| 301 |  | 301 |" in text
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
