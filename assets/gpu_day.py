@@ -159,14 +159,19 @@ def time_way(config: Any, spaces: Any, way: str) -> Row:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     learner, batch, start = make_learner(config, device(), spaces)
-    if way == "compiled":
-        learner.objective = compiled_for_a_gpu(learner)
 
     def plain():
         learner.train_step(batch, start)
 
     step = Captured(plain) if way == "captured" else plain
-    prepared = seconds(lambda: [step() for _ in range(WARM_UP + 2)], device())
+
+    def prepare():
+        if way == "compiled":
+            learner.objective = compiled_for_a_gpu(learner)
+        for _ in range(WARM_UP + 2):
+            step()
+
+    prepared = seconds(prepare, device())
     times = [seconds(step, device()) for _ in range(2 if rehearsing() else 10)]
     weights, memory = len(learner.optimizer.weights), torch.cuda.max_memory_allocated()
     return {"seconds": times, "prepared": prepared, "weights": weights, "memory": memory}

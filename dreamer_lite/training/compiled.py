@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import scan
 from ..agent import Dreamer
@@ -43,17 +43,6 @@ MOST_OPERATIONS = 20_000  # of any shape in docs/speed.md
 COMPILING = "compiling the train step: about ten seconds, or two minutes the first time …"
 
 
-class Objective(nn.Module):
-    """The learner's objective as a module, so that it can be called with other parameters than its own."""
-
-    def __init__(self, learner: Learner):
-        super().__init__()
-        self.agent, self.objective = learner.agent, learner.objective
-
-    def forward(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        return self.objective(batch, start)
-
-
 def compile_learner(learner: Learner) -> float:
     """Compile the learner's objective and its gradient now; returns the seconds it took.
 
@@ -62,33 +51,34 @@ def compile_learner(learner: Learner) -> float:
     began, agent = time.perf_counter(), learner.agent
     check_possible(agent)
 
-    compiled = compiled_objective(learner, OPTIONS)
     try:
-        with unchanged_afterwards(learner):
-            one_step(learner, compiled)
+        learner.objective = compiled_objective(learner, OPTIONS)
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
-    learner.objective = compiled
     return time.perf_counter() - began
 
 
 def compiled_objective(learner: Learner, options: dict[str, Any]) -> Callable:
-    """The learner's objective as one program, which the first call compiles."""
-    objective = Objective(learner)
+    """The learner's objective as one program for these shapes, which reads the parameters anew at each call."""
+    objective = learner.objective
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        # As views of one flat vector, the parameters share a storage, which the scan operator refuses. The copies are
-        # compiled away.
-        copies = {name: p.clone() for name, p in objective.named_parameters()}
-        return torch.func.functional_call(objective, copies, (batch, start))
+        return objective(batch, start)
 
     # PyTorch stores compiled programs by the function's code. Without guards, a second learner would get the program of
     # the first.
     run.__code__ = run.__code__.replace()
     keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
-    return torch.compile(run, fullgraph=True, dynamic=False, options=options)
+    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
+    with unchanged_afterwards(learner):
+        # As views of one flat vector the parameters share their memory, which the scan operator refuses, and the
+        # compiler would follow each view, those of the gradients too. It sees copies; afterwards they are views again.
+        for p in learner.optimizer.params():
+            p.data, p.grad = p.data.clone(), None
+        one_step(learner, compiled)
+    return compiled
 
 
 def check_possible(agent: Dreamer) -> None:
@@ -179,7 +169,8 @@ def blank_batch(agent: Dreamer) -> Experience:
     c, spaces = agent.config, agent.spaces
     flags = torch.zeros(c.batch_size, c.seq_len, dtype=torch.bool)
     obs, action = agent.blank_obs(*flags.shape), torch.zeros(*flags.shape, spaces.action_size)
-    return Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
+    batch = Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
+    return batch.to(agent.device)
 
 
 @contextmanager
@@ -191,7 +182,7 @@ def unchanged_afterwards(learner: Learner):
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns about each operation without a fast path
     try:
-        with fork_rng("cpu"):
+        with fork_rng(learner.agent.device):
             yield
     finally:
         logger.setLevel(level)

@@ -21,9 +21,9 @@ from dreamer_lite.learner import Learner
 from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import State
 from dreamer_lite.scan import scan
-from dreamer_lite.training import acting, capture, loop
+from dreamer_lite.training import acting, capture, compiled, loop
 from dreamer_lite.training.capture import Captured
-from dreamer_lite.training.compiled import OPTIONS, Objective, blank_batch, compile_learner, worth_compiling
+from dreamer_lite.training.compiled import OPTIONS, blank_batch, compile_learner, worth_compiling
 from dreamer_lite.training.parallel import Processes
 from dreamer_lite.training.state import Training
 
@@ -283,7 +283,7 @@ def test_the_time_of_an_action_is_measured_and_leaves_no_trace():
     assert torch.equal(dice, torch.get_rng_state())
 
 
-def compiled(training):
+def compile_it(training):
     assert compile_learner(training.learner) > 0
 
 
@@ -296,7 +296,7 @@ def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(capsys)
     found = torch._dynamo.utils.counters["aot_autograd"]
     hits = found["autograd_cache_hit"]
     _, numbers = run("cpu", plain, steps=50, preset="small", train_ratio=512)
-    training, others = run("cpu", compiled, steps=50, preset="small", train_ratio=512)
+    training, others = run("cpu", compile_it, steps=50, preset="small", train_ratio=512)
     assert found["autograd_cache_hit"] == hits + 1
     assert training.learner.objective.__name__ == "run" and len(numbers) == len(others) > 25
     torch.testing.assert_close(others[:8], numbers[:8], rtol=1e-3, atol=1e-4)
@@ -402,7 +402,7 @@ def short_objective(self, batch, start):
 @can_compile
 def test_a_resumed_compiled_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch):
     """It is compiled again, without being asked for it."""
-    monkeypatch.setattr(Objective, "forward", short_objective)
+    monkeypatch.setattr(Learner, "weighted_loss", short_objective)
     few, more = (Config.preset("small", steps=steps, train_ratio=512, **SHORT) for steps in (60, 100))
     train(few, tmp_path / "broken", until="steps", progress=False, compile=True)
     card = train(more, tmp_path / "broken", until="steps", progress=False, resume=True)
@@ -431,7 +431,8 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
         tools = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",)})
         request.addfinalizer(lambda: tools.__exit__(None, None, None))
         tools.__enter__()
-        monkeypatch.setattr(Objective, "forward", lambda self, *given: (self.agent.actor.heads[0].weight.sum(), *given))
+        whole = compiled.compiled_objective
+        monkeypatch.setattr(compiled, "compiled_objective", lambda learner, options: whole(quick(learner), options))
     card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
     told = [
         line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")
@@ -440,6 +441,13 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
     assert not card["compiled"] and card["compile_seconds"] is None and "nothing was compiled" in card["notes"][0]
     for name, weight in load(tmp_path / "plain").state_dict().items():
         assert torch.equal(load(tmp_path / "asked").state_dict()[name], weight), name
+
+
+def quick(learner):
+    """Another learner of this agent, with a loss that is soon compiled."""
+    other = copy.copy(learner)
+    other.objective = lambda *given: (learner.agent.actor.heads[0].weight.sum(), *given)
+    return other
 
 
 def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
