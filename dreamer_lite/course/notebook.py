@@ -233,7 +233,7 @@ def self_check() -> bool:
         *(module_row(name) for name in ("torch", "numpy", "gymnasium", "matplotlib", "ipywidgets", "pygame")),
         module_row("cv2", "opencv-python-headless"),
         agent_row(),
-        ("this folder can be written", os.access(".", os.W_OK), "", "copy the repository to a folder you can write to"),
+        ("this folder is writable", os.access(".", os.W_OK), "", "copy the repository to a folder you can write to"),
     ]
     good = all(fine for _, fine, _, _ in rows)
     lines = [

@@ -76,13 +76,13 @@ def alignment(evidence: Evidence) -> Finding:
         "Do action, reward and flags in the replay buffer lie beside the observation that they belong to?",
         [
             Measure(
-                "share of the change that the row's own action leaves unexplained, beyond the best row's",
+                "share of the change left unexplained by the row's own action, minus that of the best row",
                 measures.misplaced(replayed, evidence.played),
                 high=MISPLACED,
             ),
             Measure("largest action in a row that begins an episode", measures.action_at_first(replayed), 0, 0),
             Measure(
-                "share of episodes cut off by a time limit that are stored as ended or as going on",
+                "share of episodes cut off by a time limit that are not stored as cut off",
                 cut.float().mean().item() if len(cut) else math.nan,
                 0,
                 0,
@@ -179,7 +179,7 @@ def returns(evidence: Evidence) -> Finding:
         "Does the critic promise what comes?",
         [
             Measure("value over return, where returns are large", found.ratio, *PROMISED),
-            Measure("mean error of the values, over the mean size of what came or over 1", found.error, high=ERROR),
+            Measure("mean error of the values, over the mean size of what came (at least 1)", found.error, high=ERROR),
         ],
         drawing.draw_returns(found),
         "Notebooks 03 and 08. Too small: do the bins reach as far as the returns? Too large: does the dream know how "

@@ -540,7 +540,7 @@ def test_the_score_counts_checks_and_tries_but_not_the_chart():
 def test_the_verdict_is_shown_only_once_a_patient_is_named():
     room = clinic.Clinic("F")
     _, words = room.draw("F", "alignment", clinic.NAMES[2], 0)
-    assert "stored as ended or as going on: 1" in words and "healthy" not in words
+    assert "not stored as cut off: 1" in words and "healthy" not in words
     assert "healthy" not in room.draw("F", "alignment", clinic.NAMES[2], 1)[1].splitlines()[0]
     assert "does not look healthy" in room.draw("F", "alignment", clinic.NAMES[3], 2)[1].splitlines()[0]
 

@@ -62,7 +62,7 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
     before, change = np.array(before), np.array(change)
     error = change - before @ np.linalg.lstsq(before, change, rcond=None)[0]
     assert 0.4 < (1 - error.var(0) / change.var(0)).mean() < 0.6  # the mean of position and angle
-    say("07", "a linear map of position and angle explains only about half of the change in these two per step.")
+    say("07", "a linear map of position and angle explains only about half of their change per step.")
 
 
 def test_10_seed_1_is_one_of_the_fastest_and_the_runs_continued():
@@ -92,14 +92,14 @@ def test_a1_what_the_twin_was_promised():
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one of eight environments, whose recording ends with a lower value.")
+    say("A1", "one environment of eight; its recording ends with a lower value.")
 
 
 def test_a1_where_the_line_of_control_lies():
     found = {number: [run["control"] for run in runs.values()] for number, runs in clinic.verdicts()["values"].items()}
     assert sum(map(len, found.values())) == 55 and clinic.verdicts()["ranges"]["control"][0][1] == 0.8
     assert all(wrong < 0.8 and still > 1 for wrong, still in found["1"])
-    say("A1", "At 0.8 this ratio misses bug 1; the other in `control`, against a dream where nothing moves, finds it.")
+    say("A1", "At 0.8 this ratio misses bug 1; `control`'s other ratio, against a dream where nothing moves, finds it.")
     above = {number for number, runs in found.items() for wrong, _ in runs if wrong > 0.5}
     assert above == {"1"} and all(wrong > 0.5 for wrong, _ in found["1"])
     say("A1", "A limit of 0.5 would do better here")
@@ -134,7 +134,7 @@ def test_a1_what_the_ledger_records():
     unchanged = [mean for mean in ledger.line(task, "nothing", runs).means if not math.isnan(mean)]
     first = ledger.line(task, squared, runs).means[0]
     low, high = min(unchanged), max(unchanged)
-    say("A1", f"{first:,.0f} with rewards × 100, against the unchanged runs' {low:,.0f} to {high:,.0f}.")
+    say("A1", f"on the task with rewards × 100, {first:,.0f} against the unchanged {low:,.0f} to {high:,.0f}.")
 
 
 def test_a3_how_large_the_return_scale_was():
@@ -143,7 +143,7 @@ def test_a3_how_large_the_return_scale_was():
     assert len(runs) == 10
     say("A3", f"our ten recorded CartPole runs it was between {min(scales):.0f} and {max(scales):.0f} at all times.")
     last = [row["return_scale"] for row in read_metrics(ROOT / "assets/runs/pendulum.csv")][-1]
-    say("A3", f"the entropy bonus weighs {last:.0f} times less")
+    say("A3", f"the entropy bonus would weigh {last:.0f} times less")
 
 
 def test_a3_what_agents_catch_with_and_without_memory():

@@ -239,7 +239,7 @@ def test_symlog_saves_the_small_task():
 
 
 def test_two_hot_sentence_tells_the_value_and_peaks_keep_the_mean():
-    assert "weights · bins = 3.48" in draw_two_hot(1.5)[1]
+    assert "weights · bins = 1.00 · 3.48 = 3.48" in draw_two_hot(1.5)[1]
     pairs = draw_pairs(torch.tensor([0.1, 0.2, 0.3, 0.3, 0.1]), two_hot_bins(5, 2.0))[1]
     assert "(0.3 - 0.2) · 1.72 = 0.17; (0.1 - 0.1) · 6.39 = 0" in pairs and "their sum is 0.17" in pairs
     for share in (0.05, 0.5, 0.95):

@@ -168,8 +168,8 @@ def draw_control() -> tuple[Figure, str]:
     axes.set_ylim(0, 1)
     others = [ratio for number, ratios in found.items() if number not in "01" for ratio in ratios]
     return figure, (
-        f"Healthy runs reach {max(found['0']):.2f}, runs with bug 1 {min(found['1']):.2f} to {max(found['1']):.2f}, "
-        f"all others at most {max(others):.2f}. The dashed line is at {allowed}."
+        f"Healthy runs reach {max(found['0']):.2f}, bug 1 gives {min(found['1']):.2f} to {max(found['1']):.2f}, "
+        f"the others at most {max(others):.2f}. The dashed line is at {allowed}."
     )
 
 

@@ -151,9 +151,9 @@ def draw_painted(t: int, die: int, face: int) -> tuple[Figure, str]:
     figure.colorbar(shown, ax=axes, shrink=0.7)
     same = " That is the face it already showed." if face == was else ""
     return figure, (
-        f"Step {t}, die {die} turned from face {was} to {face}: the largest change of a pixel is "
-        f"{float(change.abs().max()):.2f}, their "
-        f"squares add up to {float(change.square().sum()):.2f}; the angle read off goes from "
+        f"Step {t}, die {die} turned from face {was} to {face}: the largest pixel change is "
+        f"{float(change.abs().max()):.2f}, the "
+        f"squared changes add up to {float(change.square().sum()):.2f}; the angle read off goes from "
         f"{float(angle(before)):+.1f}° to {float(angle(after)):+.1f}°.{same}"
     )
 

@@ -20,8 +20,8 @@ def draw_two_hot(place: float, count: int = 9) -> tuple[Figure, str]:
     below = int((bins <= x).sum().clamp(1, count - 1)) - 1
     at = below + float((x.clamp(bins[0], bins[-1]) - bins[below]) / (bins[below + 1] - bins[below]))
     axes.plot([at], [0], marker="^", color=OWN, markersize=12, clip_on=False)
-    shares = " and ".join(f"{float(weights[i]):.2f} on {float(bins[i]):.3g}" for i in weights.nonzero()[:, 0].tolist())
-    return figure, f"{float(x):.3g} is {shares}; weights · bins = {float(weights @ bins):.3g}."
+    terms = " + ".join(f"{float(weights[i]):.2f} · {float(bins[i]):.3g}" for i in weights.nonzero()[:, 0].tolist())
+    return figure, f"For {float(x):.3g}, weights · bins = {terms} = {float(weights @ bins):.3g}."
 
 
 def two_hot_mover() -> Explorer:

@@ -75,7 +75,7 @@ def draw_flow(loss: str, steps: str, show: str, **guess: bool) -> tuple[Figure, 
     if show == "my guess":
         return draw_boxes(
             dict.fromkeys(guessed, OWN), title, {}
-        ), f"You guess that {loss} teaches: {listed(guessed)}. Switch to the gradients."
+        ), f"Your guess: {loss} teaches {listed(guessed)}. Switch to the gradients."
     right = sum((name in guessed) == (name in reached) for name in GUESSED)
     marks = {name: "✓" if (name in guessed) == (name in reached) else "✗" for name in GUESSED}
     return draw_boxes(dict.fromkeys(reached, LIT), title, marks), (

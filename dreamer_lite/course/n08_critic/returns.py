@@ -183,7 +183,7 @@ def return_mixer() -> Explorer:
     """Trust the critic or the dream? Move λ, the horizon and the critic's age."""
     return Explorer(
         draw_spread,
-        "Returns for each λ around the truth, and their bias, noise and error.",
+        "For each λ: returns beside the truth, and their bias, noise and error.",
         lam=slider("λ", 0, 1, 0.95, 0.05),
         horizon=whole("horizon (steps)", 1, 40, 15),
         age=choice("critic", list(TRAINED), "half trained"),

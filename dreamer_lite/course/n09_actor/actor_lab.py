@@ -166,7 +166,7 @@ def draw_lives(pairs: dict[str, list[tuple[float, float]]]) -> tuple[Figure, str
         )
     axes.legend(fontsize=8, loc="upper left")
     off = [dreamed / real for found in pairs.values() for dreamed, real in found]
-    return figure, f"The dream says {min(off):.2f} to {max(off):.2f} times what reality says, for {len(off)} actors."
+    return figure, f"Dreamed lengths are {min(off):.2f} to {max(off):.2f} times the real ones, at {len(off)} dots."
 
 
 # The policy as a map
@@ -201,8 +201,7 @@ def draw_policy(agent: Dreamer, who: str, x: float) -> tuple[Figure, str]:
     sure = (right - 0.5).abs().mul(2).mean()
     return figure, (
         f"Policy {who}, cart at {x:+.1f} m: it pushes towards the side the pole is falling to in {float(agree):.0%} "
-        "of the map; "
-        f"it is {float(sure):.0%} sure on average."
+        f"of the map; its two probabilities differ by {float(sure):.0%} on average."
     )
 
 
@@ -302,8 +301,11 @@ def draw_toy(exponent: float, seed: int = 0) -> tuple[Figure, str]:
             axes.plot(path[:, k], style, color=(DREAM, REALITY, OWN, GREY)[k], label=f"pays {PAYS[k]:g} × size")
         if scaled:
             axes.legend(fontsize=7)
-        words.append(f"{name}: best action {float(path[-1, 0]):.0%}, curiosity left {curiosity(path[-1]):.0%}")
-    return figure, f"Rewards × {10**exponent:g}, seed {seed}. After 200 updates {words[0]}; {words[1]}."
+        words.append(f"best action {float(path[-1, 0]):.0%}, curiosity left {curiosity(path[-1]):.0%}")
+    return figure, (
+        f"Rewards × {10**exponent:g}, seed {seed}, after 200 updates. "
+        f"Without the return scale: {words[0]}; with it: {words[1]}."
+    )
 
 
 def scale_toy() -> Explorer:
