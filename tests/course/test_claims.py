@@ -92,7 +92,7 @@ def test_a1_what_the_twin_was_promised():
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one environment of eight; its recording ends with a lower value.")
+    say("A1", "one environment of eight: the critic's value at the end of its recording is lower.")
 
 
 def test_a1_where_the_line_of_control_lies():

@@ -301,7 +301,7 @@ def draw_toy(exponent: float, seed: int = 0) -> tuple[Figure, str]:
             axes.plot(path[:, k], style, color=(DREAM, REALITY, OWN, GREY)[k], label=f"pays {PAYS[k]:g} × size")
         if scaled:
             axes.legend(fontsize=7)
-        words.append(f"best action {float(path[-1, 0]):.0%}, curiosity left {curiosity(path[-1]):.0%}")
+        words.append(f"best action {float(path[-1, 0]):.0%}, curiosity {curiosity(path[-1]):.0%}")
     return figure, (
         f"Rewards × {10**exponent:g}, seed {seed}, after 200 updates. "
         f"Without the return scale: {words[0]}; with it: {words[1]}."

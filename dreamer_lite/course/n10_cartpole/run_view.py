@@ -172,6 +172,6 @@ def launch_figure(sizes: list[int], times: list[tuple[int, float]]) -> tuple[Fig
     small = np.mean(np.array(sizes) < twice)
     return figure, (
         f"An operation on 16 numbers costs {took[0] * 1e6:.1f} µs here. "
-        f"It takes {twice:,} numbers to cost twice a launch. "
+        f"At {twice:,} numbers it costs twice as much. "
         f"{small:.0%} of the operations of a train step are smaller than that."
     )
