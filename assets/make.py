@@ -3,7 +3,7 @@
 `record` runs the `small` preset with `--until held` for each seed (six minutes a seed), and keeps metrics and run card;
 `record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
-`table` prints a table of them and draws their curves.
+`table` prints a table of them and draws their curves. `general` learns some of them with the `general` preset.
 `pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
 `catch` trains the three small world models of notebook A2 (six minutes), and keeps what they paint.
 `seeds` trains five world models and five actors as notebooks 06 and 09 do (three minutes), and keeps their results.
@@ -163,6 +163,19 @@ def record_world(name: str) -> None:
             continue
         with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
             record(Config.preset(preset, seed=seed, **changes), f"runs/worlds/{name}-seed{seed}", "solved")
+
+
+# Where the `general` preset is tried, with three seeds each, and for how many steps at most.
+GENERAL = dict(CartPole=6000, Acrobot=6000, FrozenLake=6000, CliffWalking=3000, Dials=6000, HiddenCatch=6000, Recall=8000)
+
+
+def record_general(name: str) -> None:
+    """Train the missing seeds in one of these worlds with the `general` preset."""
+    changes = WORLDS.get(name, dict(env="CartPole-v1")) | dict(steps=GENERAL[name])
+    changes.pop("seeds", None)
+    for seed in range(3):
+        if not (ASSETS / "runs" / "general" / f"{name}-seed{seed}.json").exists():
+            record(Config.preset("general", seed=seed, **changes), f"runs/general/{name}-seed{seed}", "solved")
 
 
 # As in notebook A3.
@@ -600,6 +613,9 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
         for name in words or WORLDS:
             record_world(name)
+    elif sys.argv[1:2] == ["general"] and set(words) <= set(GENERAL):
+        for name in words or GENERAL:
+            record_general(name)
     elif sys.argv[1:] == ["pendulum"]:
         record_pendulum()
     elif sys.argv[1:] == ["catch"]:
