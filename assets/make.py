@@ -166,7 +166,15 @@ def record_world(name: str) -> None:
 
 
 # Where the `general` preset is tried, with three seeds each, and for how many steps at most.
-GENERAL = dict(CartPole=6000, Acrobot=6000, FrozenLake=6000, CliffWalking=3000, Dials=6000, HiddenCatch=6000, Recall=8000)
+GENERAL = {
+    "CartPole": 6000,
+    "Acrobot": 6000,
+    "FrozenLake": 6000,
+    "Dials": 6000,
+    "HiddenCatch": 6000,
+    "CliffWalking": 3000,
+    "Recall": 8000,
+}
 
 
 def record_general(name: str) -> None:

@@ -425,7 +425,7 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     "cpu": {},  # the old name of `small`, from before it ran on GPUs
-    # For environments other than CartPole: with less curiosity, some actors settle before they have seen what is better.
+    # For other environments than CartPole: with less curiosity, some actors settle before they have seen better.
     "general": dict(entropy=3e-3),
     # Where launches cost more than arithmetic, larger networks and batches take hardly any longer.
     "gpu": dict(
