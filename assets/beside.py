@@ -272,8 +272,12 @@ def draw() -> None:
     """Draw beside_official.png, a panel for each world that both have learned, and print what docs/official.md says."""
     pair = ("seed0.csv", "official_seed0.csv")
     both = [name for name in WORLDS if all((ASSETS / "official" / name / file).exists() for file in pair)]
-    figure = Figure(figsize=(7, 3.2 * len(both)), layout="constrained")
-    for name, axes in zip(both, np.atleast_1d(figure.subplots(len(both)))):
+    rows = -(-len(both) // 2)
+    figure = Figure(figsize=(10, 3 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2).flat
+    for axes in panels[len(both) :]:
+        axes.remove()
+    for name, axes in zip(both, panels):
         kinds = {
             "official code": (f"official/{name}/official_seed*.csv", GREY),
             "this package, the same settings": (f"official/{name}/seed*.csv", REALITY),
@@ -290,8 +294,9 @@ def draw() -> None:
         if name == "CartPole":
             axes.axhline(475, color=GREY, linestyle="--", linewidth=1)
         axes.set(title=name, xlabel="environment steps", ylabel="mean return")
+        axes.title.set_fontsize(11)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9, loc="best")
+        axes.legend(frameon=False, fontsize=8, loc="best")
     figure.savefig(ASSETS / "beside_official.png", dpi=120)
     for name, (prefix, words) in product(QUEUE, {"": "with the online queue", WITHOUT: "without it"}.items()):
         runs = queue_run(name, 0, prefix)[1].parent.relative_to(ASSETS) / f"{prefix}seed*.csv"

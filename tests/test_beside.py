@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 import shutil
+import statistics
 import sys
 
 import pytest
@@ -10,11 +11,21 @@ import pytest
 from dreamer_lite.config import Config
 
 ASSETS = Path(__file__).parents[1] / "assets"
+PAGE = ASSETS.parent / "docs" / "official.md"
 sys.path.append(str(ASSETS))
 
 import beside  # noqa: E402
 import speed  # noqa: E402
 
+# How the row of each world begins on the page.
+BEGINNINGS = {
+    "Pendulum": "Pendulum",
+    "RepeatPrevious": "popgym",
+    "DoorKey": "MiniGrid",
+    "FrozenLake-slippery": "FrozenLake",
+    "Taxi": "Taxi",
+    "MountainCarContinuous": "MountainCar",
+}
 # Settings that differ from size1m's and are no business of the agent, or whose official name has another meaning.
 NOT_TOLD = set("env ignore steps log_every eval_every eval_episodes save_every learn_start".split())
 TOLD = set(
@@ -65,6 +76,20 @@ def test_the_recorded_runs_have_the_settings_of_today():
         now = queue if card.parents[1].name == "queue" else beside.config_of(name, config.seed)
         assert set(now.changes(config)) <= {"online_queue"}, card
         assert config.online_queue != bool(prefix)
+
+
+@pytest.mark.parametrize("name", sorted(BEGINNINGS))
+def test_the_page_says_what_was_recorded(name):
+    """Means from step 1,000 on, one for each seed, and the seconds of a run."""
+    rows = PAGE.read_text(encoding="utf-8").splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| {BEGINNINGS[name]}") and row.count("|") == 6)
+    *columns, took = row.strip("| ").split(" | ")[2:]
+    for column, seconds, files in zip(columns, took.split("; "), ("official_seed", "seed")):
+        said, files = [number.replace(",", "") for number in column.split(", ")], f"official/{name}/{files}[0-9].csv"
+        digits = max(len(number.partition(".")[2]) for number in said)
+        means = beside.late_means(beside.evaluations(files))
+        assert sorted(map(float, said)) == sorted(round(mean, digits) + 0.0 for mean in means), files
+        assert seconds == "see below" or float(seconds) == round(statistics.median(beside.seconds(files))), files
 
 
 # Numbers that differ from size1m's and make no step longer or shorter.

@@ -19,7 +19,7 @@ def test_presets_make_agents(name):
 
 def test_presets_are_valid_and_unknown_names_are_refused():
     assert all(Config.preset(name) for name in PRESETS)
-    with pytest.raises(ValueError, match="choose one of small, cpu, gpu, original"):
+    with pytest.raises(ValueError, match="choose one of small, cpu, general, gpu, original"):
         Config.preset("tiny")
 
 
