@@ -166,7 +166,7 @@ def record_world(name: str) -> None:
 
 
 # Where the `general` preset is tried, and for how many steps at most.
-GENERAL = {"CartPole": 6000, "Acrobot": 6000, "FrozenLake": 6000, "Dials": 6000, "HiddenCatch": 6000}
+GENERAL = {"CartPole": 6000, "Dials": 6000, "HiddenCatch": 6000}
 
 
 def record_general(name: str) -> None:

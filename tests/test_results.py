@@ -1,0 +1,30 @@
+"""docs/results.md says what was recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dreamer_lite.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+
+def solved(folder, name):
+    """After how many environment steps each seed was solved, in words."""
+    cards = [json.loads(file.read_text()) for file in sorted((ROOT / "assets/runs" / folder).glob(f"{name}seed?.json"))]
+    assert [card["seed"] for card in cards] == list(range(len(cards)))
+    return [f"{steps:,}" if (steps := card["solved_at_env_steps"]) else "never" for card in cards]
+
+
+@pytest.mark.parametrize("name, folder", [("Dials", "worlds"), ("HiddenCatch", "worlds"), ("CartPole", "")])
+def test_the_presets_are_compared_as_recorded(name, folder):
+    general = solved("general", f"{name}-")
+    small = solved(folder, f"{name}-" if folder else "")[: len(general) if name == "CartPole" else None]
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| {name}") and line.count("|") == 4)
+    assert row.split(" | ")[1:] == [", ".join(small), ", ".join(general) + " |"]
+    for card in (ROOT / "assets/runs/general").glob(f"{name}-*.json"):
+        config = Config(**json.loads(card.read_text())["config"])
+        kept = config.changes(Config.preset("general", env=config.env, seed=config.seed, log_every=config.log_every))
+        assert not kept.keys() - {"steps"}, card
