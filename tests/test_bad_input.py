@@ -615,7 +615,7 @@ COMMAND_LINE = {
     "--device mps": "has been tested there; use --device cpu or auto",
     "--deter 10 --blocks 4": "deter=10 and blocks=4",
     "--seq_len 200000": "replay_size of at least",
-    "--preset huge": "preset 'huge' is unknown; choose one of small, cpu, gpu",
+    "--preset huge": "preset 'huge' is unknown; choose one of small, cpu, general",
     "--preset Small": "preset 'Small' is unknown",
     "--preset ''": "preset '' is unknown",
     "--resume /nowhere": "no checkpoint at",
@@ -784,7 +784,7 @@ def test_settings(changes):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: Config.preset("samll"), "preset 'samll' is unknown; choose one of small, cpu, gpu"),
+        (lambda: Config.preset("samll"), "preset 'samll' is unknown; choose one of small, cpu, general"),
         (lambda: Config.preset(None), "preset None is unknown"),
         (lambda: Config.preset(["small"]), r"preset \['small'\] is unknown"),
         (lambda: Config.preset("debug", stesp=3), "there is no setting 'stesp'; perhaps you mean steps"),
