@@ -260,7 +260,7 @@ def test_operations_are_counted():
     times = run_view.time_by_size()
     assert times[0][1] < times[-1][1] and all(seconds > 0 for _, seconds in times)
     _, reading = run_view.launch_figure(few, [(2**k, 1e-6 * max(1, 2**k / 4096)) for k in range(4, 23)])
-    assert "costs 1.0 µs" in reading and "takes 16,384 numbers" in reading and "100%" in reading
+    assert "costs 1.0 µs" in reading and "At 16,384 numbers" in reading and "100%" in reading
 
 
 def preparing(code):
