@@ -154,27 +154,25 @@ WORLDS: dict[str, dict[str, Any]] = {
 }
 
 
-def record_world(name: str) -> None:
+# The `general` preset, for longer where `small` wasn't done.
+GENERAL: dict[str, dict[str, Any]] = {
+    "CartPole": dict(preset="general", env="CartPole-v1", steps=6000),
+    "Dials": WORLDS["Dials"] | dict(preset="general", steps=6000),
+    "HiddenCatch": WORLDS["HiddenCatch"] | dict(preset="general", steps=6000),
+}
+
+
+def record_worlds(worlds: dict[str, dict[str, Any]], folder: str) -> None:
     """Train the missing seeds, three by default: each until it is solved, or for all its steps without a threshold."""
-    changes = dict(WORLDS[name])
-    preset, seeds = changes.pop("preset", "small"), changes.pop("seeds", 3)
-    for seed in range(seeds):
-        if (ASSETS / "runs" / "worlds" / f"{name}-seed{seed}.json").exists():
-            continue
-        with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
-            record(Config.preset(preset, seed=seed, **changes), f"runs/worlds/{name}-seed{seed}", "solved")
-
-
-# Where the `general` preset is tried, and for how many steps at most.
-GENERAL = {"CartPole": 6000, "Dials": 6000, "HiddenCatch": 6000}
-
-
-def record_general(name: str) -> None:
-    """Train the missing seeds in one of these worlds with the `general` preset; as many as above."""
-    changes = WORLDS.get(name, dict(env="CartPole-v1")) | dict(steps=GENERAL[name])
-    for seed in range(changes.pop("seeds", 3)):
-        if not (ASSETS / "runs" / "general" / f"{name}-seed{seed}.json").exists():
-            record(Config.preset("general", seed=seed, **changes), f"runs/general/{name}-seed{seed}", "solved")
+    for name, changes in worlds.items():
+        changes = dict(changes)
+        preset, seeds = changes.pop("preset", "small"), changes.pop("seeds", 3)
+        for seed in range(seeds):
+            target = f"runs/{folder}/{name}-seed{seed}"
+            if (ASSETS / f"{target}.json").exists():
+                continue
+            with patch.object(RSSM, "observe", forgetful) if name.endswith("forgetful") else nullcontext():
+                record(Config.preset(preset, seed=seed, **changes), target, "solved")
 
 
 # As in notebook A3.
@@ -610,11 +608,9 @@ if __name__ == "__main__":
             sys.exit(f"the worlds are: {', '.join(known)}")
         record_all(words)
     elif sys.argv[1:2] == ["worlds"] and set(words) <= set(WORLDS):
-        for name in words or WORLDS:
-            record_world(name)
+        record_worlds({name: WORLDS[name] for name in words or WORLDS}, "worlds")
     elif sys.argv[1:2] == ["general"] and set(words) <= set(GENERAL):
-        for name in words or GENERAL:
-            record_general(name)
+        record_worlds({name: GENERAL[name] for name in words or GENERAL}, "general")
     elif sys.argv[1:] == ["pendulum"]:
         record_pendulum()
     elif sys.argv[1:] == ["catch"]:

@@ -34,7 +34,9 @@ took = {kind: statistics.median(seconds(kind) for _ in range(3)) for kind in kin
 for kind, time_taken in took.items():
     times = time_taken / took["tensors"]
     print(f"torch {torch.__version__.split('+')[0]}, gradients are {kind}: {times:.1f} times the seconds to trace")
-if not (took["views"] > 2.5 * took["tensors"] and took["detached views"] < 2 * took["tensors"]):
-    raise SystemExit("this has changed")
+raise SystemExit(not (took["views"] > 2.5 * took["tensors"] and took["detached views"] < 2 * took["tensors"]))
 PYTHON
-"$folder/venv/bin/python" -W ignore "$folder/show.py"
+if ! "$folder/venv/bin/python" -W ignore "$folder/show.py"; then
+  echo "this has changed" >&2
+  exit 1
+fi
