@@ -21,7 +21,7 @@ def map_obs(function: Callable[[Any], Any], obs: Obs) -> Obs:
 
 def obs_by_kind(obs: Obs) -> dict[str, Any]:
     """The arrays of an observation by name: "vector", "image", or both. Bytes are an image."""
-    return obs if isinstance(obs, dict) else {"image" if str(obs.dtype).endswith("uint8") else "vector": obs}
+    return obs if isinstance(obs, dict) else {"image" if obs.dtype.itemsize == 1 else "vector": obs}
 
 
 def obs_of_kinds(kinds: dict[str, Any]) -> Obs:

@@ -271,8 +271,8 @@ def episode_seed(seed: int, env: int, episode: int) -> int:
 
 def finite(obs: Obs) -> Obs:
     """The observation. Raises BadOutput if a number in it is NaN or infinite."""
-    vector = obs_by_kind(obs).get("vector", np.zeros(0))
-    if not np.isfinite(vector).all():
+    vector = obs_by_kind(obs).get("vector")
+    if vector is not None and not np.isfinite(vector).all():
         raise BadOutput(f"returned {vector[~np.isfinite(vector)][0]} in its observation")
     return obs
 
