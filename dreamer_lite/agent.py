@@ -132,8 +132,9 @@ class Dreamer(nn.Module):
         batch: (B, T, …); start: the state (B, …) before it. Below, N is the number of dreams, one from each recent
         step.
 
-        Gradients: reconstruction, reward, continue and replay_critic reach the whole world model, dyn the prior, rep
-        the posterior. Actor and critic learn from features without gradient.
+        Gradients: reconstruction, reward, continue and replay_critic reach encoder, recurrent step and posterior, and
+        their own head; dyn the recurrent step and the prior; rep encoder, recurrent step and posterior. Dreams begin
+        from features without gradient, so actor and critic losses reach only actor and critic.
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
         losses, states, metrics = self.world_model.loss(batch, start)

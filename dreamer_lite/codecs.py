@@ -240,8 +240,7 @@ def fitting_mults(image: Sequence[int], mults: Sequence[int]) -> list[int]:
         more = height % 2 == width % 2 == 0 and fits_when_halved(height, width)
         todo = "give more --mults" if more else "resize them, for example to 64 × 64 with --pixels 64"
         raise Refused(
-            f"images of {image[0]} × {image[1]} are not supported with {len(mults)} layers: halved {i} times, they "
-            f"have {height} × {width} pixels, and 3 to 16 must be left; "
-            f"{todo}"
+            f"images of {image[0]} × {image[1]} are not supported with {len(mults)} layers, each of which halves even "
+            f"sides: {height} × {width} pixels are left, and each side must end with 3 to 16; {todo}"
         )
     return list(mults[:i])

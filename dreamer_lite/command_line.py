@@ -95,7 +95,7 @@ Preset = Annotated[
     Literal[tuple(PRESETS)],
     arg(help="settings to start from, changed by the options below; pixels by default with --pixels"),
 ]
-Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one")]
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one and it is quicker")]
 
 
 def option(kind: Any, help: str, metavar: str) -> Any:
@@ -109,7 +109,7 @@ Wrap = option(str, "wrapper of the environment (default: the one it was trained 
 EnvArgs = Annotated[
     tuple[str, ...] | None,
     arg(
-        metavar="KEY=VALUE",
+        metavar="KEY=VALUE [KEY=VALUE ...]",
         help="arguments the environment is made with (default: those it was trained with)",
         help_behavior_hint="",
     ),
@@ -157,8 +157,9 @@ class Train(Settings):
     ) = None
     resume: option(
         Path,
-        "continue the run in this folder. --steps (counted from its beginning), --episodes, --env_seconds, --until, "
-        "--device and --threads may change; compilation carries over; --capture and --tensorboard must be given again",
+        "continue the run in this folder. --steps (counted from its beginning), --episodes, --env_seconds, "
+        "--eval_envs, --eval_steps, --eval_in, --until, --device and --threads may change; compilation carries over; "
+        "--capture and --tensorboard must be given again",
         "PATH",
     ) = None
     until: option(
@@ -172,7 +173,7 @@ class Train(Settings):
         Literal["auto", "on", "off"],
         arg(
             help="on a CPU: compile the losses and their gradients, which takes a minute or two the first time, and "
-            "ten seconds later; auto does so if the run is long enough to pay for it"
+            "about ten seconds after that; auto does so if the run is long enough to pay for it"
         ),
     ] = "auto"
     threads: Threads = None
@@ -183,7 +184,9 @@ class Train(Settings):
             "auto continues without it, and on stops the run"
         ),
     ] = "auto"
-    tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too (extra: tensorboard)")] = False
+    tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too; needs the extra `tensorboard`")] = (
+        False
+    )
     quiet: Annotated[bool, arg(help="print nothing but the result")] = False
     saved: Annotated[Any, Suppress] = None  # the checkpoint of the run to resume
 
@@ -304,7 +307,7 @@ class Dream(Trained):
         if self.out:
             raise Refused("--video names its own file; leave out --out")
         recording_for(video)
-        make_room_for(video)
+        make_room_for(video, "--video")
         taken, total, ended = film(self.agent(), video, steps, self.seed)
         print(f"filmed {taken} steps{'' if ended else ', the episode continues'}; return {number(total)}; open {video}")
         return 0
@@ -332,8 +335,8 @@ class Dream(Trained):
 class Diagnose(Trained):
     """Run ten checks on an agent and its run, to find bugs by their effects; writes one page of figures and text.
 
-    For this, the agent plays 200 steps in each of 8 copies of the environment.
-    A check that doesn't look healthy says where to look next.
+    For this, the agent plays 200 steps in each of 8 copies of the environment. For each check that doesn't look
+    healthy, the page says where to look next.
     """
 
     out: option(Path, "the page to write (default: diagnosis.html in the run's folder)", "PATH") = None
@@ -395,7 +398,7 @@ class Compare:
     """
 
     runs: Runs
-    out: option(Path, "the picture: .png, .svg or .pdf (default: compare.png in this folder)", "FILE") = None
+    out: option(Path, "the picture: .png, .svg or .pdf (default: compare.png in the current folder)", "FILE") = None
     x: Annotated[Literal["steps", "seconds"], arg(help="what the curves run over: environment steps, or seconds")] = (
         "steps"
     )
@@ -426,14 +429,17 @@ class Bench:
 
     shape: Annotated[
         Literal[("common", "tiny", *PRESETS)],
-        arg(help="what to measure: common or tiny, two shapes to compare implementations with, or a preset"),
+        arg(
+            help="what to measure, with CartPole's four numbers: common or tiny, two shapes to compare implementations "
+            "with, or a preset"
+        ),
     ] = "common"
     device: Device = "auto"
     threads: Annotated[int, arg(help="CPU threads")] = 1
     repeats: Annotated[int, arg(help="train steps to time")] = 7
     compile: Annotated[bool, arg(help="time a compiled step too")] = False
     precision: Annotated[
-        Literal["float32", "bfloat16"], arg(help="of matrix products and convolutions, as in a run")
+        Literal["float32", "bfloat16"], arg(help="precision of matrix products and convolutions, as in a run")
     ] = "float32"
     growth: option(
         Path, "instead of the table: draw into this PNG how the time grows with B, T, H and the network's size", "PATH"
@@ -499,13 +505,14 @@ class Conformance:
             elif self.adapter.exists():
                 raise Refused(f"{self.adapter} exists already; --template writes a new file")
             else:
-                make_room_for(self.adapter)
+                make_room_for(self.adapter, "ADAPTER")
                 write(self.adapter, template())
             return 0
         if self.adapter is None:
             raise Refused("conformance needs an adapter, a Python file; --template writes one to fill in")
-        for file in filter(None, (self.json, self.markdown)):
-            make_room_for(file)
+        for option, file in (("--json", self.json), ("--markdown", self.markdown)):
+            if file:
+                make_room_for(file, option)
         report = conformance(load(self.adapter), file=self.adapter)
         if self.json:
             write(self.json, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -603,12 +610,12 @@ def free_folder(parent: Path, name: str) -> Path:
     raise Refused(f"{parent} holds 10,000 runs called {name}; choose another folder (--out)")
 
 
-def make_room_for(file: Path) -> None:
+def make_room_for(file: Path, option: str = "--out") -> None:
     """Make the folder of a file, one level, and find out before the work, not after it, whether it can be written."""
     if file == Path():  # what an empty text becomes
-        raise Refused("a file is needed, got an empty name or this folder")
+        raise Refused(f"{option} needs the name of a file, got an empty name or the current folder")
     if file.is_dir():
-        raise Refused(f"a file is needed, got the folder {file}; give for example {file / ('name' + file.suffix)}")
+        raise Refused(f"{option} needs the name of a file, got the folder {file}; give for example {file / 'name'}")
     try:
         file.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent):
@@ -659,7 +666,7 @@ def report(card: dict[str, Any], out: Path) -> int:
         print(f"note: {note}")
     if not card["finished"]:
         start = f"torchrun --standalone --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
-        print(f"stopped after {card['env_steps']} environment steps, everything is saved. To continue:")
+        print(f"stopped after {card['env_steps']} environment steps; everything is saved. To continue:")
         print(f"  {start} -m dreamer_lite --resume {run}")
         return 130
     if card["solved_at_env_steps"]:
@@ -669,10 +676,10 @@ def report(card: dict[str, Any], out: Path) -> int:
             f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes "
             f"(solved means a mean return of {card['threshold']:g})"
         )
-    if card["held"]:
+    if held := card["held"]:
         print(
-            f"since then {card['held']['evaluations']} evaluations: {card['held']['share_at_threshold']:.0%} at the "
-            f"threshold, worst {number(card['held']['worst'])}"
+            f"since then {held['evaluations']} evaluations: {held['share_at_threshold']:.0%} reached the threshold, "
+            f"the worst was {number(held['worst'])}"
         )
     for name, result in card["final_evaluation"].items():
         if result is None:
@@ -732,7 +739,8 @@ def union_of_commands(train: Train, warm: Warm, brief: bool = False) -> Any:
 
 
 def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
-    """Run a command; returns the exit code: 0, 1 for a run that diverged, 2 for bad input, 130 for Ctrl-C.
+    """Run a command; returns the exit code: 0, 1 for a run that diverged or numbers that differ, 2 for bad
+    input, 130 for Ctrl-C.
 
     ready: called when everything is imported. Any other error is a bug, ours or the environment's, and keeps its
     traceback.
@@ -753,8 +761,8 @@ def main(words: list[str], ready: Callable[[], None] = lambda: None) -> int:
         if not isinstance(error, state.Diverged):
             raise
         print(
-            f"dreamer_lite: training stopped, a loss is not finite: {error}. Lower the learning rates, or check the "
-            "environment's numbers; the last good checkpoint is kept",
+            f"dreamer_lite: training stopped, since a number is not finite: {error}. Lower the learning rates, or "
+            "check the environment's numbers; the last good checkpoint is kept",
             file=sys.stderr,
         )
         return 1

@@ -114,13 +114,13 @@ class Config:
     kernel: int = 5
     """kernel size of the convolutions, in pixels (official 5)"""
     bspace: int = 8
-    """blocks of the layer from the recurrent state to a small image; fewer if 8 don't divide the sizes (official 8)"""
+    """blocks of the layer from the recurrent state to a small image; 0: one dense layer (official 8)"""
     strided: bool = False
     """downsample with strided convolutions instead of max pooling (official False)"""
     bins: int = 63
     """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for values below 100)"""
     bin_limit: float = 10
-    """symlog of the outermost bin, so the bins reach ±22,025 (official 20: ±485 million)"""
+    """symlog of the outermost bin: with 10 the bins reach ±22,025 (official 20: ±485 million)"""
 
     # World model
     unimix: float = 0.01
@@ -128,7 +128,7 @@ class Config:
     free_nats: float = 1
     """KL, in nats, below which a KL loss has no gradient (official 1)"""
     scale_reconstruction: float = 100
-    """weight of the reconstruction loss (official 1 [rec]; raised: four numbers give a small loss; images need 1)"""
+    """weight of the reconstruction loss (official 1 [rec]; small has 100, since four numbers give a small loss)"""
     scale_reward: float = 1
     """weight of the reward loss (official 1 [rew])"""
     scale_continue: float = 1
@@ -144,7 +144,7 @@ class Config:
     imag_last: int = 2
     """start dreams from the last N steps of each sequence; 0: from every step (official 0)"""
     discount_horizon: float = 100
-    """sets the discount to 1 - 1/N, here 0.99 (official 333 [horizon]: 0.997)"""
+    """N, which sets the discount to 1 - 1/N; 100: 0.99 (official 333 [horizon]: 0.997)"""
     lam: float = 0.95
     """λ of the λ-returns, 0 to 1 (official 0.95)"""
     entropy: float = 3e-4
@@ -154,9 +154,9 @@ class Config:
     max_std: float = 1
     """largest standard deviation of a continuous action (official 1 [maxstd])"""
     slow_rate: float = 0.1
-    """share of the critic's weights the slow critic takes over per train step, 0 to 1 (official 0.02)"""
+    """how far the slow critic moves towards the critic per train step, above 0 to 1 (official 0.02)"""
     return_rate: float = 0.01
-    """share of each batch's return range the running return scale takes over, 0 to 1 (official 0.01 [retnorm.rate])"""
+    """how far the return scale moves towards each batch's, above 0 to 1 (official 0.01 [retnorm.rate])"""
     return_limit: float = 1
     """lower limit of the return scale (official 1 [retnorm.limit])"""
     return_low: float = 0.05
@@ -184,15 +184,15 @@ class Config:
     clip_floor: float = 1e-3
     """gradient clipping: smaller weight norms count as this (official 1e-3 [pmin])"""
     beta1: float = 0.9
-    """momentum, 0 to 1 (official 0.9)"""
+    """momentum, 0 to below 1 (official 0.9)"""
     beta2: float = 0.999
-    """decay of the average of squared gradients, 0 to 1 (official 0.999)"""
+    """decay of the average of squared gradients, 0 to below 1 (official 0.999)"""
     epsilon: float = 1e-4
-    """added to the RMS of the gradients (official 1e-20 [eps]; raised so that an actor rests once it has learned)"""
+    """added to the RMS of the gradients (official 1e-20 [eps]; with 1e-4 an actor rests once it has learned)"""
     precision: str = "float32"
-    """of matrix products and convolutions in train steps: float32, or bfloat16 as officially; the rest is float32"""
+    """precision of matrix products and convolutions in train steps: float32, or bfloat16, the official default"""
     average: float = 0.25
-    """evaluate with weights averaged over the latest share of all train steps; 0: off (official: off)"""
+    """evaluate with weights averaged over the latest train steps, this share of all so far; 0: off (official: off)"""
 
     # Experience
     batch_size: int = 64
@@ -210,7 +210,7 @@ class Config:
     replay_on_host: bool = False
     """on a GPU: keep the replay buffer in host memory; train steps can't be captured then"""
     envs: int = 1
-    """environments stepped side by side (official 16; with one, it trains on each failure before the next)"""
+    """environments stepped side by side (official 16; with 1, each failure is learned from before the next)"""
     workers: int = 0
     """worker processes for the environments: 0 or as many as --envs"""
     env_seconds: float = 0
@@ -220,15 +220,15 @@ class Config:
     log_every: int = 500
     """environment steps between rows of metrics.csv"""
     eval_every: int = 500
-    """environment steps between evaluations; 0: never"""
+    """environment steps between evaluations; 0: only at the end"""
     eval_episodes: int = 100
-    """episodes per evaluation"""
+    """episodes per evaluation; 20 once the task is solved"""
     eval_envs: int = 16
-    """most copies of the environment that an evaluation plays in side by side"""
+    """most copies of the environment that an evaluation steps side by side"""
     eval_steps: int = 10_000
     """longest episode of an evaluation, in environment steps; a longer one is cut off there"""
     eval_in: str = "copies"
-    """copies: evaluate in copies of the environment; training: in the training's own, between two of its episodes"""
+    """copies: evaluate in copies of the environment; training: in the training environment, between its episodes"""
     save_every: int = 500
     """environment steps between checkpoints"""
 
@@ -240,10 +240,12 @@ class Config:
             check_range(name, getattr(self, name))
         if self.deter % self.blocks:
             raise Refused(f"deter must be divisible by blocks, got deter={self.deter} and blocks={self.blocks}")
-        if self.min_std > self.max_std or self.return_low >= self.return_high:
+        if self.min_std > self.max_std:
+            raise Refused(f"min_std must not exceed max_std, got min_std={self.min_std}, max_std={self.max_std}")
+        if self.return_low >= self.return_high:
             raise Refused(
-                f"min_std must not exceed max_std, and return_low must be below return_high, got {self.min_std} and "
-                f"{self.max_std}, {self.return_low} and {self.return_high}"
+                "return_low must be below return_high, got "
+                f"return_low={self.return_low}, return_high={self.return_high}"
             )
         if self.imag_last == 1 or self.imag_last > self.seq_len:
             raise Refused(
@@ -255,13 +257,15 @@ class Config:
                 f"{(self.seq_len + 1) * self.envs} for {self.envs} environments, got {self.replay_size}"
             )
         if 0 < self.pixels < 8:
-            raise Refused(f"pixels must be 0 or at least 8, since what is smaller is no image; got {self.pixels}")
+            raise Refused(f"pixels must be 0, or at least 8 to be treated as an image, got {self.pixels}")
         if self.precision not in ("float32", "bfloat16"):
             raise Refused(f"precision must be float32 or bfloat16, got {self.precision!r}")
         if self.eval_in not in ("copies", "training"):
             raise Refused(f"eval_in must be copies or training, got {self.eval_in!r}")
         if self.eval_in == "training" and self.workers:
-            raise Refused("eval_in training needs an environment in this process, so leave workers at 0")
+            raise Refused(
+                f"--eval_in training needs the environment in this process, so --workers 0; got {self.workers}"
+            )
         if not self.mults:
             raise Refused("mults needs at least one number, got none; the official value is 2 3 4 4")
         if self.strided and self.kernel < 2:
@@ -358,7 +362,7 @@ EMPTY_IS_FINE = {"wrap", "see", "ignore"}
 
 def check_kind(name: str, value: Any, kind: type) -> None:
     if kind is str and not (isinstance(value, str) and (value or name in EMPTY_IS_FINE)):
-        raise Refused(f"{name} must be text, got {value!r}")
+        raise Refused(f"{name} must be {'' if name in EMPTY_IS_FINE else 'non-empty '}text, got {value!r}")
     if get_origin(kind) is tuple:
         if not isinstance(value, tuple):
             raise Refused(f"{name} must be a tuple, got {value!r}")

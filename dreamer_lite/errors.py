@@ -11,7 +11,7 @@ class Refused(ValueError):
 def require(value: Any, kind: Any, need: str) -> None:
     """Raises Refused unless the value is of this kind; need: what is needed, as "train needs a Config"."""
     if not isinstance(value, kind):
-        got = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
+        got = value.__name__ if isinstance(value, type) else type(value).__name__
         raise Refused(f"{need}, got {got}{f' ({value!r})' if isinstance(value, (str, int, float)) else ''}")
 
 

@@ -16,6 +16,7 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, summary
 from dreamer_lite.config import Config
 from dreamer_lite.training.checkpoint import read
+from dreamer_lite.training.resume import CHANGEABLE
 
 ROOT = Path(__file__).parent.parent
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
@@ -53,6 +54,12 @@ def test_the_help_explains_every_setting_and_lists_every_command(capsys):
         assert f"• {name} " in text
         if kind:
             assert kind.__doc__.split(".")[0].split(":")[0] in shown([name, "--help"], capsys)
+
+
+def test_the_help_of_resume_names_everything_that_may_change(capsys):
+    text = " ".join(shown(["train", "--help"], capsys).split())
+    text = text[text.index("continue the run in this folder.") : text.index("compilation carries over")]
+    assert {f"--{name}" for name in CHANGEABLE} - {"--env_from_function"} <= {*text.replace(",", " ").split()}
 
 
 def test_the_help_shows_the_presets_own_defaults(capsys):

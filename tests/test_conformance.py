@@ -261,7 +261,7 @@ def test_hints_come_in_lines_of_their_own(tmp_path, capsys):
 def test_files_are_refused_before_the_work(tmp_path, capsys):
     for words, said in (
         ([str(tmp_path)], f"an adapter is a Python file, got the folder {tmp_path}"),
-        ([str(CONTROL), "--json", ""], "a file is needed, got an empty name"),
+        ([str(CONTROL), "--json", ""], "--json needs the name of a file, got an empty name"),
         ([str(CONTROL), "--json", str(tmp_path / "no" / "such" / "x.json")], "x.json cannot be written"),
     ):
         assert main(["conformance", *words]) == 2

@@ -53,7 +53,7 @@ def conformance(functions: Adapter | Mapping[str, Callable], arrays: str = "nump
 
 
 def unknown(name: str, taken: Iterable[str] = ()) -> str:
-    """What to say of a name that is no piece's: which one it is alike, of those that aren't taken; empty for others."""
+    """The hint for a name that isn't a piece's, with the most similar piece that isn't taken; "" for a piece's name."""
     close = get_close_matches(str(name), ALL.keys() - set(taken), 1, 0.83)
     return "" if name in ALL else f"no piece is called {name}" + "".join(f"; did you mean {one}?" for one in close)
 
@@ -61,7 +61,7 @@ def unknown(name: str, taken: Iterable[str] = ()) -> str:
 HEAD = '''"""An adapter: functions of your implementation under the names of the pieces of DreamerV3.
 
 Fill in what you have, delete the rest, then run: python -m dreamer_lite conformance THIS_FILE
-A function may leave out its last arguments, if your implementation fixes them. Anything like an array may come back.
+A function may leave out its last arguments, if your implementation fixes them. Any array-like may be returned.
 Gradients are compared for torch (keep the graph) and JAX (jax.vjp must work), not for numpy. Weights come by their
 official names: dense kernels (inputs, outputs), block-diagonal ones (blocks, inputs, outputs), convolutions (height,
 width, inputs, outputs); each "…norm_scale" is the gain of the RMS norm after the layer of that name.

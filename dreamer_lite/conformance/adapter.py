@@ -41,7 +41,7 @@ class Adapter:
         if self.arrays == "jax" and not importlib.util.find_spec("jax"):
             raise Refused('ARRAYS = "jax" needs JAX, which is not installed here: python -m pip install jax')
         if not isinstance(self.notes, Mapping):
-            raise Refused(f"NOTES must be a dictionary of texts by piece, got a {type(self.notes).__name__}")
+            raise Refused(f"NOTES must be a dictionary of texts by piece, got {type(self.notes).__name__}")
 
 
 def load(path: Path) -> Adapter:
@@ -50,7 +50,7 @@ def load(path: Path) -> Adapter:
         raise Refused(f"an adapter is a Python file, got the folder {path}")
     if not path.is_file():
         raise Refused(
-            f"there is no file {path}; to write one to fill in: python -m dreamer_lite conformance --template"
+            f"there is no file {path}; to write one to fill in: python -m dreamer_lite conformance {path} --template"
         )
     spec = importlib.util.spec_from_file_location(f"adapter_{path.stem}", path)
     if spec is None:

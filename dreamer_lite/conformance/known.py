@@ -359,7 +359,7 @@ DESIGNS: dict[str, tuple[Known, ...]] = {
     "categorical": (
         Known(
             mixed_categorical,
-            "1 % of a uniform policy is mixed in; the official head's setting says so, too, but is not used",
+            "1 % of a uniform policy is mixed in; the official code has such a setting too, but doesn't apply it",
         ),
     ),
     "continue_target": (
@@ -610,7 +610,7 @@ MISTAKES: dict[str, tuple[Known, ...]] = {
         Known(partial(fresh, how="normal"), "the normal is not cut at two standard deviations"),
         Known(
             partial(fresh, fan="avg", how="wide"),
-            "the normal is not cut at two standard deviations, but as wide as if it would be: 1.14 of 1/sqrt of "
+            "the normal is not cut at two standard deviations, yet scaled as if it were: 1.14 of 1/sqrt of "
             "the mean "
             "of fan-in and fan-out",
         ),

@@ -661,7 +661,7 @@ PIECES = (
         BOTH,
         probe_advantages,
         "returns: (N, H); values: (N, H+1), of the critic; scale: ()",
-        "(returns - values) / scale, (N, H)",
+        "(returns - values[:, :-1]) / scale, (N, H)",
         "Paper: Eq. 6. Official: dreamerv3/agent.py: imag_loss",
         "n09_actor:advantages",
     ),

@@ -7,6 +7,7 @@ from typing import Any
 from .compare import STATES, Row
 
 SHOWN = {"remark": "equal, remark", "design": "by design"}
+COUNTED = {"design": "differ by design", "off": "off", "raised": "raised an error"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Report:
         equal = counts["equal"] + counts["remark"]
         given = len(self.rows) - counts["not there"]
         others = [state for state in ("design", "off", "raised", "not there") if counts[state]]
-        rest = "".join(f", {counts[state]} {SHOWN.get(state, state)}" for state in others)
+        rest = "".join(f", {counts[state]} {COUNTED.get(state, state)}" for state in others)
         return f"{self.name}: {equal} of {given} pieces compute the official numbers{rest}"
 
     def as_dict(self) -> dict[str, Any]:

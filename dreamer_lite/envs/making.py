@@ -151,9 +151,7 @@ def read_arg(arg: str) -> tuple[str, Any]:
     """key=value; the value is read as JSON, as a Python literal, or as text."""
     key, equals, value = arg.partition("=")
     if not equals or not key.isidentifier() or key in ("id", "render_mode"):
-        raise Refused(
-            f"--env_args takes key=value, for example is_slippery=false, except for id and render_mode; got {arg!r}"
-        )
+        raise Refused(f"--env_args takes key=value, such as is_slippery=false (not id or render_mode), got {arg!r}")
     for read in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError):
             return key, read(value)
@@ -262,13 +260,15 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
         )
     if isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv)) or not (isinstance(env, str) or callable(env)):
         raise Refused(
-            "environments are made by a registered ID or by a function that returns a new gymnasium.Env at each call, "
-            f"such as lambda: MyEnv(); got a {type(env).__name__}"
+            "an environment is a registered ID, or a function that returns a new gymnasium.Env at each call, such as "
+            f"lambda: MyEnv(); got {type(env).__name__}"
         )
     if isinstance(env, str):
         return partial(make_env, env)
     if why := cannot_be_called(env):
-        raise Refused(f"the function that makes the environment is called without arguments: {why}; use a lambda: …")
+        raise Refused(
+            f"the function that makes the environment must work without arguments: {why}; wrap it in a lambda"
+        )
     return env
 
 

@@ -35,16 +35,18 @@ def choose_eval_in(config: Config, make: EnvFactory) -> tuple[Config, str]:
     if config.workers:
         return replace(config, eval_envs=1), f"{found}; evaluations play in one copy"
     if config.envs > 1:
-        raise Refused(f"{found}; step one (--envs 1), or each in its own process (--workers {config.envs})")
-    return replace(config, eval_in="training"), f"{found}; evaluations play in the training's, between two episodes"
+        raise Refused(f"{found}; use one environment (--envs 1), or a process for each (--workers {config.envs})")
+    return replace(
+        config, eval_in="training"
+    ), f"{found}; evaluations play in the training environment, between two episodes"
 
 
 def disturbance(make: EnvFactory) -> str:
     """In words, how a second copy disturbs the first; "" if it doesn't, or if that can't be found out.
 
     The copies are made in a forked process, which takes everything they share with it when it ends. Gymnasium's own
-    environments are known to share nothing. Can't be found out: where processes can't be forked safely (only Linux), or
-    if an environment goes differently with the same seed, takes long, or fails alone.
+    environments are known to share nothing. It can't be found out where processes can't be forked safely
+    (only Linux can), or if an episode differs with the same seed, takes long, or fails alone.
     """
     if sys.platform != "linux":
         return ""

@@ -63,8 +63,8 @@ def check_action_space(action: Space) -> None:
         )
     if any(isinstance(part, Box) and endless(part) for part in parts):
         raise Refused(
-            f"action space {shorten(action)} is not supported: every number needs finite bounds. Set them in your "
-            "environment, or with Gymnasium's TransformAction and a bounded space"
+            f"action space {shorten(action)} is not supported: every number needs finite bounds, within ±2^31. Set them "
+            "in your environment, or with Gymnasium's TransformAction and a bounded space"
         )
     if action_sizes(action) == ((), 0):
         raise Refused(f"action space {shorten(action)} is empty: there is nothing to choose")
@@ -87,7 +87,7 @@ def choices_of(space: Space) -> tuple[int, ...]:
 
 
 def endless(space: Box) -> bool:
-    """Whether a Box has no bounds, or some as wide as its type, which mean the same."""
+    """Whether a Box has no bounds, or some at or beyond ±(2^31 - 1), which say as little."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     return not space.is_bounded() or bool((np.maximum(-low, high) >= 2.0**31 - 1).any())
 
@@ -164,7 +164,7 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths; a tensor with a gradient
         raise BadOutput(
-            f"returned {shorten(value)}{f' in {name}' if name else ''}, which is no array ({first_line(error)})"
+            f"returned {shorten(value)}{f' in {name}' if name else ''}, which is not an array ({first_line(error)})"
         ) from error
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise BadOutput(f"returned {shorten(value)}{f' in {name}' if name else ''}, in which numbers are masked")
@@ -173,9 +173,9 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
         return array  # nothing can be wrong; every step passes here, so it must be quick
     where = f" in {name}" if name else ""
     if array.dtype.kind not in "biuf":
-        raise BadOutput(f"returned {shorten(value)}{where}, and its observation space there is {shorten(space)}")
+        raise BadOutput(f"returned {shorten(value)}{where}, but its observation space there is {shorten(space)}")
     if np.squeeze(array).shape != tuple(n for n in space.shape if n != 1):
-        raise BadOutput(f"returned an observation of shape {array.shape}{where}, and its space says {space.shape}")
+        raise BadOutput(f"returned an observation of shape {array.shape}{where}, but its space declares {space.shape}")
     array = array.reshape(space.shape)
     whole = space.dtype.kind in "biu"
     if array.dtype.kind == "f" and (whole or is_image(space)) and not np.isfinite(array).all():
@@ -183,13 +183,12 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
     if whole and array.dtype.kind == "f" and (array % 1).any():
         fraction = array[array % 1 != 0][0]
         raise BadOutput(
-            f"returned {fraction:g} in its observation{where}, and its space says whole numbers ({space.dtype})"
+            f"returned {fraction:g} in its observation{where}, but its space declares whole numbers ({space.dtype})"
         )
     low, high = limits(space)
     if (outside := (array < low) | (array > high)).any():
         raise BadOutput(
-            f"returned {array[outside][0]:g} in its observation{where}, and its space {shorten(space)} allows no such "
-            "number"
+            f"returned {array[outside][0]:g} in its observation{where}, which is outside its space {shorten(space)}"
         )
     return array
 

@@ -29,7 +29,7 @@ in_use: "weakref.WeakValueDictionary[int, gymnasium.Env]" = weakref.WeakValueDic
 class Envs:
     """`count` copies of one environment, each made by `make()`.
 
-    Actions are vectors (E, A): one-hot choices, or numbers in [-1, 1]. After the last step of an episode the next
+    Actions are vectors (E, A): one-hot choices, numbers in [-1, 1], or both. After the last step of an episode the next
     `step` resets, whatever its action, as in the official `embodied/core/driver.py`; so the very first `step` resets
     them all.
 
@@ -190,9 +190,7 @@ def new_env(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
     except SystemExit as error:
         raise Refused("the function that makes the environment ended the program (SystemExit)") from error
     if not isinstance(env, gymnasium.Env):
-        raise Refused(
-            f"the function that makes the environment must return a gymnasium.Env, got a {type(env).__name__}"
-        )
+        raise Refused(f"the function that makes the environment must return a gymnasium.Env, got {type(env).__name__}")
     if id(env.unwrapped) in in_use:
         raise Refused(
             "the function that makes the environment returned the same object again; it must make a new one at each "
@@ -273,7 +271,7 @@ def finite(obs: Obs) -> Obs:
     """The observation. Raises BadOutput if a number in it is NaN or infinite."""
     vector = obs_by_kind(obs).get("vector")
     if vector is not None and not np.isfinite(vector).all():
-        raise BadOutput(f"returned {vector[~np.isfinite(vector)][0]} in its observation")
+        raise BadOutput(f"returned {vector[~np.isfinite(vector)][0]} in its observation; all numbers must be finite")
     return obs
 
 
@@ -349,7 +347,7 @@ def one_number(name: str, value: Any) -> float:
         )
     number = float(array.reshape(()))
     if not np.isfinite(number):
-        raise BadOutput(f"returned the {name} {number}")
+        raise BadOutput(f"returned the {name} {number}; it must be finite")
     return number
 
 

@@ -40,7 +40,7 @@ def open_loop(
     seed: int = 0,
     render: bool = False,
 ) -> OpenLoop:
-    """Let the agent play and look for context + 1 steps; then its world model dreams on from the same actions alone.
+    """Let the agent play and observe for context + 1 steps; then its world model dreams on from the same actions alone.
 
     Returns `steps` steps, of which the first is the last one that was observed; fewer if the real episode ends. render:
     keep what the environment renders, if it can. Raises Refused if the episode ends within the context, or as

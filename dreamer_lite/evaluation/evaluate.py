@@ -33,7 +33,7 @@ def evaluate(
     seed: int = 0,
     greedy: bool = False,
 ) -> np.ndarray:
-    """Returns (episodes,) of the agent in fresh episodes; sampled actions unless greedy.
+    """The agent's returns in fresh episodes, (episodes,); actions are sampled unless greedy.
 
     env: the environment's ID, a function that makes it, or the environment itself, which then plays one episode after
     another and stays open; by default the one the agent was trained on. Up to `config.eval_envs` copies play side by
@@ -50,7 +50,7 @@ def evaluate(
 def cut_off_words(cut: int, episodes: int, steps: int) -> str:
     return (
         f"{cut} of {episodes} episodes did not end within {steps:,} steps and were cut off there; their returns count "
-        "up to that step (--eval_steps)"
+        "up to that step (eval_steps of the run's settings)"
     )
 
 

@@ -203,7 +203,7 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     sizes = operations(step)
     line(
         "operations",
-        f"{len(sizes):7,} without views, half of them produce fewer than {int(statistics.median(sizes)):,} values",
+        f"{len(sizes):7,} not counting views; half of them produce fewer than {int(statistics.median(sizes)):,} values",
     )
     work, rate = matrix_work(step), matmul_rate(device)
     line(
@@ -214,7 +214,7 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
     if device != "cpu" and (times := kernels(step)):
         line(
             "kernels",
-            f"{len(times):7,} that take {sum(times):.4f} s in total; the step takes {took / sum(times):.1f} times "
+            f"{len(times):7,}, which take {sum(times):.4f} s in total; the step takes {took / sum(times):.1f} times "
             "that, the rest are gaps",
         )
     eager = None

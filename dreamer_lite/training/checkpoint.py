@@ -53,7 +53,7 @@ def not_data(value: Any) -> Any:
 
 
 def as_path(path: Any, what: str) -> Path:
-    """The path. Raises Refused for what is none; what: it is to be, in words."""
+    """The path as a Path. Raises Refused for anything else; what: what it names, for the message."""
     require(path, (str, os.PathLike), f"{what} is named by text or a Path")
     if "\0" in str(path):
         raise Refused(f"{what} can't be named {str(path)!r}, which holds a null character")

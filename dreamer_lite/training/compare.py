@@ -45,7 +45,7 @@ def read_runs(folders: Sequence[Path | str], x: X = "steps") -> list[Recorded]:
     runs = [read_run(folder) for folder in dict.fromkeys(as_path(folder, "a run's folder") for folder in folders)]
     for run in runs:
         if x not in run.x:
-            raise Refused(f"{run.folder / 'metrics.csv'} notes no seconds; leave out --x seconds, or this run")
+            raise Refused(f"{run.folder / 'metrics.csv'} has no seconds; leave out --x seconds, or this run")
     if not any(len(run.returns) for run in runs):
         raise Refused("none of these runs has been evaluated yet; there is nothing to compare")
     return runs
@@ -54,7 +54,7 @@ def read_runs(folders: Sequence[Path | str], x: X = "steps") -> list[Recorded]:
 def read_run(folder: Path) -> Recorded:
     for name in ("config.json", "metrics.csv"):
         if not (folder / name).is_file():
-            raise Refused(f"{folder} is no run's folder: it has no {name}; give the folders of runs, such as runs/*")
+            raise Refused(f"{folder} is not a run's folder: it has no {name}; give the folders of runs, such as runs/*")
     with reading(folder / "config.json") as file:
         config = read_config(json.load(file))
     with reading(folder / "metrics.csv") as file:

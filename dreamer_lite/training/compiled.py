@@ -41,7 +41,7 @@ PREPARATION = 90  # seconds that compiling takes the first time
 SAVED = 5e-6  # seconds saved for each operation that the eager step launches
 MOST_OPERATIONS = 20_000  # of any shape in docs/speed.md
 
-COMPILING = "compiling the train step: about ten seconds, or two minutes the first time …"
+COMPILING = "compiling the train step: a minute or two the first time, about ten seconds after that …"
 
 
 def compile_learner(learner: Learner) -> float:
@@ -57,7 +57,7 @@ def compile_learner(learner: Learner) -> float:
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        raise Refused(f"{str(error).splitlines()[0][:200]}; {what_it_needs()}") from error
+        raise Refused(f"PyTorch's compiler failed: {str(error).splitlines()[0][:200]}{in_its_way()}") from error
     return time.perf_counter() - began
 
 
@@ -93,7 +93,7 @@ def check_possible(agent: Dreamer) -> None:
     try:
         get_cpp_compiler()
     except Exception as error:  # PyTorch has an error of its own for each platform
-        raise Refused(what_it_needs()) from error
+        raise Refused("it needs a C++ compiler such as g++") from error
 
 
 def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
@@ -127,14 +127,13 @@ def one_step(learner: Learner, objective: Callable) -> None:
     total.backward()
 
 
-def what_it_needs() -> str:
-    """What to do where compiling failed. PyTorch gives the compiler paths without quotes, so a space breaks them."""
-    for what, path in (("PyTorch", torch.__file__), ("its cache", os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""))):
+def in_its_way() -> str:
+    """What may have stopped the compiler. PyTorch gives it paths without quotes, so a space breaks them."""
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    for path, todo in ((torch.__file__, "install PyTorch elsewhere"), (cache, "set TORCHINDUCTOR_CACHE_DIR")):
         if " " in path:
-            return (
-                f"the path of {what} has a space, which PyTorch's compiler can't take: {path}; move it (XDG_CACHE_HOME)"
-            )
-    return "it needs a C++ compiler such as g++"
+            return f"; it can't take the space in {path}: {todo}"
+    return ""
 
 
 def keep_in(folder: Path) -> None:
@@ -145,7 +144,7 @@ def keep_in(folder: Path) -> None:
             pass
     except OSError as error:
         raise Refused(
-            f"compiled code would be kept in {folder}, but {error}; choose another place with XDG_CACHE_HOME"
+            f"compiled code would be kept in {folder}, but {error}; set TORCHINDUCTOR_CACHE_DIR to another folder"
         ) from error
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 

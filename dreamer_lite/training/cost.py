@@ -23,8 +23,8 @@ def sizes(training: Training, checkpoint: Path) -> str:
     now, most = full_bytes(training)
     file = checkpoint.stat().st_size + most - now
     return (
-        f"the replay buffer grows to {megabytes(most)}; checkpoint.pt, which holds it, to {megabytes(file)} on disk, "
-        "twice that while it is replaced"
+        f"the replay buffer will grow to {megabytes(most)}, and checkpoint.pt, which contains it, to {megabytes(file)} "
+        "on disk (twice that while it is being replaced)"
     )
 
 
@@ -47,9 +47,10 @@ class Pace:
         self.env_steps += training.stride
         if training.train_steps >= self.first + TRAIN_STEPS and self.seconds >= SECONDS:
             self.told = True
-            c, solved = training.config, training.until != "steps" and training.envs.threshold is not None
+            c = training.config
+            solved = c.eval_every and training.until != "steps" and training.envs.threshold is not None
             more = ", without evaluations" if c.eval_every else ""
-            more += "; it ends earlier if the task is solved" if solved else ""
+            more += "; the run ends earlier if the task is solved" if solved else ""
             training.say(f"at this pace {self.total(training)}{more}; {memory(training)}")
 
     def evaluated(self, training: Training, seconds: float) -> None:

@@ -27,12 +27,12 @@ LOCK, HOLDER = ".lock", ".process"  # in the folder of a run that goes on: the l
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Inside, only files of the run are written; an OSError is reported in one line."""
+    """Inside, only files in this folder are written; an OSError is reported in one line."""
     try:
         yield
     except OSError as error:
         raise Refused(
-            f"the run's folder {out} cannot be written ({error}); choose another one (--out), or free some space"
+            f"the folder {out} cannot be written ({error}); choose another one (--out), or free some space"
         ) from error
 
 
@@ -68,7 +68,7 @@ def locked(out: Path) -> Iterator[None]:
         ) from error
     except (NotImplementedError, OSError) as error:
         if isinstance(error, PermissionError):
-            raise Refused(f"the run's folder {out} cannot be written ({error}); choose another one (--out)") from error
+            raise Refused(f"the folder {out} cannot be written ({error}); choose another one (--out)") from error
         yield  # a file system without locks
         return
     try:
@@ -92,7 +92,7 @@ def write_config(out: Path, training: Training) -> None:
     free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.glob("*.pt"))  # of a resumed run
     if free < need:
         raise Refused(
-            f"{out} has {free / 1e6:,.0f} MB free, the run may need {need / 1e6:,.0f} MB; free some space, choose "
+            f"{out} has {free / 1e6:,.0f} MB free, but the run may need {need / 1e6:,.0f} MB; free some space, choose "
             "another folder (--out), or a smaller --replay_size"
         )
     with writing(out):
@@ -102,7 +102,7 @@ def write_config(out: Path, training: Training) -> None:
 def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
     """Write the run card and the learning curve; returns the card.
 
-    The card is written before the final evaluation too, so that it is there whatever happens in that.
+    The card is written before the final evaluation too, so that it is there even if that fails.
     """
     for evaluated in (False, True) if done else (False,):
         card = run_card(training, done, evaluated)
@@ -134,8 +134,8 @@ def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | Non
 def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:
     """The run in a few lines, for people and programs.
 
-    done: whether the run is finished; evaluated: evaluate it now. The seconds to solve end where the evaluation that
-    found the task solved begins.
+    done: whether the run is finished; evaluated: evaluate it now. The seconds to solve exclude the
+    evaluation that found it solved.
     """
     c, solved = training.config, training.solved or {}
     final = {

@@ -25,7 +25,8 @@ from .parallel import SINGLE_PROCESS, Processes
 from .resume import resume_training
 from .state import Training
 
-HOLD_STEPS, HOLD_EPISODES = 6000, 20  # until="held": least environment steps, and episodes per evaluation once solved
+HOLD_STEPS = 6000  # until="held": least environment steps
+HOLD_EPISODES = 20  # per evaluation once the task is solved
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, card: dict[str, Any], out: Path):
         self.card = card
         super().__init__(
-            f"stopped after {card['env_steps']} environment steps, everything is saved; to continue: "
+            f"stopped after {card['env_steps']} environment steps; everything is saved. To continue: "
             f"train(config, {str(out)!r}, resume=True)"
         )
 
@@ -90,7 +91,7 @@ def train(
     `RunOptions`: device, until, compile, capture, tensorboard, progress.
 
     Ctrl-C finishes the current step, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input
-    and for a folder that can't be written, Diverged if a loss is not finite.
+    and for a folder that can't be written, Diverged if a loss, another metric or a weight is not finite.
     """
     check_arguments(config, resume, on_step, processes)
     # The environment may change the current folder.
@@ -191,8 +192,8 @@ def compile_train_step(training: Training) -> None:
         training.compiled = True
         training.say(f"compiled in {training.compile_seconds:.0f} seconds")
     except Refused as error:
-        training.notes.append(f"nothing was compiled: {error}")
-        print(f"dreamer_lite: {training.notes[-1]}; the run continues without it", file=sys.stderr)
+        training.notes.append(f"the train step is not compiled: {error}")
+        print(f"dreamer_lite: {training.notes[-1]}; the run continues uncompiled", file=sys.stderr)
 
 
 def is_time(training: Training, every: int) -> bool:
@@ -250,14 +251,21 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
     if solved and until is None and c.steps > before.steps and finished(training):
         training.until = "steps"
         training.say(
-            f"solved after {solved['env_steps']:,} environment steps; it trains on, since --steps is higher now"
+            f"solved after {solved['env_steps']:,} environment steps; training continues, since --steps is higher now"
         )
     if finished(training):
         if training.env_steps < c.steps and solved and training.until != "steps":
-            why, advice = f"solved after {solved['env_steps']:,}", "--until steps, or a higher --steps"
+            why = f"solved after {solved['env_steps']:,} environment steps"
+            advice = "--until steps, or a higher --steps"
+        elif training.env_steps < c.steps:
+            why, advice = (
+                f"it has played {training.episodes:,} episodes",
+                "a higher --episodes, counted from its beginning",
+            )
         else:
-            why, advice = f"it has taken {training.env_steps:,}", "a higher --steps, which counts from the beginning"
-        training.say(f"nothing is left to train: {why} environment steps; to train on, give {advice}")
+            why = f"it has taken {training.env_steps:,} environment steps"
+            advice = "a higher --steps, counted from its beginning"
+        training.say(f"nothing is left to train: {why}; to continue, give {advice}")
 
 
 def show_progress(bar: tqdm, training: Training) -> None:

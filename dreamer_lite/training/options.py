@@ -17,7 +17,7 @@ ON = ("auto", "on", "off")
 class RunOptions:
     """Where, how fast and until when a run trains, but not what a train step computes.
 
-    device: "cpu", "cuda" or "cuda:N"; None: as the run to resume, else "cpu".
+    device: "auto", "cpu", "cuda" or "cuda:N"; None: as the run to resume, else "cpu".
     until: "solved" stops at the first evaluation that reaches the environment's own threshold; "held" continues for as
     many steps again, to at least 6,000, to see whether it stays solved; "steps" uses up the steps and episodes of the
     config; None: as the run to resume, else "solved".
@@ -27,7 +27,7 @@ class RunOptions:
     capture: "auto" records a train step as a CUDA graph, on a GPU, and replays it if it provably does the same; "on"
     stops the run if it doesn't; "off" never records.
     tensorboard: write TensorBoard's file too. progress: print what is done, with a progress bar.
-    Raises Refused for unknown words.
+    Raises Refused for unknown words, for a device that isn't there, and where TensorBoard isn't installed.
     """
 
     device: str | None = None
@@ -86,8 +86,8 @@ class RunOptions:
         """Raises Refused where a captured or compiled train step is demanded and can't be had."""
         if self.capture == "on" and self.device == "cpu":
             raise Refused(
-                "--capture on records what a train step launches on a GPU; there is nothing to record on a CPU, leave "
-                "it out"
+                "--capture on needs a GPU, since it records what a train step launches there, and this run is on the "
+                "CPU; leave it out"
             )
         if self.capture == "on" and config.replay_on_host:
             raise Refused(
@@ -97,6 +97,6 @@ class RunOptions:
         for option, asked in (("--capture on", self.capture == "on"), ("--compile on", self.compile == "on")):
             if asked and processes.size > 1:
                 raise Refused(
-                    f"{option} works with one process, and torchrun started {processes.size}; leave it out, or start "
-                    "one process"
+                    f"{option} works only with one process, but torchrun started {processes.size}; leave it out, or "
+                    "start one process"
                 )

@@ -33,7 +33,7 @@ from .step import TrainStep
 
 
 class Diverged(FloatingPointError):
-    """A loss or a weight is not finite."""
+    """A loss, another metric or a weight is not finite."""
 
 
 PICTURES_TO_COMPARE = 100  # steps of each environment, before images that never change are reported
@@ -42,8 +42,8 @@ DARK = 32  # of 255; where nothing is brighter, an image is nearly black
 
 def drawing_words() -> str:
     driver = os.environ.get("SDL_VIDEODRIVER")
-    set_to = f"SDL_VIDEODRIVER is {driver!r}, with which some draw nothing; try " if driver == "dummy" else "Try "
-    return f"{set_to}SDL_VIDEODRIVER=offscreen before the command"
+    why = f"SDL_VIDEODRIVER is {driver!r}, with which some draw nothing; put" if driver == "dummy" else "If not, put"
+    return f"{why} SDL_VIDEODRIVER=offscreen in front of the command"
 
 
 class Training:
@@ -64,7 +64,7 @@ class Training:
         "compiled",
         "evaluation_due",
     )
-    OWN = ("replay", "rng", "envs", "running", "returns", "carry")  # the state of each process alone
+    OWN = ("replay", "rng", "envs", "running", "discounted", "returns", "carry")  # the state of each process alone
 
     def __init__(
         self,
@@ -150,25 +150,28 @@ class Training:
             brightest = int(pictures.max())
             if (pictures == pictures[:, :1]).all():
                 one = pictures[0, 0]
-                what = f"all of one colour, {one.flatten()[0].item()}" if (one == one[:1, :1]).all() else "all the same"
+                what = (
+                    f"have one colour, {one.flatten()[0].item()}" if (one == one[:1, :1]).all() else "are all the same"
+                )
                 self.warn(
-                    f"the images of the first {PICTURES_TO_COMPARE} steps are {what}: the agent sees nothing in them. "
-                    f"Does the environment draw? {drawing_words()}"
+                    f"the images of the first {PICTURES_TO_COMPARE} steps {what}: the agent can learn nothing from "
+                    f"them. Does the environment draw? {drawing_words()}"
                 )
             elif brightest < DARK:
                 self.warn(
                     f"the images of the first {PICTURES_TO_COMPARE} steps are nearly black: nothing is brighter than "
-                    f"{brightest} of 255. If their numbers are codes, such as the pieces on a board, declare what they "
-                    f"reach, Box(0, {brightest}, …), with --wrap and Gymnasium's TransformObservation: then they are "
-                    "seen as numbers"
+                    f"{brightest} of 255. If they are codes, such as the pieces on a board, declare their upper bound, "
+                    f"Box(0, {brightest}, …), with --wrap and Gymnasium's TransformObservation; the agent then sees "
+                    "them as numbers"
                 )
         limit = math.expm1(self.config.bin_limit)
+        more = ", or start again with --bin_limit 20 (±485 million)" if self.config.bin_limit < 20 else ""
         for name, seen in (("rewards", reward), ("returns", self.discounted)):
             worst = seen[np.abs(seen).argmax()]
             if abs(worst) > limit:
                 self.warn(
                     f"{name} reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: "
-                    f"beyond, all look alike. Scale the rewards, or start again with --bin_limit 20 (±485 million)"
+                    f"beyond, all look alike. Scale the rewards{more}"
                 )
                 break
 
@@ -246,6 +249,7 @@ class Training:
                 "rng": rng,
                 "envs": self.envs.state_dict(),
                 "running": self.running.tolist(),
+                "discounted": self.discounted.tolist(),
                 "returns": list(self.returns),
                 "rows": self.log.rows,
                 "carry": [*self.carry.state, self.carry.action],
@@ -262,6 +266,7 @@ class Training:
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])
         self.running, self.returns = np.array(state["running"]), deque(state["returns"], maxlen=10)
+        self.discounted = np.array(state.get("discounted", state["running"]))  # version 0.3.0 did not keep them
         self.log.rows = state["rows"]
         h, z, action = (part.to(self.carry.action.device) for part in state["carry"])
         self.carry = Carry(State(h, z), action)
@@ -297,7 +302,7 @@ class Training:
         self.read_metrics()
         weights = self.learner.optimizer.weights
         if not weights.isfinite().all():  # never replace a good checkpoint by a bad one
-            raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): weights")
+            raise Diverged(f"train step {self.train_steps} (environment step {self.env_steps}): a weight")
         if not self.processes.same(weights):
             raise Refused(
                 f"after train step {self.train_steps} the weights differ between the processes; the last checkpoint is "

@@ -23,7 +23,7 @@ from dreamer_lite.envs.making import make_env, make_envs
 from dreamer_lite.envs.probe import disturbance
 from dreamer_lite.envs.workers import WorkerEnvs
 from dreamer_lite.training import checkpoint
-from dreamer_lite.training.compiled import what_it_needs
+from dreamer_lite.training.compiled import in_its_way
 from dreamer_lite.training.folder import locked
 from dreamer_lite.training.parallel import SINGLE_PROCESS
 from dreamer_lite.training.resume import resume_training
@@ -180,7 +180,7 @@ def test_a_function_that_returns_the_same_object_is_refused_before_training(tmp_
 def test_only_functions_make_environments(given, tmp_path):
     with pytest.raises(Refused, match="a function that returns a new gymnasium.Env"):
         train(debug(), tmp_path / "run", make_env=given, **SHORT)
-    with pytest.raises(Refused, match="must return a gymnasium.Env, got a int"):
+    with pytest.raises(Refused, match="must return a gymnasium.Env, got int"):
         train(debug(), tmp_path / "run", make_env=lambda: 3, **SHORT)
 
 
@@ -214,7 +214,7 @@ def test_an_environment_that_exists_once_is_trained_and_evaluated_in(tmp_path):
 def test_where_a_world_is_evaluated_is_checked():
     with pytest.raises(Refused, match="eval_in must be copies or training, got 'nowhere'"):
         Config(eval_in="nowhere")
-    with pytest.raises(Refused, match="leave workers at 0"):
+    with pytest.raises(Refused, match="so --workers 0; got 1"):
         Config(eval_in="training", workers=1)
 
 
@@ -353,7 +353,7 @@ def test_mujoco_draws_without_a_screen(libraries, way, tmp_path, monkeypatch):
 def test_images_that_never_change_are_reported(tmp_path, capsys):
     config = debug(env="NoRenderMode-v0", pixels=16, steps=110)
     card = train(config, tmp_path, **SHORT)
-    assert card["notes"][0].startswith("the images of the first 100 steps are all of one colour, 0")
+    assert card["notes"][0].startswith("the images of the first 100 steps have one colour, 0")
     assert "SDL_VIDEODRIVER=offscreen" in capsys.readouterr().err
     assert not train(debug(pixels=16, steps=110), tmp_path / "moves", **SHORT)["notes"]
 
@@ -396,6 +396,12 @@ def test_rewards_beyond_the_bins_are_reported_once(tmp_path, capsys):
     assert len(card["notes"]) == 1 and "rewards reach -30,000" in card["notes"][0] and "±22,025" in card["notes"][0]
     assert capsys.readouterr().err.count("--bin_limit 20") == 1
     assert not train(debug(bin_limit=20), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
+
+    class PaysMore(Pays):
+        pay = 1e9
+
+    (note,) = train(debug(bin_limit=20), tmp_path / "c", make_env=PaysMore, **SHORT)["notes"]
+    assert "±485,165,194" in note and note.endswith("Scale the rewards")  # a higher limit is no advice any more
 
 
 def test_returns_beyond_the_bins_are_reported_once(tmp_path, capsys):
@@ -601,8 +607,11 @@ def test_spawned_workers_know_what_the_script_registered(tmp_path):
     assert done.stdout.strip() == "60", done.stderr
 
 
-def test_a_space_in_a_path_is_not_a_missing_compiler(monkeypatch):
+def test_a_space_in_a_path_that_stops_the_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(torch, "__file__", "/home/me/torch/__init__.py")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/my cache")
-    assert what_it_needs().startswith("the path of its cache has a space") and "/home/me/my cache" in what_it_needs()
+    assert in_its_way() == "; it can't take the space in /home/me/my cache: set TORCHINDUCTOR_CACHE_DIR"
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/cache")
-    assert what_it_needs() == "it needs a C++ compiler such as g++" or " " in torch.__file__
+    assert in_its_way() == ""
+    monkeypatch.setattr(torch, "__file__", "/home/me/my torch/__init__.py")
+    assert in_its_way().endswith("/home/me/my torch/__init__.py: install PyTorch elsewhere")

@@ -168,11 +168,11 @@ def test_damaged_files_are_named_in_one_line(file, content, words, tmp_path, cap
 def test_what_else_is_refused(tmp_path):
     run = record(tmp_path / "run", [1])
     (run / "metrics.csv").write_text("env_steps,eval_mean,eval_episodes\n500,3,100\n")
-    with pytest.raises(Refused, match="notes no seconds"):
+    with pytest.raises(Refused, match="has no seconds"):
         read_runs([run], "seconds")
     assert len(read_runs([run])) == 1
     for folder, words in (
-        (tmp_path, "no run's folder: it has no config.json"),
+        (tmp_path, "not a run's folder: it has no config.json"),
         (run / "card.json", "no run's folder"),
         (tmp_path / "none", "no run's folder"),
     ):

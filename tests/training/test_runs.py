@@ -136,22 +136,46 @@ def test_steps_of_a_resumed_run_count_from_its_beginning(tmp_path, capsys):
         assert (card["env_steps"], card["finished"]) == (taken, True)
         said = capsys.readouterr().out
         words = (
-            "nothing is left to train: it has taken 200 environment steps; to train on, give a higher --steps, which"
+            "nothing is left to train: it has taken 200 environment steps; to continue, give a higher --steps, counted"
         )
         assert (words in said) == (taken == 200)
         assert card["final_evaluation"]["greedy"]["episodes"] == 2
+
+
+def test_a_run_that_its_episodes_ended_is_told_to_take_more_of_them(tmp_path, capsys):
+    config = Config.preset("debug", env="Easy-v0", steps=1000, episodes=2)
+    steps = train(config, tmp_path, until="steps", progress=False)["env_steps"]
+    train(config, tmp_path, resume=True)
+    words = "nothing is left to train: it has played 2 episodes; to continue, give a higher --episodes"
+    assert words in capsys.readouterr().out
+    assert train(replace(config, episodes=4), tmp_path, progress=False, resume=True)["env_steps"] > steps
+
+
+def test_what_an_unfinished_episode_has_paid_is_kept(tmp_path):
+    """The sum and the discounted one, which the warning about the bins reads."""
+    training = Training(Config.preset("debug", steps=100))
+    for _ in range(5):
+        training.collect()
+    kept, fresh = training.state_dict(), Training(Config.preset("debug", steps=100))
+    fresh.load_state_dict(kept)
+    assert 0 < fresh.discounted[0] == training.discounted[0] < fresh.running[0]
+    del kept["discounted"]  # as in version 0.3.0
+    fresh.load_state_dict(kept)
+    assert fresh.discounted[0] == fresh.running[0]
 
 
 def test_a_solved_run_continues_where_more_steps_are_asked_for(tmp_path, capsys):
     run, config = tmp_path / "run", Config.preset("debug", env="Easy-v0", steps=1000)
     assert train(config, run, progress=False)["env_steps"] == 200
     assert train(config, run, resume=True)["env_steps"] == 200
-    words = "nothing is left to train: solved after 200 environment steps; to train on, give --until steps, or a higher"
+    words = "nothing is left to train: solved after 200 environment steps; to continue, give --until steps, or a higher"
     assert words in capsys.readouterr().out
     assert train(replace(config, steps=2000), run, resume=True, until="solved", progress=False)["env_steps"] == 200
     card = train(replace(config, steps=2300), run, resume=True)
     assert (card["env_steps"], card["until"], card["solved_at_env_steps"]) == (2300, "steps", 200)
-    assert "solved after 200 environment steps; it trains on, since --steps is higher now" in capsys.readouterr().out
+    assert (
+        "solved after 200 environment steps; training continues, since --steps is higher now" in capsys.readouterr().out
+    )
     assert main(["--resume", str(run), "--steps", "2350", "--quiet"]) == 0  # and so it stays
     assert json.loads((run / "card.json").read_text())["env_steps"] == 2350
 
@@ -342,7 +366,7 @@ def test_a_disk_without_room_is_an_error_before_training(tmp_path, monkeypatch, 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path, capsys):
     code = main([*DEBUG, "--world_lr", "1e12", "--steps", "400", "--out", str(tmp_path / "run")])
-    assert code == 1 and "a loss is not finite" in capsys.readouterr().err
+    assert code == 1 and "a number is not finite" in capsys.readouterr().err
     agent = load(tmp_path / "run")
     assert all(p.isfinite().all() for p in agent.parameters())
 
@@ -569,7 +593,8 @@ def test_a_run_says_at_its_start_what_it_costs(tmp_path, monkeypatch, capsys):
     for steps, more in ((800, {}), (1000, {"resume": True})):
         train(replace(config, steps=steps), tmp_path, until="steps", **more)
         said = capsys.readouterr().out
-        file = re.search(r"the replay buffer grows to 0.1 MB; checkpoint.pt, which holds it, to ([\d.]+) MB", said)
+        words = r"the replay buffer will grow to 0.1 MB, and checkpoint.pt, which contains it, to ([\d.]+) MB"
+        file = re.search(words, said)
         assert abs(float(file.group(1)) - (tmp_path / "checkpoint.pt").stat().st_size / 1e6) < 0.1
         words = "at this pace all 800 environment steps would take about [0-9.]+ seconds, without evaluations; "
         words += "[0-9.]+ [MG]B"
@@ -592,8 +617,8 @@ def test_the_pace_counts_what_is_left():
         pace.step(training, 0.2)
     assert len(said) == 1
     assert said[0].startswith(
-        "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; it ends earlier if "
-        "the task is solved; "
+        "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; the run ends earlier "
+        "if the task is solved; "
     )
     for seconds in (10.0, 20.0):
         pace.evaluated(training, seconds)

@@ -435,10 +435,16 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
         monkeypatch.setattr(compiled, "compiled_objective", lambda learner, options: whole(quick(learner), options))
     card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
     told = [
-        line for line in capfd.readouterr().err.splitlines() if line.startswith("dreamer_lite: nothing was compiled")
+        line
+        for line in capfd.readouterr().err.splitlines()
+        if line.startswith("dreamer_lite: the train step is not compiled")
     ]
-    assert len(told) == 1 and "the run continues without it" in told[0] and len(told[0]) < 400
-    assert not card["compiled"] and card["compile_seconds"] is None and "nothing was compiled" in card["notes"][0]
+    assert len(told) == 1 and "the run continues uncompiled" in told[0] and len(told[0]) < 400
+    assert (
+        not card["compiled"]
+        and card["compile_seconds"] is None
+        and "the train step is not compiled" in card["notes"][0]
+    )
     for name, weight in load(tmp_path / "plain").state_dict().items():
         assert torch.equal(load(tmp_path / "asked").state_dict()[name], weight), name
 
@@ -527,12 +533,12 @@ class Two(Processes):
 @pytest.mark.parametrize(
     "how, why",
     [
-        (dict(capture="on"), "there is nothing to record on a CPU"),
+        (dict(capture="on"), "--capture on needs a GPU"),
         (
             dict(capture="on", device="cuda", processes=Two()),
-            "--capture on works with one process, and torchrun started 2",
+            "--capture on works only with one process, but torchrun started 2",
         ),
-        (dict(compile=True, processes=Two()), "--compile on works with one process, and torchrun started 2"),
+        (dict(compile=True, processes=Two()), "--compile on works only with one process, but torchrun started 2"),
         (dict(capture="on", device="cuda", host=True), "waits for a replay buffer in host memory"),
         (dict(capture="maybe"), "capture must be one of auto, on, off, got 'maybe'"),
     ],
