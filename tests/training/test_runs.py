@@ -617,8 +617,8 @@ def test_the_pace_counts_what_is_left():
         pace.step(training, 0.2)
     assert len(said) == 1
     assert said[0].startswith(
-        "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; the run ends earlier "
-        "if the task is solved; "
+        "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; the run ends "
+        "earlier if the task is solved; "
     )
     for seconds in (10.0, 20.0):
         pace.evaluated(training, seconds)
