@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DESCRIPTION = (
     "DreamerV3: learn a Gymnasium environment, and look at what was learned.\n\n"
     "Without a command it trains, so `python -m dreamer_lite --env Acrobot-v1` is enough. Underscores and hyphens mean "
-    "the same in option names."
+    "the same in option names. `--version` prints the version."
 )
 
 
@@ -714,7 +714,7 @@ def parse(words: list[str]) -> Any:
             raise Refused("--preset cannot be changed while resuming. Start a new run for other settings")
     if words[0] in helps:  # a line for each command, then the options of train
         try:
-            tyro.cli(union_of_commands(train, warm, brief=True), args=["--help"], **how)
+            tyro.cli(union_of_commands(train, warm, brief=True), args=["--help"], default=train, **how)
         except SystemExit:
             words = ["train", "--help"]
     return tyro.cli(union_of_commands(train, warm), args=words, **how)

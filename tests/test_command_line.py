@@ -49,6 +49,7 @@ def test_the_help_explains_every_setting_and_lists_every_command(capsys):
     text = shown(["--help"], capsys)
     for field in fields(Config):
         assert re.search(rf"--{field.name}[ ,]", text) or field.name == "env_from_function"
+    assert "(default: train)" in text and "(required)" not in text and "--version" in text
     assert text.count("(official") >= 40 and "--latent_dim INT, --groups INT" in text
     for name, kind in {"train": None, **OTHERS}.items():
         assert f"• {name} " in text
