@@ -192,7 +192,7 @@ def test_an_environment_itself_can_be_evaluated_and_dreamed_in(seven):
     assert len(open_loop(seven, env, steps=20, context=2).real) == 4
     with pytest.raises(Refused, match="the given environment"):
         evaluate(seven, gymnasium.make("CartPole-v1"), episodes=1)
-    with pytest.raises(Refused, match="got a CartPoleVectorEnv"):
+    with pytest.raises(Refused, match="got CartPoleVectorEnv"):
         evaluate(seven, gymnasium.make_vec("CartPole-v1", num_envs=2), episodes=1)
 
 

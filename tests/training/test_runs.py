@@ -156,11 +156,12 @@ def test_what_an_unfinished_episode_has_paid_is_kept(tmp_path):
     training = Training(Config.preset("debug", steps=100))
     for _ in range(5):
         training.collect()
-    kept, fresh = training.state_dict(), Training(Config.preset("debug", steps=100))
-    fresh.load_state_dict(kept)
+    fresh = Training(Config.preset("debug", steps=100))
+    fresh.load_state_dict(training.state_dict())
     assert 0 < fresh.discounted[0] == training.discounted[0] < fresh.running[0]
-    del kept["discounted"]  # as in version 0.3.0
-    fresh.load_state_dict(kept)
+    old = training.state_dict()
+    del old["discounted"]  # as in version 0.3.0
+    fresh.load_state_dict(old)
     assert fresh.discounted[0] == fresh.running[0]
 
 
