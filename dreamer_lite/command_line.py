@@ -95,7 +95,7 @@ Preset = Annotated[
     Literal[tuple(PRESETS)],
     arg(help="settings to start from, changed by the options below; pixels by default with --pixels"),
 ]
-Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one and it is quicker")]
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto uses a GPU if there is one")]
 
 
 def option(kind: Any, help: str, metavar: str) -> Any:
@@ -253,7 +253,7 @@ class Evaluate(Trained):
 
     episodes: Annotated[int, arg(help="episodes of each kind")] = 100
     seed: Annotated[int, arg(help="seed of the fresh episodes")] = 0
-    device: Device = "auto"
+    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:N; auto plays where the agent acts faster")] = "auto"
 
     def run(self) -> int:
         from .evaluation.evaluate import copies, cut_off_words, play_episodes

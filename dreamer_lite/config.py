@@ -114,7 +114,7 @@ class Config:
     kernel: int = 5
     """kernel size of the convolutions, in pixels (official 5)"""
     bspace: int = 8
-    """blocks of the layer from the recurrent state to a small image; 0: one dense layer (official 8)"""
+    """blocks of the decoder's first layer; fewer where they don't divide its sizes; 0: one dense layer (official 8)"""
     strided: bool = False
     """downsample with strided convolutions instead of max pooling (official False)"""
     bins: int = 63

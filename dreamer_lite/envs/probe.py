@@ -36,9 +36,8 @@ def choose_eval_in(config: Config, make: EnvFactory) -> tuple[Config, str]:
         return replace(config, eval_envs=1), f"{found}; evaluations play in one copy"
     if config.envs > 1:
         raise Refused(f"{found}; use one environment (--envs 1), or a process for each (--workers {config.envs})")
-    return replace(
-        config, eval_in="training"
-    ), f"{found}; evaluations play in the training environment, between two episodes"
+    words = f"{found}; evaluations play in the training environment, between two episodes"
+    return replace(config, eval_in="training"), words
 
 
 def disturbance(make: EnvFactory) -> str:

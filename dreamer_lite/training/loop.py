@@ -258,10 +258,8 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
             why = f"solved after {solved['env_steps']:,} environment steps"
             advice = "--until steps, or a higher --steps"
         elif training.env_steps < c.steps:
-            why, advice = (
-                f"it has played {training.episodes:,} episodes",
-                "a higher --episodes, counted from its beginning",
-            )
+            why = f"it has played {training.episodes:,} episodes"
+            advice = "a higher --episodes, counted from its beginning"
         else:
             why = f"it has taken {training.env_steps:,} environment steps"
             advice = "a higher --steps, counted from its beginning"

@@ -150,9 +150,8 @@ class Training:
             brightest = int(pictures.max())
             if (pictures == pictures[:, :1]).all():
                 one = pictures[0, 0]
-                what = (
-                    f"have one colour, {one.flatten()[0].item()}" if (one == one[:1, :1]).all() else "are all the same"
-                )
+                plain = (one == one[:1, :1]).all()
+                what = f"have one colour, {one.flatten()[0].item()}" if plain else "are all the same"
                 self.warn(
                     f"the images of the first {PICTURES_TO_COMPARE} steps {what}: the agent can learn nothing from "
                     f"them. Does the environment draw? {drawing_words()}"
