@@ -2,7 +2,7 @@
 
 from dreamer_lite import Config, evaluate, load, train
 
-card = train(Config.preset("small", seed=1), "runs/mine")   # learn CartPole
+card = train(Config.preset("small", seed=6), "runs/mine")   # learn CartPole
 agent = load("runs/mine")
 print(evaluate(agent, episodes=20).mean())
 """

@@ -133,8 +133,9 @@ class Dreamer(nn.Module):
         step.
 
         Gradients: reconstruction, reward, continue and replay_critic reach encoder, recurrent step and posterior, and
-        their own head; dyn the recurrent step and the prior; rep encoder, recurrent step and posterior. Dreams begin
-        from features without gradient, so actor and critic losses reach only actor and critic.
+        their own head; rep encoder, recurrent step and posterior; dyn the prior and the recurrent step, and through the
+        z of earlier steps posterior and encoder too. Dreams begin from features without gradient, so the losses of
+        actor and critic reach only these two.
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
         losses, states, metrics = self.world_model.loss(batch, start)

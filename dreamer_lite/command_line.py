@@ -464,8 +464,8 @@ class Bench:
 class Warm(Settings):
     """Compile the train step in advance: a later run with --compile on and the same settings then starts in seconds.
 
-    Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME). Deleting it costs only
-    time.
+    Compiled code is kept in the folder dreamer_lite of your cache (~/.cache, or XDG_CACHE_HOME), or in
+    TORCHINDUCTOR_CACHE_DIR. Deleting it costs only time.
     """
 
     threads: option(int, "CPU threads, as in the later run; 0 leaves the choice to PyTorch (default: 0)", "INT") = None
@@ -615,7 +615,8 @@ def make_room_for(file: Path, option: str = "--out") -> None:
     if file == Path():  # what an empty text becomes
         raise Refused(f"{option} needs the name of a file, got an empty name or the current folder")
     if file.is_dir():
-        raise Refused(f"{option} needs the name of a file, got the folder {file}; give for example {file / 'name'}")
+        inside = file / f"name{file.suffix}"
+        raise Refused(f"{option} needs the name of a file, got the folder {file}; give for example {inside}")
     try:
         file.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent):

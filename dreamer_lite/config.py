@@ -128,7 +128,7 @@ class Config:
     free_nats: float = 1
     """KL, in nats, below which a KL loss has no gradient (official 1)"""
     scale_reconstruction: float = 100
-    """weight of the reconstruction loss (official 1 [rec]; small has 100, since four numbers give a small loss)"""
+    """weight of the reconstruction loss (official 1 [rec], for images; four numbers give a small loss, so small has 100)"""
     scale_reward: float = 1
     """weight of the reward loss (official 1 [rew])"""
     scale_continue: float = 1
@@ -154,9 +154,9 @@ class Config:
     max_std: float = 1
     """largest standard deviation of a continuous action (official 1 [maxstd])"""
     slow_rate: float = 0.1
-    """how far the slow critic moves towards the critic per train step, above 0 to 1 (official 0.02)"""
+    """how far the slow critic moves towards the critic per train step, above 0, at most 1 (official 0.02)"""
     return_rate: float = 0.01
-    """how far the return scale moves towards each batch's, above 0 to 1 (official 0.01 [retnorm.rate])"""
+    """how far the return scale moves towards each batch's, above 0, at most 1 (official 0.01 [retnorm.rate])"""
     return_limit: float = 1
     """lower limit of the return scale (official 1 [retnorm.limit])"""
     return_low: float = 0.05
@@ -184,15 +184,15 @@ class Config:
     clip_floor: float = 1e-3
     """gradient clipping: smaller weight norms count as this (official 1e-3 [pmin])"""
     beta1: float = 0.9
-    """momentum, 0 to below 1 (official 0.9)"""
+    """momentum, at least 0, below 1 (official 0.9)"""
     beta2: float = 0.999
-    """decay of the average of squared gradients, 0 to below 1 (official 0.999)"""
+    """decay of the average of squared gradients, at least 0, below 1 (official 0.999)"""
     epsilon: float = 1e-4
     """added to the RMS of the gradients (official 1e-20 [eps]; with 1e-4 an actor rests once it has learned)"""
     precision: str = "float32"
     """precision of matrix products and convolutions in train steps: float32, or bfloat16, the official default"""
     average: float = 0.25
-    """evaluate with weights averaged over the latest train steps, this share of all so far; 0: off (official: off)"""
+    """evaluate with weights averaged over the latest train steps: this share of all so far; 0: off (official: off)"""
 
     # Experience
     batch_size: int = 64
@@ -222,7 +222,7 @@ class Config:
     eval_every: int = 500
     """environment steps between evaluations; 0: only at the end"""
     eval_episodes: int = 100
-    """episodes per evaluation; 20 once the task is solved"""
+    """episodes per evaluation; 20 once the task is solved, but for the last ones"""
     eval_envs: int = 16
     """most copies of the environment that an evaluation steps side by side"""
     eval_steps: int = 10_000
@@ -264,7 +264,7 @@ class Config:
             raise Refused(f"eval_in must be copies or training, got {self.eval_in!r}")
         if self.eval_in == "training" and self.workers:
             raise Refused(
-                f"--eval_in training needs the environment in this process, so --workers 0; got {self.workers}"
+                f"--eval_in training needs the environment in this process; set --workers to 0, got {self.workers}"
             )
         if not self.mults:
             raise Refused("mults needs at least one number, got none; the official value is 2 3 4 4")

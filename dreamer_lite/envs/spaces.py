@@ -63,8 +63,8 @@ def check_action_space(action: Space) -> None:
         )
     if any(isinstance(part, Box) and endless(part) for part in parts):
         raise Refused(
-            f"action space {shorten(action)} is not supported: every number needs finite bounds, within ±2^31. Set "
-            "them in your environment, or with Gymnasium's TransformAction and a bounded space"
+            f"action space {shorten(action)} is not supported: every number needs finite bounds, below 2^31 - 1. "
+            "Set them in your environment, or with Gymnasium's TransformAction and a bounded space"
         )
     if action_sizes(action) == ((), 0):
         raise Refused(f"action space {shorten(action)} is empty: there is nothing to choose")

@@ -26,7 +26,7 @@ from .operations import operations
 NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
     "cpp_wrapper": True,  # no Python between the kernels
-    "cpp_wrapper_build_separate": True,  # don't optimise the calls of the kernels: a third less to prepare, same speed
+    "cpp_wrapper_build_separate": True,  # optimise the calls of the kernels less: a third less to prepare, same speed
     "inplace_buffers": False,  # otherwise this wrapper declares an output of the loop twice
     "fallback_random": True,  # the same random numbers as the eager step
     "guard_filter_fn": NO_GUARDS,  # shapes never change, so nothing has to be checked before each step
@@ -130,9 +130,12 @@ def one_step(learner: Learner, objective: Callable) -> None:
 def in_its_way() -> str:
     """What may have stopped the compiler. PyTorch gives it paths without quotes, so a space breaks them."""
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
-    for path, todo in ((torch.__file__, "install PyTorch elsewhere"), (cache, "set TORCHINDUCTOR_CACHE_DIR")):
+    for path, todo in (
+        (torch.__file__, "install PyTorch elsewhere"),
+        (cache, "set TORCHINDUCTOR_CACHE_DIR to another"),
+    ):
         if " " in path:
-            return f"; it can't take the space in {path}: {todo}"
+            return f"; perhaps it can't take the space in {path}: {todo}"
     return ""
 
 

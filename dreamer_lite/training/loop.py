@@ -248,21 +248,22 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
     until: what the user asks for now, if anything. Prints what happens where a user might expect something else.
     """
     c, solved = training.config, training.solved
-    if solved and until is None and c.steps > before.steps and finished(training):
+    out_of_episodes = c.episodes and training.episodes >= c.episodes
+    if solved and until is None and c.steps > before.steps and finished(training) and not out_of_episodes:
         training.until = "steps"
         training.say(
             f"solved after {solved['env_steps']:,} environment steps; training continues, since --steps is higher now"
         )
     if finished(training):
-        if training.env_steps < c.steps and solved and training.until != "steps":
-            why = f"solved after {solved['env_steps']:,} environment steps"
-            advice = "--until steps, or a higher --steps"
-        elif training.env_steps < c.steps:
+        if training.env_steps >= c.steps:
+            why = f"it has taken {training.env_steps:,} environment steps"
+            advice = "a higher --steps, counted from its beginning"
+        elif out_of_episodes:
             why = f"it has played {training.episodes:,} episodes"
             advice = "a higher --episodes, counted from its beginning"
         else:
-            why = f"it has taken {training.env_steps:,} environment steps"
-            advice = "a higher --steps, counted from its beginning"
+            why = f"solved after {solved['env_steps']:,} environment steps"
+            advice = "--until steps, or a higher --steps"
         training.say(f"nothing is left to train: {why}; to continue, give {advice}")
 
 

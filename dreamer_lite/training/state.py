@@ -181,7 +181,7 @@ class Training:
             tqdm.write(f"dreamer_lite: {words}", file=sys.stderr)
 
     def learn(self) -> None:
-        """Take the train steps that are due. Raises Diverged if a loss is not finite."""
+        """Take the train steps that are due. Raises Diverged if a loss or another metric is not finite."""
         while self.due >= 1 and self.replay.added > self.config.seq_len:
             if self.capture != "off":
                 self.capture_train_step()

@@ -214,7 +214,7 @@ def test_an_environment_that_exists_once_is_trained_and_evaluated_in(tmp_path):
 def test_where_a_world_is_evaluated_is_checked():
     with pytest.raises(Refused, match="eval_in must be copies or training, got 'nowhere'"):
         Config(eval_in="nowhere")
-    with pytest.raises(Refused, match="so --workers 0; got 1"):
+    with pytest.raises(Refused, match="set --workers to 0, got 1"):
         Config(eval_in="training", workers=1)
 
 
@@ -610,7 +610,9 @@ def test_spawned_workers_know_what_the_script_registered(tmp_path):
 def test_a_space_in_a_path_that_stops_the_compiler_is_named(monkeypatch):
     monkeypatch.setattr(torch, "__file__", "/home/me/torch/__init__.py")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/my cache")
-    assert in_its_way() == "; it can't take the space in /home/me/my cache: set TORCHINDUCTOR_CACHE_DIR"
+    assert (
+        in_its_way() == "; perhaps it can't take the space in /home/me/my cache: set TORCHINDUCTOR_CACHE_DIR to another"
+    )
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/cache")
     assert in_its_way() == ""
     monkeypatch.setattr(torch, "__file__", "/home/me/my torch/__init__.py")

@@ -173,8 +173,8 @@ def test_what_else_is_refused(tmp_path):
     assert len(read_runs([run])) == 1
     for folder, words in (
         (tmp_path, "not a run's folder: it has no config.json"),
-        (run / "card.json", "no run's folder"),
-        (tmp_path / "none", "no run's folder"),
+        (run / "card.json", "not a run's folder"),
+        (tmp_path / "none", "not a run's folder"),
     ):
         with pytest.raises(Refused, match=words):
             read_runs([folder])

@@ -148,6 +148,9 @@ def test_a_run_that_its_episodes_ended_is_told_to_take_more_of_them(tmp_path, ca
     train(config, tmp_path, resume=True)
     words = "nothing is left to train: it has played 2 episodes; to continue, give a higher --episodes"
     assert words in capsys.readouterr().out
+    train(replace(config, steps=2000), tmp_path, resume=True)  # though it is solved, and --steps are higher
+    said = capsys.readouterr().out
+    assert words in said and "training continues" not in said
     assert train(replace(config, episodes=4), tmp_path, progress=False, resume=True)["env_steps"] > steps
 
 
@@ -621,6 +624,12 @@ def test_the_pace_counts_what_is_left():
         "at this pace all 2,000 environment steps would take about 40 seconds, without evaluations; the run ends "
         "earlier if the task is solved; "
     )
+    training.config, unsolvable = replace(config, eval_every=0), cost.Pace(training)  # nothing is evaluated on the way
+    training.train_steps = training.env_steps = 10**6
+    unsolvable.first = 0
+    unsolvable.step(training, 99.0)
+    assert "ends earlier" not in said.pop()
+    training.config, training.env_steps = config, 400
     for seconds in (10.0, 20.0):
         pace.evaluated(training, seconds)
     assert said[1:] == [
