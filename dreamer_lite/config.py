@@ -128,7 +128,7 @@ class Config:
     free_nats: float = 1
     """KL, in nats, below which a KL loss has no gradient (official 1)"""
     scale_reconstruction: float = 100
-    """weight of the reconstruction loss (official 1 [rec], for images; four numbers give a small loss, so small has 100)"""
+    """weight of the reconstruction loss (official 1 [rec], which images need; small: 100, for a few numbers)"""
     scale_reward: float = 1
     """weight of the reward loss (official 1 [rew])"""
     scale_continue: float = 1
