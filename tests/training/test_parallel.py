@@ -100,7 +100,9 @@ def kill_second(process):
 def test_one_is_killed(tmp_path):
     """All stop with one line of ours; started again by torchrun they go on where the last checkpoint was."""
     again = tmp_path / "again"
-    process = start(*RUN, "--steps", 1500, "--out", again, options=["--max-restarts", "1"])
+    # torchrun looks after its processes ten times a second, and may end the other one before that one has noticed.
+    patient = ["--max-restarts", "1", "--monitor-interval", "2"]
+    process = start(*RUN, "--steps", 1500, "--out", again, options=patient)
     wait_for(process, again, 400)
     before = (again / "metrics.csv").read_text().splitlines()
     kill_second(process)
