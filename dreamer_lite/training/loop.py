@@ -235,11 +235,15 @@ def measure(training: Training) -> np.ndarray | None:
 
 def finished(training: Training) -> bool:
     c = training.config
-    if training.env_steps >= c.steps or c.episodes and training.episodes >= c.episodes:
+    if training.env_steps >= c.steps or out_of_episodes(training):
         return True
     if training.solved is None or training.until == "steps":
         return False
     return training.until == "solved" or training.env_steps >= max(2 * training.solved["env_steps"], HOLD_STEPS)
+
+
+def out_of_episodes(training: Training) -> bool:
+    return 0 < training.config.episodes <= training.episodes
 
 
 def take_more_steps(training: Training, before: Config, until: str | None) -> None:
@@ -248,8 +252,7 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
     until: what the user asks for now, if anything. Prints what happens where a user might expect something else.
     """
     c, solved = training.config, training.solved
-    out_of_episodes = c.episodes and training.episodes >= c.episodes
-    if solved and until is None and c.steps > before.steps and finished(training) and not out_of_episodes:
+    if solved and until is None and c.steps > before.steps and finished(training) and not out_of_episodes(training):
         training.until = "steps"
         training.say(
             f"solved after {solved['env_steps']:,} environment steps; training continues, since --steps is higher now"
@@ -258,7 +261,7 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
         if training.env_steps >= c.steps:
             why = f"it has taken {training.env_steps:,} environment steps"
             advice = "a higher --steps, counted from its beginning"
-        elif out_of_episodes:
+        elif out_of_episodes(training):
             why = f"it has played {training.episodes:,} episodes"
             advice = "a higher --episodes, counted from its beginning"
         else:

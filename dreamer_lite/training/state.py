@@ -164,10 +164,10 @@ class Training:
                     "them as numbers"
                 )
         limit = math.expm1(self.config.bin_limit)
-        more = ", or start again with --bin_limit 20 (±485 million)" if self.config.bin_limit < 20 else ""
         for name, seen in (("rewards", reward), ("returns", self.discounted)):
             worst = seen[np.abs(seen).argmax()]
             if abs(worst) > limit:
+                more = ", or start again with --bin_limit 20 (±485 million)" if self.config.bin_limit < 20 else ""
                 self.warn(
                     f"{name} reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: "
                     f"beyond, all look alike. Scale the rewards{more}"

@@ -440,6 +440,7 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
         if line.startswith("dreamer_lite: the train step is not compiled")
     ]
     assert len(told) == 1 and "the run continues uncompiled" in told[0] and len(told[0]) < 400
+    assert missing != "compiler" or "it needs a C++ compiler such as g++" in told[0]
     assert (
         not card["compiled"]
         and card["compile_seconds"] is None
@@ -454,6 +455,20 @@ def quick(learner):
     other = copy.copy(learner)
     other.objective = lambda *given: (learner.agent.actor.heads[0].weight.sum(), *given)
     return other
+
+
+@can_compile
+def test_an_error_of_the_compiler_is_not_taken_for_a_missing_one(monkeypatch):
+    class Fails(RuntimeError):
+        __module__ = "torch._inductor.exc"
+
+    def fail(learner, options):
+        raise Fails("CppCompileError: C++ compile error\nand its details")
+
+    monkeypatch.setattr(compiled, "compiled_objective", fail)
+    learner = Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True)))
+    with pytest.raises(Refused, match="^PyTorch's compiler failed: CppCompileError: C.. compile error$"):
+        compile_learner(learner)
 
 
 def test_whether_a_run_is_compiled_cannot_change_on_the_way(tmp_path, capsys):
