@@ -349,10 +349,6 @@ class Diagnose(Trained):
         from .training.folder import writing
 
         out = self.out or find(self.run_).parent / "diagnosis.html"
-        if out.is_dir():
-            raise Refused(
-                f"--out takes a file for the page, got the folder {out}; give for example {out / 'diagnosis.html'}"
-            )
         make_room_for(out)
         evidence, findings = gather_evidence(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
         for name in CHECKS:

@@ -650,7 +650,7 @@ COMMAND_LINE = {
     "compare full --x hours": "invalid choice 'hours'",
     "diagnose": "RUN a run's folder",
     "diagnose /nowhere": "no checkpoint at",
-    "diagnose /nowhere --out full": "takes a file for the page, got the folder full",
+    "diagnose /nowhere --out full": "--out needs the name of a file, got the folder full; give for example full/name",
     "diagnose /nowhere --out file/page.html": "cannot be written",
     "export": "RUN a run's folder",
     "export /nowhere": "no checkpoint at",

@@ -1,6 +1,7 @@
 """The kit that says whether an implementation computes the official numbers, and why not."""
 
 import json
+import math
 from pathlib import Path
 import re
 import sys
@@ -11,9 +12,9 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.conformance import ALL, Adapter, conformance, load, template
-from dreamer_lite.conformance.compare import compare, exercise_of
+from dreamer_lite.conformance.compare import Row, compare, exercise_of
 from dreamer_lite.conformance.known import DESIGNS, FIRST, MISTAKES
-from dreamer_lite.conformance.report import Report
+from dreamer_lite.conformance.report import Report, distance
 from dreamer_lite.errors import Refused
 from dreamer_lite.symlog import symexp, symlog
 from dreamer_lite.two_hot import two_hot_loss
@@ -310,3 +311,16 @@ def test_the_official_code_is_equal_wherever_it_was_compared(implementations):
     rows = implementations.rows_of(implementations.results()["official"]).values()
     assert {row.state for row in rows} == {"equal", "not there"}
     assert sum(row.state == "equal" for row in rows) >= 35
+
+
+@pytest.mark.parametrize(
+    "yours, official, told",
+    [
+        (2.31, 1.05, "loss[3]: 2.31, official 1.05 (2 of 44 differ)."),
+        (15121603.0, 15121570.0, "loss[3]: 15121603, official 15121570 (2 of 44 differ)."),
+        (math.nan, 1.0, "loss[3]: nan, official 1 (2 of 44 differ)."),
+    ],
+)
+def test_two_numbers_that_differ_look_different(yours, official, told):
+    worst = {"array": "loss", "at": [3], "yours": yours, "official": official, "differ": 2, "of": 44}
+    assert distance(Row("two_hot_loss", "off", worst=worst)) == told

@@ -78,4 +78,8 @@ def distance(row: Row) -> str:
     at = f"[{', '.join(map(str, worst['at']))}]" if worst["at"] else ""
     share = f" ({worst['differ']} of {worst['of']} differ)" if worst["of"] > 1 else ""
     at += f" (x = {worst['x']:.6g})" if "x" in worst else ""
-    return f"{worst['array']}{at}: {worst['yours']:.6g}, official {worst['official']:.6g}{share}."
+    for digits in (6, 9, 17):  # as many as it takes to tell them apart
+        yours, official = (f"{worst[whose]:.{digits}g}" for whose in ("yours", "official"))
+        if yours != official:
+            break
+    return f"{worst['array']}{at}: {yours}, official {official}{share}."

@@ -475,7 +475,7 @@ def test_diagnose_writes_a_page_and_says_what_it_found(short_run, capsys):
         (["diagnose", "RUN", "--env", "Pendulum-v1"], "give one with the same spaces"),
         (["diagnose", "RUN", "--env", "Nothing-v0"], "Nothing"),
         (["diagnose", "RUN", "--out", "/proc/nothing/page.html"], "cannot be written"),
-        (["diagnose", "RUN", "--out", "."], "--out takes a file for the page, got the folder ."),
+        (["diagnose", "RUN", "--out", "."], "--out needs the name of a file, got an empty name or the current folder"),
     ],
 )
 def test_diagnose_refuses_in_one_line(short_run, capsys, words, told):
