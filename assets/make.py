@@ -113,6 +113,7 @@ def record(config: Config, name: str, until: str) -> None:
     """Train compiled, on one thread, and keep metrics and run card under this name."""
     keep_memory()
     folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
     (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
     card = train(
         config, folder, device=use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True
@@ -304,6 +305,7 @@ def record_together(seeds: range = range(3)) -> None:
     for count in (1, 2):
         for seed in seeds:
             folder = WORK / "together" / f"{count}x-seed{seed}"
+            shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
             words = f"-m dreamer_lite --seed {seed} --threads 1 --device cpu --quiet --out".split()
             subprocess.run([sys.executable, *(TORCHRUN if count > 1 else []), *words, folder], check=True)
             shutil.copy(folder / "card.json", ASSETS / "together" / f"{folder.name}.json")
