@@ -70,6 +70,7 @@ WORLDS = {
     "Pendulum": World("", dict(env="Pendulum-v1")),
     # 16 × 16 images: two convolutions, since the official decoder refuses more; 16 channels, since it has 8 blocks
     "Catch": World("", dict(env="dreamer_lite.course.worlds:Catch-v0", mults=(2, 4), steps=6000)),
+    "Recall": World("", dict(env="dreamer_lite.course.worlds:Recall-v0")),
     "RepeatPrevious": World("popgym==1.0.7", dict(env="popgym:popgym-RepeatPreviousEasy-v0")),
     "DoorKey": World("minigrid==3.2.0", dict(env="minigrid:MiniGrid-DoorKey-5x5-v0", ignore="mission", steps=16_000)),
     "Breakout": World("minatar==1.0.15", dict(env="minatar_envs:MinAtar/Breakout-v1")),

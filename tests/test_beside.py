@@ -27,6 +27,7 @@ BEGINNINGS = {
     "MountainCarContinuous": "MountainCar",
     "Breakout": "MinAtar",
     "Catch": "Catch in",
+    "Recall": "Recall",
 }
 # Settings that differ from size1m's and are no business of the agent, or whose official name has another meaning.
 NOT_TOLD = set("env ignore steps log_every eval_every eval_episodes save_every learn_start".split())

@@ -1,5 +1,6 @@
 """docs/results.md says what was recorded."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -28,3 +29,11 @@ def test_the_presets_are_compared_as_recorded(name, folder):
         config = Config(**json.loads(card.read_text())["config"])
         kept = config.changes(Config.preset("general", env=config.env, seed=config.seed, log_every=config.log_every))
         assert not kept.keys() - {"steps"}, card
+
+
+def test_the_agent_that_stays_at_the_cliff_hardly_saw_the_goal():
+    """Each of its episodes took about 200 steps, so it ended by the time limit."""
+    with (ROOT / "assets/runs/worlds/CliffWalking-seed2.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert (float(last["env_steps"]), float(last["episodes"])) == (3000, 14)
+    assert "It finished 14 episodes in 3,000 steps" in (ROOT / "docs/results.md").read_text(encoding="utf-8")

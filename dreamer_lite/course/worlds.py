@@ -93,7 +93,7 @@ class HiddenCatch(Falling):
 class Recall(gymnasium.Env):
     """A sign shows left or right, once.
 
-    After `wait` blank steps a bell rings, and the next action must be the one that the sign showed: reward 1, else -1.
+    A bell rings `wait` steps later, and the next action must be the one that the sign showed: reward 1, else -1.
     """
 
     def __init__(self, wait: int = 6):
