@@ -555,7 +555,13 @@ class Start:
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
         saved = read(self.resume, self.env, self.wrap, self.env_args)
-        return Train(saved=saved, **grouped(replace(saved.config, **one_lr(self.lr))))
+        rates = {name: getattr(saved.config, name) for name in one_lr(self.lr)}
+        if rates != one_lr(self.lr):
+            raise Refused(
+                f"--lr cannot be changed while resuming: the learning rates are {', '.join(map(str, rates.values()))}. "
+                "Start a new run for other settings"
+            )
+        return Train(saved=saved, **grouped(saved.config))
 
 
 whole_numbers = tyro.constructors.ConstructorRegistry()
@@ -668,7 +674,9 @@ def report(card: dict[str, Any], out: Path) -> int:
         return 130
     if card["solved_at_env_steps"]:
         print(f"solved after {card['solved_at_env_steps']} environment steps, {card['solved_at_seconds']} seconds")
-    elif card["threshold"] is not None:
+    elif (goal := card["threshold"]) is not None and reached_at_last(card):
+        print(f"{goal:g}, which counts as solved, was reached after the last of {card['env_steps']} environment steps")
+    elif goal is not None:
         print(
             f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes "
             f"(solved means a mean return of {card['threshold']:g})"
@@ -689,6 +697,12 @@ def report(card: dict[str, Any], out: Path) -> int:
     print(f"learning curve: {out / 'learning_curve.png'}")
     print(f"watch it dream: python -m dreamer_lite dream {run}")
     return 0
+
+
+def reached_at_last(card: dict[str, Any]) -> bool:
+    """Whether only the evaluation at the end of the run reached the threshold."""
+    sampled = card["final_evaluation"].get("sampled")
+    return bool(sampled) and sampled["mean"] >= card["threshold"]
 
 
 def parse(words: list[str]) -> Any:

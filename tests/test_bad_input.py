@@ -541,6 +541,7 @@ MAKING = [
     (dict(name="CartPole-v1", args=["id=3"]), r"not id or render_mode\), got 'id=3'"),
     (dict(name="CartPole-v1", args=["render_mode=human"]), "not id or render_mode"),
     (dict(name="CartPole-v1", args=["a=1", "b=2", "a=2"]), "--env_args gives a twice: a=1 b=2 a=2; give it once"),
+    (dict(name="CartPole-v1", args=["a={[1, 2], [3, 4]}"]), "with --env_args a={.*unexpected keyword argument 'a'"),
     (dict(name="CartPole-v1", args=["max_episode_steps=ten"]), "Expect the `max_episode_steps` to be an integer"),
     (dict(name="CartPole-v1", args=["max_episode_steps=0"]), "Expect the `max_episode_steps` to be positive"),
     (dict(name="FrozenLake-v1", args=["map_name=9x9"]), "with --env_args map_name=9x9: KeyError: '9x9'"),
@@ -1004,6 +1005,10 @@ FILES = {
     "imports": (content(config=lambda c: {**c, "env": "os:CartPole-v1"}), "would import a module; if you trust it"),
     "wraps": (content(config=lambda c: {**c, "wrap": "os:remove"}), "would import a module; if you trust it"),
     "names a file": (content(config=lambda c: {**c, "env_args": ["a=/etc/x"]}), "which may name a file or a module"),
+    "names a file with a space": (
+        content(config=lambda c: {**c, "env_args": ["a=/my maps/x", "b=1"]}),
+        "if you trust it, add --env_args 'a=/my maps/x' b=1",
+    ),
 }
 
 
@@ -1022,6 +1027,7 @@ def test_files(name, finished, tmp_path, capsys):
 
 RESUMED = {
     "--batch_size 3": "--batch_size cannot be changed while resuming: it is 2, not 3",
+    "--lr 1e-5": "--lr cannot be changed while resuming: the learning rates are",
     "--seed 7": "--seed cannot be changed while resuming: it is 0, not 7",
     "--envs 2": "--envs cannot be changed while resuming: it is 1, not 2",
     "--env Pendulum-v1": "--env cannot be changed while resuming: it is CartPole-v1, not Pendulum-v1",

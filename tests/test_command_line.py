@@ -15,6 +15,7 @@ import pytest
 from dreamer_lite.__main__ import main
 from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, summary
 from dreamer_lite.config import Config
+from dreamer_lite.evaluation.evaluate import FIRST_SEED, evaluation_seed
 from dreamer_lite.training.checkpoint import read
 from dreamer_lite.training.resume import CHANGEABLE
 
@@ -187,3 +188,10 @@ def test_the_settings_are_grouped_and_none_is_forgotten():
 def test_what_the_checks_found_is_said_positively():
     assert summary([True] * 10) == "all 10 checks look healthy"
     assert summary([True] * 8 + [False, None]) == "8 of 10 checks look healthy, 1 does not, 1 could not be judged"
+
+
+def test_every_seed_that_is_accepted_can_be_evaluated_with(tmp_path):
+    """Evaluations have seeds of their own, far from those of training; the largest are wrapped around."""
+    words = [*DEBUG, "--steps", "210", "--seed", str(2**40 - 2), "--out", str(tmp_path / "run")]
+    assert main(words) == 0 and read(tmp_path / "run").rest["rows"][-1]["eval_episodes"] == 2
+    assert evaluation_seed(7) == FIRST_SEED + 7 != evaluation_seed(2**40 - 1) == FIRST_SEED - 1

@@ -121,7 +121,7 @@ def test_commands_in_the_documents_are_understood(monkeypatch, capsys):
         if line.startswith(("python -m dreamer_lite", "dreamer-lite"))
     ]
     assert len(lines) >= 10
-    monkeypatch.setattr(checkpoint, "read", lambda *_: checkpoint.Saved(Config(), None, {}, {}))
+    monkeypatch.setattr(checkpoint, "read", lambda *_: checkpoint.Saved(Config(), None, {}, {}, Path(), 0))
     for words in lines:
         words = words[3:] if words[0] == "python" else words[1:]
         if "--help" not in words:

@@ -153,7 +153,7 @@ def read_arg(arg: str) -> tuple[str, Any]:
     if not equals or not key.isidentifier() or key in ("id", "render_mode"):
         raise Refused(f"--env_args takes key=value, such as is_slippery=false (not id or render_mode), got {arg!r}")
     for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError):
+        with suppress(ValueError, SyntaxError, TypeError):  # TypeError: a set of lists
             return key, read(value)
     return key, value
 

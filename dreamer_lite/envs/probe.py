@@ -27,7 +27,7 @@ def choose_eval_in(config: Config, make: EnvFactory) -> tuple[Config, str]:
 
     Raises Refused if several environments are to be stepped side by side in one process and disturb each other.
     """
-    if config.eval_in == "training" or (config.workers and config.eval_envs == 1):
+    if (config.workers and config.eval_envs == 1) or (config.eval_in == "training" and config.envs == 1):
         return config, ""
     found = disturbance(make)
     if not found:

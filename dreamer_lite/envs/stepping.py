@@ -102,7 +102,7 @@ class Envs:
         self.history[i], self.done[i], self.steps[i] = [], False, 0
         with reporting_errors(self, i), within(self.seconds):
             obs = checked_reset(self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i])))
-            self.refuse_other_spaces(i)
+            refuse_other_spaces(self.envs[i], self.native[i])
             self.obs[i] = finite(to_agent_obs(self.native[i][0], obs))
         self.checksum[i] = checksum(0, self.obs[i], 0.0, False, False) if self.remember else 0
         nothing = np.zeros(self.spaces.action_size, np.float32)
@@ -124,13 +124,6 @@ class Envs:
         return Experience(
             self.obs[i], action, np.float32(reward), np.bool_(False), np.bool_(self.done[i]), np.bool_(terminated)
         )
-
-    def refuse_other_spaces(self, i: int) -> None:
-        """Raises BadOutput if environment i declares other spaces than at the start."""
-        for name, before in zip(("observation_space", "action_space"), self.native[i]):
-            now = getattr(self.envs[i], name)
-            if now is not before and now != before:
-                raise BadOutput(f"changed its {name} from {shorten(before)} to {shorten(now)}; it must stay the same")
 
     def close(self) -> None:
         """Close all environments."""
@@ -181,6 +174,16 @@ class Envs:
             self.step_one(i, action.numpy())
         now, before = obs_by_kind(self.obs[i]), obs_by_kind(obs)
         return not self.done[i] and all(np.array_equal(now[kind], before[kind].numpy()) for kind in before)
+
+
+@contextmanager
+def closed_on_error(envs: Any) -> Iterator[None]:
+    """Inside, an error closes the environments: some hold a device, or can be made only once."""
+    try:
+        yield
+    except BaseException:
+        envs.close()
+        raise
 
 
 def new_env(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
@@ -236,6 +239,14 @@ def cannot_be_called(function: Callable[..., Any], *args: Any, **named: Any) -> 
     except TypeError as error:
         return str(error)
     return ""
+
+
+def refuse_other_spaces(env: gymnasium.Env, native: tuple[Any, Any]) -> None:
+    """Raises BadOutput if an environment declares other spaces than at the start, which are native."""
+    for name, before in zip(("observation_space", "action_space"), native):
+        now = getattr(env, name)
+        if now is not before and now != before:
+            raise BadOutput(f"changed its {name} from {shorten(before)} to {shorten(now)}; it must stay the same")
 
 
 def threshold_of(env: gymnasium.Env) -> float | None:

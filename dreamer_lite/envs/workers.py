@@ -30,6 +30,7 @@ from .stepping import (
     episode_seed,
     finite,
     place,
+    refuse_other_spaces,
     step_in,
     threshold_of,
 )
@@ -41,7 +42,8 @@ class Translated(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, seed: int, i: int):
         super().__init__(env)
         self.run_seed, self.i, self.episode, self.steps = seed, i, -1, 0
-        sizes = spaces_of(env.observation_space, env.action_space)
+        self.native = env.observation_space, env.action_space  # as declared at the start
+        sizes = spaces_of(*self.native)
         kinds = {"vector": Box(-np.inf, np.inf, (sizes.obs_size,))} if sizes.obs_size else {}
         kinds |= {"image": Box(0, 255, sizes.image, np.uint8)} if sizes.image else {}
         self.observation_space = Dict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
@@ -53,7 +55,8 @@ class Translated(gymnasium.Wrapper):
         try:
             with self.reporting_errors():
                 obs = checked_reset(self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode)))
-                return finite(to_agent_obs(self.env.observation_space, obs)), {}
+                refuse_other_spaces(self.env, self.native)
+                return finite(to_agent_obs(self.native[0], obs)), {}
         except BadOutput as error:
             return self.blank, {"bad": str(error)}
 
@@ -61,9 +64,9 @@ class Translated(gymnasium.Wrapper):
         self.steps += 1
         try:
             with self.reporting_errors():
-                out = step_in(self.env, native_action(self.env.action_space, action))
+                out = step_in(self.env, native_action(self.native[1], action))
                 obs, reward, terminated, truncated = checked_step(out)
-                return finite(to_agent_obs(self.env.observation_space, obs)), reward, terminated, truncated, {}
+                return finite(to_agent_obs(self.native[0], obs)), reward, terminated, truncated, {}
         except BadOutput as error:
             return self.blank, 0.0, True, False, {"bad": str(error)}
 
@@ -100,7 +103,15 @@ class WorkerEnvs:
         close(env, "an environment")
         spec = gymnasium.registry.get(env.spec.id) if env.spec else None
         makers = [partial(translated, make, seed, i, spec) for i in range(count)]
-        self.envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        try:
+            self.envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        except RuntimeError as error:
+            if "observation_mode" not in str(error):
+                raise
+            raise Refused(
+                f"a copy of the environment in a worker process has other spaces than the first, which {self.spaces}; "
+                "all copies need the same spaces"
+            ) from error
         self.count, self.seconds = count, seconds
         self.episode, self.done, self.steps = [-1] * count, [True] * count, [0] * count
         self.began = self.failed = False

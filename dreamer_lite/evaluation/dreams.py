@@ -13,7 +13,7 @@ from ..envs.spaces import number_names
 from ..errors import Refused, first_line, require, require_whole
 from ..replay import Obs, map_obs, obs_by_kind
 from ..rng import seeded
-from .evaluate import FIRST_SEED, matching_envs
+from .evaluate import evaluation_seed, matching_envs
 from .rollout import rollout
 
 
@@ -50,7 +50,7 @@ def open_loop(
     require_whole(steps=(steps, 1), context=(context, 0), seed=(seed, 0))
     envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
-    with closing(envs), seeded(agent.device, FIRST_SEED + seed):
+    with closing(envs), seeded(agent.device, evaluation_seed(seed)):
         state = agent.initial(1).state
         for t, (step, carry) in enumerate(rollout(agent, envs, context + steps)):
             if step.is_first[0] and t:

@@ -22,6 +22,11 @@ from .rollout import play_step
 FIRST_SEED = 1_000_003  # evaluation seeds start here, far from those of training
 
 
+def evaluation_seed(seed: int) -> int:
+    """Far from the seeds of training, and below 2^40, as every seed is."""
+    return (FIRST_SEED + seed) % 2**40
+
+
 class Stopped(Exception):
     """An evaluation was asked to end early."""
 
@@ -81,7 +86,7 @@ def play_episodes(
     # Copy i plays episodes i, i + count, …. Giving the next episode to the first free copy would favour short ones.
     episode = np.arange(count)
     bar = tqdm(total=episodes, desc="evaluating", unit=" episodes", leave=False, disable=None if progress else True)
-    with closing(envs), seeded(agent.device, FIRST_SEED + seed), bar:
+    with closing(envs), seeded(agent.device, evaluation_seed(seed)), bar:
         carry = agent.initial(count)
         while len(episode):
             if stop():
@@ -114,7 +119,7 @@ def matching_envs(
         make = lambda: env
     else:
         make = env_factory(named, render) if env is None or isinstance(env, str) else env_factory(env)
-    envs = Envs(make, count, FIRST_SEED + seed, remember=False, seconds=c.env_seconds, borrowed=given)
+    envs = Envs(make, count, evaluation_seed(seed), remember=False, seconds=c.env_seconds, borrowed=given)
     if envs.spaces != agent.spaces:
         envs.close()
         where = named.env if env is None or isinstance(env, str) else "the given environment"

@@ -15,7 +15,7 @@ from ..replay import Obs, obs_by_kind
 from ..rng import seeded
 from .drawing import save_gif
 from .dreams import rendered
-from .evaluate import FIRST_SEED, matching_envs
+from .evaluate import evaluation_seed, matching_envs
 from .rollout import rollout
 
 GIF_RATE, GIF_SIDE = 25, 320  # most frames per second and pixels a side, since GIFs grow large
@@ -33,7 +33,7 @@ def film(agent: Dreamer, path: Path, steps: int = 1000, seed: int = 0) -> tuple[
     """
     recording, total, first = recording_for(path), 0.0, None
     envs = matching_envs(agent, None, 1, seed, render=True)
-    with closing(envs), seeded(agent.device, FIRST_SEED + seed), recording(path, frame_rate(envs.envs[0])) as write:
+    with closing(envs), seeded(agent.device, evaluation_seed(seed)), recording(path, frame_rate(envs.envs[0])) as write:
         for t, (step, _) in enumerate(rollout(agent, envs, steps + 1)):
             total += float(step.reward[0])
             frame = picture(envs.envs[0], step.obs)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import os
 from pathlib import Path
 import pickle
+import shlex
 from typing import Any, NamedTuple
 
 import torch
@@ -97,12 +98,21 @@ def find(path: Path | str) -> Path:
 
 
 class Saved(NamedTuple):
-    """The content of a checkpoint; `rest` is what a run needs to continue."""
+    """The content of a checkpoint; `rest` is what a run needs to continue.
+
+    file, written: where it was read, and when that file was written, in nanoseconds.
+    """
 
     config: Config
     spaces: Spaces
     weights: dict[str, Tensor]
     rest: dict[str, Any]
+    file: Path
+    written: int
+
+    def is_current(self) -> bool:
+        """Whether no other process has written that file since."""
+        return self.file.exists() and self.file.stat().st_mtime_ns == self.written
 
 
 def read(
@@ -115,13 +125,14 @@ def read(
     isn't. Raises Refused for that, and for a file that is missing, damaged, or not ours.
     """
     file = find(path)
+    written = file.stat().st_mtime_ns
     content = read_data(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refused(f"checkpoint {file} is not a '{FORMAT}'; {ADVICE}")
     with refuse_other_versions(file):
-        saved = Saved(
-            read_config(content["config"]), Spaces(**content["spaces"]), dict(content["weights"]), dict(content["rest"])
-        )
+        weights, rest = dict(content["weights"]), dict(content["rest"])
+        config, spaces = read_config(content["config"]), Spaces(**content["spaces"])
+        saved = Saved(config, spaces, weights, rest, file.absolute(), written)
         bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
     if bad:
         raise Refused(
@@ -132,14 +143,14 @@ def read(
         if set(arg) & set(":/\\"):
             raise Refused(
                 f"checkpoint {file} makes its environment with {arg!r}, which may name a file or a module; if you "
-                f"trust it, add --env_args {' '.join(saved.config.env_args)}"
+                f"trust it, add --env_args {shlex.join(saved.config.env_args)}"
             )
     for option, name, given in (("env", saved.config.env, env), ("wrap", saved.config.wrap, wrap)):
         if given is None and ":" in name:
             what = "environment" if option == "env" else "wrapper"
             raise Refused(
                 f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add "
-                f"--{option} {name}"
+                f"--{option} {shlex.quote(name)}"
             )
     return saved
 

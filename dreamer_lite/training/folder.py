@@ -76,8 +76,11 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
+        if os.name == "posix":  # before it is released, or it might be another run's by then
+            (out / LOCK).unlink(missing_ok=True)
         lock.release()
-        (out / LOCK).unlink(missing_ok=True)
+        if os.name != "posix":  # an open file can't be removed there
+            (out / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # it holds something
             out.rmdir()
 

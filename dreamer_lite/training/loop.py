@@ -36,7 +36,7 @@ class Interrupted(KeyboardInterrupt):
         self.card = card
         super().__init__(
             f"stopped after {card['env_steps']} environment steps; everything is saved. To continue: "
-            f"train(config, {str(out)!r}, resume=True)"
+            f"train(config, {str(out)!r}, resume=True{', make_env=…' * card['config']['env_from_function']})"
         )
 
 
@@ -47,6 +47,7 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
     started, pace = time.perf_counter() - training.seconds, Pace(training)
     with watch_interrupts(training.processes.leads) as interrupted, bar:
         training.stop = interrupted
+        evaluate_if_due(training, out, pace)  # one that was interrupted
         while not finished(training):
             before = time.perf_counter()
             training.collect()
@@ -84,7 +85,8 @@ def train(
     """Train an agent and write everything into the folder `out`; returns the run card.
 
     resume: continue the run in `out`, or the given checkpoint that was read from it, which is used up; device, until
-    and compilation carry over. More steps than before continue a run that had ended, also a solved one.
+    and compilation carry over. Other steps than before, beyond those taken, continue a run that had ended, also a
+    solved one.
     make_env: a function that makes the environment, instead of the ID in config.env; each call makes a new one.
     on_step: called with the `Training` after each environment step, to observe the run; it must not change it.
     processes: those that train together (`parallel.py`); all of them call this function. options: the fields of
@@ -102,11 +104,13 @@ def train(
         if not processes.again:
             processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
-    saved = checkpoint.read(out, config.env, config.wrap, config.env_args) if resume is True else resume
-    how = given.completed(saved.rest if saved else None)
-    how.check_against(config, processes)
     with ExitStack() as stack:
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
+        saved = resume  # read again where another process has continued the run before this one locked its folder
+        if resume is True or resume and resume.file.parent == out and not resume.is_current():
+            saved = checkpoint.read(out, config.env, config.wrap, config.env_args)
+        how = given.completed(saved.rest if saved else None)
+        how.check_against(config, processes)
         if not resume and not processes.again:  # another run may have been there between the two looks
             processes.from_first(lambda: folder.refuse_existing(out))
         config, found = processes.from_first(lambda: choose_eval_in(config, env_factory(make_env or config)))
@@ -205,16 +209,28 @@ def evaluate_and_log(training: Training, out: Path, pace: Pace) -> None:
     """Add a row to metrics.csv, where one is due: after an evaluation, and every `log_every` environment steps."""
     c = training.config
     training.evaluation_due |= is_time(training, c.eval_every)
-    evaluate_now = training.evaluation_due and (c.eval_in == "copies" or training.envs.done[0])
-    if not evaluate_now and not is_time(training, c.log_every):
-        return
-    before = time.perf_counter()
-    scores = measure(training) if evaluate_now else None
-    training.evaluation_due &= not evaluate_now
+    if not evaluate_if_due(training, out, pace) and is_time(training, c.log_every):
+        with folder.writing(out):
+            training.write_row(None)
+
+
+def evaluate_if_due(training: Training, out: Path, pace: Pace) -> bool:
+    """Evaluate and add a row, if an evaluation is due and can be done now; whether it was.
+
+    An evaluation that Ctrl-C ends stays due, so a resumed run begins with it.
+    """
+    c, before = training.config, time.perf_counter()
+    if not training.evaluation_due or (c.eval_in == "training" and not training.envs.done[0]):
+        return False
+    scores = measure(training)
+    if scores is None and training.env_steps >= c.learn_start:
+        return True
+    training.evaluation_due = False
     if scores is not None:
         pace.evaluated(training, time.perf_counter() - before)
     with folder.writing(out):
         training.write_row(scores)
+    return True
 
 
 def measure(training: Training) -> np.ndarray | None:
@@ -226,7 +242,8 @@ def measure(training: Training) -> np.ndarray | None:
     c, threshold = training.config, training.envs.threshold
     if training.env_steps < c.learn_start:
         return None
-    episodes, seed = HOLD_EPISODES if training.solved else c.eval_episodes, c.seed + training.env_steps
+    episodes = HOLD_EPISODES if training.solved else c.eval_episodes
+    seed = (c.seed + training.env_steps) % 2**40
     scores = training.processes.from_first(lambda: training.play(episodes, seed))
     if scores is not None and threshold is not None and training.solved is None and scores.mean() >= threshold:
         training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
@@ -247,15 +264,15 @@ def out_of_episodes(training: Training) -> bool:
 
 
 def take_more_steps(training: Training, before: Config, until: str | None) -> None:
-    """More --steps than before continue a resumed run, also one that had ended because the task was solved.
+    """Other --steps than before, more than were taken, continue a resumed run, also one that had solved its task.
 
     until: what the user asks for now, if anything. Prints what happens where a user might expect something else.
     """
     c, solved = training.config, training.solved
-    if solved and until is None and c.steps > before.steps and finished(training) and not out_of_episodes(training):
+    if solved and until is None and c.steps != before.steps and finished(training) and not out_of_episodes(training):
         training.until = "steps"
         training.say(
-            f"solved after {solved['env_steps']:,} environment steps; training continues, since --steps is higher now"
+            f"solved after {solved['env_steps']:,} environment steps; training continues until {c.steps:,} (--steps)"
         )
     if finished(training):
         if training.env_steps >= c.steps:
@@ -266,7 +283,7 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
             advice = "a higher --episodes, counted from its beginning"
         else:
             why = f"solved after {solved['env_steps']:,} environment steps"
-            advice = "--until steps, or a higher --steps"
+            advice = f"--until steps, or other --steps above {training.env_steps:,}"
         training.say(f"nothing is left to train: {why}; to continue, give {advice}")
 
 

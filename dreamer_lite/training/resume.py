@@ -5,6 +5,7 @@ import sys
 
 from ..config import Config
 from ..envs.making import EnvFactory
+from ..envs.stepping import closed_on_error
 from ..errors import Refused
 from ..rng import fork_rng
 from . import checkpoint
@@ -28,9 +29,16 @@ def resume_training(
     Raises Refused if there is none, or if settings differ that can't change during a run.
     """
     check_resumable(out, config, saved)
-    training, rest = Training(config, device, processes, make_env), saved.rest
+    training = Training(config, device, processes, make_env)
+    with closed_on_error(training.envs):
+        restore(training, out, saved)
+    return training
+
+
+def restore(training: Training, out: Path, saved: checkpoint.Saved) -> None:
+    """Give a new `Training` the saved weights and state; prints what could not be restored."""
+    processes, rest = training.processes, saved.rest
     if training.envs.spaces != saved.spaces:
-        training.envs.close()
         raise Refused(
             f"an agent in this environment {training.envs.spaces}, but the agent in {out} {saved.spaces}; resume the "
             "run in the environment it began in"
@@ -48,14 +56,13 @@ def resume_training(
         training.begin_with_a_copy()
         lost = []
     else:
-        with fork_rng(device):  # replaying an environment may draw random numbers
+        with fork_rng(training.device):  # replaying an environment may draw random numbers
             lost = training.restore_envs(envs)
     if processes.size != before and processes.leads:
         lost.append(other_count_words(before, processes.size))
         training.notes.append(lost[-1])
     for note in lost:
         print(f"dreamer_lite: {note}", file=sys.stderr)
-    return training
 
 
 def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
@@ -65,6 +72,11 @@ def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
             raise Refused(
                 f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
             )
+    if saved.config.env_from_function and not config.env_from_function:
+        raise Refused(
+            f"the run in {out} got its environment {saved.config.env!r} from a Python function, so its name can't make "
+            "it; continue it from Python, with that function as make_env"
+        )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..agent import Carry, Dreamer
 from ..config import Config
 from ..envs.making import EnvFactory, env_factory
-from ..envs.stepping import Envs
+from ..envs.stepping import Envs, closed_on_error
 from ..envs.workers import WorkerEnvs
 from ..errors import Refused
 from ..evaluation.evaluate import Stopped, copies, cut_off_words, play_episodes
@@ -79,7 +79,7 @@ class Training:
         self.make_env = env_factory(make_env or c)
         self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
         require_float32()
-        with refuse_out_of_memory("the agent with its replay buffer", device):
+        with closed_on_error(self.envs), refuse_out_of_memory("the agent with its replay buffer", device):
             self.learner = Learner(Dreamer(c, self.envs.spaces, device))
             processes.share(self.learner)
             self.replay = self.make_replay("cpu" if c.replay_on_host else device)

@@ -3,6 +3,7 @@
 from functools import partial
 import gc
 import json
+import multiprocessing
 import os
 from pathlib import Path
 import subprocess
@@ -553,6 +554,65 @@ def test_copies_that_disturb_each_other_are_found_and_not_evaluated_in(kind, wor
     OnlyOne.busy = False
     with pytest.raises(Refused, match="--envs 1.*--workers 2"):
         train(debug(envs=2), tmp_path / "two", make_env=kind, **SHORT)
+    OnlyOne.busy = False
+    if kind is not OnlyOne:  # whoever says where to evaluate is told as well
+        with pytest.raises(Refused, match="--envs 1.*--workers 2"):
+            train(debug(envs=2, eval_in="training"), tmp_path / "two", make_env=kind, **SHORT)
+
+
+def test_an_environment_is_closed_where_a_run_cannot_begin_or_go_on(tmp_path, monkeypatch):
+    """Else the next attempt in the same program, as the message advises, would find the robot in use."""
+    OnlyOne.busy = False
+    with pytest.raises(Refused, match="use a smaller --replay_size"):
+        train(debug(replay_size=10**11), tmp_path / "run", make_env=OnlyOne, **SHORT)
+    assert not OnlyOne.busy
+    train(debug(steps=20, eval_every=0, eval_in="training"), tmp_path / "run", make_env=OnlyOne, **SHORT)
+
+    def fail(self, *, seed=None, options=None):
+        raise RuntimeError("the motors are hot")
+
+    monkeypatch.setattr(OnlyOne, "reset", fail)
+    with pytest.raises(RuntimeError, match="the motors are hot"):
+        train(debug(steps=40, eval_in="training"), tmp_path / "run", make_env=OnlyOne, resume=True, **SHORT)
+    assert not OnlyOne.busy
+
+
+class Grows(Seven):
+    """At its third reset it shows one number more, or offers one choice more."""
+
+    def __init__(self, what="observation_space"):
+        super().__init__()
+        self.what, self.resets = what, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.resets += 1
+        if self.resets == 3:
+            other = Discrete(3, start=5) if self.what == "action_space" else Box(-1, 1, (3,))
+            setattr(self, self.what, other)
+        _, info = super().reset(seed=seed)
+        return np.zeros(self.observation_space.shape, np.float32), info
+
+
+class Uneven(Seven):
+    """Each process has another size."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = Box(-1, 1, (2 + (multiprocessing.parent_process() is not None),))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("what", ["observation_space", "action_space"])
+def test_spaces_that_change_on_the_way_are_refused_in_workers_too(what, workers, tmp_path):
+    """The words are those of a run in one process."""
+    make = partial(Grows, what)
+    with pytest.raises(Refused, match=f"changed its {what} from .* it must stay the same"):
+        train(debug(workers=workers, eval_every=0, steps=100), tmp_path, make_env=make, **SHORT)
+
+
+def test_workers_whose_spaces_differ_are_refused_in_one_line():
+    with pytest.raises(Refused, match="in a worker process has other spaces than the first.* need the same spaces"):
+        WorkerEnvs(Uneven, 1)
 
 
 class Follows(Seven):

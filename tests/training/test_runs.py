@@ -32,7 +32,7 @@ from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
 from dreamer_lite.training.log import Log
-from dreamer_lite.training.loop import train
+from dreamer_lite.training.loop import Interrupted, train
 from dreamer_lite.training.plots import learning_curve
 from dreamer_lite.training.state import Training
 
@@ -172,16 +172,81 @@ def test_a_solved_run_continues_where_more_steps_are_asked_for(tmp_path, capsys)
     run, config = tmp_path / "run", Config.preset("debug", env="Easy-v0", steps=1000)
     assert train(config, run, progress=False)["env_steps"] == 200
     assert train(config, run, resume=True)["env_steps"] == 200
-    words = "nothing is left to train: solved after 200 environment steps; to continue, give --until steps, or a higher"
+    words = "nothing is left to train: solved after 200 environment steps; to continue, give --until steps, or other"
     assert words in capsys.readouterr().out
     assert train(replace(config, steps=2000), run, resume=True, until="solved", progress=False)["env_steps"] == 200
     card = train(replace(config, steps=2300), run, resume=True)
     assert (card["env_steps"], card["until"], card["solved_at_env_steps"]) == (2300, "steps", 200)
-    assert (
-        "solved after 200 environment steps; training continues, since --steps is higher now" in capsys.readouterr().out
-    )
+    assert "solved after 200 environment steps; training continues until 2,300 (--steps)" in capsys.readouterr().out
     assert main(["--resume", str(run), "--steps", "2350", "--quiet"]) == 0  # and so it stays
     assert json.loads((run / "card.json").read_text())["env_steps"] == 2350
+
+
+def test_a_solved_run_continues_to_fewer_steps_than_it_was_allowed(tmp_path):
+    """As docs/runs.md has it: a first run is allowed 20,000 steps, and 8,000 are asked for then."""
+    config = Config.preset("debug", env="Easy-v0", steps=1000)
+    assert train(config, tmp_path, progress=False)["env_steps"] == 200
+    assert train(replace(config, steps=260), tmp_path, resume=True, progress=False)["env_steps"] == 260
+
+
+def test_a_run_whose_environments_came_from_a_function_needs_it_again(tmp_path, capsys):
+    """Its name alone would make another environment."""
+
+    def ask_to_stop(training):
+        if training.env_steps == 20:
+            signal.raise_signal(signal.SIGINT)
+
+    def short():
+        return gymnasium.make("CartPole-v1", max_episode_steps=7)
+
+    config = Config.preset("debug", steps=40)
+    with pytest.raises(Interrupted, match=r"resume=True, make_env=…\)"):
+        train(config, tmp_path, make_env=short, progress=False, on_step=ask_to_stop)
+    with pytest.raises(Refused, match="'CartPole-v1' from a Python function.*with that function as make_env"):
+        train(config, tmp_path, resume=True)
+    assert main(["--resume", str(tmp_path)]) == 2 and "with that function as make_env" in capsys.readouterr().err
+    assert train(config, tmp_path, resume=True, make_env=short, progress=False)["env_steps"] == 40
+
+
+def test_an_interrupted_evaluation_is_made_up_for(tmp_path, monkeypatch):
+    """The resumed run is the uninterrupted one: with this evaluation it is solved."""
+    config = Config.preset("debug", env="Easy-v0", steps=1000, eval_every=200)
+    whole, steps = train(config, tmp_path / "whole", progress=False), []
+
+    def interrupted(*given, play_step=evaluate_module.play_step, **how):
+        steps.append(given)
+        if len(steps) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return play_step(*given, **how)
+
+    monkeypatch.setattr(evaluate_module, "play_step", interrupted)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "parts", progress=False)
+    card = train(config, tmp_path / "parts", progress=False, resume=True)
+    assert card["solved_at_env_steps"] == whole["solved_at_env_steps"] == card["env_steps"] == 200
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parts")]
+    without_seconds = [[row.split(",")[:3] + row.split(",")[4:] for row in one] for one in rows]
+    assert len(rows[0]) == 2 and without_seconds[0] == without_seconds[1]
+
+
+def test_steps_that_another_process_took_in_the_meantime_are_kept(tmp_path):
+    """A checkpoint that was read before the folder was locked may be an old one by then."""
+    config = Config.preset("debug", steps=100)
+    train(config, tmp_path, progress=False)
+    early = read(tmp_path)
+    assert early.is_current()
+    train(replace(config, steps=200), tmp_path, progress=False, resume=True)
+    assert not early.is_current()
+    card = train(replace(config, steps=150), tmp_path, progress=False, resume=early)
+    assert card["env_steps"] == 200  # nothing is left to train
+
+
+def test_the_last_evaluation_may_be_the_one_that_reaches_the_threshold(tmp_path, capsys):
+    words = ["--env", "Easy-v0", "--preset", "debug", "--eval_every", "0", "--steps", "100", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "which counts as solved, was reached after the last of 100 environment steps" in said
+    assert "not solved" not in said
 
 
 def test_same_seed_same_curve_and_another_seed_another(uninterrupted, tmp_path):
@@ -318,7 +383,7 @@ def test_an_existing_run_is_never_overwritten(uninterrupted, capsys):
     assert main(["--resume", str(uninterrupted), "--batch_size", "3"]) == 2
     assert "--batch_size cannot be changed while resuming" in capsys.readouterr().err
     assert main(["--resume", str(uninterrupted), "--lr", "2e-4"]) == 2
-    assert "--world_lr cannot be changed while resuming" in capsys.readouterr().err
+    assert "--lr cannot be changed while resuming" in capsys.readouterr().err
     assert (uninterrupted / "checkpoint.pt").read_bytes() == before
 
 
