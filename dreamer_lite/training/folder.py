@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import shlex
 import shutil
 import sys
 from typing import Any
@@ -134,6 +135,13 @@ def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | Non
     return {"mean": float(scores.mean()), "std": float(scores.std()), "episodes": len(scores)}
 
 
+def command() -> str:
+    """What was typed, as it could be typed again."""
+    program, *words = sys.argv
+    ours = Path(program).parts[-2:] == ("dreamer_lite", "__main__.py")
+    return shlex.join(["python", "-m", "dreamer_lite", *words] if ours else sys.argv)
+
+
 def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:
     """The run in a few lines, for people and programs.
 
@@ -149,7 +157,7 @@ def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:
         "preset": c.nearest_preset(),
         "seed": c.seed,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": command(),
         "until": training.until,
         "finished": done,
         "env_steps": training.env_steps,

@@ -645,13 +645,15 @@ def test_ctrl_c_in_a_script_saves_says_how_to_go_on_and_ends_the_script(tmp_path
     assert train(config, tmp_path, progress=False, resume=True)["env_steps"] == 200
 
 
-def test_a_run_says_what_it_sees_does_and_writes(tmp_path, capsys):
+def test_a_run_says_what_it_sees_does_and_writes(tmp_path, monkeypatch, capsys):
     config = Config.preset("debug", steps=40)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/dreamer_lite/__main__.py", "--out", "a run"])
     card = train(config, tmp_path / "a run", progress=True)
     first, second = capsys.readouterr().out.splitlines()[:2]
     assert first == "CartPole-v1, seed 0: sees 4 numbers; chooses 1 of 2"
     assert re.match(r"[\d,]+ weights on cpu; files in .*a run; Ctrl-C saves and stops", second)
-    assert card["preset"] == "debug" and card["date"].startswith("20") and card["command"]
+    assert card["preset"] == "debug" and card["date"].startswith("20")
+    assert card["command"] == "python -m dreamer_lite --out 'a run'"
     assert card["device_name"] not in ("", "x86_64")
 
 
