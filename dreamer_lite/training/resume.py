@@ -67,16 +67,16 @@ def restore(training: Training, out: Path, saved: checkpoint.Saved) -> None:
 
 def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
     """Raises Refused if the checkpoint holds no run, or if settings differ that can't change during one."""
-    for name, (old, new) in config.changes(saved.config).items():
-        if name not in CHANGEABLE:
-            raise Refused(
-                f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
-            )
     if saved.config.env_from_function and not config.env_from_function:
         raise Refused(
             f"the run in {out} got its environment {saved.config.env!r} from a Python function, so its name can't make "
             "it; continue it from Python, with that function as make_env"
         )
+    for name, (old, new) in config.changes(saved.config).items():
+        if name not in CHANGEABLE:
+            raise Refused(
+                f"--{name} cannot be changed while resuming: it is {old}, not {new}. Start a new run for other settings"
+            )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
 

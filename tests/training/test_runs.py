@@ -206,6 +206,10 @@ def test_a_run_whose_environments_came_from_a_function_needs_it_again(tmp_path, 
         train(config, tmp_path, resume=True)
     assert main(["--resume", str(tmp_path)]) == 2 and "with that function as make_env" in capsys.readouterr().err
     assert train(config, tmp_path, resume=True, make_env=short, progress=False)["env_steps"] == 40
+    forgetful = tmp_path / "forgetful"  # known by its class, not by the name that config has
+    train(config, forgetful, make_env=Forgetful, progress=False)
+    with pytest.raises(Refused, match="'Forgetful' from a Python function.*with that function as make_env"):
+        train(config, forgetful, resume=True)
 
 
 def test_an_interrupted_evaluation_is_made_up_for(tmp_path, monkeypatch):
