@@ -555,11 +555,11 @@ class Start:
         if self.resume.is_file() and self.resume.name != "checkpoint.pt":
             raise Refused(f"--resume takes a run's folder, got the file {self.resume}")
         saved = read(self.resume, self.env, self.wrap, self.env_args)
-        rates = {name: getattr(saved.config, name) for name in one_lr(self.lr)}
-        if rates != one_lr(self.lr):
+        c = saved.config
+        if replace(c, **one_lr(self.lr)) != c:
             raise Refused(
-                f"--lr cannot be changed while resuming: the learning rates are {', '.join(map(str, rates.values()))}. "
-                "Start a new run for other settings"
+                f"--lr cannot be changed while resuming: the learning rates are {c.world_lr}, {c.actor_lr}, "
+                f"{c.critic_lr}. Start a new run for other settings"
             )
         return Train(saved=saved, **grouped(saved.config))
 
@@ -679,7 +679,7 @@ def report(card: dict[str, Any], out: Path) -> int:
     elif goal is not None:
         print(
             f"not solved within {card['env_steps']} environment steps and {card['episodes']} episodes "
-            f"(solved means a mean return of {card['threshold']:g})"
+            f"(solved means a mean return of {goal:g})"
         )
     if held := card["held"]:
         print(

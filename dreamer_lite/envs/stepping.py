@@ -55,7 +55,7 @@ class Envs:
         require_whole(count=(count, 1), seed=(seed, 0))
         self.envs: list[gymnasium.Env] = []
         self.borrowed = borrowed
-        try:
+        with closed_on_error(self):
             for i in range(count):
                 self.envs.append(make() if borrowed else new_env(make))
                 spaces = declared_spaces(self.envs[i])
@@ -67,9 +67,6 @@ class Envs:
                         "spaces"
                     )
             self.threshold = threshold_of(self.envs[0])
-        except BaseException:
-            self.close()
-            raise
         # As declared at the start: an environment may not change them, and wrappers take time to ask.
         self.native = [(env.observation_space, env.action_space) for env in self.envs]
         self.seed, self.remember, self.seconds = seed, remember, seconds

@@ -219,9 +219,10 @@ def evaluate_if_due(training: Training, out: Path, pace: Pace) -> bool:
 
     An evaluation that Ctrl-C ends stays due, so a resumed run begins with it.
     """
-    c, before = training.config, time.perf_counter()
+    c = training.config
     if not training.evaluation_due or (c.eval_in == "training" and not training.envs.done[0]):
         return False
+    before = time.perf_counter()
     scores = measure(training)
     if scores is None and training.env_steps >= c.learn_start:
         return True
