@@ -16,6 +16,7 @@ from .checkpoint import as_path, read_config
 from .resume import CHANGEABLE
 
 X = Literal["steps", "seconds"]
+COLUMNS = {"steps": "env_steps", "seconds": "seconds"}  # of metrics.csv, and the names in the card
 SAME_GROUP = {"seed", *CHANGEABLE}  # settings that may differ within a group
 SAME_PANEL = ("env", "env_args", "wrap")  # returns are comparable where these are the same
 MOST_WORDS = 4  # settings named in a label
@@ -39,16 +40,26 @@ class Group(NamedTuple):
 
 
 def read_runs(folders: Sequence[Path | str], x: X = "steps") -> list[Recorded]:
-    """Each run once, in the given order. Raises Refused for a folder that holds no run, and for damaged files."""
+    """Each run once, in the given order; a folder of runs stands for all of them.
+
+    Raises Refused for a folder that holds no run, and for damaged files.
+    """
     if not folders:
         raise Refused("compare needs at least one run's folder")
-    runs = [read_run(folder) for folder in dict.fromkeys(as_path(folder, "a run's folder") for folder in folders)]
+    given = [as_path(folder, "a run's folder") for folder in folders]
+    runs = [read_run(folder) for folder in dict.fromkeys(run for folder in given for run in runs_in(folder))]
     for run in runs:
         if x not in run.x:
             raise Refused(f"{run.folder / 'metrics.csv'} has no seconds; leave out --x seconds, or this run")
     if not any(len(run.returns) for run in runs):
         raise Refused("none of these runs has been evaluated yet; there is nothing to compare")
     return runs
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself, or the runs in it if it is no run but holds some."""
+    inside = [] if (folder / "config.json").exists() else sorted(file.parent for file in folder.glob("*/config.json"))
+    return inside or [folder]
 
 
 def read_run(folder: Path) -> Recorded:
@@ -62,8 +73,9 @@ def read_run(folder: Path) -> Recorded:
     threshold = None
     if (folder / "card.json").is_file():  # not there before the run has stopped for the first time
         with reading(folder / "card.json") as file:
-            threshold = json.load(file)["threshold"]
-            threshold = None if threshold is None else float(threshold)
+            card = json.load(file)
+            threshold = None if card["threshold"] is None else float(card["threshold"])
+            x, returns = with_final(x, returns, card)
     return Recorded(folder, config, x, returns, threshold)
 
 
@@ -84,9 +96,8 @@ def reading(path: Path) -> Iterator[Any]:
 def evaluations(table: csv.DictReader) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The evaluations in metrics.csv: environment steps and seconds, and mean returns, each (N,)."""
     rows = [row for row in table if float(row["eval_episodes"])]
-    names = {"steps": "env_steps", "seconds": "seconds"}
-    known = [x for x, name in names.items() if x == "steps" or not rows or name in rows[0]]
-    x = {one: np.array([float(row[names[one]]) for row in rows]) for one in known}
+    known = [x for x, name in COLUMNS.items() if x == "steps" or not rows or name in rows[0]]
+    x = {one: np.array([float(row[COLUMNS[one]]) for row in rows]) for one in known}
     returns = np.array([float(row["eval_mean"]) for row in rows])
     for name, values in {**x, "eval_mean": returns}.items():
         if not np.isfinite(values).all():
@@ -94,6 +105,19 @@ def evaluations(table: csv.DictReader) -> tuple[dict[str, np.ndarray], np.ndarra
     if (np.diff(x["steps"]) <= 0).any():
         raise ValueError("env_steps do not grow")
     return x, returns
+
+
+def with_final(
+    x: dict[str, np.ndarray], returns: np.ndarray, card: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The evaluations, with the one at the end of the run if it is later than those in metrics.csv."""
+    final = card["final_evaluation"]["sampled"]
+    if final is None or len(returns) and card["env_steps"] <= x["steps"][-1]:
+        return x, returns
+    if not np.isfinite(final["mean"]):
+        raise ValueError("the final evaluation is not finite")
+    at = {one: np.append(values, float(card[COLUMNS[one]])) for one, values in x.items()}
+    return at, np.append(returns, float(final["mean"]))
 
 
 def in_panels(runs: list[Recorded]) -> dict[str, list[Group]]:

@@ -16,8 +16,11 @@ from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import comparison, on_common_points
 
 
-def record(folder, returns, threshold=475.0, every=500, ended=True, **settings):
-    """A folder as a run leaves it, with one evaluation every 500 steps; a second takes 10 steps."""
+def record(folder, returns, threshold=475.0, every=500, ended=True, final=None, **settings):
+    """A folder as a run leaves it, with one evaluation every 500 steps; a second takes 10 steps.
+
+    final: steps, seconds and mean of an evaluation when it ended.
+    """
     folder.mkdir(parents=True)
     config = Config.preset(settings.pop("preset", "small"), **settings)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
@@ -28,7 +31,9 @@ def record(folder, returns, threshold=475.0, every=500, ended=True, **settings):
             writer.writerow([k * every - 100, k * every / 10 - 10, "nan", 0])
             writer.writerow([float(k * every), k * every / 10 + config.seed, value, 100])
     if ended:
-        (folder / "card.json").write_text(json.dumps({"threshold": threshold}))
+        at = dict(zip(("env_steps", "seconds"), final or (0, 0)))
+        evaluation = {"sampled": {"mean": final[2]} if final else None}
+        (folder / "card.json").write_text(json.dumps({"threshold": threshold, "final_evaluation": evaluation, **at}))
     return folder
 
 
@@ -120,11 +125,14 @@ def test_the_picture_is_written(name, tmp_path, capsys, monkeypatch):
 def test_a_real_run_before_and_after_it_was_resumed(tmp_path, capsys):
     run, picture = tmp_path / "run", str(tmp_path / "a.png")
     train(Config.preset("debug", steps=100), run, until="steps", progress=False)
-    assert main(["compare", str(run), "--out", picture]) == 2
-    assert "none of these runs has been evaluated yet" in capsys.readouterr().err
+    assert main(["compare", str(run), "--out", picture]) == 0  # what the run ended with
+    card = json.loads((run / "card.json").read_text())
+    (recorded,) = read_runs([run])
+    assert recorded.x["steps"].tolist() == [100] and recorded.x["seconds"].tolist() == [card["seconds"]]
+    assert recorded.returns.tolist() == [card["final_evaluation"]["sampled"]["mean"]]
     train(Config.preset("debug", steps=500), run, resume=True, progress=False)
     (recorded,) = read_runs([run])
-    assert recorded.x["steps"].tolist() == [200, 400] and recorded.threshold == 475
+    assert recorded.x["steps"].tolist() == [200, 400, 500] and recorded.threshold == 475
     assert main(["compare", str(run), "--out", picture]) == 0 and "debug (seed 0)" in capsys.readouterr().out
 
 
@@ -143,6 +151,11 @@ DAMAGED = {
         (b"[]", "card.json is damaged"),
         (b"{}", "card.json is damaged.*'threshold'"),
         (b'{"threshold": "high"}', "card.json is damaged.*'high'"),
+        (b'{"threshold": 9}', "card.json is damaged.*'final_evaluation'"),
+        (
+            b'{"threshold": 9, "final_evaluation": {"sampled": {"mean": Infinity}}, "env_steps": 1500, "seconds": 1}',
+            "card.json is damaged.*final evaluation is not finite",
+        ),
         (b"[" * 100_000, "card.json is damaged"),
     ],
     "config.json": [
@@ -165,14 +178,36 @@ def test_damaged_files_are_named_in_one_line(file, content, words, tmp_path, cap
     assert error.startswith("dreamer_lite: ") and error.count("\n") == 1 and not (tmp_path / "a.png").exists()
 
 
+def test_the_evaluation_at_the_end_of_a_run_counts_where_it_is_the_latest(tmp_path):
+    only = record(tmp_path / "only", [], final=(300, 7.5, 42.0))
+    later = record(tmp_path / "later", [5, 6], final=(1200, 99.0, 8.0))
+    same = record(tmp_path / "same", [5, 6], final=(1000, 99.0, 8.0))  # right after the one in metrics.csv
+    runs = read_runs([only, later, same])
+    assert [run.x["steps"].tolist() for run in runs] == [[300], [500, 1000, 1200], [500, 1000]]
+    assert [run.x["seconds"][-1] for run in runs] == [7.5, 99, 100]
+    assert [run.returns[-1] for run in runs] == [42, 8, 6]
+
+
+def test_a_folder_of_runs_stands_for_them(tmp_path):
+    for name in ("b", "a"):
+        record(tmp_path / "runs/sweep" / name, [1], seed=ord(name))
+    one = record(tmp_path / "runs/one", [1])
+    (tmp_path / "runs/sweep/notes").mkdir()
+    runs = read_runs([one, tmp_path / "runs/sweep", tmp_path / "runs/sweep/a"])  # as runs/* gives them
+    assert [run.folder.name for run in runs] == ["one", "a", "b"]
+    with pytest.raises(Refused, match="notes is not a run's folder"):
+        read_runs([tmp_path / "runs/sweep/notes"])
+
+
 def test_what_else_is_refused(tmp_path):
     run = record(tmp_path / "run", [1])
     (run / "metrics.csv").write_text("env_steps,eval_mean,eval_episodes\n500,3,100\n")
     with pytest.raises(Refused, match="has no seconds"):
         read_runs([run], "seconds")
     assert len(read_runs([run])) == 1
+    (tmp_path / "empty").mkdir()
     for folder, words in (
-        (tmp_path, "not a run's folder: it has no config.json"),
+        (tmp_path / "empty", "not a run's folder: it has no config.json"),
         (run / "card.json", "not a run's folder"),
         (tmp_path / "none", "not a run's folder"),
     ):
