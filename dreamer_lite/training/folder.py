@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import Refused
+from ..errors import Refused, first_line
 from .device import device_name, memory_is_kept
 from .plots import draw_learning_curve
 from .state import Training
@@ -110,12 +110,32 @@ def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
     """
     for evaluated in (False, True) if done else (False,):
         card = run_card(training, done, evaluated)
-        with writing(out):
-            (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    with writing(out):
-        title = f"{training.config.env}, {card['preset']} preset, seed {training.config.seed}"
-        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold, title)
+        write_card(out, card)
+    draw_curve(out, training)
     return card
+
+
+def write_card(out: Path, card: dict[str, Any]) -> None:
+    with writing(out):
+        (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def draw_curve(out: Path, training: Training) -> None:
+    c = training.config
+    with writing(out):
+        title = f"{c.env}, {c.nearest_preset()} preset, seed {c.seed}"
+        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold, title)
+
+
+def keep_error(out: Path, training: Training, done: bool, error: Exception) -> None:
+    """Write the run card and the learning curve of a run that an error ended, as far as they can be written."""
+    training.notes.append(
+        f"an error ended the run after {training.env_steps:,} environment steps: {type(error).__name__}: "
+        f"{first_line(error, most=300)}"
+    )
+    with suppress(Exception):  # the error itself is what the user must see
+        write_card(out, run_card(training, done, evaluated=False))
+        draw_curve(out, training)
 
 
 def held(training: Training) -> dict[str, float] | None:

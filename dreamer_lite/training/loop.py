@@ -26,6 +26,7 @@ from .resume import resume_training
 from .state import Training
 
 HOLD_STEPS = 6000  # until="held": least environment steps
+FOR_NUMBERS = ("small", "general", "gpu")  # presets chosen in environments without images
 HOLD_EPISODES = 20  # per evaluation once the task is solved
 
 
@@ -66,6 +67,8 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
                 training.save(out)
         training.save(out)
         done = finished(training)
+        if done and not training.train_steps:
+            training.warn(nothing_learned(training))
         card = training.processes.from_first(lambda: folder.finish(out, training, done))
     if not done:
         raise Interrupted(card, out)
@@ -129,6 +132,10 @@ def train(
             if (out / "checkpoint.pt").exists():  # not where a checkpoint of another folder is resumed
                 training.say(sizes(training, out / "checkpoint.pt"))
             return run(training, out, how.progress, on_step)
+        except Exception as error:
+            if training.processes.leads and (out / "config.json").exists():
+                folder.keep_error(out, training, finished(training), error)
+            raise
         finally:
             training.log.close()
             training.envs.close()
@@ -143,14 +150,30 @@ def check_arguments(config: Any, resume: Any, on_step: Any, processes: Any) -> N
         raise Refused(f"on_step must be a function of one argument, the Training; got {on_step!r}")
 
 
+def nothing_learned(training: Training) -> str:
+    c = training.config
+    every = c.batch_size * c.seq_len / c.train_ratio
+    return (
+        f"no train step was taken, so the agent has learned nothing: the run ended after {training.env_steps:,} "
+        f"environment steps; learning begins at {c.learn_start:,} (--learn_start), with one train step for every "
+        f"{every:g} (--train_ratio)"
+    )
+
+
 def announcement(training: Training, out: Path) -> str:
-    """Two lines: what the agent sees and does; its size, its device, and where its files go."""
+    """Two lines: what the agent sees and does; its size, its device, and where its files go.
+
+    A third where settings made for numbers meet images.
+    """
     c, spaces, count = training.config, training.envs.spaces, training.processes.size
     weights = sum(p.numel() for p in training.learner.optimizer.params())
     together = f", {count} processes" if count > 1 else ""
+    preset = c.nearest_preset()
+    hint = f"\nit sees an image, and the preset {preset} was made for numbers; there is --preset pixels"
     return (
         f"{c.env}, seed {c.seed}: sees {spaces.observation_words}; chooses {spaces.action_words}\n"
         f"{weights:,} weights on {training.device}{together}; files in {out}; Ctrl-C saves and stops"
+        f"{hint if spaces.image and preset in FOR_NUMBERS else ''}"
     )
 
 

@@ -21,6 +21,7 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.command_line import report
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import evaluate as evaluate_module
@@ -210,6 +211,41 @@ def test_a_run_whose_environments_came_from_a_function_needs_it_again(tmp_path, 
     train(config, forgetful, make_env=Forgetful, progress=False)
     with pytest.raises(Refused, match="'Forgetful' from a Python function.*with that function as make_env"):
         train(config, forgetful, resume=True)
+
+
+def test_what_is_printed_to_continue_keeps_tensorboard(tmp_path, capsys):
+    def stop(training):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as stopped:
+        train(Config.preset("debug", steps=40), tmp_path, progress=False, on_step=stop)
+    for again in ("", " --tensorboard"):
+        assert report(stopped.value.card, tmp_path, again) == 130
+        assert capsys.readouterr().out.endswith(f"python -m dreamer_lite --resume {tmp_path}{again}\n")
+
+
+def test_a_run_that_an_error_ends_leaves_its_card(tmp_path):
+    """The README asks for it in a bug report."""
+    for env, kind, words in (
+        ("Broken-v0", ValueError, "ValueError: operands could not be broadcast"),
+        ("Poisoned-v0", Refused, "Refused: environment 0, step "),
+    ):
+        out = tmp_path / env
+        with pytest.raises(kind):
+            train(Config.preset("debug", env=env, envs=1, eval_every=0), out, until="steps", progress=False)
+        card = json.loads((out / "card.json").read_text())
+        assert not card["finished"] and (out / "learning_curve.png").exists()
+        (note,) = card["notes"]
+        assert note.startswith(f"an error ended the run after {card['env_steps']} environment steps: {words}")
+        assert card["env_steps"] > 0 and "notes" in read(out).rest and not read(out).rest["notes"]
+
+
+def test_a_run_that_is_too_short_to_learn_says_so(tmp_path, capsys):
+    card = train(Config.preset("debug", steps=60), tmp_path / "short", progress=False)
+    words = "no train step was taken, so the agent has learned nothing: the run ended after 60 environment steps; "
+    words += "learning begins at 64 (--learn_start), with one train step for every 16 (--train_ratio)"
+    assert card["train_steps"] == 0 and card["notes"] == [words] and words in capsys.readouterr().err
+    assert not train(Config.preset("debug", steps=100), tmp_path / "long", progress=False)["notes"]
 
 
 def test_an_interrupted_evaluation_is_made_up_for(tmp_path, monkeypatch):
@@ -659,6 +695,11 @@ def test_a_run_says_what_it_sees_does_and_writes(tmp_path, monkeypatch, capsys):
     assert card["preset"] == "debug" and card["date"].startswith("20")
     assert card["command"] == "python -m dreamer_lite --out 'a run'"
     assert card["device_name"] not in ("", "x86_64")
+    hint = "it sees an image, and the preset small was made for numbers; there is --preset pixels\n"
+    for preset, pixels, hinted in (("small", 16, True), ("pixels", 16, False), ("small", 0, False)):
+        settings = Config.preset(preset, pixels=pixels, steps=4, eval_every=0, eval_episodes=1)
+        train(settings, tmp_path / f"{preset}{pixels}", compile="off")
+        assert (hint in capsys.readouterr().out) == hinted
 
 
 def test_a_run_says_at_its_start_what_it_costs(tmp_path, monkeypatch, capsys):
@@ -792,9 +833,9 @@ def test_ctrl_c_ends_an_evaluation_within_a_step(when, tmp_path, monkeypatch):
 
 
 def test_quiet_prints_only_the_result(tmp_path, capsys):
-    assert main([*DEBUG, "--steps", "40", "--out", str(tmp_path / "run")]) == 0
+    assert main([*DEBUG, "--steps", "100", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr()
-    assert not printed.err and printed.out.startswith("not solved within 40 environment steps")
+    assert not printed.err and printed.out.startswith("not solved within 100 environment steps")
 
 
 def test_environments_from_a_function_are_marked_whatever_the_config_names(tmp_path):
