@@ -14,7 +14,8 @@ from pathlib import Path
 import shlex
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
@@ -88,7 +89,10 @@ def grouped(config: Config) -> dict[str, Any]:
 Run = Positional[Annotated[str, arg(metavar="RUN", help="a run's folder, or a checkpoint file")]]
 Runs = Positional[
     Annotated[
-        tuple[Path, ...], arg(metavar="RUN [RUN ...]", help="the runs' folders, such as runs/*", help_behavior_hint="")
+        tuple[Path, ...],
+        arg(
+            metavar="RUN [RUN ...]", help="the runs' folders, or folders of runs, such as runs/*", help_behavior_hint=""
+        ),
     ]
 ]
 Preset = Annotated[
@@ -224,7 +228,7 @@ class Train(Settings):
                     progress=not self.quiet and processes.leads,
                 )
             except loop.Interrupted as stop:
-                return report(stop.card, out) if processes.leads else 0
+                return report(stop.card, out, " --tensorboard" * self.tensorboard) if processes.leads else 0
             finally:
                 if processes.leads:
                     with suppress(OSError):  # a run that was refused leaves no empty folder
@@ -564,10 +568,10 @@ class Start:
         return Train(saved=saved, **grouped(saved.config))
 
 
-whole_numbers = tyro.constructors.ConstructorRegistry()
+words_to_values = tyro.constructors.ConstructorRegistry()
 
 
-@whole_numbers.primitive_rule
+@words_to_values.primitive_rule
 def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     """1e5 and 1_000 are whole numbers too."""
     if info.type is not int:
@@ -578,6 +582,22 @@ def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
         instance_from_str=read_whole,
         is_instance=lambda x: type(x) is int,
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+@words_to_values.primitive_rule
+def given(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """An option that may be left out: the word None is no value for it."""
+    kinds = [kind for kind in get_args(info.type) if kind is not NoneType]
+    if get_origin(info.type) not in (Union, UnionType) or len(kinds) != 1:
+        return None
+    spec = tyro.constructors.ConstructorRegistry.get_primitive_spec(
+        replace(info, type=kinds[0], type_origin=get_origin(kinds[0]))
+    )
+    return replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: ["None"] if value is None else spec.str_from_instance(value),
     )
 
 
@@ -658,8 +678,8 @@ def summary(healthy: list[bool | None]) -> str:
     )
 
 
-def report(card: dict[str, Any], out: Path) -> int:
-    """Print how the run ended and what to do next; returns the exit code."""
+def report(card: dict[str, Any], out: Path, again: str = "") -> int:
+    """Print how the run ended and what to do next; returns the exit code. again: options to give when it continues."""
     config = card["config"]
     trusted = "".join(f" --{name} {shlex.quote(config[name])}" for name in ("env", "wrap") if ":" in config[name])
     if any(set(word) & set(":/\\") for word in config["env_args"]):
@@ -670,7 +690,7 @@ def report(card: dict[str, Any], out: Path) -> int:
     if not card["finished"]:
         start = f"torchrun --standalone --nproc-per-node {card['processes']}" if card["processes"] > 1 else "python"
         print(f"stopped after {card['env_steps']} environment steps; everything is saved. To continue:")
-        print(f"  {start} -m dreamer_lite --resume {run}")
+        print(f"  {start} -m dreamer_lite --resume {run}{again}")
         return 130
     if card["solved_at_env_steps"]:
         print(f"solved after {card['solved_at_env_steps']} environment steps, {card['solved_at_seconds']} seconds")
@@ -707,7 +727,7 @@ def reached_at_last(card: dict[str, Any]) -> bool:
 
 def parse(words: list[str]) -> Any:
     """The command in `words`, with its options. Without a command, they are options of `train`."""
-    how = {"prog": "python -m dreamer_lite", "use_underscores": True, "registry": whole_numbers}
+    how = {"prog": "python -m dreamer_lite", "use_underscores": True, "registry": words_to_values}
     how["description"] = DESCRIPTION
     helps = {"-h", "--help"}
     if not words or words[0].startswith("-") and words[0] not in helps:

@@ -64,9 +64,9 @@ class Config:
     wrap: str = ""
     """module:function that takes the environment and returns a wrapped one, like a Gymnasium wrapper"""
     see: str = ""
-    """which parts of a Dict observation to see, as a regular expression over their names, such as 'image|direction'"""
+    """which parts of a Dict observation to see: a regular expression that matches whole names, as 'image|direction'"""
     ignore: str = ""
-    """which parts of a Dict observation to leave out, as a regular expression over their names, such as mission"""
+    """which parts of a Dict observation to leave out: a regular expression that matches whole names, such as mission"""
     env_from_function: bool = False
     """the environments come from a Python function, so their name alone can't make them"""
     pixels: int = 0

@@ -6,6 +6,7 @@ regular expression.
 """
 
 from collections import namedtuple
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -562,9 +563,13 @@ MAKING = [
     (dict(name="CartPole-v1", wrap="gymnasium.wrappers:GrayscaleObservation"), "requires an image with 3 channels"),
     (dict(name="CartPole-v1", wrap="gymnasium:make"), "gymnasium:make can't wrap this environment: TypeError"),
     (dict(name="CartPole-v1", see="x"), "choose parts of a Dict observation; this one is Box"),
-    (dict(name="Parts-of-v0", see="ears"), "leave nothing to see; the parts are eye, speed, mission"),
+    (
+        dict(name="Parts-of-v0", see="ears"),
+        "--see ears matches the whole name of no part; the parts are eye, speed, mission",
+    ),
     (dict(name="Parts-of-v0", ignore=".*"), "leave nothing to see; the parts are eye, speed, mission"),
-    (dict(name="Parts-of-v0", see="ey"), "leave nothing to see"),
+    (dict(name="Parts-of-v0", see="ey"), "--see ey matches the whole name of no part"),
+    (dict(name="Parts-of-v0", ignore="mision"), "--ignore mision matches the whole name of no part; the parts are eye"),
     (dict(name="Parts-of-v0", ignore="("), r"take regular expressions.*ignore='\('"),
     (dict(name="Parts-of-v0", see="*"), r"take regular expressions.*see='\*'"),
     (dict(name="FrozenLake-v1", args=["render_mode=ansi"], pixels=32), "not id or render_mode"),
@@ -600,6 +605,8 @@ def test_a_bug_in_a_users_wrapper_keeps_its_traceback():
 COMMAND_LINE = {
     "--batchsize 3": "Perhaps you meant: --batch_size INT",
     "--batch_size x": "'x' is not a whole number",
+    "--threads None": "'None' is not a whole number",
+    "--until None": r"invalid choice 'None' for argument '--until'. Expected one of \('solved', 'held', 'steps'\)",
     "--batch-size 0": "batch_size must be positive, got 0",
     "--env Nope-v0": "'Nope-v0' cannot be made",
     "--env Unbounded-v0": "every number needs finite bounds",
@@ -843,6 +850,10 @@ PYTHON = {
     "resume None": (run(resume=None), "resume must be true or false, got NoneType"),
     "resume nothing": (run(resume=True), "there is no checkpoint at"),
     "make_env ID": (run(make_env="CartPole-v1"), "make_env takes a function .*Config.env='CartPole-v1'"),
+    "make_env beside": (
+        run(replace(CONFIG, wrap="os:remove", pixels=64), make_env=Plain),
+        "make_env makes the whole environment, so these settings would change nothing: wrap, pixels; leave them out",
+    ),
     "make_env number": (run(make_env=3), "a function that returns a new gymnasium.Env at each call.*got int"),
     "make_env itself": (run(make_env=Plain()), "a function that returns a new gymnasium.Env.*got Plain"),
     "make_env None": (run(make_env=lambda: None), "must return a gymnasium.Env, got NoneType"),

@@ -26,6 +26,7 @@ from .wrappers import ResizeImages, SelectParts
 
 EnvFactory = Callable[[], gymnasium.Env]  # each call makes a new environment
 MUJOCO = {"gymnasium_robotics": "3.12", "dm_control": "4"}  # from here on, some of their environments don't load
+BY_NAME = ("env_args", "wrap", "pixels", "gray", "see", "ignore")  # settings for an environment that its name makes
 NOT_THERE = (
     gymnasium.error.UnregisteredEnv,
     gymnasium.error.DeprecatedEnv,
@@ -252,8 +253,9 @@ def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFact
     if isinstance(env, Config):
         if env.env_from_function:
             raise Refused(
-                f"environment {env.env!r} was made by a Python function, so its name can't make it; pass the function "
-                "again (make_env= to train, env= to evaluate), or name another environment"
+                f"environment {env.env!r} was made by a Python function, so its name can't make it; from Python, pass "
+                "the function again (make_env= to train and diagnose, env= to evaluate and dream), or name a "
+                "registered environment that is the same (--env)"
             )
         return partial(
             make_env, env.env, env.pixels, env.gray, env.env_args, env.wrap, render, see=env.see, ignore=env.ignore
@@ -288,7 +290,7 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     """The settings for environments that a function makes, marked as such.
 
     Where they name no environment, they get a name: its ID, or else its class. Raises Refused for a function that
-    returns the same object twice.
+    returns the same object twice, and for settings of `BY_NAME`, which would change nothing.
     """
     if isinstance(make_env, str):
         raise Refused(
@@ -297,6 +299,11 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
         )
     if make_env is None or config.env_from_function:
         return config
+    if idle := [name for name in BY_NAME if getattr(config, name) != getattr(Config, name)]:
+        raise Refused(
+            f"make_env makes the whole environment, so these settings would change nothing: {', '.join(idle)}; leave "
+            "them out, and do in that function what they should do"
+        )
     factory = env_factory(make_env)
     env = new_env(factory)
     name = env.spec.id if env.spec else type(env.unwrapped).__name__

@@ -153,8 +153,8 @@ class Envs:
                 why = (
                     None
                     if self.play_again(i, history, obs) and checksums[i] in (None, self.checksum[i])
-                    else "replayed with the same seed and actions, its episode went differently (does it use "
-                    "randomness beyond its seed?)"
+                    else "replayed with the same seed and actions, its episode went differently (was the environment "
+                    "changed, or does it use randomness beyond its seed?)"
                 )
             self.done[i] = why is not None
             if why:

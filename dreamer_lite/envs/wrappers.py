@@ -17,7 +17,7 @@ class SelectParts(gymnasium.ObservationWrapper):
     """Only those parts of a Dict observation whose names match `see`, and don't match `ignore`.
 
     Both are regular expressions that must match the whole name; "" means no choice. Raises Refused for an observation
-    that is no Dict, for a pattern that is no regular expression, and if nothing is left.
+    that is no Dict, for a pattern that is no regular expression or matches no name, and if nothing is left.
     """
 
     def __init__(self, env: gymnasium.Env, see: str = "", ignore: str = ""):
@@ -25,19 +25,21 @@ class SelectParts(gymnasium.ObservationWrapper):
         space = env.observation_space
         if not isinstance(space, Dict):
             raise Refused(f"--see and --ignore choose parts of a Dict observation; this one is {shorten(space)}")
-        try:
-            keys = [
-                key
-                for key in space.spaces
-                if (not see or re.fullmatch(see, str(key))) and not (ignore and re.fullmatch(ignore, str(key)))
-            ]
-        except re.error as error:
-            raise Refused(
-                f"--see and --ignore take regular expressions, such as 'image|direction'; got see={see!r}, "
-                f"ignore={ignore!r} ({error})"
-            ) from error
+        names = ", ".join(map(str, space.spaces))
+        chosen: dict[str, set[Any]] = {}
+        for option, pattern in (("see", see), ("ignore", ignore)):
+            try:
+                chosen[option] = {key for key in space.spaces if pattern and re.fullmatch(pattern, str(key))}
+            except re.error as error:
+                raise Refused(
+                    f"--see and --ignore take regular expressions, such as 'image|direction'; got {option}={pattern!r} "
+                    f"({error})"
+                ) from error
+            if pattern and not chosen[option]:
+                raise Refused(f"--{option} {pattern} matches the whole name of no part; the parts are {names}")
+        keys = [key for key in space.spaces if (not see or key in chosen["see"]) and key not in chosen["ignore"]]
         if not keys:
-            raise Refused(f"--see and --ignore leave nothing to see; the parts are {', '.join(map(str, space.spaces))}")
+            raise Refused(f"--see and --ignore leave nothing to see; the parts are {names}")
         self.observation_space = Dict({key: space[key] for key in keys})
 
     def observation(self, observation: dict[Any, Any]) -> dict[Any, Any]:

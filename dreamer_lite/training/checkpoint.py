@@ -143,14 +143,15 @@ def read(
         if set(arg) & set(":/\\"):
             raise Refused(
                 f"checkpoint {file} makes its environment with {arg!r}, which may name a file or a module; if you "
-                f"trust it, add --env_args {shlex.join(saved.config.env_args)}"
+                f"trust it, add --env_args {shlex.join(saved.config.env_args)}, or from Python "
+                f"env_args={saved.config.env_args!r}"
             )
     for option, name, given in (("env", saved.config.env, env), ("wrap", saved.config.wrap, wrap)):
         if given is None and ":" in name:
             what = "environment" if option == "env" else "wrapper"
             raise Refused(
                 f"checkpoint {file} names the {what} {name!r}, which would import a module; if you trust it, add "
-                f"--{option} {shlex.quote(name)}"
+                f"--{option} {shlex.quote(name)}, or from Python {option}={name!r}"
             )
     return saved
 
