@@ -117,7 +117,9 @@ class Dreamer(nn.Module):
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
         """Look at obs (E, …) and choose an action (E, A), returned in the new carry.
 
-        The action is sampled, or the most likely one if greedy.
+        obs: tensors on the agent's device, float32 numbers (E, O) or bytes of an image (E, H, W, C); if there are both,
+        a dict of "vector" and "image". is_first: (E,), whether an episode begins. The action is sampled, or the most
+        likely one if greedy.
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
         obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)

@@ -594,6 +594,8 @@ def given(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     spec = tyro.constructors.ConstructorRegistry.get_primitive_spec(
         replace(info, type=kinds[0], type_origin=get_origin(kinds[0]))
     )
+    if not isinstance(spec, tyro.constructors.PrimitiveConstructorSpec):
+        return None
     return replace(
         spec,
         is_instance=lambda value: value is None or spec.is_instance(value),

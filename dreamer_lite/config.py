@@ -12,9 +12,10 @@ from .errors import Refused
 class Spaces(NamedTuple):
     """The sizes an agent is built for. `envs.spaces.spaces_of` reads them from an environment.
 
-    An action is one-hot choices side by side, whose sizes are in `choices` (() for a single one), then numbers in
-    [-1, 1]. discrete: there are only choices. image: height, width and channels of the image in an observation, () if
-    there is none.
+    An action is one-hot choices side by side, whose sizes are in `choices` (() for a single one), then numbers. -1 to 1
+    is the environment's range; what the agent samples may lie beyond, and `envs.spaces.native_action` clips it.
+    discrete: there are only choices. image: height, width and channels of the image in an observation, () if there is
+    none.
     """
 
     obs_size: int  # O, numbers in an observation

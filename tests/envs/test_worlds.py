@@ -28,7 +28,7 @@ from dreamer_lite.course.worlds import Catch, HiddenCatch, Recall
 from dreamer_lite.diagnostics.diagnose import diagnose
 from dreamer_lite.envs import probe
 from dreamer_lite.envs.making import make_env, read_arg
-from dreamer_lite.envs.spaces import native_action, spaces_of
+from dreamer_lite.envs.spaces import native_action, spaces_of, to_agent_obs
 from dreamer_lite.envs.stepping import Envs
 from dreamer_lite.envs.workers import WorkerEnvs
 from dreamer_lite.errors import Refused
@@ -311,6 +311,15 @@ def test_a_function_makes_the_environments(tmp_path):
         make_env=Mine,
     )
     assert more["env_steps"] == 140
+
+
+def test_both_ways_of_the_translation_in_the_docs():
+    """What `to_agent_obs` and `native_action` are said to give, for numbers and an image and actions beyond 1."""
+    space = Dict(look=Box(0, 255, (16, 16, 3), np.uint8), speed=Box(-1, 1, (2,)))
+    obs = to_agent_obs(space, {"look": np.zeros((16, 16, 3), np.uint8), "speed": np.ones(2)})
+    assert obs["vector"].shape == (2,) and obs["vector"].dtype == np.float32
+    assert obs["image"].shape == (16, 16, 3) and obs["image"].dtype == np.uint8
+    assert native_action(Box(-2, 6, (3,)), np.array([-7.0, 0.0, 1.5])).tolist() == [-2, 2, 6]
 
 
 def test_a_wrapper_is_trusted_only_if_the_user_names_it(tmp_path, capsys):
