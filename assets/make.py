@@ -374,11 +374,12 @@ PATIENT = dict(env_args=("max_episode_steps=100",), steps=700, log_every=50, eva
 
 
 def train_patient(number: int, seed: int) -> None:
-    """Train with the bug of this number, 0 for none. Runs that exist already are not repeated."""
+    """Train with the bug of this number, 0 for none. Runs that have ended already are not repeated."""
     folder = WORK / "patients" / f"{number}-seed{seed}"
-    if (folder / "card.json").exists():
+    card = folder / "card.json"
+    if card.exists() and json.loads(card.read_text())["finished"]:
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
     with planted(*patches_of(number)):
         train(
             Config.preset("small", seed=seed, **PATIENT),
@@ -387,9 +388,7 @@ def train_patient(number: int, seed: int) -> None:
             until="steps",
             progress=False,
         )
-    print(
-        f"patient {number}, seed {seed}: {json.loads((folder / 'card.json').read_text())['seconds']:.0f} s", flush=True
-    )
+    print(f"patient {number}, seed {seed}: {json.loads(card.read_text())['seconds']:.0f} s", flush=True)
 
 
 def keep_patients() -> None:

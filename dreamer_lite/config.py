@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from .errors import Refused
+from .errors import TOO_LARGE, Refused
 
 
 class Spaces(NamedTuple):
@@ -388,7 +388,7 @@ def check_range(name: str, value: Any) -> None:
         return
     low, high = BETWEEN.get(name, (-math.inf, math.inf))
     zero_is_fine = name in ZERO_IS_FINE or name.startswith("scale_")
-    if not abs(value) < 2**40:
+    if not abs(value) < TOO_LARGE:
         raise Refused(f"{name} must be a finite number below 2^40, got {value!r}")
     if value < 0 or value == 0 and not zero_is_fine:
         raise Refused(f"{name} must be {'0 or more' if zero_is_fine else 'positive'}, got {value}")

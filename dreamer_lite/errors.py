@@ -3,6 +3,8 @@
 import operator
 from typing import Any
 
+TOO_LARGE = 2**40  # for a seed or a setting; each seed of a run is below
+
 
 class Refused(ValueError):
     """The user's input cannot work. The message is one line: what was given, what is accepted, what to do."""
@@ -22,7 +24,7 @@ def require_whole(**numbers: tuple[Any, int]) -> None:
             whole = operator.index(value)
         except TypeError:
             whole = None
-        if whole is None or isinstance(value, bool) or not low <= whole < 2**40:
+        if whole is None or isinstance(value, bool) or not low <= whole < TOO_LARGE:
             raise Refused(f"{name} must be a whole number, at least {low} and below 2^40, got {value!r}")
 
 

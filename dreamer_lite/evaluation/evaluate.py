@@ -14,7 +14,7 @@ from ..agent import Carry, Dreamer
 from ..config import Config
 from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs
-from ..errors import Refused, require, require_whole
+from ..errors import TOO_LARGE, Refused, require, require_whole
 from ..rng import seeded
 from ..rssm import State
 from .rollout import play_step
@@ -24,7 +24,7 @@ FIRST_SEED = 1_000_003  # evaluation seeds start here, far from those of trainin
 
 def evaluation_seed(seed: int) -> int:
     """Far from the seeds of training, and below 2^40, as every seed is."""
-    return (FIRST_SEED + seed) % 2**40
+    return (FIRST_SEED + seed) % TOO_LARGE
 
 
 class Stopped(Exception):

@@ -16,7 +16,7 @@ from ..config import Config
 from ..envs.making import EnvFactory, config_for, env_factory
 from ..envs.probe import choose_eval_in
 from ..envs.stepping import cannot_be_called
-from ..errors import Refused, require
+from ..errors import TOO_LARGE, Refused, require
 from . import checkpoint, folder
 from .compiled import COMPILING, compile_learner, worth_compiling
 from .cost import Pace, sizes
@@ -267,7 +267,7 @@ def measure(training: Training) -> np.ndarray | None:
     if training.env_steps < c.learn_start:
         return None
     episodes = HOLD_EPISODES if training.solved else c.eval_episodes
-    seed = (c.seed + training.env_steps) % 2**40
+    seed = (c.seed + training.env_steps) % TOO_LARGE
     scores = training.processes.from_first(lambda: training.play(episodes, seed))
     if scores is not None and threshold is not None and training.solved is None and scores.mean() >= threshold:
         training.solved = {"env_steps": training.env_steps, "seconds": training.seconds}
