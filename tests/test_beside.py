@@ -156,7 +156,7 @@ def test_the_readme_says_of_speed_what_was_measured():
     eager = sorted(share(shape, "eager") for shape in ("tiny", "small"))
     said = " ".join((ASSETS.parent / "README.md").read_text(encoding="utf-8").split())
     assert f"{compiled[0]:.2f} to {compiled[-1]:.2f} times as long as the official code's" in said
-    assert f"an eager one {share('common', 'eager'):.2f} times with large" in said
-    assert f"and {eager[0]:.1f} to {eager[-1]:.1f} times with small" in said
+    assert f"an eager one {share('common', 'eager'):.2f} times in the sizes" in said
+    assert f"and {eager[0]:.1f} to {eager[-1]:.1f} times in smaller ones" in said
     page = speed.PAGE.read_text(encoding="utf-8")
     assert page.split(speed.BEGIN)[1].split(speed.END)[0].strip() == speed.table()
