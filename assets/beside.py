@@ -76,6 +76,7 @@ WORLDS = {
     "Breakout": World("minatar==1.0.15", dict(env="minatar_envs:MinAtar/Breakout-v1")),
     "FrozenLake-slippery": World("", dict(env="FrozenLake-v1")),
     "Taxi": World("", dict(env="Taxi-v4")),
+    "Blackjack": World("", dict(env="Blackjack-v1", eval_episodes=200)),  # a hand is short, and much of it is luck
     "MountainCarContinuous": World("", dict(env="MountainCarContinuous-v0")),
 }
 # CPU only, one thread, and the older runtime, which is the faster one.

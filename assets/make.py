@@ -160,7 +160,10 @@ GENERAL: dict[str, dict[str, Any]] = {
     "CartPole": dict(preset="general", env="CartPole-v1", steps=6000),
     "Dials": WORLDS["Dials"] | dict(preset="general", steps=6000),
     "HiddenCatch": WORLDS["HiddenCatch"] | dict(preset="general", steps=6000),
-    **{name: WORLDS[name] | dict(preset="general", seeds=3) for name in ("Acrobot", "FrozenLake", "InvertedPendulum")},
+    **{
+        name: WORLDS[name] | dict(preset="general", seeds=3)
+        for name in ("Acrobot", "FrozenLake", "InvertedPendulum", "Pendulum", "Blackjack", "CliffWalking")
+    },
 }
 
 

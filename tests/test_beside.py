@@ -28,6 +28,7 @@ BEGINNINGS = {
     "Breakout": "MinAtar",
     "Catch": "Catch in",
     "Recall": "Recall",
+    "Blackjack": "Blackjack",
 }
 # Settings that differ from size1m's and are no business of the agent, or whose official name has another meaning.
 NOT_TOLD = set("env ignore steps log_every eval_every eval_episodes save_every learn_start".split())

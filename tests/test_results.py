@@ -26,7 +26,30 @@ def test_the_presets_are_compared_as_recorded(name):
     page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     (row,) = (line for line in page.splitlines() if line.startswith(f"| {name}") and line.count("|") == 4)
     assert row.split(" | ")[1:] == [", ".join(small), ", ".join(general) + " |"]
-    for card in (ROOT / "assets/runs/general").glob(f"{name}-*.json"):
+
+
+def evaluated(folder, name):
+    """The evaluations of each of the first three seeds, by environment step."""
+    for seed in range(3):
+        with (ROOT / f"assets/runs/{folder}/{name}-seed{seed}.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if float(row["eval_episodes"])]
+        yield {float(row["env_steps"]): float(row["eval_mean"]) for row in rows}
+
+
+@pytest.mark.parametrize("name, digits", [("Pendulum", 0), ("CliffWalking", 0), ("Blackjack", 2)])
+def test_worlds_without_a_threshold_are_compared_as_recorded(name, digits):
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| {name}") and line.count("|") == 4)
+    for said, folder in zip(row.split(" | ")[1:], ("worlds", "general")):
+        for words, curve in zip(said.strip(" |").split(", "), evaluated(folder, name), strict=True):
+            kept = (
+                [mean for step, mean in curve.items() if step >= 1500] if name == "Pendulum" else [*curve.values()][-1:]
+            )
+            assert float(words) == round(sum(kept) / len(kept), digits)
+
+
+def test_the_runs_of_general_have_its_settings():
+    for card in (ROOT / "assets/runs/general").glob("*.json"):
         config = Config(**json.loads(card.read_text())["config"])
         kept = config.changes(Config.preset("general", env=config.env, seed=config.seed, log_every=config.log_every))
         assert not kept.keys() - {"steps", "env_args"}, card
