@@ -15,6 +15,7 @@ from ..agent import Dreamer
 from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs, episode_seed
 from ..errors import Refused, require
+from ..evaluation.evaluate import copies
 from ..evaluation.rollout import rollout
 from ..replay import Experience, obs_of_kinds, stack
 from ..rng import seeded
@@ -22,7 +23,7 @@ from ..rssm import State
 from ..training.checkpoint import agent_of, read
 from .checks import CHECKS, Evidence, Finding
 
-COPIES, STEPS = 8, 200  # environments side by side, and steps in each
+COPIES, STEPS = 8, 200  # environments side by side, and steps in each; fewer copies play longer
 FEWEST, MOST = 20, 600  # rows of a replay buffer: with fewer it is not used; the newest of more
 
 
@@ -31,11 +32,11 @@ def diagnose(
 ) -> list[Finding]:
     """Run the checks on an agent, or on a run's folder or checkpoint: one finding for each check, in the order given.
 
-    The agent plays 8 × 200 steps first. A run also gives its metrics and its replay buffer, that of the first
-    environment and process. Some checks examine what was stored and learned; others, such as `by_hand` and `flow`,
-    examine the code that runs now. make_env: makes the environment, instead of the name in the settings; or, for a
-    run, env, wrap and env_args as `load` takes them. Raises Refused as `load` does, for an unknown check, and for an
-    agent whose weights are not finite.
+    The agent plays 8 × 200 steps first, or 1,600 in one environment where copies would disturb each other. A run also
+    gives its metrics and its replay buffer, that of the first environment and process. Some checks examine what was
+    stored and learned; others, such as `by_hand` and `flow`, examine the code that runs now. make_env: makes the
+    environment, instead of the name in the settings; or, for a run, env, wrap and env_args as `load` takes them. Raises
+    Refused as `load` does, for an unknown check, and for an agent whose weights are not finite.
     """
     require(checks, (list, tuple), "checks takes a list of names")
     if unknown := [name for name in checks if name not in CHECKS]:
@@ -64,7 +65,8 @@ def gather_evidence(run: Dreamer | Path | str, make_env: EnvFactory | None = Non
     if broken := [name for name, weights in agent.named_parameters() if not weights.isfinite().all()]:
         raise Refused(f"the agent can't be examined: its weights are not finite, first in {broken[0]}")
     make = env_factory(agent.config if make_env is None else make_env)
-    played, states = play(agent, make)
+    count = min(COPIES, copies(agent.config))
+    played, states = play(agent, make, count, COPIES * STEPS // count)
     replay = rest.get("replay", {"added": 0})
     replayed = recall(replay) if replay["added"] >= FEWEST else played.map(lambda part: part[0])
     return Evidence(agent, replayed, played, states, rest.get("rows", []), cut_short(make))
@@ -81,9 +83,9 @@ def recall(replay: dict[str, Any]) -> Experience:
 
 
 @torch.no_grad()
-def play(agent: Dreamer, make: EnvFactory, copies: int = COPIES, steps: int = STEPS) -> tuple[Experience, State]:
-    """What the agent experiences in `copies` environments, across episodes, (E, T, …), and its states meanwhile."""
-    envs = Envs(make, copies, 0, remember=False, seconds=agent.config.env_seconds)
+def play(agent: Dreamer, make: EnvFactory, count: int = COPIES, steps: int = STEPS) -> tuple[Experience, State]:
+    """What the agent experiences in `count` environments, across episodes, (E, T, …), and its states meanwhile."""
+    envs = Envs(make, count, 0, remember=False, seconds=agent.config.env_seconds)
     if envs.spaces != agent.spaces:
         envs.close()
         raise Refused(

@@ -123,7 +123,7 @@ def train(
             training = Training(config, how.device, processes, make_env)
         try:
             training.until, training.progress = how.until, how.progress
-            if found:
+            if found and processes.leads:
                 training.warn(found)
             training.say(announcement(training, out))
             if saved:
@@ -243,7 +243,10 @@ def evaluate_if_due(training: Training, out: Path, pace: Pace) -> bool:
     An evaluation that Ctrl-C ends stays due, so a resumed run begins with it.
     """
     c = training.config
-    if not training.evaluation_due or (c.eval_in == "training" and not training.envs.done[0]):
+    if not training.evaluation_due:
+        return False
+    # It plays in the first process's environment, so all processes do what that one can.
+    if c.eval_in == "training" and not training.processes.from_first(lambda: training.envs.done[0]):
         return False
     before = time.perf_counter()
     scores = measure(training)

@@ -38,6 +38,7 @@ from dreamer_lite.evaluation.drawing import pixels
 from dreamer_lite.imagination import step_weights  # taken before anything is planted
 from dreamer_lite.replay import Experience
 from dreamer_lite.rssm import State
+from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, save
 from dreamer_lite.training.loop import train
 from dreamer_lite.two_hot import two_hot
@@ -237,6 +238,20 @@ def test_any_kind_of_agent_can_be_diagnosed(env):
     assert (sure is None) == (env == "Pendulum-v1")  # torques have no largest entropy
     assert page(findings, "a test").count("<section>") == len(checks.CHECKS)
     assert findings[2].healthy and findings[7].healthy  # causality, by hand
+
+
+def test_copies_that_disturb_each_other_are_not_made():
+    """One environment then plays as many steps."""
+    made = []
+
+    def make():
+        made.append(gymnasium.make("CartPole-v1"))
+        return made[-1]
+
+    agent = Dreamer(Config.preset("debug", eval_in="training"), CARTPOLE)
+    evidence = gather_evidence(agent, make)
+    assert len(made) == 2 and evidence.played.reward.shape == (1, 1600)  # the second is for the time limits
+    assert gather_evidence(Dreamer(Config.preset("debug"), CARTPOLE), make).played.reward.shape == (8, 200)
 
 
 def test_alignment_is_by_rows_and_tells_which():

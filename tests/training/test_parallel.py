@@ -53,7 +53,8 @@ def content(out):
 
 
 def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path, capsys):
-    """And a folder that is not empty is refused once: the first process tells, the other goes quietly."""
+    """And a folder that is not empty is refused once: the first process tells, the other goes quietly. One of the runs
+    is evaluated in its own environment, where an episode of the first process may go on when the other's has ended."""
     whole, parts, taken = tmp_path / "whole", tmp_path / "parts", tmp_path / "taken"
     taken.mkdir()
     (taken / "file").touch()
@@ -64,13 +65,15 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path, cap
         f"{QUIET} --steps 200 --out {parts}",
         f"{LOUD} --steps 400 --out {whole}",
         f"--quiet --resume {parts} --steps 400",
+        f"{QUIET} --eval_in training --envs 1 --eval_every 100 --steps 500 --out {tmp_path / 'own'}",
     )
     assert said.count("is not empty") == 1
-    assert said.count("2 processes") == 1 and said.count("sampled actions") == 3  # one of them tells, in each run
+    assert said.count("2 processes") == 1 and said.count("sampled actions") == 4  # one of them tells, in each run
     (weights, first, second), (other_weights, other_first, other_second) = content(whole), content(parts)
     assert torch.equal(weights, other_weights) and not torch.equal(first["vector"], second["vector"])
     for name in first:
         assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
+    assert (tmp_path / "own" / "metrics.csv").read_text().count("\n") >= 4
     assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone
     capsys.readouterr()
     main(f"--quiet --resume {parts} --steps 450".split())
