@@ -323,12 +323,13 @@ class Dream(Trained):
         from .training.folder import writing
 
         agent = self.agent()
-        pair = open_loop(agent, None, steps, self.context, self.seed, render=True)
         out = self.out or find(self.run_).parent
+        place = out.absolute()  # the environment may change the current folder
+        pair = open_loop(agent, None, steps, self.context, self.seed, render=True)
         with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            draw_filmstrip(pair, out / "dream.png")
-            draw_gif(pair, out / "dream.gif")
+            place.mkdir(parents=True, exist_ok=True)
+            draw_filmstrip(pair, place / "dream.png")
+            draw_gif(pair, place / "dream.gif")
         if pair.undrawn:
             print(f"left out the environment's own images, which it cannot render here: {pair.undrawn}")
         print(f"dreamed {len(pair.real) - 1} steps; open {out / 'dream.png'} and {out / 'dream.gif'}")
@@ -354,13 +355,14 @@ class Diagnose(Trained):
 
         out = self.out or find(self.run_).parent / "diagnosis.html"
         make_room_for(out)
+        place = out.absolute()  # the environment may change the current folder
         evidence, findings = gather_evidence(self.run_, env=self.env, wrap=self.wrap, env_args=self.env_args), []
         for name in CHECKS:
             finding = run_check(evidence, name)
             findings.append(finding)
             print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
         with writing(out.parent):
-            out.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
+            place.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
         print(f"{summary([finding.healthy for finding in findings])}; open {out} in a browser")
         return 0
 

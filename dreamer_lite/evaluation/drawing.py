@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 import numpy as np
 from PIL import Image
 
@@ -15,16 +15,29 @@ REALITY, DREAM, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # colour-blind safe, and
 def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     """Reality above, the dream below, at evenly spaced steps.
 
-    Images are shown as they are, CartPole as carts, other numbers as curves below what the environment renders.
+    Images are shown as they are, with curves of the numbers below them if there are some; CartPole as carts, other
+    numbers as curves below what the environment renders.
     """
-    if is_cartpole(pair) or pair.real_pictures is not None:
+    if not (pair.carts or pair.real_pictures is not None):
+        return draw_curves(pair, path, frames)
+    if pair.carts or not pair.real.shape[1]:
         return filmstrip(pair, frames).savefig(path, dpi=120)
-    draw_curves(pair, path, frames)
+    height = 1.3 * len(chosen_numbers(pair)) + 1
+    figure = Figure(figsize=(1.5 * len(moments(pair, frames)), 3.1 + height), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[3.1, height])
+    filmstrip(pair, frames, above)
+    curves(below, pair, len(pair.real))
+    figure.savefig(path, dpi=120)
 
 
-def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
-    steps = np.linspace(0, len(pair.real) - 1, min(frames, len(pair.real))).round().astype(int)
-    figure = Figure(figsize=(1.5 * len(steps), 3.1), layout="constrained")
+def moments(pair: OpenLoop, frames: int) -> np.ndarray:
+    """At most this many steps, evenly spaced, the first and the last among them."""
+    return np.linspace(0, len(pair.real) - 1, min(frames, len(pair.real))).round().astype(int)
+
+
+def filmstrip(pair: OpenLoop, frames: int = 8, figure: FigureBase | None = None) -> FigureBase:
+    steps = moments(pair, frames)
+    figure = Figure(figsize=(1.5 * len(steps), 3.1), layout="constrained") if figure is None else figure
     for column, t in enumerate(steps):
         for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM))):
             axes = figure.add_subplot(2, len(steps), row * len(steps) + column + 1)
@@ -39,31 +52,31 @@ def filmstrip(pair: OpenLoop, frames: int = 8) -> Figure:
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
     """The same as a GIF, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
     pictures = []
-    height = max(4.0, 0.8 * len(chosen_numbers(pair)) + 0.8)
+    shown, drawn = pair.carts or pair.real_pictures is not None, not pair.carts and pair.real.shape[1] > 0
+    heights = [4.0] * shown + [max(4.0 * (not shown), 0.8 * len(chosen_numbers(pair)) + 0.8)] * drawn
     for t in range(0, len(pair.real), every):
-        figure = Figure(figsize=(4.2, height), layout="constrained")
-        if is_cartpole(pair) or pair.real_pictures is not None:
-            for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM))):
-                axes = figure.add_subplot(2, 1, row + 1)
-                draw_moment(axes, pair, name, t)
-                axes.set_ylabel(name, color=colour, fontsize=13)
-                if row == 0:
-                    axes.set_title(f"step {t}", fontsize=11, loc="left")
-        else:
-            curves(figure, pair, t + 1)
+        figure = Figure(figsize=(4.2, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
+        for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM)) if shown else ()):
+            axes = parts[0].add_subplot(2, 1, row + 1)
+            draw_moment(axes, pair, name, t)
+            axes.set_ylabel(name, color=colour, fontsize=13)
+            if row == 0:
+                axes.set_title(f"step {t}", fontsize=11, loc="left")
+        if drawn:
+            curves(parts[-1], pair, t + 1)
         pictures.append(pixels(figure))
     save_gif(pictures, path, 20 * every)
 
 
-def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int) -> None:
-    """Write RGB arrays of one size as a GIF that repeats, all with the same 64 colours."""
+def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int | list[int]) -> None:
+    """Write RGB arrays of one size as a GIF that repeats, all with the same 64 colours.
+
+    milliseconds: how long each is shown, in whole tens.
+    """
     shared = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 8, 1)])).quantize(64)
     images = [Image.fromarray(picture).quantize(palette=shared, dither=Image.Dither.NONE) for picture in pictures]
     images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
-
-
-def is_cartpole(pair: OpenLoop) -> bool:
-    return pair.env.startswith("CartPole-") and pair.real.shape[1] == 4
 
 
 def draw_moment(axes, pair: OpenLoop, name: str, t: int) -> None:
@@ -123,7 +136,7 @@ def chosen_numbers(pair: OpenLoop, most: int = 12) -> list[int]:
     return list(range(size)) if size <= most else sorted(np.argsort(-pair.real.std(0))[:most].tolist())
 
 
-def curves(figure: Figure, pair: OpenLoop, until: int) -> None:
+def curves(figure: FigureBase, pair: OpenLoop, until: int) -> None:
     """Each number of the observation over time, real and dreamed."""
     numbers = chosen_numbers(pair)
     for row, i in enumerate(numbers):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..agent import Dreamer
+from ..config import Config
 from ..envs.making import EnvFactory
 from ..envs.spaces import number_names
 from ..errors import Refused, first_line, require, require_whole
@@ -20,7 +21,7 @@ from .rollout import rollout
 class OpenLoop(NamedTuple):
     """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
 
-    env: str
+    carts: bool  # whether the numbers are those of CartPole itself, so that they can be drawn as carts
     real: np.ndarray  # (T, O) the numbers in the observations
     dreamed: np.ndarray  # (T, O) the same, decoded from the dream
     actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
@@ -70,8 +71,15 @@ def open_loop(
             f"the episode ended within {context} steps, before the dream began; try another seed or less context"
         )
     (real, real_pictures), (dreamed, dreamed_pictures) = numbers_and_pictures(real), numbers_and_pictures(dreamed)
-    name = env if isinstance(env, str) else agent.config.env
-    return OpenLoop(name, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names, undrawn)
+    carts = real.shape[1] == 4 and plain_cartpole(agent.config if env is None else env)
+    return OpenLoop(carts, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names, undrawn)
+
+
+def plain_cartpole(env: Config | str | EnvFactory | gymnasium.Env) -> bool:
+    """Whether this is CartPole itself, by its name, without a wrapper or a function that may change it."""
+    if isinstance(env, Config):
+        return plain_cartpole("" if env.wrap or env.env_from_function else env.env)
+    return isinstance(env, str) and env.startswith("CartPole-")
 
 
 def numbers_and_pictures(observations: list[Obs]) -> tuple[np.ndarray, np.ndarray | None]:

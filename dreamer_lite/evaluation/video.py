@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+import os
 from pathlib import Path
 
 import gymnasium
@@ -32,6 +33,7 @@ def film(agent: Dreamer, path: Path, steps: int = 1000, seed: int = 0) -> tuple[
     another ending, where an MP4 lacks OpenCV, and for an environment that draws nothing if the agent sees no images.
     """
     recording, total, first = recording_for(path), 0.0, None
+    path = path.absolute()  # the environment may change the current folder
     envs = matching_envs(agent, None, 1, seed, render=True)
     with closing(envs), seeded(agent.device, evaluation_seed(seed)), recording(path, frame_rate(envs.envs[0])) as write:
         for t, (step, _) in enumerate(rollout(agent, envs, steps + 1)):
@@ -94,12 +96,15 @@ def gif(path: Path, rate: float) -> Iterator[Write]:
 
     yield write
     every = int(-(-rate // GIF_RATE))
-    save_gif(pictures[::every], path, round(1000 * every / rate))
+    kept = pictures[::every]
+    times = [10 * round(100 * every * k / rate) for k in range(len(kept) + 1)]  # a GIF counts in hundredths of a second
+    with replacing(path) as beside:
+        save_gif(kept, beside, [after - before for before, after in zip(times, times[1:])])
 
 
 @contextmanager
 def mp4(path: Path, rate: float) -> Iterator[Write]:
-    """Inside, each picture is written at once, with the codec VP9, which browsers play; none is left after an error."""
+    """Inside, each picture is written at once, with the codec VP9, which browsers play."""
     import cv2
 
     video = cv2.VideoWriter()
@@ -107,14 +112,23 @@ def mp4(path: Path, rate: float) -> Iterator[Write]:
     def write(picture: np.ndarray) -> None:
         if not video.isOpened():
             size = picture.shape[1], picture.shape[0]
-            if not video.open(str(path), cv2.VideoWriter_fourcc(*"vp09"), rate, size):
+            if not video.open(str(beside), cv2.VideoWriter_fourcc(*"vp09"), rate, size):
                 raise Refused(f"OpenCV cannot write {path}, or has no codec VP9 here; give a .gif")
         video.write(picture[..., ::-1].copy())  # OpenCV has blue first
 
+    with replacing(path) as beside:
+        try:
+            yield write
+        finally:
+            video.release()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Inside, a file beside `path` is written, which then takes its place; after an error `path` is as it was."""
+    beside = path.with_stem(f"{path.stem}.part")
     try:
-        yield write
-    except BaseException:
-        video.release()
-        path.unlink(missing_ok=True)
-        raise
-    video.release()
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ..agent import Dreamer
 from ..config import Spaces
 from ..errors import Refused
+from ..evaluation.dreams import plain_cartpole
 
 HERE = Path(__file__).parent
 KINDS = {"float32": np.float32, "float16": np.float16}
@@ -22,10 +23,11 @@ def player_data(agent: Dreamer, kind: str = "float32", mode: str = "agent") -> d
     Raises Refused unless the agent plays CartPole, the only physics the player knows.
     """
     c = agent.config
-    if not c.env.startswith("CartPole-") or agent.spaces != Spaces(4, 2, True):
+    if not plain_cartpole(c) or agent.spaces != Spaces(4, 2, True):
+        made = ", wrapped" if c.wrap else ", made by a function" if c.env_from_function else ""
         raise Refused(
-            f"the dream player knows the physics of CartPole only; this agent plays {c.env}, where it {agent.spaces}. "
-            "Draw its dreams instead: python -m dreamer_lite dream RUN"
+            f"the dream player knows the physics of CartPole only; this agent plays {c.env}{made}, where it "
+            f"{agent.spaces}. Draw its dreams instead: python -m dreamer_lite dream RUN"
         )
     tensors, numbers = packed_weights(agent, kind)
     sizes = {

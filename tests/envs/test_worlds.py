@@ -40,6 +40,7 @@ from dreamer_lite.rssm import State
 from dreamer_lite.training.checkpoint import load, save
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.state import Training
+from dreamer_lite.web_player.export import player_data
 
 START = "import custom_envs; custom_envs.register(); from dreamer_lite.__main__ import main; main(None)"
 DEBUG = ["--preset", "debug", "--quiet", "--until", "steps", "--device", "cpu", "--threads", "1"]
@@ -375,6 +376,38 @@ def test_a_dream_of_any_environment_can_be_drawn(env, tmp_path):
         np.asarray(Image.open(tmp_path / "dream.png").convert("RGB")).std() > 5
         and (tmp_path / "dream.gif").stat().st_size > 500
     )
+
+
+def test_the_numbers_beside_an_image_are_drawn_too(tmp_path, monkeypatch):
+    from dreamer_lite.evaluation import drawing
+
+    drawn, curves = [], drawing.curves
+    monkeypatch.setattr(
+        drawing, "curves", lambda figure, pair, until: (drawn.append(until), curves(figure, pair, until))
+    )
+    pair = open_loop(Dreamer(Config.preset("debug", depth=2), Envs(Mixed).spaces), Mixed, steps=3, context=0, seed=1)
+    assert pair.real.shape[1] == 2 and pair.real_pictures is not None
+    drawing.draw_filmstrip(pair, tmp_path / "dream.png")
+    drawing.draw_gif(pair, tmp_path / "dream.gif")
+    assert drawn[0] == len(pair.real) and drawn[1:] == [*range(1, len(pair.real) + 1, 2)]
+
+
+def test_only_cartpole_itself_is_drawn_as_carts_and_exported():
+    """A wrapper or a function may change what its numbers mean."""
+
+    def cartpole():
+        return gymnasium.make("CartPole-v1")
+
+    made = [{}, {"wrap": "custom_envs:halved"}, {"env_from_function": True}]
+    plain, wrapped, made = (Dreamer(Config.preset("debug", **how), Spaces(4, 2, True)) for how in made)
+    how = dict(steps=2, context=0)
+    assert open_loop(plain, **how).carts and open_loop(made, "CartPole-v1", **how).carts
+    for pair in (open_loop(wrapped, **how), open_loop(plain, cartpole, **how), open_loop(made, cartpole, **how)):
+        assert not pair.carts
+    assert player_data(plain)
+    for other, words in ((wrapped, "CartPole-v1, wrapped"), (made, "CartPole-v1, made by a function")):
+        with pytest.raises(Refused, match=words):
+            player_data(other)
 
 
 def test_frames_of_the_environment_are_drawn_above_its_numbers(tmp_path):

@@ -27,7 +27,7 @@ from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.evaluation.evaluate import evaluate
-from dreamer_lite.evaluation.video import film
+from dreamer_lite.evaluation.video import film, gif
 from dreamer_lite.training import cost
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
@@ -343,6 +343,29 @@ def test_a_video_shows_one_episode_of_reality(name, uninterrupted, tmp_path, cap
     assert {path.name for path in video.parent.iterdir()} == {video.name}
     assert main(["dream", str(uninterrupted), "--video", str(video), "--steps", "3"]) == 0
     assert "filmed 3 steps, the episode continues; return 3;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["kept.gif", "kept.mp4"])
+def test_a_video_that_cannot_be_made_leaves_the_old_one(name, tmp_path):
+    (tmp_path / name).write_text("an older video")
+    blind = Dreamer(Config.preset("debug", env="Counting-v0"), CARTPOLE)
+    with pytest.raises(Refused, match="nothing to film"):
+        film(blind, tmp_path / name)
+    assert (tmp_path / name).read_text() == "an older video" and len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("rate", [12, 15, 30, 60])
+def test_a_gif_lasts_as_long_as_the_episode(rate, tmp_path):
+    """Each frame lasts whole hundredths of a second, so they are not all equally long."""
+    with gif(tmp_path / "a.gif", rate) as write:
+        for k in range(2 * rate):
+            write(np.full((20, 20, 3), 2 * k, np.uint8))
+    with Image.open(tmp_path / "a.gif") as film:
+        times = []
+        for k in range(film.n_frames):
+            film.seek(k)
+            times.append(film.info["duration"])
+    assert abs(sum(times) - 2000) <= 1000 / rate  # at 15, 30 and 12 it used to be 100 to 200 less
 
 
 def test_a_video_of_what_the_agent_sees_where_the_environment_draws_nothing(tmp_path):
