@@ -326,10 +326,10 @@ def talk() -> None:
 
     from dreamer_lite.agent import Dreamer
     from dreamer_lite.training.bench import CARTPOLE, seconds
-    from dreamer_lite.training.parallel import team
+    from dreamer_lite.training.parallel import processes_of_torchrun
 
     found = {}
-    with team("cpu") as us:
+    with processes_of_torchrun("cpu") as us:
         for name in ("small", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m"):
             with torch.device("meta"):
                 agent = Dreamer(Config.preset(name), CARTPOLE, "meta")

@@ -39,8 +39,9 @@ from dreamer_lite import (
     train,
 )
 from dreamer_lite.__main__ import main
+from dreamer_lite.envs import making
 from dreamer_lite.envs.making import make_env
-from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.envs.stepping import Envs, threshold_of
 from dreamer_lite.envs.workers import WorkerEnvs
 
 TWO = Box(-1, 1, (2,))
@@ -417,6 +418,7 @@ ENVIRONMENTS = {
     "a method": (with_methods(observation_space=lambda self: TWO), "must be one of gymnasium.spaces, got <bound"),
     "None": (type("N", (NoSpaces,), {"observation_space": None}), "must be one of gymnasium.spaces, got None"),
     "threshold text": (with_methods(spec=Spec("A-v0", "475")), "reward_threshold of 'A-v0' must be .*got '475'"),
+    "threshold true": (with_methods(spec=Spec("A-v0", True)), "reward_threshold of 'A-v0' .*got True"),
     "threshold nan": (with_methods(spec=Spec("A-v0", float("nan"))), "reward_threshold of 'A-v0' .*got nan"),
     "ends in reset": (with_methods(reset=lambda self, seed: leave()), "step 0 of episode 0, ended the program"),
     "ends in step": (with_methods(step=leave), "step 1 of episode 0, ended the program"),
@@ -444,6 +446,20 @@ def test_what_an_environment_changes_around_it_does_no_harm(tmp_path, monkeypatc
         finally:
             torch.set_grad_enabled(True)
         assert card["train_steps"] > 0 and (tmp_path / there / "card.json").exists() and not any(elsewhere.iterdir())
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as named:
+        named.setattr(making, "make_env", lambda *_, **how: changes())
+        agent = Dreamer(Config.preset("debug", **DEBUG), Spaces(2, 2, True))
+        save("agent.pt", agent)
+        for words, files in (
+            ("dream agent.pt --steps 3 --context 0 --out shown", ["shown/dream.png", "shown/dream.gif"]),
+            ("dream agent.pt --steps 3 --context 0", ["dream.png", "dream.gif"]),
+            ("diagnose agent.pt --out page.html", ["page.html"]),
+        ):
+            monkeypatch.chdir(tmp_path)
+            assert main(words.split()) == 0 and all((tmp_path / file).exists() for file in files)
+            assert not any(elsewhere.iterdir())
+    monkeypatch.chdir(tmp_path)
     kind = with_methods(__init__=lambda self: (Plain.__init__(self), torch.set_default_dtype(torch.float64))[0])
     try:
         words = "default type is torch.float64 here, set by the environment"
@@ -593,6 +609,12 @@ def test_a_threshold_that_is_no_number_is_refused_before_the_run(tmp_path):
     config = Config.preset("debug", env="Threshold-v0", **DEBUG)
     refused(lambda: train(config, tmp_path / "run", progress=False), "reward_threshold of 'Threshold-v0' must be")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("threshold", [np.float32(475), np.int64(475), 475, None])
+def test_a_threshold_may_be_any_real_number(threshold):
+    found = threshold_of(with_methods(spec=Spec("A-v0", threshold))())
+    assert found == threshold and (found is None or type(found) is float)
 
 
 def test_a_bug_in_a_users_wrapper_keeps_its_traceback():

@@ -208,6 +208,30 @@ def sampel(probs):
 """
 
 
+def test_a_function_with_dots_left_in_it_is_compared_and_one_that_ends_the_program_has_raised():
+    def symlog(x):
+        """As in the template."""
+        ...
+        return x
+
+    def symexp(x):
+        """Not filled in."""
+        ...
+
+    def entropy(probs):
+        if calls:
+            raise SystemExit
+        calls.append(probs)
+        return -(probs * probs.log()).sum(-1)
+
+    calls = []
+    rows = {
+        row.piece: row for row in conformance({"symlog": symlog, "symexp": symexp, "entropy": entropy}, "torch").rows
+    }
+    assert rows["symlog"].state == "off" and rows["symexp"].state == "not there"
+    assert rows["entropy"].state != "equal"
+
+
 def test_one_broken_function_does_not_stop_the_others(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(ADAPTER)
     assert main(["conformance", str(tmp_path / "mine.py")]) == 1

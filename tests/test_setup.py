@@ -2,6 +2,7 @@
 
 import ast
 import email
+import importlib.util
 import os
 from pathlib import Path
 import re
@@ -143,6 +144,18 @@ def test_the_examples_in_python_run(name, tmp_path, monkeypatch, capsys):
 
 def test_all_examples_in_python_are_run():
     assert {name for name, _ in blocks("python")} == {"README.md", "worlds.md"}
+
+
+def test_what_assets_import_from_the_package_is_there():
+    """Also inside functions that no test calls."""
+    for file in sorted((ROOT / "assets").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dreamer_lite"):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), (
+                        f"{file.name}, line {node.lineno}: {node.module} has no {name.name}"
+                    )
 
 
 LAYERS = [  # each may import from itself and from those before it

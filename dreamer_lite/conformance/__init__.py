@@ -10,7 +10,7 @@ from pathlib import Path
 import textwrap
 
 from ..course.errors import short
-from ..course.judge import is_blank
+from ..course.judge import does_nothing
 from ..errors import Refused
 from .adapter import Adapter, load
 from .compare import Row, compare
@@ -36,13 +36,13 @@ def conformance(functions: Adapter | Mapping[str, Callable], arrays: str = "nump
     given = [name for name, value in adapter.functions.items() if callable(value)]
     hints = [hint for name in given if "did you mean" in (hint := unknown(name, adapter.functions))]
     hints += [f"NOTES: {hint}" for name in adapter.notes if (hint := unknown(name))]
-    if all(is_blank(adapter.functions.get(name)) for name in ALL):
+    if all(does_nothing(adapter.functions.get(name)) for name in ALL):
         told = f" ({', '.join(hints)})" if hints else ""
         raise Refused(f"{adapter.name} has no function for any piece{told}; the pieces are {', '.join(ALL)}")
     rows = []
     for name, piece in ALL.items():
         function = adapter.functions.get(name)
-        if is_blank(function):
+        if does_nothing(function):
             rows.append(Row(name, "not there", str(adapter.notes.get(name, ""))))
         elif not callable(function):
             rows.append(Row(name, "raised", f"{name} is {short(function)}, where a function is expected"))

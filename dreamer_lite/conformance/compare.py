@@ -183,7 +183,7 @@ def further_cases(piece: Piece, f: Function, values_only: bool = False) -> tuple
     try:
         with untouched():
             verdict = judge.compare(exercise, piece.version(f))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return "", f"It raised {type(error).__name__} in a further case."
     return ("", *verdict.words)[-2:] if verdict.words else ("", "")
 

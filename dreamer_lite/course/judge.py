@@ -12,6 +12,7 @@ import re
 import textwrap
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from .exercise import Complaint, Exercise, Mistake, kind
 from .relations import relation
 from .sandbox import SECONDS, TookTooLong, copied, deadline, off_the_clock, untouched
 from .suspects import suspects
+
+NUMBER = (bool, int, float, np.bool_, np.integer, np.floating)
 
 
 @dataclass
@@ -30,16 +33,21 @@ class Verdict:
     words: list[str] = field(default_factory=list)
 
 
-def is_blank(version: Any) -> bool:
-    """Whether a function still has its `...`, or does nothing."""
+def does_nothing(version: Any) -> bool:
+    """Whether a function's body is no more than a docstring and `...`, or there is no function."""
     if not inspect.isfunction(version):
         return version is None or version is ...
     idle = {"RESUME", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST", "NOP", "LOAD_COMMON_CONSTANT"}
     steps = [step for step in dis.get_instructions(version)]
-    if all(step.opname in idle for step in steps):
-        return all(
-            step.argval is None or step.argval is ... for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")
-        )
+    return all(step.opname in idle for step in steps) and all(
+        step.argval is None or step.argval is ... for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")
+    )
+
+
+def is_blank(version: Any) -> bool:
+    """Whether a function still has its `...` somewhere, or does nothing."""
+    if not inspect.isfunction(version) or does_nothing(version):
+        return does_nothing(version)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
     except (OSError, TypeError, SyntaxError):
@@ -238,7 +246,7 @@ def alike(a: dict | None, b: dict | None, exercise: Exercise) -> bool:
 
 def tensors(value: Any) -> Any:
     """Numbers and tensors as float64 tensors; tuples as tuples of them; the rest as it is."""
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, NUMBER):
         return torch.tensor(value, dtype=torch.float64)
     if isinstance(value, Tensor):
         return value.detach().to("cpu", torch.float64)
@@ -270,7 +278,7 @@ def structure_problem(yours: Any, expected: Any) -> str | None:
         return next(filter(None, map(structure_problem, yours, expected)), None)
     if isinstance(expected, dict) and not isinstance(yours, dict):
         return f"It returns {kind(yours)}; a dictionary is expected."
-    if isinstance(expected, (bool, int, float)) and not isinstance(yours, (bool, int, float)):
+    if isinstance(expected, NUMBER) and not isinstance(yours, NUMBER):
         if not (isinstance(yours, Tensor) and yours.numel() == 1):
             return f"It returns {kind(yours)}; a number is expected."
     if expected is None and yours is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import inspect
+from numbers import Real
 import signal
 import sys
 import threading
@@ -249,8 +250,8 @@ def refuse_other_spaces(env: gymnasium.Env, native: tuple[Any, Any]) -> None:
 def threshold_of(env: gymnasium.Env) -> float | None:
     """The mean return that solves the task, if it is known. Raises Refused for one that is no finite number."""
     threshold = getattr(env.spec, "reward_threshold", None)
-    if threshold is None or isinstance(threshold, (int, float)) and np.isfinite(threshold):
-        return threshold
+    if threshold is None or isinstance(threshold, Real) and not isinstance(threshold, bool) and np.isfinite(threshold):
+        return None if threshold is None else float(threshold)
     raise Refused(f"the reward_threshold of {env.spec.id!r} must be a finite number or None, got {threshold!r}")
 
 

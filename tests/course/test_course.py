@@ -267,6 +267,18 @@ def test_wild_code_is_told_and_not_thrown(kind):
     assert verdict.state == "not yet" and words in " ".join(verdict.words), verdict
 
 
+def test_numbers_of_numpy_are_numbers():
+    def lets_go(real, dreamed, tolerance):
+        late = np.flatnonzero(np.abs(real.numpy() - dreamed.numpy()).mean(-1) > tolerance)
+        return late[0] if len(late) else np.int64(len(real))
+
+    def wrong(real, dreamed, tolerance):
+        return lets_go(real, dreamed, tolerance) + 1
+
+    assert judge(EXERCISES["lets_go"], lets_go).state == "right"
+    assert judge(EXERCISES["lets_go"], wrong).state == "not yet"
+
+
 @pytest.mark.parametrize("endless", [never_ends, never_ends_and_swallows])
 def test_endless_code_is_stopped(endless, monkeypatch):
     monkeypatch.setattr("dreamer_lite.course.judge.SECONDS", 0.5)
