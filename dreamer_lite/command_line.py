@@ -340,7 +340,7 @@ class Dream(Trained):
 class Diagnose(Trained):
     """Run ten checks on an agent and its run, to find bugs by their effects; writes one page of figures and text.
 
-    For this, the agent plays 200 steps in each of 8 copies of the environment. For each check that doesn't look
+    For this, the agent plays 1,600 steps, in up to 8 copies of the environment. For each check that doesn't look
     healthy, the page says where to look next.
     """
 
@@ -589,7 +589,7 @@ def whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
 
 @words_to_values.primitive_rule
 def given(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """An option that may be left out: the word None is no value for it."""
+    """An option that may be left out. The word None is like any other word, so it is no number and no choice."""
     kinds = [kind for kind in get_args(info.type) if kind is not NoneType]
     if get_origin(info.type) not in (Union, UnionType) or len(kinds) != 1:
         return None

@@ -286,11 +286,20 @@ def make_envs(
     return Envs(env_factory(env), count, seed, remember, seconds)
 
 
+def refuse_idle_settings(config: Config) -> None:
+    """Raises Refused for settings that change nothing where a function makes the environment."""
+    if idle := [name for name in BY_NAME if getattr(config, name) != getattr(Config, name)]:
+        raise Refused(
+            f"make_env makes the whole environment, so these settings would change nothing: {', '.join(idle)}; leave "
+            "them out, and do in that function what they should do"
+        )
+
+
 def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     """The settings for environments that a function makes, marked as such.
 
     Where they name no environment, they get a name: its ID, or else its class. Raises Refused for a function that
-    returns the same object twice, and for settings of `BY_NAME`, which would change nothing.
+    returns the same object twice.
     """
     if isinstance(make_env, str):
         raise Refused(
@@ -299,11 +308,6 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
         )
     if make_env is None or config.env_from_function:
         return config
-    if idle := [name for name in BY_NAME if getattr(config, name) != getattr(Config, name)]:
-        raise Refused(
-            f"make_env makes the whole environment, so these settings would change nothing: {', '.join(idle)}; leave "
-            "them out, and do in that function what they should do"
-        )
     factory = env_factory(make_env)
     env = new_env(factory)
     name = env.spec.id if env.spec else type(env.unwrapped).__name__

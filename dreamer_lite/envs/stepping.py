@@ -1,8 +1,9 @@
 """Environments stepped side by side: episodes and their seeds, and a state that can be saved (notebook 01)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import inspect
+import math
 from numbers import Real
 import signal
 import sys
@@ -250,8 +251,11 @@ def refuse_other_spaces(env: gymnasium.Env, native: tuple[Any, Any]) -> None:
 def threshold_of(env: gymnasium.Env) -> float | None:
     """The mean return that solves the task, if it is known. Raises Refused for one that is no finite number."""
     threshold = getattr(env.spec, "reward_threshold", None)
-    if threshold is None or isinstance(threshold, Real) and not isinstance(threshold, bool) and np.isfinite(threshold):
-        return None if threshold is None else float(threshold)
+    if threshold is None:
+        return None
+    with suppress(OverflowError):  # a whole number beyond all floats
+        if isinstance(threshold, Real) and not isinstance(threshold, bool) and math.isfinite(threshold):
+            return float(threshold)
     raise Refused(f"the reward_threshold of {env.spec.id!r} must be a finite number or None, got {threshold!r}")
 
 

@@ -1,7 +1,9 @@
 """Wrappers for Dict observations: choose their parts, and resize the images among them."""
 
 from collections.abc import Callable
+from functools import cache
 import re
+import sys
 from typing import Any
 
 import gymnasium
@@ -17,7 +19,8 @@ class SelectParts(gymnasium.ObservationWrapper):
     """Only those parts of a Dict observation whose names match `see`, and don't match `ignore`.
 
     Both are regular expressions that must match the whole name; "" means no choice. Raises Refused for an observation
-    that is no Dict, for a pattern that is no regular expression or matches no name, and if nothing is left.
+    that is no Dict, for a pattern that is no regular expression, and if nothing is left. Prints a line if `ignore`
+    matches no name.
     """
 
     def __init__(self, env: gymnasium.Env, see: str = "", ignore: str = ""):
@@ -35,15 +38,21 @@ class SelectParts(gymnasium.ObservationWrapper):
                     f"--see and --ignore take regular expressions, such as 'image|direction'; got {option}={pattern!r} "
                     f"({error})"
                 ) from error
-            if pattern and not chosen[option]:
-                raise Refused(f"--{option} {pattern} matches the whole name of no part; the parts are {names}")
         keys = [key for key in space.spaces if (not see or key in chosen["see"]) and key not in chosen["ignore"]]
         if not keys:
             raise Refused(f"--see and --ignore leave nothing to see; the parts are {names}")
+        if ignore and not chosen["ignore"]:
+            print_once(f"--ignore {ignore} matches the whole name of no part, so it leaves none out; there are {names}")
         self.observation_space = Dict({key: space[key] for key in keys})
 
     def observation(self, observation: dict[Any, Any]) -> dict[Any, Any]:
         return {key: observation[key] for key in self.observation_space.spaces}
+
+
+@cache
+def print_once(words: str) -> None:
+    """Each copy of an environment has wrappers of its own, and would say the same."""
+    print(f"dreamer_lite: {words}", file=sys.stderr)
 
 
 class ResizeImages(gymnasium.ObservationWrapper):

@@ -18,9 +18,9 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     Images are shown as they are, with curves of the numbers below them if there are some; CartPole as carts, other
     numbers as curves below what the environment renders.
     """
-    if not (pair.carts or pair.real_pictures is not None):
+    if not (pair.is_cartpole or pair.real_pictures is not None):
         return draw_curves(pair, path, frames)
-    if pair.carts or not pair.real.shape[1]:
+    if pair.is_cartpole or not pair.real.shape[1]:
         return filmstrip(pair, frames).savefig(path, dpi=120)
     height = 1.3 * len(chosen_numbers(pair)) + 1
     figure = Figure(figsize=(1.5 * len(moments(pair, frames)), 3.1 + height), layout="constrained")
@@ -52,7 +52,7 @@ def filmstrip(pair: OpenLoop, frames: int = 8, figure: FigureBase | None = None)
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
     """The same as a GIF, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
     pictures = []
-    shown, drawn = pair.carts or pair.real_pictures is not None, not pair.carts and pair.real.shape[1] > 0
+    shown, drawn = pair.is_cartpole or pair.real_pictures is not None, not pair.is_cartpole and pair.real.shape[1] > 0
     heights = [4.0] * shown + [max(4.0 * (not shown), 0.8 * len(chosen_numbers(pair)) + 0.8)] * drawn
     for t in range(0, len(pair.real), every):
         figure = Figure(figsize=(4.2, sum(heights)), layout="constrained")

@@ -1,6 +1,7 @@
 """How true are the agent's dreams? A real episode, and the dream beside it."""
 
 from contextlib import closing
+from dataclasses import replace
 from typing import NamedTuple
 
 import gymnasium
@@ -21,7 +22,7 @@ from .rollout import rollout
 class OpenLoop(NamedTuple):
     """One real episode and the dream beside it, step by step; the dream has not seen reality since step 0."""
 
-    carts: bool  # whether the numbers are those of CartPole itself, so that they can be drawn as carts
+    env: str  # its name in the agent's settings, or the given one
     real: np.ndarray  # (T, O) the numbers in the observations
     dreamed: np.ndarray  # (T, O) the same, decoded from the dream
     actions: np.ndarray  # (T, A) the actions that led to each step, the same in both
@@ -30,6 +31,7 @@ class OpenLoop(NamedTuple):
     frames: list[np.ndarray] = []  # T images (H, W, 3) that the environment rendered, with render=True
     names: list[str] = []  # of the numbers
     undrawn: str = ""  # the error, if the environment failed to render frames
+    is_cartpole: bool = False  # whether the numbers are those of CartPole itself, and can be drawn as carts
 
 
 @torch.no_grad()
@@ -71,15 +73,25 @@ def open_loop(
             f"the episode ended within {context} steps, before the dream began; try another seed or less context"
         )
     (real, real_pictures), (dreamed, dreamed_pictures) = numbers_and_pictures(real), numbers_and_pictures(dreamed)
-    carts = real.shape[1] == 4 and plain_cartpole(agent.config if env is None else env)
-    return OpenLoop(carts, real, dreamed, np.stack(actions), real_pictures, dreamed_pictures, frames, names, undrawn)
+    named = replace(agent.config, env=env, env_from_function=False) if isinstance(env, str) else agent.config
+    is_cartpole = (env is None or isinstance(env, str)) and plain_cartpole(named) and real.shape[1] == 4
+    return OpenLoop(
+        named.env,
+        real,
+        dreamed,
+        np.stack(actions),
+        real_pictures,
+        dreamed_pictures,
+        frames,
+        names,
+        undrawn,
+        is_cartpole,
+    )
 
 
-def plain_cartpole(env: Config | str | EnvFactory | gymnasium.Env) -> bool:
-    """Whether this is CartPole itself, by its name, without a wrapper or a function that may change it."""
-    if isinstance(env, Config):
-        return plain_cartpole("" if env.wrap or env.env_from_function else env.env)
-    return isinstance(env, str) and env.startswith("CartPole-")
+def plain_cartpole(config: Config) -> bool:
+    """Whether these settings make CartPole itself, without a wrapper or a function that may change it."""
+    return config.env.startswith("CartPole-") and not config.wrap and not config.env_from_function
 
 
 def numbers_and_pictures(observations: list[Obs]) -> tuple[np.ndarray, np.ndarray | None]:

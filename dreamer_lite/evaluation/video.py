@@ -126,7 +126,7 @@ def mp4(path: Path, rate: float) -> Iterator[Write]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Inside, a file beside `path` is written, which then takes its place; after an error `path` is as it was."""
-    beside = path.with_stem(f"{path.stem}.part")
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield beside
         os.replace(beside, path)

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import Config
-from ..envs.making import EnvFactory, config_for, env_factory
+from ..envs.making import EnvFactory, config_for, env_factory, refuse_idle_settings
 from ..envs.probe import choose_eval_in
 from ..envs.stepping import cannot_be_called
 from ..errors import TOO_LARGE, Refused, require
@@ -67,7 +67,7 @@ def run(training: Training, out: Path, progress: bool, on_step: Callable[[Traini
                 training.save(out)
         training.save(out)
         done = finished(training)
-        if done and not training.train_steps:
+        if done and training.processes.leads and not training.train_steps:
             training.warn(nothing_learned(training))
         card = training.processes.from_first(lambda: folder.finish(out, training, done))
     if not done:
@@ -103,6 +103,8 @@ def train(
     out, given = checkpoint.as_path(out, "a run's folder").absolute(), RunOptions.of(options)
     config = config_for(config, make_env)
     if not resume:
+        if make_env is not None:
+            refuse_idle_settings(config)
         given.completed(None).check_against(config, processes)
         if not processes.again:
             processes.from_first(lambda: folder.refuse_existing(out))
@@ -131,11 +133,12 @@ def train(
             prepare(training, out, how, begin=not resume)
             if (out / "checkpoint.pt").exists():  # not where a checkpoint of another folder is resumed
                 training.say(sizes(training, out / "checkpoint.pt"))
-            return run(training, out, how.progress, on_step)
-        except Exception as error:
-            if training.processes.leads and (out / "config.json").exists():
-                folder.keep_error(out, training, finished(training), error)
-            raise
+            try:
+                return run(training, out, how.progress, on_step)
+            except Exception as error:
+                if processes.leads:
+                    folder.keep_error(out, training, finished(training), error)
+                raise
         finally:
             training.log.close()
             training.envs.close()
@@ -152,11 +155,11 @@ def check_arguments(config: Any, resume: Any, on_step: Any, processes: Any) -> N
 
 def nothing_learned(training: Training) -> str:
     c = training.config
-    every = c.batch_size * c.seq_len / c.train_ratio
+    every = c.batch_size * c.seq_len * training.processes.size / c.train_ratio
     return (
         f"no train step was taken, so the agent has learned nothing: the run ended after {training.env_steps:,} "
-        f"environment steps; learning begins at {c.learn_start:,} (--learn_start), with one train step for every "
-        f"{every:g} (--train_ratio)"
+        f"environment steps; learning begins at {c.learn_start:,} (--learn_start), once each environment has given "
+        f"more than {c.seq_len} (--seq_len), with one train step for every {every:g} (--train_ratio)"
     )
 
 

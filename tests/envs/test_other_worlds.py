@@ -23,7 +23,7 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.envs.making import make_env, make_envs
 from dreamer_lite.envs.probe import disturbance
 from dreamer_lite.envs.workers import WorkerEnvs
-from dreamer_lite.training import checkpoint
+from dreamer_lite.training import checkpoint, loop
 from dreamer_lite.training.compiled import in_its_way
 from dreamer_lite.training.folder import locked
 from dreamer_lite.training.parallel import SINGLE_PROCESS
@@ -259,6 +259,16 @@ def test_a_worker_whose_close_ends_the_program_is_reported(capfd):
     envs.close()
     said = capfd.readouterr().err
     assert "close() of environment 0 ended the program (SystemExit)" in said and "Traceback" not in said
+
+
+def test_settings_that_a_function_makes_idle_do_not_keep_an_old_run_from_going_on(tmp_path, monkeypatch):
+    """Version 0.3.0 kept them without a word; new runs refuse them."""
+    with pytest.raises(Refused, match="these settings would change nothing: gray"):
+        train(debug(gray=True), tmp_path / "a", make_env=Seven, **SHORT)
+    with monkeypatch.context() as before:
+        before.setattr(loop, "refuse_idle_settings", lambda config: None)
+        train(debug(gray=True), tmp_path / "a", make_env=Seven, **SHORT)
+    assert train(debug(gray=True, steps=150), tmp_path / "a", make_env=Seven, resume=True, **SHORT)["env_steps"] == 150
 
 
 def test_an_evaluation_promises_no_checkpoint(tmp_path):

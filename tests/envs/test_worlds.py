@@ -401,9 +401,14 @@ def test_only_cartpole_itself_is_drawn_as_carts_and_exported():
     made = [{}, {"wrap": "custom_envs:halved"}, {"env_from_function": True}]
     plain, wrapped, made = (Dreamer(Config.preset("debug", **how), Spaces(4, 2, True)) for how in made)
     how = dict(steps=2, context=0)
-    assert open_loop(plain, **how).carts and open_loop(made, "CartPole-v1", **how).carts
-    for pair in (open_loop(wrapped, **how), open_loop(plain, cartpole, **how), open_loop(made, cartpole, **how)):
-        assert not pair.carts
+    assert open_loop(plain, **how).is_cartpole and open_loop(made, "CartPole-v1", **how).is_cartpole
+    for pair in (
+        open_loop(wrapped, **how),
+        open_loop(wrapped, "CartPole-v1", **how),
+        open_loop(plain, cartpole, **how),
+        open_loop(made, cartpole, **how),
+    ):
+        assert not pair.is_cartpole
     assert player_data(plain)
     for other, words in ((wrapped, "CartPole-v1, wrapped"), (made, "CartPole-v1, made by a function")):
         with pytest.raises(Refused, match=words):

@@ -1,6 +1,7 @@
 """Two real processes train one agent: they agree, they are found out if they don't, and what is left of them can go
 on."""
 
+import csv
 import os
 from pathlib import Path
 import signal
@@ -73,7 +74,8 @@ def test_a_resumed_run_of_two_is_the_uninterrupted_one_bit_for_bit(tmp_path, cap
     assert torch.equal(weights, other_weights) and not torch.equal(first["vector"], second["vector"])
     for name in first:
         assert torch.equal(first[name], other_first[name]) and torch.equal(second[name], other_second[name])
-    assert (tmp_path / "own" / "metrics.csv").read_text().count("\n") >= 4
+    with (tmp_path / "own" / "metrics.csv").open() as file:
+        assert sum(float(row["eval_episodes"]) > 0 for row in csv.DictReader(file)) >= 3
     assert len(list(parts.glob("process1-*.pt"))) == 1  # the older ones are gone
     capsys.readouterr()
     main(f"--quiet --resume {parts} --steps 450".split())

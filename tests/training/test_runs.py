@@ -21,14 +21,13 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
-from dreamer_lite.command_line import report
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.evaluation.evaluate import evaluate
 from dreamer_lite.evaluation.video import film, gif
-from dreamer_lite.training import cost
+from dreamer_lite.training import cost, loop
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
@@ -213,15 +212,15 @@ def test_a_run_whose_environments_came_from_a_function_needs_it_again(tmp_path, 
         train(config, forgetful, resume=True)
 
 
-def test_what_is_printed_to_continue_keeps_tensorboard(tmp_path, capsys):
-    def stop(training):
-        signal.raise_signal(signal.SIGINT)
+def test_what_is_printed_to_continue_keeps_tensorboard(tmp_path, capsys, monkeypatch):
+    def stopped(config, out, **how):
+        train(config, out, **how, on_step=lambda training: signal.raise_signal(signal.SIGINT))
 
-    with pytest.raises(Interrupted) as stopped:
-        train(Config.preset("debug", steps=40), tmp_path, progress=False, on_step=stop)
-    for again in ("", " --tensorboard"):
-        assert report(stopped.value.card, tmp_path, again) == 130
-        assert capsys.readouterr().out.endswith(f"python -m dreamer_lite --resume {tmp_path}{again}\n")
+    monkeypatch.setattr(loop, "train", stopped)
+    for name, again in (("without", []), ("with", ["--tensorboard"])):
+        assert main([*DEBUG, "--steps", "40", "--out", str(tmp_path / name), *again]) == 130
+        said = capsys.readouterr().out
+        assert said.endswith(" ".join(["python -m dreamer_lite --resume", str(tmp_path / name), *again]) + "\n")
 
 
 def test_a_run_that_an_error_ends_leaves_its_card(tmp_path):
@@ -240,10 +239,22 @@ def test_a_run_that_an_error_ends_leaves_its_card(tmp_path):
         assert card["env_steps"] > 0 and "notes" in read(out).rest and not read(out).rest["notes"]
 
 
+def test_what_is_refused_when_a_run_is_resumed_leaves_its_card(tmp_path, monkeypatch):
+    config = Config.preset("debug", steps=100, eval_every=0)
+    train(config, tmp_path, progress=False)
+    before = (tmp_path / "card.json").read_text()
+    monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda out: SimpleNamespace(free=0))
+    monkeypatch.setattr(folder_module.Path, "glob", lambda *_: [])
+    with pytest.raises(Refused, match="free some space"):
+        train(config, tmp_path, resume=True, progress=False)
+    assert (tmp_path / "card.json").read_text() == before
+
+
 def test_a_run_that_is_too_short_to_learn_says_so(tmp_path, capsys):
     card = train(Config.preset("debug", steps=60), tmp_path / "short", progress=False)
     words = "no train step was taken, so the agent has learned nothing: the run ended after 60 environment steps; "
-    words += "learning begins at 64 (--learn_start), with one train step for every 16 (--train_ratio)"
+    words += "learning begins at 64 (--learn_start), once each environment has given more than 8 (--seq_len), with one "
+    words += "train step for every 16 (--train_ratio)"
     assert card["train_steps"] == 0 and card["notes"] == [words] and words in capsys.readouterr().err
     assert not train(Config.preset("debug", steps=100), tmp_path / "long", progress=False)["notes"]
 
