@@ -3,7 +3,8 @@
 `record` runs the `small` preset with `--until held` for each seed (six minutes a seed), and keeps metrics and run card;
 `record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
-`table` prints a table of them and draws their curves. `general` learns some of them with the `general` preset.
+`table` prints a table of them and draws their curves. `general` learns some of them with the `general` preset, and
+`variants` six of these with other settings that might be defaults (two minutes a run).
 `pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
 `catch` trains the three small world models of notebook A2 (six minutes), and keeps what they paint.
 `seeds` trains five world models and five actors as notebooks 06 and 09 do (three minutes), and keeps their results.
@@ -165,6 +166,36 @@ GENERAL: dict[str, dict[str, Any]] = {
         for name in ("Acrobot", "FrozenLake", "InvertedPendulum", "Pendulum", "Blackjack", "CliffWalking")
     },
 }
+
+
+# Settings that might be defaults of `general`, tried with three seeds in those of its worlds that have a threshold.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "entropy bonus 0.01": dict(entropy=0.01),
+    "discount horizon 333": dict(discount_horizon=333),
+    "255 bins to ±485 million": dict(bins=255, bin_limit=20),
+    "four environments": dict(envs=4),
+}
+THRESHOLDS = ("CartPole", "Dials", "HiddenCatch", "Acrobot", "FrozenLake", "InvertedPendulum")
+VARIANTS_SOLVED = ASSETS / "runs" / "variants.json"  # by variant and world: after how many steps each seed was solved
+
+
+def record_variants() -> None:
+    """Train what is missing, each run until it is solved, and keep after how many steps that was."""
+    keep_memory()
+    found = json.loads(VARIANTS_SOLVED.read_text()) if VARIANTS_SOLVED.exists() else {}
+    for (variant, changes), name, seed in product(VARIANTS.items(), THRESHOLDS, range(3)):
+        solved = found.setdefault(variant, {}).setdefault(name, [])
+        if len(solved) > seed:
+            continue
+        settings = {key: value for key, value in GENERAL[name].items() if key not in ("preset", "seeds")}
+        folder = WORK / "variants" / f"{name}-{variant}-seed{seed}".replace(" ", "-")
+        shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
+        config = Config.preset("general", seed=seed, **settings | changes)
+        how = dict(until="solved", progress=sys.stderr.isatty(), compile=True)
+        card = train(config, folder, device=use_device("cpu", threads=1), **how)
+        solved.append(card["solved_at_env_steps"])
+        VARIANTS_SOLVED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(f"{variant}, {name}, seed {seed}: {solved[-1]}", flush=True)
 
 
 def record_worlds(worlds: dict[str, dict[str, Any]], folder: str) -> None:
@@ -616,6 +647,8 @@ if __name__ == "__main__":
         record_worlds({name: WORLDS[name] for name in words or WORLDS}, "worlds")
     elif sys.argv[1:2] == ["general"] and set(words) <= set(GENERAL):
         record_worlds({name: GENERAL[name] for name in words or GENERAL}, "general")
+    elif sys.argv[1:] == ["variants"]:
+        record_variants()
     elif sys.argv[1:] == ["pendulum"]:
         record_pendulum()
     elif sys.argv[1:] == ["catch"]:

@@ -3,12 +3,16 @@
 import csv
 import json
 from pathlib import Path
+import sys
 
 import pytest
 
 from dreamer_lite.config import Config
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "assets"))
+
+import make  # noqa: E402
 
 
 def solved(folder, name):
@@ -46,6 +50,19 @@ def test_worlds_without_a_threshold_are_compared_as_recorded(name, digits):
                 [mean for step, mean in curve.items() if step >= 1500] if name == "Pendulum" else [*curve.values()][-1:]
             )
             assert float(words) == round(sum(kept) / len(kept), digits)
+
+
+def test_other_defaults_are_compared_as_recorded():
+    found = json.loads((ROOT / "assets/runs/variants.json").read_text(encoding="utf-8"))
+    assert list(found) == list(make.VARIANTS)
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8").splitlines()
+    named = {"nothing else": {name: solved("general", f"{name}-")[:3] for name in make.THRESHOLDS}}
+    for variant, worlds in found.items():
+        assert list(worlds) == list(make.THRESHOLDS)
+        named[variant] = {name: [f"{steps:,}" if steps else "never" for steps in worlds[name]] for name in worlds}
+    for variant, worlds in named.items():
+        cells = " | ".join(", ".join(steps) for steps in worlds.values())
+        assert all(len(steps) == 3 for steps in worlds.values()) and f"| {variant} | {cells} |" in page
 
 
 def test_the_runs_of_general_have_its_settings():
