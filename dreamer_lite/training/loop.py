@@ -156,10 +156,11 @@ def check_arguments(config: Any, resume: Any, on_step: Any, processes: Any) -> N
 def nothing_learned(training: Training) -> str:
     c = training.config
     every = c.batch_size * c.seq_len * training.processes.size / c.train_ratio
+    pace = f"one train step for every {every:g}" if every >= 1 else f"{1 / every:g} train steps for each"
     return (
         f"no train step was taken, so the agent has learned nothing: the run ended after {training.env_steps:,} "
         f"environment steps; learning begins at {c.learn_start:,} (--learn_start), once each environment has given "
-        f"more than {c.seq_len} (--seq_len), with one train step for every {every:g} (--train_ratio)"
+        f"more than {c.seq_len} (--seq_len), with {pace} (--train_ratio)"
     )
 
 

@@ -257,6 +257,8 @@ def test_a_run_that_is_too_short_to_learn_says_so(tmp_path, capsys):
     words += "train step for every 16 (--train_ratio)"
     assert card["train_steps"] == 0 and card["notes"] == [words] and words in capsys.readouterr().err
     assert not train(Config.preset("debug", steps=100), tmp_path / "long", progress=False)["notes"]
+    often = train(Config.preset("debug", steps=6, learn_start=1, train_ratio=64), tmp_path / "often", progress=False)
+    assert "more than 8 (--seq_len), with 4 train steps for each (--train_ratio)" in often["notes"][0]
 
 
 def test_an_interrupted_evaluation_is_made_up_for(tmp_path, monkeypatch):
