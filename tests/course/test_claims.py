@@ -92,7 +92,7 @@ def test_a1_what_the_twin_was_promised():
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one environment of eight: the critic's value at the end of its recording is lower.")
+    say("A1", "one environment of eight, whose recording ends on a lower value than the others.")
 
 
 def test_a1_where_the_line_of_control_lies():
@@ -134,14 +134,17 @@ def test_a1_what_the_ledger_records():
     unchanged = [mean for mean in ledger.line(task, "nothing", runs).means if not math.isnan(mean)]
     first = ledger.line(task, squared, runs).means[0]
     low, high = min(unchanged), max(unchanged)
-    say("A1", f"on the task with rewards × 100, {first:,.0f} against the unchanged {low:,.0f} to {high:,.0f}.")
+    say("A1", f"with rewards × 100 it scored {first:,.0f}, unchanged runs {low:,.0f} to {high:,.0f}.")
 
 
 def test_a3_how_large_the_return_scale_was():
     runs = [read_metrics(file) for file in sorted((ROOT / "assets/runs").glob("seed[0-9].csv"))]
     scales = [row["return_scale"] for rows in runs for row in rows if not math.isnan(row["return_scale"])]
     assert len(runs) == 10
-    say("A3", f"our ten recorded CartPole runs it was between {min(scales):.0f} and {max(scales):.0f} at all times.")
+    say(
+        "A3",
+        f"our ten recorded CartPole runs it was between {min(scales):.0f} and {max(scales):.0f} in every logged row.",
+    )
     last = [row["return_scale"] for row in read_metrics(ROOT / "assets/runs/pendulum.csv")][-1]
     say("A3", f"the entropy bonus would weigh {last:.0f} times less")
 
