@@ -110,15 +110,20 @@ WIDGETS = {
 }
 
 
-def record(config: Config, name: str, until: str) -> None:
-    """Train compiled, on one thread, and keep metrics and run card under this name."""
+def train_compiled(config: Config, folder: Path, until: str) -> dict[str, Any]:
+    """Train compiled, on one thread, in this folder; returns the run card."""
     keep_memory()
-    folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
-    (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
-    card = train(
+    return train(
         config, folder, device=use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True
     )
+
+
+def record(config: Config, name: str, until: str) -> None:
+    """Train compiled, on one thread, and keep metrics and run card under this name."""
+    folder = WORK / name
+    (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
+    card = train_compiled(config, folder, until)
     shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
     shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
     print(
@@ -181,20 +186,16 @@ VARIANTS_SOLVED = ASSETS / "runs" / "variants.json"  # by variant and world: aft
 
 def record_variants() -> None:
     """Train what is missing, each run until it is solved, and keep after how many steps that was."""
-    keep_memory()
-    found = json.loads(VARIANTS_SOLVED.read_text()) if VARIANTS_SOLVED.exists() else {}
+    found = json.loads(VARIANTS_SOLVED.read_text(encoding="utf-8")) if VARIANTS_SOLVED.exists() else {}
     for (variant, changes), name, seed in product(VARIANTS.items(), THRESHOLDS, range(3)):
         solved = found.setdefault(variant, {}).setdefault(name, [])
         if len(solved) > seed:
             continue
         settings = {key: value for key, value in GENERAL[name].items() if key not in ("preset", "seeds")}
         folder = WORK / "variants" / f"{name}-{variant}-seed{seed}".replace(" ", "-")
-        shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
-        config = Config.preset("general", seed=seed, **settings | changes)
-        how = dict(until="solved", progress=sys.stderr.isatty(), compile=True)
-        card = train(config, folder, device=use_device("cpu", threads=1), **how)
+        card = train_compiled(Config.preset("general", seed=seed, **settings | changes), folder, "solved")
         solved.append(card["solved_at_env_steps"])
-        VARIANTS_SOLVED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        VARIANTS_SOLVED.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{variant}, {name}, seed {seed}: {solved[-1]}", flush=True)
 
 

@@ -22,7 +22,7 @@ def solved(folder, name):
     return [f"{steps:,}" if (steps := card["solved_at_env_steps"]) else "never" for card in cards]
 
 
-@pytest.mark.parametrize("name", ["CartPole", "Dials", "HiddenCatch", "Acrobot", "FrozenLake", "InvertedPendulum"])
+@pytest.mark.parametrize("name", make.THRESHOLDS)
 def test_the_presets_are_compared_as_recorded(name):
     folder = "" if name == "CartPole" else "worlds"
     general = solved("general", f"{name}-")

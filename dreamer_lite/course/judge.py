@@ -46,8 +46,10 @@ def does_nothing(version: Any) -> bool:
 
 def is_blank(version: Any) -> bool:
     """Whether a function still has its `...` somewhere, or does nothing."""
-    if not inspect.isfunction(version) or does_nothing(version):
-        return does_nothing(version)
+    if does_nothing(version):
+        return True
+    if not inspect.isfunction(version):
+        return False
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(version)))
     except (OSError, TypeError, SyntaxError):

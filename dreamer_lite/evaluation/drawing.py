@@ -23,20 +23,20 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     if pair.is_cartpole or not pair.real.shape[1]:
         return filmstrip(pair, frames).savefig(path, dpi=120)
     height = 1.3 * len(chosen_numbers(pair)) + 1
-    figure = Figure(figsize=(1.5 * len(moments(pair, frames)), 3.1 + height), layout="constrained")
+    figure = Figure(figsize=(1.5 * min(frames, len(pair.real)), 3.1 + height), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[3.1, height])
     filmstrip(pair, frames, above)
     curves(below, pair, len(pair.real))
     figure.savefig(path, dpi=120)
 
 
-def moments(pair: OpenLoop, frames: int) -> np.ndarray:
-    """At most this many steps, evenly spaced, the first and the last among them."""
-    return np.linspace(0, len(pair.real) - 1, min(frames, len(pair.real))).round().astype(int)
+def moments(length: int, most: int) -> np.ndarray:
+    """At most this many of the steps, evenly spaced, the first and the last among them."""
+    return np.linspace(0, length - 1, min(most, length)).round().astype(int)
 
 
 def filmstrip(pair: OpenLoop, frames: int = 8, figure: FigureBase | None = None) -> FigureBase:
-    steps = moments(pair, frames)
+    steps = moments(len(pair.real), frames)
     figure = Figure(figsize=(1.5 * len(steps), 3.1), layout="constrained") if figure is None else figure
     for column, t in enumerate(steps):
         for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM))):
@@ -118,7 +118,7 @@ def draw_curves(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     figure = Figure(figsize=(7, height + 1.5 * bool(pair.frames)))
     if pair.frames:
         above, figure_below = figure.subfigures(2, 1, height_ratios=[1.5, height])
-        steps = np.linspace(0, len(pair.frames) - 1, min(frames, len(pair.frames))).round().astype(int)
+        steps = moments(len(pair.frames), frames)
         for column, t in enumerate(steps):
             axes = above.add_subplot(1, len(steps), column + 1)
             show_picture(axes, pair.frames[t])

@@ -1,7 +1,6 @@
 """How true are the agent's dreams? A real episode, and the dream beside it."""
 
 from contextlib import closing
-from dataclasses import replace
 from typing import NamedTuple
 
 import gymnasium
@@ -15,7 +14,7 @@ from ..envs.spaces import number_names
 from ..errors import Refused, first_line, require, require_whole
 from ..replay import Obs, map_obs, obs_by_kind
 from ..rng import seeded
-from .evaluate import evaluation_seed, matching_envs
+from .evaluate import evaluation_seed, matching_envs, named_config
 from .rollout import rollout
 
 
@@ -73,7 +72,7 @@ def open_loop(
             f"the episode ended within {context} steps, before the dream began; try another seed or less context"
         )
     (real, real_pictures), (dreamed, dreamed_pictures) = numbers_and_pictures(real), numbers_and_pictures(dreamed)
-    named = replace(agent.config, env=env, env_from_function=False) if isinstance(env, str) else agent.config
+    named = named_config(agent.config, env)
     is_cartpole = (env is None or isinstance(env, str)) and plain_cartpole(named) and real.shape[1] == 4
     return OpenLoop(
         named.env,

@@ -109,12 +109,17 @@ def play_episodes(
     return returns, cut
 
 
+def named_config(config: Config, env: object) -> Config:
+    """The settings with the environment of this name, if `env` is one."""
+    return replace(config, env=env, env_from_function=False) if isinstance(env, str) else config
+
+
 def matching_envs(
     agent: Dreamer, env: str | EnvFactory | gymnasium.Env | None, count: int, seed: int, render: bool = False
 ) -> Envs:
     """Fresh environments for an agent to play in, or the given one. Raises Refused if their spaces differ."""
     c, given = agent.config, isinstance(env, gymnasium.Env)
-    named = replace(c, env=env, env_from_function=False) if isinstance(env, str) else c
+    named = named_config(c, env)
     if given:
         make = lambda: env
     else:
