@@ -9,6 +9,7 @@ from torch import Tensor
 from .agent import Dreamer
 from .errors import require
 from .optim import LaProp
+from .products import by_onednn, onednn_pays
 from .replay import Experience
 from .rssm import State
 
@@ -20,6 +21,7 @@ class Learner:
     objective: the weighted sum of the losses; `training/compiled.py` replaces it by a compiled one.
     reduce_gradients: called with all gradients as one flat vector before they are clipped; `training/parallel.py`
     averages them over processes here.
+    products: around each train step, the library that computes its matrix products (`products.py`).
     The averaged weights start as the agent's weights when its learner is made.
     """
 
@@ -39,6 +41,8 @@ class Learner:
         self.loss_scales = c.loss_scales
         self.objective = self.weighted_loss
         self.reduce_gradients: Callable[[Tensor], None] | None = None
+        on_cpu = agent.device.type == "cpu"
+        self.products = by_onednn if on_cpu and onednn_pays(c, len(self.optimizer.weights)) else nullcontext
 
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
         """One gradient step on everything; returns new posterior states (B, T, …) and the mean of each loss and metric.
@@ -49,9 +53,10 @@ class Learner:
         if self.trained is not None:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
-        with self.autocast():  # around the objective, not in it: PyTorch keeps no compiled program with autocast inside
-            total, states, means = self.objective(batch, start)
-        total.backward()
+        with self.products():
+            with self.autocast():  # around the objective: PyTorch keeps no compiled program with autocast inside
+                total, states, means = self.objective(batch, start)
+            total.backward()
         if self.reduce_gradients:
             self.reduce_gradients(self.optimizer.gradients)
         self.optimizer.step()

@@ -16,6 +16,7 @@ from ..envs.making import make_envs
 from ..errors import Refused
 from ..evaluation.rollout import rollout
 from ..learner import Learner
+from ..products import by_onednn
 from ..replay import Experience
 from ..rssm import State
 from .capture import WARM_UP, Captured
@@ -92,8 +93,9 @@ def time_parts(config: Config, device: str, repeats: int) -> dict[str, list[floa
     }
     times: dict[str, list[float]] = {name: [] for name in (*parts, "train step")}
     for i in range(-10, repeats):
-        for name, part in parts.items():
-            times[name].append(seconds(part, device))
+        with learner.products():
+            for name, part in parts.items():
+                times[name].append(seconds(part, device))
         times["train step"].append(sum(times[name][-1] for name in parts))
     return {name: values[10:] for name, values in times.items()}
 
@@ -199,17 +201,19 @@ def report(shape: str, config: Config, device: str, repeats: int, compiled: bool
         if peak
         else "unknown on this platform",
     )
-    _, step = make_step(config, device)
+    learner, step = make_step(config, device)
     sizes = operations(step)
     line(
         "operations",
         f"{len(sizes):7,} not counting views; half of them produce fewer than {int(statistics.median(sizes)):,} values",
     )
-    work, rate = matrix_work(step), matmul_rate(device)
+    work, by = matrix_work(step), " by oneDNN" if learner.products is by_onednn else ""
+    with learner.products():
+        rate = matmul_rate(device)
     line(
         "floor",
-        f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products at {rate / 1e9:.0f} GFLOP/s; the step takes "
-        f"{took / (work / rate):.1f} times that",
+        f"{work / rate:7.4f} s, {work / 1e9:.1f} GFLOP in matrix products{by} at {rate / 1e9:.0f} GFLOP/s; the step "
+        f"takes {took / (work / rate):.1f} times that",
     )
     if device != "cpu" and (times := kernels(step)):
         line(

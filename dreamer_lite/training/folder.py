@@ -19,6 +19,7 @@ import torch
 
 from .. import __version__
 from ..errors import Refused, first_line
+from ..products import by_onednn
 from .device import device_name, memory_is_kept
 from .plots import draw_learning_curve
 from .state import Training
@@ -193,6 +194,7 @@ def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:
         "device_name": device_name(training.device),
         "threads": torch.get_num_threads(),
         "memory_kept": memory_is_kept(),
+        "onednn_products": training.learner.products is by_onednn,
         "compiled": training.compiled,
         "compile_seconds": training.compile_seconds,
         "captured": training.captured is not None,

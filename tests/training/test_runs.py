@@ -319,6 +319,7 @@ def test_a_run_folder_holds_what_the_readme_promises(uninterrupted):
         "card.json",
     }
     card = json.loads((uninterrupted / "card.json").read_text())
+    assert card["onednn_products"] is False
     assert card["env_steps"] == 900 and card["seed"] == 0 and card["versions"]["torch"] == torch.__version__
     assert card["final_evaluation"]["sampled"]["episodes"] == card["config"]["eval_episodes"] == 2 and card[
         "memory_kept"

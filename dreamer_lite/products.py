@@ -1,0 +1,55 @@
+"""Which of PyTorch's libraries computes the matrix products of a train step on a CPU: MKL or oneDNN."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+from .config import Config
+
+LARGE = 3e7  # weights × rows for each step through time; below, a product is over before oneDNN has begun
+
+
+def onednn_pays(config: Config, weights: int) -> bool:
+    """Whether train steps with these settings, of an agent with so many weights, take less time with `by_onednn`.
+
+    The same answer on every machine of a kind, so that the same seed gives the same curve. Measured: docs/speed.md.
+    """
+    dreams = config.batch_size * (config.imag_last or config.seq_len)
+    rows = config.batch_size * config.seq_len + dreams * config.horizon
+    return weights * rows / (config.seq_len + config.horizon) > LARGE and mkl_is_held_back()
+
+
+@cache
+def mkl_is_held_back() -> bool:
+    """Whether oneDNN computes float32 products here as exactly as MKL, and twice as fast: on AMD since Zen 5.
+
+    There MKL reaches less than half of oneDNN's rate (findings/allowing_bfloat16_speeds_up_float32.sh).
+    """
+    processor = getattr(torch.cpu, "get_capabilities", dict)()
+    since_zen_5 = processor.get("avx512_vp2intersect")  # Zen 4 has AVX-512 too, but computes it in two halves
+    if not (processor.get("cpu_name", "").startswith("AMD") and since_zen_5):
+        return False
+    a = torch.linspace(0.1, 1, 64 * 64, dtype=torch.float32, device="cpu").view(64, 64)
+    with by_onednn():
+        product = a @ a
+    return torch.allclose(product, a @ a, rtol=1e-5, atol=0)  # bfloat16 would be off by more than 1e-3
+
+
+@contextmanager
+def by_onednn() -> Iterator[None]:
+    """Inside, oneDNN computes float32 products, unless the program has chosen a precision for them itself.
+
+    PyTorch asks oneDNN only where products in bfloat16 are allowed. oneDNN makes use of that on processors with AMX
+    alone, so elsewhere the results remain float32; `mkl_is_held_back` tries it out.
+    """
+    products = torch.backends.mkldnn.matmul
+    chosen = products.fp32_precision != "none"
+    if not chosen:
+        products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        if not chosen:
+            products.fp32_precision = "none"
