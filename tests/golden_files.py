@@ -24,8 +24,7 @@ class Golden:
     """One file of official numbers. Inputs are read with `g[name]`, outputs are compared with `g.check(name, ours)`.
 
     In float64 an output is compared with its float64 twin, where there is one, a million times more strictly. Every
-    array
-    of the file has to be used one way or the other: `g.finish()` fails otherwise.
+    array of the file has to be used one way or the other: `g.finish()` fails otherwise.
     """
 
     def __init__(self, name: str, dtype: torch.dtype):

@@ -2,10 +2,8 @@
 tensors.
 
 Like a graph it repeats operations, not Python: a number that Python had at the recording is the same at every replay,
-and a tensor
-that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while it records,
-and it does not
-see what leaves PyTorch without an operation, as `.tolist()` and `.numpy()` do.
+and a tensor that was replaced instead of overwritten is not seen any more. Unlike a graph it carries out the step while
+it records, and it does not see what leaves PyTorch without an operation, as `.tolist()` and `.numpy()` do.
 """
 
 from collections.abc import Callable

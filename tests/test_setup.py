@@ -243,8 +243,7 @@ def test_the_algorithm_needs_torch_only():
 
 def test_least_squares_use_a_driver_that_finds_the_rank():
     """PyTorch's default now and then takes stale memory for an order of the columns and drops directions: with actions
-    of one-hot and a
-    constant beside them, that made notebook 07's linear map half as good on some runs."""
+    of one-hot and a constant beside them, that made notebook 07's linear map half as good on some runs."""
     pair = torch.stack(
         [torch.eye(3), torch.diag(torch.ones(2), 1)]
     )  # the second is solved with what the first left behind

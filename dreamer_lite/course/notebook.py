@@ -62,10 +62,8 @@ def progress() -> None:
 
 def check(version: Any, name: str | None = None) -> Callable:
     """Judge an exercise's function, say what is right or wrong with it, and return a version that works: the reader's
-    own if
-    it is right, the finished one if it is blank or wrong. Where the package has this function, it runs with that
-    version too,
-    until the kernel stops. Never raises, whatever it is given."""
+    own if it is right, the finished one if it is blank or wrong. Where the package has this function, it runs with that
+    version too, until the kernel stops. Never raises, whatever it is given."""
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
         return version

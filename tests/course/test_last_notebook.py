@@ -79,8 +79,7 @@ def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():
 
 def test_other_right_parts_train_the_same_agent(tmp_path):
     """From weights to weights, over the first train steps; later, rounding may turn a throw of the dice. Those that
-    draw their random
-    numbers in another order are left out."""
+    draw their random numbers in another order are left out."""
     few = Config.preset("debug", steps=48, learn_start=32, train_ratio=4, warmup=0)
     order = {"sample", "observe", "imagine"}
     with installed([own(name) for name in KEPT if name not in order]):

@@ -170,8 +170,7 @@ LONG = ("00", "06", "08", "09", "10", "A1", "A2", "A3")  # these take long after
 
 def filled(book):
     """The book with the finished source in place of every stub. Of a long book, the part up to the cell after the
-    verdict on its last
-    exercise: nbval runs what follows, with the package's functions."""
+    verdict on its last exercise: nbval runs what follows, with the package's functions."""
     if book.cells[0].source[2:4] in LONG:
         last = max(k for k, cell in enumerate(book.cells) if "= check(" in cell.source)
         book.cells = [cell for cell in book.cells[: last + 2] if "lab.train(" not in cell.source]

@@ -77,8 +77,7 @@ def tape_for_the_cpu(request, monkeypatch):
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_a_recorded_step_gives_what_the_step_gives(device, env, tape_for_the_cpu):
     """Over many steps, while the replay fills, wraps around, and episodes end. A GPU's sums may round differently each
-    time, and
-    then a throw of the dice falls otherwise: there the first steps are compared."""
+    time, and then a throw of the dice falls otherwise: there the first steps are compared."""
     slow, numbers = slow_run(device, env)
     fast, others = run(device, recorded, env)
     assert fast.captured.calls == fast.train_steps == slow.train_steps > 60 and fast.replay.added > fast.replay.length
