@@ -139,7 +139,7 @@ class ReturnScale(nn.Module):
     def __init__(self, rate: float = 0.01, limit: float = 1.0, low: float = 0.05, high: float = 0.95):
         super().__init__()
         self.rate, self.limit = rate, limit
-        self.register_buffer("levels", torch.tensor([low, high]), persistent=False)
+        self.register_buffer("levels", torch.tensor([float(low), float(high)]), persistent=False)
         self.register_buffer("range", torch.zeros(2))
 
     @torch.no_grad()

@@ -73,7 +73,7 @@ class Dreamer(nn.Module):
 
     def __init__(self, config: Config, spaces: Spaces, device: torch.device | str = "cpu"):
         super().__init__()
-        c, self.config, self.spaces = config, config, spaces
+        c, self.config, self.spaces = config, config, (spaces := spaces.plain)
         self.world_model = make_world_model(c, spaces)
         feature_size = self.world_model.feature_size
         self.actor = Actor(
@@ -123,7 +123,7 @@ class Dreamer(nn.Module):
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
         obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
-        states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
+        states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None].bool(), carry.state)
         state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
@@ -140,6 +140,8 @@ class Dreamer(nn.Module):
         actor and critic reach only these two.
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
+        # Flags are inverted with ~, which means something else for the bytes that some replay buffers keep.
+        batch = batch._replace(**{name: getattr(batch, name).bool() for name in ("is_first", "is_last", "is_terminal")})
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)
         begin = State(*(part[:, recent].detach().flatten(0, 1) for part in states))  # (B, T, …) → (N, …)

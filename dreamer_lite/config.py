@@ -28,6 +28,12 @@ class Spaces(NamedTuple):
         return f"sees {self.observation_words} and chooses {self.action_words}"
 
     @property
+    def plain(self) -> "Spaces":
+        """The same with Python's own numbers, and a single choice always written as (): one name for each agent."""
+        own = Spaces(*map(plain, self))
+        return own._replace(choices=()) if own.discrete and own.choices == (own.action_size,) else own
+
+    @property
     def observation_words(self) -> str:
         """What the agent sees: "4 numbers", "a 64 × 64 × 3 image and 5 numbers"."""
         size = " × ".join(map(str, self.image))
@@ -235,8 +241,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Config).items():
-            if isinstance(getattr(self, name), list):  # as JSON returns it
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, plain(getattr(self, name)))
             check_kind(name, getattr(self, name), kind)
             check_range(name, getattr(self, name))
         if self.deter % self.blocks:
@@ -378,6 +383,13 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         and (isinstance(value, bool) or not isinstance(value, (int, float)))
     ):
         raise Refused(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """A setting as a checkpoint can hold it: NumPy's numbers and text as Python's, a list, as in JSON, as a tuple."""
+    if hasattr(value, "item") and not getattr(value, "shape", None):
+        return value.item()
+    return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def check_range(name: str, value: Any) -> None:

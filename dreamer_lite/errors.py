@@ -17,8 +17,12 @@ def require(value: Any, kind: Any, need: str) -> None:
         raise Refused(f"{need}, got {got}{f' ({value!r})' if isinstance(value, (str, int, float)) else ''}")
 
 
-def require_whole(**numbers: tuple[Any, int]) -> None:
-    """Raises Refused unless each value, given by name with its lowest, is a whole number that fits a seed."""
+def require_whole(**numbers: tuple[Any, int]) -> list[int]:
+    """The values, given by name with their lowest, as Python's integers.
+
+    Raises Refused unless each is a whole number that fits a seed.
+    """
+    found = []
     for name, (value, low) in numbers.items():
         try:
             whole = operator.index(value)
@@ -26,6 +30,8 @@ def require_whole(**numbers: tuple[Any, int]) -> None:
             whole = None
         if whole is None or isinstance(value, bool) or not low <= whole < TOO_LARGE:
             raise Refused(f"{name} must be a whole number, at least {low} and below 2^40, got {value!r}")
+        found.append(whole)
+    return found
 
 
 def first_line(error: Exception, most: int = 100) -> str:

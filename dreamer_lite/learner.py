@@ -44,6 +44,7 @@ class Learner:
         on_cpu = agent.device.type == "cpu"
         self.products = by_onednn if on_cpu and onednn_pays(c, len(self.optimizer.weights)) else nullcontext
 
+    @torch.enable_grad()  # an environment or the program may have turned gradients off for the whole thread
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
         """One gradient step on everything; returns new posterior states (B, T, …) and the mean of each loss and metric.
 

@@ -91,7 +91,8 @@ class Replay:
         device: torch.device | str = "cpu",
         online_queue: bool = False,
     ):
-        require_whole(envs=(envs, 1), capacity=(capacity, envs))
+        [envs] = require_whole(envs=(envs, 1))
+        [capacity] = require_whole(capacity=(capacity, envs))
         self.length = capacity // envs
         self.classes = classes
         shapes = self.shapes(
@@ -139,12 +140,17 @@ class Replay:
         return min(self.added, self.length) * len(self.data["reward"])
 
     def add(self, step: Experience, state: LatentState) -> None:
-        """Append one step of every environment, parts of (E, …), and the state (E, …) after it."""
+        """Append one step of every environment, parts of (E, …), and the state (E, …) after it.
+
+        Raises ValueError if it is the step of more or fewer environments.
+        """
+        if len(step.reward) != (envs := len(self.data["reward"])):
+            raise ValueError(f"the replay buffer is for {envs} environments, but the step is of {len(step.reward)}")
         h, z = state
         parts = obs_by_kind(step.obs) | step._asdict() | {"h": h, "z": z.argmax(-1)}
         del parts["obs"]
         for name, value in parts.items():
-            self.data[name][:, self.added % self.length] = value
+            self.data[name][:, self.added % self.length] = torch.as_tensor(value)
         self.added += 1
         self.count += 1
 
@@ -226,6 +232,16 @@ class Replay:
         }
 
     def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` returned. The steps in it are used up, so that they are never held twice.
+
+        Raises ValueError if it is of a buffer with another capacity.
+        """
+        held = len(state["data"]["reward"][0])
+        if held > self.length or held < min(state["added"], self.length):
+            raise ValueError(
+                f"the replay buffer holds {self.length} steps of each environment, but the saved one held {held} of "
+                f"{state['added']}"
+            )
         for name, ring in self.data.items():
             for of_env, saved in zip(ring, state["data"].pop(name), strict=True):  # version 0.3.0 had one tensor
                 of_env[: len(saved)] = saved

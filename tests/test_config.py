@@ -1,11 +1,14 @@
 """Settings and presets."""
 
+import numpy as np
 import pytest
+import torch
 
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.command_line import parse
 from dreamer_lite.config import PRESETS, Config, Spaces, check_kind
 from dreamer_lite.errors import Refused
+from dreamer_lite.training.bench import CARTPOLE
 
 
 @pytest.mark.parametrize("name", ["small", "gpu", "original", "debug", "size1m"])
@@ -116,3 +119,21 @@ def test_every_setting_of_the_method_reaches_its_place():
     assert (policy.std > 0.2).all() and (policy.std < 0.7).all()
     scale = agent.return_scale
     assert (scale.rate, scale.limit, *scale.levels.tolist()) == pytest.approx((0.5, 2.0, 0.1, 0.8))
+
+
+def test_numbers_and_text_of_numpy_become_pythons_own():
+    """As np.geomspace gives them for a sweep; a checkpoint holds no others."""
+    given = dict(world_lr=np.float64(1e-3), seed=np.int64(3), env=np.str_("CartPole-v1"), mults=(np.int64(2), 3))
+    config = Config.preset("debug", **given)
+    assert [type(getattr(config, name)) for name in given] == [float, int, str, tuple]
+    assert all(type(part) is int for part in config.mults) and config.world_lr == 1e-3
+    with pytest.raises(Refused, match="seed must be a whole number"):
+        Config(seed=np.array([1, 2]))
+    agent = Dreamer(Config.preset("debug"), Spaces(np.int64(4), 2, True))
+    assert type(agent.spaces.obs_size) is int
+
+
+def test_whole_numbers_are_levels_of_the_return_scale_too():
+    scale = Dreamer(Config.preset("debug", return_low=0, return_high=1), CARTPOLE).return_scale
+    scale.update(torch.arange(5.0))
+    assert torch.allclose(scale.range, torch.tensor([0.0, 0.04]))

@@ -163,3 +163,28 @@ def test_bfloat16_is_for_products_only():
         torch.testing.assert_close(found["bfloat16"][name], found["float32"][name], rtol=0.1, atol=0.02)
     with pytest.raises(Refused, match="precision must be float32 or bfloat16, got 'half'"):
         Config(precision="half")
+
+
+def test_a_step_is_taken_where_the_program_has_turned_gradients_off():
+    plain = take(new())
+    with torch.no_grad():
+        assert all(map(torch.equal, take(new()), plain))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float32])
+def test_flags_may_be_numbers(kind):
+    """As other replay buffers keep them."""
+    means, carries = [], []
+    for flags in (torch.bool, kind):
+        learner = new()
+        torch.manual_seed(1)
+        batch = make_batch(CONFIG, "cpu")
+        batch = batch._replace(is_first=batch.is_first.to(flags), is_last=batch.is_last.to(flags))
+        batch = batch._replace(is_terminal=batch.is_terminal.to(flags))
+        start = learner.agent.initial(CONFIG.batch_size).state
+        means.append(torch.stack(list(learner.train_step(batch, start)[1].values())))
+        carry = learner.agent.initial(1)
+        for t in range(3):
+            carry = learner.agent.act(torch.ones(1, 4), torch.tensor([t == 0]).to(flags), carry)
+        carries.append(carry.state.h)
+    assert torch.equal(*means) and torch.equal(*carries)

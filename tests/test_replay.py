@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 import torch
@@ -128,3 +129,22 @@ def test_without_the_online_queue_fresh_steps_have_no_place_of_their_own():
     queue.sample(8, 3)  # all that waits
     queue.generator.manual_seed(0)
     assert torch.equal(queue.sample(8, 3)[0].obs, plain)
+
+
+def test_what_does_not_fit_is_refused():
+    replay, other = filled(50), filled(50, capacity=80)  # 20 and 40 steps of each environment
+    one = Replay(capacity=20, envs=1, obs_size=1, action_size=1, deter=2, groups=1, classes=3)
+    with pytest.raises(ValueError, match="is for 1 environments, but the step is of 2"):
+        add(one, [0])
+    for here, there in ((replay, other), (other, replay)):
+        with pytest.raises(ValueError, match="holds .0 steps of each environment, but the saved one held .0 of 50"):
+            here.load_state_dict(there.state_dict())
+    other.load_state_dict(filled(15).state_dict())  # not yet full, so the order is the same
+
+
+def test_a_step_may_be_of_arrays():
+    """As environments give it."""
+    replay = filled(0, envs=1)
+    step = Experience(*(np.full((1, *shape), 1.0) for shape in ((1,), (1,), ())), *[np.array([True])] * 3)
+    replay.add(step, State(torch.ones(1, 2), torch.eye(3)[None, :1]))
+    assert replay.data["vector"][0, 0] == 1 and replay.data["is_first"][0, 0]

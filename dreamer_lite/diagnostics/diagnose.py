@@ -21,6 +21,7 @@ from ..replay import Experience, obs_of_kinds, stack
 from ..rng import seeded
 from ..rssm import State
 from ..training.checkpoint import agent_of, read
+from ..training.device import require_float32
 from .checks import CHECKS, Evidence, Finding
 
 COPIES, STEPS = 8, 200  # environments side by side, and steps in each; fewer copies play longer
@@ -47,12 +48,15 @@ def diagnose(
 
 def run_check(evidence: Evidence, name: str) -> Finding:
     """Run one check by name; the agent and PyTorch's random state stay as they were."""
-    with seeded("cpu", 0), torch.enable_grad():  # a widget draws without gradients
+    with seeded("cpu", 0), torch.inference_mode(False), torch.enable_grad():  # a widget draws without gradients
         return CHECKS[name](evidence)
 
 
 def gather_evidence(run: Dreamer | Path | str, make_env: EnvFactory | None = None, **trusted: Any) -> Evidence:
     """Everything that the checks need, on the CPU. Raises Refused if the agent's weights are not finite."""
+    require_float32()
+    if unknown := trusted.keys() - {"env", "wrap", "env_args"}:
+        raise Refused(f"diagnose knows nothing called {', '.join(sorted(unknown))}; it takes env, wrap and env_args")
     if isinstance(run, Dreamer):
         if trusted:
             raise Refused(

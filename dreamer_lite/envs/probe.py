@@ -45,9 +45,10 @@ def disturbance(make: EnvFactory) -> str:
 
     The copies are made in a forked process, which takes everything they share with it when it ends. Gymnasium's own
     environments are known to share nothing. It can't be found out where processes can't be forked safely
-    (only Linux can), or if an episode differs with the same seed, takes long, or fails alone.
+    (only Linux can) or may have no children (the workers of a multiprocessing.Pool), or if an episode differs with the
+    same seed, takes long, or fails alone.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or multiprocessing.current_process().daemon:
         return ""
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)

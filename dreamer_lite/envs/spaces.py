@@ -18,7 +18,7 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     numbers, image = observation_sizes(observation)
     check_action_space(action)
     choices, count = action_sizes(action)
-    return Spaces(numbers, sum(choices) + count, not count, image, () if isinstance(action, Discrete) else choices)
+    return Spaces(numbers, sum(choices) + count, not count, image, choices).plain
 
 
 def observation_sizes(observation: Space) -> tuple[int, tuple[int, ...]]:
@@ -196,7 +196,7 @@ def as_declared(space: Space, value: Any, name: str = "") -> np.ndarray:
 def to_float32(array: np.ndarray) -> np.ndarray:
     """The numbers (O,). Raises BadOutput for one that is too large."""
     try:
-        with np.errstate(over="raise"):
+        with np.errstate(over="raise", under="ignore", invalid="ignore"):  # the program may have set others
             return array.ravel().astype(np.float32)
     except FloatingPointError as error:
         worst = array.flat[np.nanargmax(np.where(np.isfinite(array), np.abs(array), 0))]
@@ -222,10 +222,10 @@ def limits(space: Space) -> tuple[Any, Any]:
 
 def to_bytes(space: Box, array: np.ndarray) -> np.ndarray:
     """An image as bytes with channels, (H, W, C)."""
-    if array.dtype == np.uint8:
+    scale = 255 if space.high.max() <= 1 else 1  # by the space: its values may come in another type, such as bool
+    if array.dtype == np.uint8 and scale == 1:
         return array.reshape(*space.shape[:2], -1)
-    scale = 255 if space.high.max() <= 1 else 1
-    return np.rint(array * scale).astype(np.uint8).reshape(*space.shape[:2], -1)
+    return np.rint(array.astype(np.float32) * scale).astype(np.uint8).reshape(*space.shape[:2], -1)
 
 
 def leaf_values(space: Space, obs: Any, name: str = "") -> Iterator[tuple[str, Space, Any]]:

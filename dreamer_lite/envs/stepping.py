@@ -8,6 +8,7 @@ from numbers import Real
 import signal
 import sys
 import threading
+import time
 from typing import Any
 import weakref
 import zlib
@@ -54,7 +55,7 @@ class Envs:
         seconds: float = 0,
         borrowed: bool = False,
     ):
-        require_whole(count=(count, 1), seed=(seed, 0))
+        count, seed = require_whole(count=(count, 1), seed=(seed, 0))
         self.envs: list[gymnasium.Env] = []
         self.borrowed = borrowed
         with closed_on_error(self):
@@ -390,6 +391,9 @@ def reporting_errors(envs: Envs, i: int) -> Iterator[None]:
         raise
 
 
+FOREVER = 1e9  # seconds; a timer takes no infinity
+
+
 class TookTooLong(Refused):
     """An environment did not answer in time."""
 
@@ -398,7 +402,8 @@ class TookTooLong(Refused):
 def within(seconds: float) -> Iterator[None]:
     """Inside, Python code is interrupted after this many seconds, with TookTooLong; 0: never.
 
-    No effect without a timer (Windows).
+    No effect without a timer (Windows), or in another thread than the main one. A timer that the program has set goes
+    on afterwards.
     """
     if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -407,10 +412,12 @@ def within(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise TookTooLong(f"took more than {seconds:g} seconds, the limit set by --env_seconds")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, began = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    left, interval = signal.setitimer(signal.ITIMER_REAL, min(seconds, FOREVER))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 1e-6), interval)

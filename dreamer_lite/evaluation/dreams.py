@@ -49,7 +49,7 @@ def open_loop(
     `evaluate` does.
     """
     require(agent, Dreamer, "a dream needs a Dreamer, such as load(run)")
-    require_whole(steps=(steps, 1), context=(context, 0), seed=(seed, 0))
+    steps, context, seed = require_whole(steps=(steps, 1), context=(context, 0), seed=(seed, 0))
     envs, rssm = matching_envs(agent, env, 1, seed, render), agent.world_model.rssm
     real, dreamed, actions, frames, undrawn = [], [], [], [], ""
     with closing(envs), seeded(agent.device, evaluation_seed(seed)):

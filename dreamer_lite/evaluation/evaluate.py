@@ -42,9 +42,9 @@ def evaluate(
 
     env: the environment's ID, a function that makes it, or the environment itself, which then plays one episode after
     another and stays open; by default the one the agent was trained on. Up to `config.eval_envs` copies play side by
-    side. PyTorch's random state is restored, so an evaluation doesn't change the training around it. Warns if an
-    episode was cut off after `config.eval_steps` steps. Raises Refused for an environment with other spaces than the
-    agent's.
+    side. PyTorch's random state is restored, so an evaluation doesn't change the training around it; but one in another
+    thread shares it, so give a process to each. Warns if an episode was cut off after `config.eval_steps` steps. Raises
+    Refused for an environment with other spaces than the agent's.
     """
     returns, cut = play_episodes(agent, env, episodes, seed, greedy)
     if cut:
@@ -79,7 +79,7 @@ def play_episodes(
     """
     require(agent, Dreamer, "an evaluation needs a Dreamer, such as load(run)")
     require(greedy, (bool, np.bool_), "greedy must be true or false")
-    require_whole(episodes=(episodes, 1), seed=(seed, 0))
+    episodes, seed = require_whole(episodes=(episodes, 1), seed=(seed, 0))
     count, most = min(episodes, copies(agent.config, env)), agent.config.eval_steps
     envs = matching_envs(agent, env, count, seed)
     returns, steps, cut = np.zeros(episodes), np.zeros(episodes, int), 0

@@ -1,7 +1,7 @@
 """Agents and runs on disk: written whole or not at all, loaded without running code."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 import os
 from pathlib import Path
@@ -71,7 +71,8 @@ def write(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a path through a file
+            beside.unlink(missing_ok=True)
         # PyTorch's own writer turns a full disk into a RuntimeError.
         if (
             isinstance(error, OSError)
@@ -131,7 +132,7 @@ def read(
         raise Refused(f"checkpoint {file} is not a '{FORMAT}'; {ADVICE}")
     with refuse_other_versions(file):
         weights, rest = dict(content["weights"]), dict(content["rest"])
-        config, spaces = read_config(content["config"]), Spaces(**content["spaces"])
+        config, spaces = read_config(content["config"]), Spaces(**content["spaces"]).plain
         saved = Saved(config, spaces, weights, rest, file.absolute(), written)
         bad = [name for name, value in saved.weights.items() if not value.isfinite().all()]
     if bad:

@@ -71,7 +71,7 @@ def compiled_objective(learner: Learner, options: dict[str, Any]) -> Callable:
     # PyTorch stores compiled programs by the function's code. Without guards, a second learner would get the program of
     # the first.
     run.__code__ = run.__code__.replace()
-    keep_in(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_folder()))
+    keep_in(chosen_folder())
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
     with unchanged_afterwards(learner):
         # As views of one flat vector the parameters share their memory, which the scan operator refuses, and the
@@ -122,9 +122,10 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
 def one_step(learner: Learner, objective: Callable) -> None:
     """The losses of a blank batch, and their gradients."""
     agent = learner.agent
-    with learner.autocast():
-        total, *_ = objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)
-    total.backward()
+    with torch.enable_grad():  # an environment or the program may have turned gradients off
+        with learner.autocast():
+            total, *_ = objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)
+        total.backward()
 
 
 def in_its_way() -> str:
@@ -137,6 +138,17 @@ def in_its_way() -> str:
         if " " in path:
             return f"; perhaps it can't take the space in {path}: {todo}"
     return ""
+
+
+def chosen_folder() -> Path:
+    """The folder that the user has chosen for compiled code in TORCHINDUCTOR_CACHE_DIR, or else `cache_folder`.
+
+    PyTorch sets that variable itself, to a temporary folder, as soon as its compiler is imported.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return Path(chosen) if chosen and chosen != default_cache_dir() else cache_folder()
 
 
 def keep_in(folder: Path) -> None:

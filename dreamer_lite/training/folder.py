@@ -44,8 +44,8 @@ def refuse_existing(out: Path) -> None:
         held, files = (out / "checkpoint.pt").exists(), {file.name for file in out.iterdir()} if out.is_dir() else set()
     if held:
         raise Refused(
-            f"{out} already holds a run. To continue it: --resume {out}, or resume=True from Python. For a new run, "
-            "choose another folder (--out)"
+            f"{out} already holds a run. To continue it: --resume {shlex.quote(str(out))}, or resume=True from Python. "
+            "For a new run, choose another folder (--out)"
         )
     if files - {LOCK, HOLDER}:
         raise Refused(f"{out} is not empty; choose another folder (--out)")
@@ -158,9 +158,9 @@ def final_evaluation(training: Training, greedy: bool) -> dict[str, float] | Non
 
 def command() -> str:
     """What was typed, as it could be typed again."""
-    program, *words = sys.argv
+    program, *words = sys.argv or [""]  # a program that embeds Python may have none
     ours = Path(program).parts[-2:] == ("dreamer_lite", "__main__.py")
-    return shlex.join(["python", "-m", "dreamer_lite", *words] if ours else sys.argv)
+    return shlex.join(["python", "-m", "dreamer_lite", *words] if ours else [program, *words])
 
 
 def run_card(training: Training, done: bool, evaluated: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from ..config import Config
@@ -34,11 +35,14 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended a run early; everything is saved. `card` is the run card so far."""
 
     def __init__(self, card: dict[str, Any], out: Path):
-        self.card = card
+        self.card, self.out = card, out
         super().__init__(
             f"stopped after {card['env_steps']} environment steps; everything is saved. To continue: "
             f"train(config, {str(out)!r}, resume=True{', make_env=…' * card['config']['env_from_function']})"
         )
+
+    def __reduce__(self) -> tuple:  # it may have to leave a worker process
+        return Interrupted, (self.card, self.out)
 
 
 def run(training: Training, out: Path, progress: bool, on_step: Callable[[Training], None] | None) -> dict[str, Any]:
@@ -110,6 +114,7 @@ def train(
             processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
     with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # the program may have turned it on
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
         saved = resume  # read again where another process has continued the run before this one locked its folder
         if resume is True or resume and resume.file.parent == out and not resume.is_current():
@@ -124,7 +129,9 @@ def train(
         else:
             training = Training(config, how.device, processes, make_env)
         try:
-            training.until, training.progress = how.until, how.progress
+            training.until = how.until
+            # A program without a console has no streams.
+            training.progress = how.progress and None not in (sys.stdout, sys.stderr)
             if found and processes.leads:
                 training.warn(found)
             training.say(announcement(training, out))
@@ -134,7 +141,7 @@ def train(
             if (out / "checkpoint.pt").exists():  # not where a checkpoint of another folder is resumed
                 training.say(sizes(training, out / "checkpoint.pt"))
             try:
-                return run(training, out, how.progress, on_step)
+                return run(training, out, training.progress, on_step)
             except Exception as error:
                 if processes.leads:
                     folder.keep_error(out, training, finished(training), error)
@@ -334,7 +341,7 @@ def show_progress(bar: tqdm, training: Training) -> None:
 def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C or SIGTERM is noted, so that the run can stop between two steps.
 
-    A second Ctrl-C stops at once; a second SIGTERM changes nothing.
+    A second Ctrl-C stops at once; a second SIGTERM changes nothing. What the program ignores stays ignored.
     """
     seen: list[int] = []
 
@@ -346,7 +353,8 @@ def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
         seen.append(number)
 
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, note) for number in signals}
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield lambda: bool(seen)
     finally:

@@ -41,7 +41,7 @@ def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None =
     if threshold is not None:
         draw_threshold(axes, threshold)
     last = max((row["env_steps"] for rows in runs for row in rows), default=1)
-    axes.set(xlabel="environment steps", ylabel="mean return", title=title, xlim=(0, 1.02 * last))
+    axes.set(xlabel="environment steps", ylabel="mean return", title=literal(title), xlim=(0, 1.02 * last))
     if axes.lines:
         axes.set_ylim(*with_zero(axes.get_ylim()))
     if not axes.has_data():
@@ -86,7 +86,12 @@ def comparison(panels: dict[str, tuple[dict[str, list[Curve]], float | None]], x
 
 
 def in_lines(words: str, width: int) -> str:
-    return textwrap.fill(words, width, break_on_hyphens=False)
+    return literal(textwrap.fill(words, width, break_on_hyphens=False))
+
+
+def literal(words: str) -> str:
+    """The words as they are: Matplotlib would take what stands between dollars for mathematics."""
+    return words.replace("$", r"\$")
 
 
 def draw_group(axes: Axes, curves: list[Curve], label: str, colour: str, style: str) -> None:

@@ -178,7 +178,8 @@ class Training:
         """Print a note and keep it for the run card; a second one that starts alike is left out."""
         if not any(note[:13] == words[:13] for note in self.notes):
             self.notes.append(words)
-            tqdm.write(f"dreamer_lite: {words}", file=sys.stderr)
+            if sys.stderr:
+                tqdm.write(f"dreamer_lite: {words}", file=sys.stderr)
 
     def learn(self) -> None:
         """Take the train steps that are due. Raises Diverged if a loss or another metric is not finite."""

@@ -25,8 +25,7 @@ class TrainStep:
         batch, start, where = self.replay.sample(c.batch_size, c.seq_len)
         if c.replay_on_host:
             batch, start = batch.to(device), (part.to(device) for part in start)
-        with torch.enable_grad():  # an environment may have turned gradients off for the whole thread
-            states, means = self.learner.train_step(batch, State(*start))
+        states, means = self.learner.train_step(batch, State(*start))
         if c.replay_on_host:
             states = State(*(part.cpu() for part in states))
         self.replay.refresh(where, states)

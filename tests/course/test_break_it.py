@@ -758,3 +758,15 @@ def test_what_was_recorded_is_named_in_the_ledger():
             assert row["task"] in ledger.TASKS and (row["task"], row["change"], int(row["seed"])) in ledger.planned(
                 row["task"]
             )
+
+
+def test_diagnose_says_what_it_cannot_work_with():
+    agent = Dreamer(Config.preset("debug"), CARTPOLE)
+    with pytest.raises(Refused, match="diagnose knows nothing called device; it takes env, wrap and env_args"):
+        diagnose(agent, device="cpu")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(Refused, match="PyTorch's default type is torch.float64 here"):
+            diagnose(agent)
+    finally:
+        torch.set_default_dtype(torch.float32)

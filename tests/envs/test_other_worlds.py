@@ -639,6 +639,12 @@ def test_copies_that_do_not_disturb_each_other_stay():
     assert disturbance(lambda: Quits("step")) == ""  # it fails alone, as the run will show
 
 
+def test_a_worker_that_may_have_no_children_asks_none(monkeypatch):
+    """As those of a multiprocessing.Pool, in which several trainings may run."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    assert disturbance(lambda: gymnasium.make("CartPole-v1")) == ""
+
+
 def test_the_card_is_there_though_the_final_evaluation_fails(tmp_path, monkeypatch):
     def fails(training, greedy):
         raise OSError("no second port")

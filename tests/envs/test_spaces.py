@@ -212,3 +212,24 @@ def test_the_advice_for_an_image_of_an_unfit_size_works_in_one_go(size, words):
     with pytest.raises(Refused, match=words):
         fitting_mults((*size, 3), (2, 3, 4, 4))
     assert words != "--mults" or len(fitting_mults((*size, 3), (2, 3, 4, 4, 4))) == 5
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, bool, np.uint8, np.int8, np.int64])
+def test_the_space_says_how_bright_an_image_is_not_the_type_of_its_values(kind):
+    image = np.zeros((8, 9, 1), kind)
+    image[2] = 1
+    assert to_agent_obs(Box(0, 1, (8, 9, 1), np.float32), image).max() == 255
+    assert to_agent_obs(Box(0, 255, (8, 9, 1), np.float32), image).max() == 1
+
+
+def test_errors_that_the_program_wants_of_numpy_are_not_taken_for_large_numbers():
+    with np.errstate(all="raise"):
+        seen = to_agent_obs(Box(-1, 1, (2,), np.float64), np.array([1e-50, 0.5]))
+    assert seen.tolist() == [0.0, 0.5]
+
+
+def test_one_choice_in_a_list_is_one_choice():
+    sees = Box(-1, 1, (3,))
+    assert spaces_of(sees, MultiDiscrete([2])) == spaces_of(sees, Discrete(2)) == Spaces(3, 2, True)
+    assert spaces_of(sees, MultiDiscrete([2, 2])).choices == (2, 2)
+    assert Spaces(3, 2, True, (), (2,)).plain == Spaces(3, 2, True)  # as older checkpoints have it

@@ -1,5 +1,9 @@
 """A restored environment is the same environment, and rows follow the official convention."""
 
+import math
+import signal
+import time
+
 from custom_envs import Counting, Drifting, Plain
 import gymnasium
 import numpy as np
@@ -9,7 +13,7 @@ from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 from dreamer_lite.envs import stepping as envs_module
 from dreamer_lite.envs.making import make_envs
 from dreamer_lite.envs.spaces import native_action, number_names, spaces_of, to_agent_obs
-from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.envs.stepping import Envs, within
 
 
 def play(envs, steps, seed=0):
@@ -178,3 +182,25 @@ def test_the_action_beside_a_first_row_is_zero():
     rows = play(make_envs("CartPole-v1", 3, 0), 60)
     first, action = (np.stack([getattr(row, name) for row in rows]) for name in ("is_first", "action"))
     assert (action[first] == 0).all() and (action[~first].sum(-1) == 1).all()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer on this system")
+def test_a_timer_of_the_program_goes_on_after_each_limited_step():
+    rang = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rang.append(True))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 100, 7)
+        with within(5):
+            pass
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+        assert 99 < left < 100 and interval == 7
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with within(5):
+            time.sleep(0.05)
+        time.sleep(0.01)
+        assert rang == [True]
+        with within(math.inf):
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

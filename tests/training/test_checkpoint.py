@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,3 +150,15 @@ def test_the_public_face_saves_and_loads(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(agent.state_dict().values(), again.state_dict().values()))
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = dreamer_lite.nope
+
+
+def test_a_run_with_settings_of_numpy_can_be_read_again(tmp_path):
+    swept = dict(world_lr=np.geomspace(1e-4, 1e-3, 3)[1], train_ratio=np.float64(8), env=np.str_("CartPole-v1"))
+    train(Config.preset("debug", steps=40, **swept), tmp_path / "run", progress=False)
+    assert load(tmp_path / "run").config.world_lr == swept["world_lr"]
+
+
+def test_a_path_through_a_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match="cannot be written"):
+        save(tmp_path / "file" / "agent.pt", Dreamer(Config.preset("debug"), CARTPOLE))

@@ -218,3 +218,13 @@ def test_what_else_is_refused(tmp_path):
         read_runs([run])
     with pytest.raises(Refused, match="at least one run"):
         read_runs([])
+
+
+@pytest.mark.parametrize("name", ["m$\\b$", "$x $y", "costs $5"])
+def test_dollars_in_a_name_are_no_mathematics(name):
+    figure = comparison({name: ({name: [(np.arange(2.0), np.arange(2.0))]}, None)}, "steps")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    for text in (axes.title, axes.get_legend().get_texts()[0]):
+        shown, is_math = text._preprocess_math(text.get_text())
+        assert shown == name and not is_math

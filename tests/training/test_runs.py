@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 import json
 from pathlib import Path
+import pickle
 import re
 import signal
 import subprocess
@@ -892,3 +893,48 @@ def test_a_checkpoint_of_version_0_2_names_a_function_in_its_environment(tmp_pat
     old = Config.preset("debug").to_dict() | {"env": "Mine, made by a function"}
     del old["env_from_function"]
     assert read_config(old) == Config.preset("debug", env="Mine", env_from_function=True)
+
+
+def test_whole_numbers_of_numpy_are_seeds_and_counts(uninterrupted):
+    agent = load(uninterrupted)
+    expected = evaluate(agent, episodes=2, seed=3)
+    assert (evaluate(agent, episodes=np.uint8(2), seed=np.uint32(3)) == expected).all()
+    dream = open_loop(agent, steps=np.uint8(200), context=np.uint8(2), seed=np.int64(3))
+    assert (dream.real == open_loop(agent, steps=200, context=2, seed=3).real).all()
+
+
+def test_an_interruption_leaves_a_worker_process(tmp_path):
+    card = {"env_steps": 3, "config": {"env_from_function": True}}
+    again = pickle.loads(pickle.dumps(Interrupted(card, tmp_path)))
+    assert again.card == card and str(again) == str(Interrupted(card, tmp_path)) and "make_env" in str(again)
+
+
+def test_a_signal_that_the_program_ignores_does_not_stop_a_run():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
+    try:
+        with loop.watch_interrupts(False) as interrupted:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupted()
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupted()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_in_a_program_without_console_gradients_and_name(tmp_path, monkeypatch):
+    """pythonw has no console, a program that embeds Python no name; some turn gradients off for good."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "argv", [])
+    with torch.inference_mode():
+        few = dict(steps=60, learn_start=20, train_ratio=16, eval_episodes=1)
+        card = train(Config.preset("debug", **few), tmp_path / "run")
+    assert card["finished"] and card["train_steps"] > 0
+
+
+def test_the_command_to_continue_takes_a_folder_with_a_space(tmp_path):
+    (tmp_path / "my runs").mkdir()
+    (tmp_path / "my runs" / "checkpoint.pt").touch()
+    with pytest.raises(Refused, match="--resume '[^']*/my runs', or resume=True"):
+        folder_module.refuse_existing(tmp_path / "my runs")

@@ -2,6 +2,7 @@
 
 import copy
 from functools import lru_cache
+import os
 import re
 from typing import NamedTuple
 
@@ -483,6 +484,8 @@ def test_compiling_pays_for_long_runs_and_asking_changes_nothing(monkeypatch):
     pays, words = worth_compiling(learner, 15_000)
     what = r"15,000 train steps of [34],\d{3} operations are expected; --compile off skips it"
     assert pays and re.search(what, words)
+    with torch.no_grad():  # an environment or the program may have turned gradients off
+        assert worth_compiling(learner, 15_000) == (pays, words)
     assert not worth_compiling(learner, 3_500)[0] and worth_compiling(learner, 100) == (False, "")
     for name, value in learner.state_dict().items():
         assert torch.equal(value, before[0][name]), name
@@ -514,6 +517,27 @@ def test_compile_alone_means_on():
         "auto",
     ]
     assert parse(["--steps", "9", "--compile", "off"]).compile == parse(["--compile=off"]).compile == "off"
+
+
+@can_compile
+def test_compiled_code_is_kept_in_the_folder_that_was_chosen(tmp_path, monkeypatch):
+    """PyTorch 2.13 sets TORCHINDUCTOR_CACHE_DIR itself when its compiler is imported, to a folder that a restart
+    clears."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # here, since it takes a second to import
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, folder in (
+        (default_cache_dir(), tmp_path / "dreamer_lite"),
+        (str(tmp_path / "mine"), tmp_path / "mine"),
+        ("", tmp_path / "dreamer_lite"),
+    ):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", name)
+        assert compiled.chosen_folder() == folder
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda run, **how: asked.append(os.environ["TORCHINDUCTOR_CACHE_DIR"]) or run)
+    compile_learner(Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True))))
+    assert asked == [str(tmp_path / "dreamer_lite")]
 
 
 @can_compile
