@@ -50,6 +50,9 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
     "normalized_shape": (
         "The input doesn't have the width that the network was built for. Is part of it missing, or an axis?"
     ),
+    "Index tensor must have the same number of dimensions": (
+        "The index needs as many axes as the tensor: `index[..., None]` adds the last one."
+    ),
     "same number of dimensions": (
         "Tensors to be joined must have the same number of axes; one of them lacks an axis, or has one too many."
     ),
@@ -64,9 +67,14 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
     "too many indices": "There are fewer axes than that. Is one missing?",
     "Expected size for first two dimensions": SHAPES,
     "one_hot is only applicable to index tensor": "`F.one_hot` wants class numbers, as `argmax` gives them.",
-    "Index tensor must have the same number of dimensions": (
-        "The index needs as many axes as the tensor: `index[..., None]` adds the last one."
+    "modified by an inplace operation": (
+        "Something that the gradient needs was changed in place, by `*=`, `+=` or `x[…] =`. Make a new tensor instead: "
+        "`x = x * …`."
     ),
+    "is invalid for input of size": "The new shape must hold as many numbers as the old one. Which axes does it have?",
+    "step must be greater than zero": "PyTorch can't slice backwards; `x.flip(1)` turns an axis round.",
+    "for index": "An index holds whole numbers, as `argmax` gives them; `.long()` makes them so.",
+    "can't set attribute": "A State can't be changed. Make a new one: `State(h, z)`.",
     "'tuple' object has no attribute": "A plain tuple stands where a State is needed: `State(h, z)`.",
     "'State' object has no attribute": "A State has `.h`, `.z` and `.feature`, but no tensor methods.",
     "expected Tensor as element": "This needs a list of tensors, and yours holds something else.",
@@ -84,6 +92,8 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
     "not enough values to unpack": "The right side of the `=` has fewer parts than the left side.",
     "too many values to unpack": "The right side of the `=` has more parts than the left side.",
 }
+CALLS = re.compile(r"missing \d+ required positional|positional arguments? but|unexpected keyword argument")
+CALLED = "The call in that line doesn't give what the function takes: compare the two."
 BY_TYPE = {
     "StopIteration": "Nothing was found, and `next` has no second argument to fall back on: `next(…, None)`.",
     "UnboundLocalError": "The name gets a value on some paths only: give it one before the loop or the `if`.",
@@ -95,7 +105,7 @@ BY_TYPE = {
 
 def raised(error: BaseException, version: Any = None) -> str:
     """What was raised, on which line of the reader's code, with which shapes there, and the usual cause."""
-    text = (str(error).splitlines() or [""])[0][:200]
+    text = (str(error).splitlines() or [""])[0].split(" Hint: ")[0][:200]
     frame, number = own_frame(error, version)
     where, there, line = "", "", ""
     if frame is not None and not isinstance(error, RecursionError):
@@ -103,7 +113,10 @@ def raised(error: BaseException, version: Any = None) -> str:
         where = f" in line {number - frame.f_code.co_firstlineno + 1} of `{frame.f_code.co_name}`" if line else ""
         shapes = [f"`{name}` is {short_shape(value)}" for name, value in seen(line, frame)]
         there = f" There {', '.join(shapes)}." if shapes else ""
-    advice = usual_cause(text, line) or BY_TYPE.get(type(error).__name__, "")
+    inside = frame is not None and f"{frame.f_code.co_name}() " not in text
+    advice = (
+        CALLED if inside and CALLS.search(text) else usual_cause(text, line) or BY_TYPE.get(type(error).__name__, "")
+    )
     return f"It raised {type(error).__name__}{where}: {text}.{there}{' ' * bool(advice)}{advice}".replace("..", ".")
 
 

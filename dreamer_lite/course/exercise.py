@@ -52,9 +52,16 @@ class Exercise:
 
     def run(self, version: Callable, case: tuple) -> dict[str, Any]:
         """What a version returns for a case. Raises Complaint if it writes into its inputs."""
-        given = copied(case)
+        given, learns = copied(case), torch.is_grad_enabled()
         with standing_in(self.finished, version):
             found = self.probe(version, *given) if self.probe else {"the result": version(*given)}
+        if torch.is_grad_enabled() != learns:
+            torch.set_grad_enabled(learns)
+            raise Complaint(
+                "It turns gradients off, and leaves them off for all that follows: `with torch.no_grad():`."
+            )
+        if any(isinstance(part, Tensor) and part.is_inference() for part in found.values()):
+            raise Complaint("Nothing can be trained through what `torch.inference_mode` makes: use `torch.no_grad`.")
         if not unchanged(given, case):
             raise Complaint(
                 "It writes into its input, which other code still needs. Make a new tensor, or work on a `.clone()`."
@@ -109,10 +116,16 @@ def with_gradients(*names: str) -> Probe:
 
     def probe(version: Callable, *case: Any) -> dict[str, Any]:
         inputs = [learnable(part) if k < len(names) else part for k, part in enumerate(case)]
+        taken = [(name, part) for name, part in zip(names, inputs) if isinstance(part, Tensor) and part.requires_grad]
         out = version(*inputs)
+        for name, part in taken:
+            if not part.requires_grad:
+                raise Complaint(
+                    f"It cuts its input `{name}` off the gradient for everybody. `{name}.detach()` makes a new tensor "
+                    "without one."
+                )
         weighed = out * torch.linspace(1, 2, out.numel()).view(out.shape) if isinstance(out, Tensor) else out
-        learn = [(name, part) for name, part in zip(names, inputs) if isinstance(part, Tensor) and part.requires_grad]
-        return {"the result": out} | {f"the gradient at {name}": gradient(weighed, part) for name, part in learn}
+        return {"the result": out} | {f"the gradient at {name}": gradient(weighed, part) for name, part in taken}
 
     return probe
 

@@ -150,12 +150,15 @@ def answer(exercise: Exercise, version: Callable, k: int) -> dict[str, Any] | No
 
 
 def default_problem(version: Callable, exercise: Exercise) -> str | None:
-    """What is wrong if an argument's default differs from the exercise's, or None."""
+    """What is wrong if an argument with a default is called otherwise than in the exercise, or has another default."""
     try:
         yours, ours = (list(inspect.signature(f).parameters.values()) for f in (version, exercise.finished))
     except (TypeError, ValueError):
         return None
     for name, mine, right in zip(exercise.names(), yours, ours):
+        if right.default is not inspect.Parameter.empty and mine.kind is mine.POSITIONAL_OR_KEYWORD:
+            if mine.name != right.name:
+                return f"You call `{right.name}` `{mine.name}`; other code gives it by the name that the exercise has."
         if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
             given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
             return (

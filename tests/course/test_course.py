@@ -120,6 +120,44 @@ def with_reward(kind):
     return step
 
 
+def one_dream_after_the_other(world_model, start, actions):
+    rows = []
+    for n in range(len(actions)):
+        state, seen = State(start.h[n : n + 1], start.z[n : n + 1]), []
+        for t in range(actions.shape[1]):
+            state = world_model.rssm.imagine_step(state, actions[n : n + 1, t])
+            seen.append(world_model.predict_obs(state.feature))
+        rows.append(torch.stack(seen, 1))
+    return torch.cat(rows)
+
+
+def through_the_prior_net(world_model, start, actions):
+    state, seen, rssm = start, [], world_model.rssm
+    for t in range(actions.shape[1]):
+        h = rssm.recurrent(state, actions[:, t])
+        logits = rssm.prior_net(h).unflatten(-1, (rssm.groups, rssm.classes))
+        state = State(h, finished_sample(finished_unimix(logits)))
+        seen.append(world_model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
+def observes(mixed):
+    """observe, with unimix written another way; for given noise, as long as the gradients are those of the notebook."""
+
+    def observe(rssm, tokens, actions, is_first, start, noise=None):
+        state, states, logits = start, [], []
+        for t in range(tokens.shape[1]):
+            keep = (~is_first[:, t]).float()
+            state = State(state.h * keep[:, None], state.z * keep[:, None, None])
+            h = rssm.recurrent(state, actions[:, t] * keep[:, None])
+            logits.append(rssm.posterior(h, tokens[:, t]))
+            state = State(h, finished_sample(mixed(logits[-1]), None if noise is None else noise[:, t]))
+            states.append(state)
+        return State(*(torch.stack(part, 1) for part in zip(*states))), torch.stack(logits, 1)
+
+    return observe
+
+
 def in_place(q, p, free_nats):
     return kl(q, p).clamp_(min=free_nats)
 
@@ -137,6 +175,11 @@ SEVEN = {"B": 9, "C": 4, "D": 0, "E": 6, "F": 3, "G": 10, "H": 8}
         ("causes", lambda: {"a": " Sluggish", "b": "CURIOUS ", "c": "forgetful", "healthy": ""}),
         ("dream_along", steps_of_its_own),
         ("dream_along", dice_of_torch),
+        ("dream_along", one_dream_after_the_other),
+        ("dream_along", through_the_prior_net),
+        ("observe", observes(lambda logits: 0.99 * logits.softmax(-1) + 0.01 / logits.shape[-1])),
+        ("observe", observes(lambda logits: torch.lerp(logits.softmax(-1), torch.ones(()) / logits.shape[-1], 0.01))),
+        ("observe", observes(lambda l: (0.99 * l.double().softmax(-1) + 0.01 / l.shape[-1]).float())),
         ("expose", lambda: np.float32(0.3)),
         ("expose", lambda: -1e-5),
         ("step", with_reward(np.float32)),
@@ -912,3 +955,159 @@ def test_values_come_before_types_and_types_are_told():
     assert "in float64" in said("two_hot_bins", lambda count=255, limit=20.0: bins(count, limit).double())[0]
     wrong_in_both = said("two_hot_bins", lambda count=255, limit=20.0: bins(count, limit).double() + 1)
     assert "float64" not in " ".join(wrong_in_both) and "off by +1" in wrong_in_both[0]
+
+
+def paid_by_a_flag(world, action):
+    """The count of catches taken for a flag: after one catch, no miss ends the game."""
+    if world.row == 0:
+        world.drop()
+        return world.look(), 0.0, False, False, {}
+    if world.row <= 3:
+        world.paddle = max(-3, min(3, world.paddle + action - 1))
+    world.row -= 1
+    landed = world.row == 0
+    if landed and world.paddle == world.ball:
+        world.caught += 1
+    reward = 1.0 if landed and world.caught else 0.0
+    return world.look(), reward, landed and not world.caught, world.caught == world.balls, {}
+
+
+def left_is_under(world, action):
+    obs, reward, terminated, *rest = EXERCISES["step"].finished(world, action)
+    return obs, float(reward or world.row == 0 and world.paddle < world.ball), False, *rest
+
+
+def old_prior(world_model, start, actions, fair=False):
+    state, seen = start, []
+    for t in range(actions.shape[1]):
+        h = world_model.rssm.recurrent(state, actions[:, t])
+        prior = finished_unimix(world_model.rssm.prior(h if fair else state.h))
+        state = State(h, finished_sample(torch.ones_like(prior) / prior.shape[-1] if fair and t else prior))
+        seen.append(world_model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
+def first_prior_for_all(world_model, start, actions):
+    state, seen = start, []
+    for t in range(actions.shape[1]):
+        h = world_model.rssm.recurrent(state, actions[:, t])
+        prior = finished_unimix(world_model.rssm.prior(h[:1]))
+        state = State(h, finished_sample(prior.expand(len(h), *prior.shape[1:]).contiguous()))
+        seen.append(world_model.predict_obs(state.feature))
+    return torch.stack(seen, 1)
+
+
+def own_imagined_steps(world_model, actor, start, horizon):
+    state = start
+    for _ in range(horizon):
+        h = world_model.rssm.recurrent(state, actor(state.feature).sample())
+        state = State(h, finished_sample(finished_unimix(world_model.rssm.prior(h))))
+
+
+def for_good(version):
+    """Turns gradients off and not on again."""
+
+    def quiet(*case):
+        torch.set_grad_enabled(False)
+        return version(*case)
+
+    return quiet
+
+
+def cut(log_probs, entropies, advantages, weights, entropy_scale=3e-4):
+    advantages.detach_()
+    return -weights * (advantages * log_probs + entropy_scale * entropies)
+
+
+def flat_loss(logits, x, bins):
+    targets = right_answers.two_hot(x, bins).flatten(0, -2)
+    return F.cross_entropy(logits.flatten(0, -2), targets, reduction="none").view(x.shape)
+
+
+def clamped_noise(probs, noise=None):
+    u = torch.rand_like(probs).clamp(0.01, 0.99)
+    noise = -torch.log(-torch.log(u)) if noise is None else noise
+    hard = F.one_hot((probs.log() + noise).argmax(-1), probs.shape[-1]).to(probs.dtype)
+    return hard + (probs - probs.detach())
+
+
+def clamped_kl(q, p):
+    return (q * (q.clamp(min=0.01).log() - p.clamp(min=0.01).log())).sum((-2, -1))
+
+
+def all_or_none(rssm, tokens, actions, is_first, start, noise=None):
+    later = is_first[:, 1:].any(0).expand(len(is_first), -1)
+    return right_answers.observe(rssm, tokens, actions, torch.cat([is_first[:, :1], later], 1), start, noise)
+
+
+def by_exp(h, reset, candidate, update):
+    x = (2 * torch.sigmoid(reset) * candidate).exp()
+    u = torch.sigmoid(update - 1)
+    return u * (x - 1) / (x + 1) + (1 - u) * h
+
+
+@pytest.mark.parametrize(
+    "name, version, words",
+    [
+        ("step", paid_by_a_flag, ""),
+        ("step", left_is_under, ""),
+        ("step", lambda world, action: (*(out := EXERCISES["step"].finished(world, action))[:2], int(out[2]), *out[3:]),
+         "must be True or False"),
+        ("reset", lambda world, seed=None: EXERCISES["reset"].finished(world, seed=seed), "keep the names"),
+        ("reset", lambda world, seed=None, options=None: (right_answers.reset(world, seed=seed)[0].astype(int), {}),
+         "holds int64; the space declares float32"),
+        ("dream_along", old_prior, ""),
+        ("dream_along", functools.partial(old_prior, fair=True), ""),
+        ("dream_along", first_prior_for_all, ""),
+        ("imagine", own_imagined_steps, "the check can follow a dream only through `imagine_step`"),
+        ("imagine", torch.inference_mode()(right_answers.imagine), "`torch.inference_mode` makes"),
+        ("step_weights", torch.inference_mode()(right_answers.step_weights), "`torch.inference_mode` makes"),
+        ("step_weights", for_good(right_answers.step_weights), "turns gradients off"),
+        ("actor_loss", cut, "cuts its input `advantages` off"),
+        ("two_hot_loss", flat_loss, ""),
+        ("lambda_return", lambda r, c, v, b, lamda=0.95: lambda_return(r, c, v, b, lamda), "You call `lam` `lamda`"),
+        ("sample", clamped_noise, "a die that should show it in 0.2 % of them"),
+        ("kl", clamped_kl, ""),
+        ("observe", all_or_none, ""),
+        ("gru", by_exp, "not finite"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_an_unusual_way_is_found(name, version, words):
+    """Each was judged right, or ended in an error of the check's own."""
+    verdict = judge(EXERCISES[name], version)
+    assert verdict.state == "not yet" and words in " ".join(verdict.words), verdict
+    assert torch.is_grad_enabled() and not any("KeyError" in text for text in verdict.words)
+
+
+def lacks_an_argument(logits, x, bins):
+    return finished_mean(logits)
+
+
+def unfolds(logits, x, bins):
+    return logits.gather(-1, x.long())
+
+
+def changes_what_it_needs(logits, x, bins):
+    probs = logits.softmax(-1)
+    logs = probs.log()
+    probs *= 2
+    return -(right_answers.two_hot(x, bins) * logs).sum(-1) + probs.sum(-1)
+
+
+def backwards(logits, x, bins):
+    return logits[..., ::-1].sum(-1)
+
+
+@pytest.mark.parametrize(
+    "version, words",
+    [
+        (lacks_an_argument, "The call in that line doesn't give what the function takes"),
+        (unfolds, "The index needs as many axes as the tensor"),
+        (changes_what_it_needs, "was changed in place"),
+        (backwards, "PyTorch can't slice backwards"),
+        (lambda logits, x, bins, more: x, "The check calls it with the arguments that the exercise has"),
+    ],
+)
+def test_an_error_is_explained_by_what_caused_it(version, words):
+    verdict = judge(EXERCISES["two_hot_loss"], version)
+    assert verdict.state == "not yet" and words in " ".join(verdict.words), verdict

@@ -143,7 +143,7 @@ def reset_probe(version: Callable, seed: int) -> dict[str, Any]:
     np.random.seed(seed)
     finished_reset(world, seed=seed + 100)  # there was an episode before
     for given in (seed, seed, None, None):
-        out = version(world, seed=given)
+        out = version(world, seed=given, options=None)
         if isinstance(out, np.ndarray):
             raise Complaint(ONE_THING)
         if not isinstance(out, tuple) or len(out) != 2:
@@ -171,6 +171,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """An array as a tensor. Raises Complaint for anything else."""
     if not isinstance(value, np.ndarray):
         raise Complaint(f"{what} must be the array that `world.look()` returns; yours is {kind(value)}.")
+    if value.dtype != np.float32:
+        raise Complaint(f"{what} holds {value.dtype}; the space declares float32, which `world.look()` returns.")
     return torch.as_tensor(value, dtype=torch.float64)
 
 
@@ -228,7 +230,8 @@ def step_cases() -> list[tuple]:
     caught, missed = ((2, 1, -1), (2, 1, 0)), ((2, 1, -1), (2, 0, 0))
     edge, all_five = ((-3, 3), (0, 2)), ((3, -3, 0, 2, 1), (2, 0, 1, None, None))
     few = ((1, -2, 0), (None, None, None), 2)  # an environment that stops after two catches
-    return [*(case + (5,) for case in (caught, missed, edge, all_five, ((0,), (2,)))), few]
+    left = (1, 3), (None, 0)  # a catch, then a miss with the paddle left of the ball
+    return [*(case + (5,) for case in (caught, missed, edge, all_five, ((0,), (2,)), left)), few]
 
 
 def moves_to(column: int, way: int | None) -> list[int]:
@@ -266,6 +269,8 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple, balls: 
             )
         if not isinstance(out[4], dict):
             raise Complaint(NO_FIFTH)
+        if not all(isinstance(flag, (bool, np.bool_)) for flag in out[2:4]):
+            raise Complaint("terminated and truncated must be True or False; gymnasium accepts no numbers there.")
         floats = floats and isinstance(out[1], (float, np.floating))
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)

@@ -139,6 +139,7 @@ def two_hot_cases() -> list[tuple]:
         (normal(3, 4, size=20), many),
         (normal(2, 3, 2, size=100), many),
         (torch.tensor([0.1, 0.9, 0.3, -0.4, 3.0]), torch.tensor([-0.5, 0.0, 0.3, 1.0, 8.0])),  # narrow, not symmetric
+        (torch.tensor(0.5), bins),
     ]
 
 
@@ -175,8 +176,9 @@ def loss_cases() -> list[tuple]:
         cases.append((normal(*shape, count, size=2), normal(*shape, size=5), two_hot_bins(count, limit)))
     return [
         *cases,
-        (torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([1.0]), two_hot_bins(5, 2.0)),
-    ]  # a very sure head
+        (torch.tensor([[200.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([1.0]), two_hot_bins(5, 2.0)),  # a very sure head
+        (normal(5), torch.tensor(0.5), two_hot_bins(5, 2.0)),
+    ]
 
 
 def cross(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:

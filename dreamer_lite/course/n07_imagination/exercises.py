@@ -33,17 +33,13 @@ PEEKED = "A dream has no observations to look at. Leave out the posterior: `imag
 class SureRSSM(RSSM):
     """Always takes the likeliest class, so that two right versions dream the same. It counts its steps."""
 
-    steps = 0
-    factor = 1.0  # of the prior's logits
+    steps = 0  # of one row
 
     def recurrent(self, state: State, action: Tensor) -> Tensor:
         h = super().recurrent(state, action)
         if hasattr(self, "heard"):
             self.heard.append((*state, action, h))
         return h
-
-    def prior(self, h: Tensor) -> Tensor:
-        return self.factor * super().prior(h)
 
     def posterior(self, h: Tensor, tokens: Tensor) -> Tensor:
         raise Complaint(PEEKED)
@@ -55,7 +51,7 @@ class SureRSSM(RSSM):
             raise Complaint(
                 f"imagine_step wants an action, (N, A); it was given a {type(action).__name__}. Is `.sample()` missing?"
             )
-        self.steps += 1
+        self.steps += len(action)
         z = self.prior(h := self.recurrent(state, action)).argmax(-1)
         return State(h, F.one_hot(z, self.classes).to(h.dtype))
 
@@ -111,9 +107,17 @@ def imagine_cases() -> list[tuple]:
 PARTS = ("h", "z", "the features", "the actions", "the rewards", "the continues")
 
 
+OWN_STEPS = (
+    "Your own imagined steps may be right, but the check can follow a dream only through `imagine_step`, whose dice it "
+    "knows. Take your steps with `world_model.rssm.imagine_step(state, action)`."
+)
+
+
 def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start: State, horizon: int) -> dict:
-    actor.throws = 0
+    actor.throws, model.rssm.steps, model.rssm.heard = 0, 0, []
     out = version(model, actor, start, horizon)
+    if model.rssm.heard and not model.rssm.steps:
+        raise Complaint(OWN_STEPS)
     if not isinstance(out, Dream):
         raise Complaint(
             f"It returns {kind(out)}; a Dream is expected: `Dream(states, features, actions, rewards, continues)`."
@@ -132,8 +136,9 @@ def along_probe(version: Callable, model: WorldModel, start: State, actions: Ten
     out = version(model, start, actions)
     wrote_steps = model.rssm.steps == 0 and len(model.rssm.heard) == actions.shape[1]
     if wrote_steps and own_steps(version, model, start, actions):
-        out, model.rssm.steps = dream_along(model, start, actions), actions.shape[1]
-    return {"the result": out, "the number of imagined steps": model.rssm.steps}
+        model.rssm.steps = 0
+        out = dream_along(model, start, actions)
+    return {"the result": out, "the number of imagined steps": model.rssm.steps / len(actions)}
 
 
 MANY = 3000
@@ -147,13 +152,14 @@ UNMIXED = (
 def own_steps(version: Callable, model: WorldModel, start: State, actions: Tensor) -> bool:
     """Whether a version that takes its imagined steps itself, by `recurrent` and `prior`, takes them right.
 
-    It dreams many times from one start. Each step must continue from the last one and take the action that is due, the
-    dice must fall as the prior says, and each observation must be that of its state.
+    It dreams many times from the first and the last start. Each step must continue from the last one and take the
+    action that is due, the dice must fall as the prior says, and each observation must be that of its state.
     """
-    start = State(*(part[:1].expand(MANY, *part.shape[1:]) for part in start))
-    actions = actions[:1].expand(MANY, -1, -1)
+    ends = [0, -1]
+    start = State(*(part[ends].repeat_interleave(MANY, 0) for part in start))
+    actions = actions[ends].repeat_interleave(MANY, 0)
     for sure in (False, True):  # the second time with nearly certain dice, where only unimix leaves some doubt
-        with sharpened(model.rssm, 1000.0 if sure else 1.0):
+        with sharpened(model.rssm, 1000.0 if sure else 4.0):
             model.rssm.heard = []
             seen = version(model, start, actions)
             steps, model.rssm.heard = model.rssm.heard, []
@@ -165,11 +171,12 @@ def own_steps(version: Callable, model: WorldModel, start: State, actions: Tenso
                     return False
                 if t and not (faces(z) and close(seen[:, t - 1], model.predict_obs(State(h, z).feature))):
                     return False
-                if t == 1:
-                    prior, shares = model.rssm.prior(h)[0], z.mean(0)
-                    if not close(shares, unimix(prior), 0.05):
+                if t:
+                    prior, shares = model.rssm.prior(h), z.unflatten(0, (2, MANY)).mean(1)
+                    fair, plain = (p.unflatten(0, (2, MANY)).mean(1) for p in (unimix(prior), prior.softmax(-1)))
+                    if not close(shares, fair, 0.05):
                         return False
-                    if sure and close(shares, prior.softmax(-1)):
+                    if sure and close(shares, plain):
                         raise Complaint(UNMIXED)
                 expected = State(following, z)
             if not any_state(model, expected.h, seen[:, -1]):
@@ -180,11 +187,15 @@ def own_steps(version: Callable, model: WorldModel, start: State, actions: Tenso
 @contextlib.contextmanager
 def sharpened(rssm: "SureRSSM", factor: float) -> Iterator[None]:
     """Inside, the prior's logits are larger by a factor."""
-    rssm.factor = factor
+    last = rssm.prior_net[-1]
+    before = [part.clone() for part in (last.weight, last.bias)]
+    for part in (last.weight, last.bias):
+        part *= factor
     try:
         yield
     finally:
-        rssm.factor = 1.0
+        for part, value in zip((last.weight, last.bias), before):
+            part.copy_(value)
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
