@@ -29,8 +29,8 @@ class Spaces(NamedTuple):
 
     @property
     def plain(self) -> "Spaces":
-        """The same with Python's own numbers, and a single choice always written as (): one name for each agent."""
-        own = Spaces(*map(plain, self))
+        """The same with Python's own numbers, and with () for a single choice, also if it stands in a list of one."""
+        own = Spaces(*map(as_python, self))
         return own._replace(choices=()) if own.discrete and own.choices == (own.action_size,) else own
 
     @property
@@ -241,7 +241,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Config).items():
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, as_python(getattr(self, name)))
             check_kind(name, getattr(self, name), kind)
             check_range(name, getattr(self, name))
         if self.deter % self.blocks:
@@ -385,11 +385,11 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         raise Refused(f"{name} must be a {'whole ' if kind is int else ''}number, got {value!r}")
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """A setting as a checkpoint can hold it: NumPy's numbers and text as Python's, a list, as in JSON, as a tuple."""
     if hasattr(value, "item") and not getattr(value, "shape", None):
         return value.item()
-    return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
+    return tuple(map(as_python, value)) if isinstance(value, (list, tuple)) else value
 
 
 def check_range(name: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from .rssm import State
 class Learner:
     """Trains an agent, and holds what only training needs, which is several times the size of the agent.
 
-    Two hooks change how a step is computed, but not what it computes:
+    Three hooks change how a step is computed, but not what it computes, up to the last digits:
     objective: the weighted sum of the losses; `training/compiled.py` replaces it by a compiled one.
     reduce_gradients: called with all gradients as one flat vector before they are clipped; `training/parallel.py`
     averages them over processes here.

@@ -68,7 +68,8 @@ class LaProp:
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
                 p.grad = gradient.view_as(p)  # new: PyTorch changes a gradient in place when its module moves
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Set all gradients to 0, in place: they stay views of one vector, whatever `set_to_none` asks for."""
         self.adopt()
         self.gradients.zero_()
 

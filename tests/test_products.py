@@ -13,8 +13,9 @@ from dreamer_lite.learner import Learner
 from dreamer_lite.products import by_onednn, mkl_is_held_back, onednn_pays
 from dreamer_lite.training.bench import SHAPES, make_learner
 
+if not hasattr(torch.cpu, "get_capabilities"):
+    pytest.skip("an older PyTorch stays with MKL", allow_module_level=True)
 SETTING = torch.backends.mkldnn.matmul
-pytestmark = pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="an older PyTorch stays with MKL")
 
 
 def test_it_pays_for_large_agents_and_large_batches(monkeypatch):
@@ -28,8 +29,14 @@ def test_it_pays_for_large_agents_and_large_batches(monkeypatch):
         (every_state, 110_917, True),
         (SHAPES["common"], 637_381, True),
         (Config.preset("gpu"), 1_602_437, True),
+        (Config.preset("size12m", batch_size=1, imag_last=32), 9_724_165, False),
     ):
         assert onednn_pays(config, weights) == pays
+    try:
+        torch.set_float32_matmul_precision("highest")  # also a choice, though it is the default
+        assert not onednn_pays(SHAPES["common"], 637_381)
+    finally:
+        SETTING.fp32_precision = "none"
     monkeypatch.setattr(products, "mkl_is_held_back", lambda: False)
     assert not onednn_pays(SHAPES["common"], 637_381)
 

@@ -73,8 +73,8 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
     ),
     "is invalid for input of size": "The new shape must hold as many numbers as the old one. Which axes does it have?",
     "step must be greater than zero": "PyTorch can't slice backwards; `x.flip(1)` turns an axis round.",
-    "for index": "An index holds whole numbers, as `argmax` gives them; `.long()` makes them so.",
-    "can't set attribute": "A State can't be changed. Make a new one: `State(h, z)`.",
+    "Expected dtype int": "An index holds whole numbers, as `argmax` gives them; `.long()` makes them so.",
+    "can't set attribute": "That can't be changed. A State is made anew: `State(h, z)`.",
     "'tuple' object has no attribute": "A plain tuple stands where a State is needed: `State(h, z)`.",
     "'State' object has no attribute": "A State has `.h`, `.z` and `.feature`, but no tensor methods.",
     "expected Tensor as element": "This needs a list of tensors, and yours holds something else.",
@@ -92,7 +92,8 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
     "not enough values to unpack": "The right side of the `=` has fewer parts than the left side.",
     "too many values to unpack": "The right side of the `=` has more parts than the left side.",
 }
-CALLS = re.compile(r"missing \d+ required positional|positional arguments? but|unexpected keyword argument")
+# Python's words: PyTorch puts the name of what is missing between double quotes, and that is often the axis.
+CALLS = re.compile(r"missing \d+ required positional arguments?: '|positional arguments? but|unexpected keyword")
 CALLED = "The call in that line doesn't give what the function takes: compare the two."
 BY_TYPE = {
     "StopIteration": "Nothing was found, and `next` has no second argument to fall back on: `next(…, None)`.",

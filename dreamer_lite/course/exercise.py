@@ -60,8 +60,6 @@ class Exercise:
             raise Complaint(
                 "It turns gradients off, and leaves them off for all that follows: `with torch.no_grad():`."
             )
-        if any(isinstance(part, Tensor) and part.is_inference() for part in found.values()):
-            raise Complaint("Nothing can be trained through what `torch.inference_mode` makes: use `torch.no_grad`.")
         if not unchanged(given, case):
             raise Complaint(
                 "It writes into its input, which other code still needs. Make a new tensor, or work on a `.clone()`."
@@ -146,6 +144,12 @@ def a_state(value: Any, what: str) -> State:
 def keeping(parts: dict[str, Any]) -> str:
     """The names of the parts that carry a gradient."""
     return ", ".join(name for name, part in parts.items() if isinstance(part, Tensor) and part.requires_grad) or "none"
+
+
+def trainable(parts: dict[str, Any]) -> None:
+    """Raises Complaint if a loss can't be trained through a part, though it needs no gradient itself."""
+    if any(isinstance(part, Tensor) and part.is_inference() for part in parts.values()):
+        raise Complaint("Nothing can be trained with what `torch.inference_mode` makes: use `torch.no_grad`.")
 
 
 def kind(value: Any) -> str:

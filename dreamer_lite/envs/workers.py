@@ -97,6 +97,11 @@ class WorkerEnvs:
     """
 
     def __init__(self, make: EnvFactory, count: int, seed: int = 0, seconds: float = 0):
+        if multiprocessing.current_process().daemon:
+            raise Refused(
+                "workers needs processes of its own, and a worker of a multiprocessing.Pool may start none: use "
+                "workers=0 there, or a concurrent.futures.ProcessPoolExecutor"
+            )
         env = make()
         self.spaces: Spaces = declared_spaces(env)
         self.threshold = threshold_of(env)

@@ -114,7 +114,9 @@ def train(
             processes.from_first(lambda: folder.refuse_existing(out))
     processes.begin()
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))  # the program may have turned it on
+        if torch.is_inference_mode_enabled():  # nothing can learn in it; the environment stays without gradients
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
         processes.from_first(lambda: stack.enter_context(folder.locked(out)))
         saved = resume  # read again where another process has continued the run before this one locked its folder
         if resume is True or resume and resume.file.parent == out and not resume.is_current():
@@ -353,7 +355,8 @@ def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
         seen.append(number)
 
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    # What a shell runs in the background ignores SIGINT.
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in heard}
     try:
         yield lambda: bool(seen)

@@ -643,6 +643,8 @@ def test_a_worker_that_may_have_no_children_asks_none(monkeypatch):
     """As those of a multiprocessing.Pool, in which several trainings may run."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     assert disturbance(lambda: gymnasium.make("CartPole-v1")) == ""
+    with pytest.raises(Refused, match="use workers=0 there"):
+        WorkerEnvs(lambda: gymnasium.make("CartPole-v1"), 2)
 
 
 def test_the_card_is_there_though_the_final_evaluation_fails(tmp_path, monkeypatch):

@@ -938,3 +938,26 @@ def test_the_command_to_continue_takes_a_folder_with_a_space(tmp_path):
     (tmp_path / "my runs" / "checkpoint.pt").touch()
     with pytest.raises(Refused, match="--resume '[^']*/my runs', or resume=True"):
         folder_module.refuse_existing(tmp_path / "my runs")
+
+
+class Simulator(gymnasium.Env):
+    """A simulator that is a PyTorch model. It counts on the program's having turned gradients off."""
+
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.net, self.state, self.t = torch.nn.Linear(3, 3), torch.zeros(3), 0
+        return self.state.numpy(), {}
+
+    def step(self, action):
+        self.state, self.t = (self.net(self.state) + action).tanh(), self.t + 1
+        return self.state.numpy(), 1.0, False, self.t == 10, {}
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_an_environment_stays_without_gradients_where_the_program_turned_them_off(off, tmp_path):
+    few = Config.preset("debug", steps=60, learn_start=20, train_ratio=16, eval_every=0, eval_episodes=1)
+    with off():
+        card = train(few, tmp_path / "run", make_env=Simulator, progress=False)
+    assert card["finished"] and card["train_steps"] > 0

@@ -15,7 +15,7 @@ from ...rssm import gru
 from ...symlog import symexp, symlog
 from ...world_model import kl_losses
 from ..exercise import Complaint, Exercise, Mistake, dice, hundredths, kind, normal, uniform
-from ..sandbox import copied
+from ..sandbox import copied, unchanged
 from . import small_dreamer
 from .clinic import HUNTED, NAMES, PATIENTS, tally
 
@@ -190,7 +190,8 @@ def came(
 
 def tally_cases() -> list[tuple]:
     healthy, sick = torch.tensor([0.5, 1.0, 1.5, 2.0]), torch.tensor([0.2, 0.5, 3.0, float("nan")])
-    cases = [(healthy, sick, 0.5, 1.5)]
+    endless = torch.tensor([1.0, float("inf")]), torch.tensor([float("inf"), float("-inf"), 1.0]), 0.5, 1.5
+    cases = [(healthy, sick, 0.5, 1.5), endless]
     for n, m in ((5, 3), (4, 8), (10, 10)):
         a, b = hundredths(uniform(n) * 2), hundredths(uniform(m) * 4 - 1)
         a[0], b[0], a[1], b[1], b[2] = 0.5, 1.5, float("nan"), 1.75, 0.25
@@ -310,7 +311,7 @@ def scales_of(batches: list[Tensor], rate: float, limit: float, low: float, high
     return [scale.update(batch) for batch in batches]
 
 
-def mended_cases() -> dict[str, tuple]:
+def mended_cases(rate: float, limit: float, low: float, high: float, lam: float) -> dict[str, tuple]:
     """Arguments for each function of the small Dreamer."""
     x, p, q = normal(5, size=3), dice(2, 3, 4), dice(2, 3, 4)
     dream = normal(3, 5), uniform(3, 5), normal(3, 5, size=9), normal(3, size=9)
@@ -321,9 +322,9 @@ def mended_cases() -> dict[str, tuple]:
         "kl": (p, q),
         "kl_losses": (p, q),
         "gru": tuple(normal(2, 6) for _ in range(4)),
-        "lambda_return": (*dream, 0.8),
+        "lambda_return": (*dream, lam),
         "step_weights": (uniform(3, 5),),
-        "return_scale": ([normal(40, size=size) for size in (0.1, 2.0, 50.0, 3.0)], 0.1, 1.0, 0.05, 0.95),
+        "return_scale": ([normal(40, size=size) for size in (0.1, 2.0, 50.0, 3.0)], rate, limit, low, high),
     }
 
 
@@ -351,12 +352,15 @@ def judge_mended(version: Callable) -> str | None:
         if not callable(function):
             return f"{name}: the function itself is expected, without calling it; yours is {kind(function)}."
     functions = small_dreamer.FUNCTIONS | found
-    for name, case in mended_cases().items():
+    settings = (0.1, 1.0, 0.05, 0.95, 0.8), (0.3, 2.0, 0.1, 0.8, 0.5)
+    for name, case in [pair for numbers in settings for pair in mended_cases(*numbers).items()]:
         try:
-            right = same_numbers(functions[name](*copied(case)), FINISHED[name](*copied(case)))
+            yours = functions[name](*(given := copied(case)))
         except Exception as error:
             return f"{name} raised {type(error).__name__}: {error}"
-        if not right:
+        if not unchanged(given, case):
+            return f"{name} writes into its input, which other code still needs. Make a new tensor, or a `.clone()`."
+        if not same_numbers(yours, FINISHED[name](*copied(case))):
             return f"{name} is {'still ' * (name not in found)}off. The table above says why; mend it and return it."
     return None
 
@@ -364,7 +368,7 @@ def judge_mended(version: Callable) -> str | None:
 def same_numbers(yours: Any, right: Any) -> bool:
     if isinstance(right, (list, tuple)):
         return isinstance(yours, (list, tuple)) and len(yours) == len(right) and all(map(same_numbers, yours, right))
-    yours = torch.as_tensor(yours)
+    yours, right = torch.as_tensor(yours).double(), right.double()
     return yours.shape == right.shape and torch.allclose(yours, right, 1e-4, 1e-6)
 
 

@@ -171,7 +171,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """An array as a tensor. Raises Complaint for anything else."""
     if not isinstance(value, np.ndarray):
         raise Complaint(f"{what} must be the array that `world.look()` returns; yours is {kind(value)}.")
-    if value.dtype != np.float32:
+    if value.dtype.kind != "f":
         raise Complaint(f"{what} holds {value.dtype}; the space declares float32, which `world.look()` returns.")
     return torch.as_tensor(value, dtype=torch.float64)
 
@@ -270,7 +270,7 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple, balls: 
         if not isinstance(out[4], dict):
             raise Complaint(NO_FIFTH)
         if not all(isinstance(flag, (bool, np.bool_)) for flag in out[2:4]):
-            raise Complaint("terminated and truncated must be True or False; gymnasium accepts no numbers there.")
+            raise Complaint("terminated and truncated must be True or False; gymnasium's check expects no numbers.")
         floats = floats and isinstance(out[1], (float, np.floating))
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)

@@ -1,11 +1,14 @@
 """Exercises of notebook 00: a first policy, the shapes of a state, when a dream lets go."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..exercise import Exercise, Mistake, normal, uniform
+from ..errors import short
+from ..exercise import Complaint, Exercise, Mistake, normal, uniform
 
 
 def lean(angle: Tensor) -> Tensor:
@@ -39,9 +42,22 @@ def sizes_probe(version: Callable, D: int, S: int, K: int) -> dict:
     """Each shape as text, lists and tuples alike."""
     out = version(D, S, K)
     parts = list(out) if isinstance(out, (tuple, list)) else [out]
-    texts = [str(tuple(part)) if isinstance(part, (tuple, list)) else str(part) for part in parts]
+    texts = [str(tuple(map(whole, part))) if isinstance(part, (tuple, list)) else short(part) for part in parts]
     names = ("the shape of h", "the shape of z", "the shape of the feature")
     return {"the number of shapes": len(parts)} | dict(zip(names, [*texts, "", "", ""]))
+
+
+def whole(size: Any) -> Any:
+    """A whole number of any kind, such as NumPy's, as Python's; anything else as it is."""
+    return int(size) if isinstance(size, np.integer) else size
+
+
+def lean_probe(version: Callable, angle: Tensor) -> dict:
+    """The actions. They choose rows of other tensors, which small integers can't."""
+    out = version(angle)
+    if isinstance(out, Tensor) and out.dtype in (torch.uint8, torch.int8, torch.int16):
+        raise Complaint(f"The actions are {str(out.dtype).removeprefix('torch.')}; `.long()` makes them fit to index.")
+    return {"the result": out}
 
 
 def lets_go_cases() -> list[tuple]:
@@ -66,7 +82,9 @@ def lets_go_cases() -> list[tuple]:
     one_number[5, 2] = 2.0  # one of the four numbers is far off, their mean is not
     one_number[6] = 3.0
     zero = torch.zeros(8, 4)
-    return cases + [(zero, one_number, 0.8), (zero, zero + 0.1, 0.8), (zero, zero + 0.5, 0.5)]
+    at_once, at_last = (zero + (torch.arange(8) == t)[:, None] for t in (0, 7))
+    ends = (zero, at_once, 0.8), (zero, at_last, 0.8)
+    return [*cases, (zero, one_number, 0.8), (zero, zero + 0.1, 0.8), (zero, zero + 0.5, 0.5), *ends]
 
 
 def first(beyond: Tensor, steps: int) -> int:
@@ -89,6 +107,7 @@ EXERCISES = (
         "lean",
         lean,
         lean_cases,
+        probe=lean_probe,
         letters="N",
         mistakes=(
             Mistake(

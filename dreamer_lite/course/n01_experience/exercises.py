@@ -55,11 +55,12 @@ def goes_on_cases() -> list[tuple]:
 
 def cut_cases() -> list[tuple]:
     by_hand = torch.tensor([[5.0, 50.0], [6.0, 60.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
-    cases = [(by_hand, 2, torch.tensor([1, 0]), 3)]
+    newest = torch.arange(6.0)[:, None], 4, torch.tensor([3]), 3  # one sequence of one number, up to the newest row
+    cases = [(by_hand, 2, torch.tensor([1, 0]), 3), newest]
     for length, size, batch, steps in ((10, 2, 3, 4), (17, 3, 4, 5)):
         oldest = length // 2
         ages = torch.randint(length - steps, (batch,))
-        ages[-1] = length - steps - 1  # one that wraps around at the end of the buffer
+        ages[-2:] = torch.tensor([length - steps - 1, length - steps])  # they wrap around at the end of the buffer
         cases.append((torch.arange(length * size, dtype=torch.float32).view(length, size), oldest, ages, steps))
     return cases
 

@@ -85,6 +85,7 @@ def loss_cases() -> list[tuple]:
         (torch.tensor([5.91, 0.0]), torch.tensor([999.0, -3.0])),
         (normal(3, 4), normal(3, 4, size=50)),
         (normal(2, 5, 3), normal(2, 5, 3, size=1000)),
+        (torch.tensor(1.5), torch.tensor(-20.0)),
     ]
 
 

@@ -14,7 +14,7 @@ from ...imagination import Dream, imagine, step_weights
 from ...latents import sample, unimix
 from ...rssm import RSSM, State
 from ...world_model import WorldModel
-from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, uniform
+from ..exercise import Complaint, Exercise, Mistake, keeping, kind, normal, trainable, uniform
 
 
 def dream_along(world_model: WorldModel, start: State, actions: Tensor) -> Tensor:
@@ -107,6 +107,11 @@ def imagine_cases() -> list[tuple]:
 PARTS = ("h", "z", "the features", "the actions", "the rewards", "the continues")
 
 
+def weights_probe(version: Callable, continues: Tensor) -> dict:
+    trainable(found := {"the result": version(continues)})
+    return found
+
+
 OWN_STEPS = (
     "Your own imagined steps may be right, but the check can follow a dream only through `imagine_step`, whose dice it "
     "knows. Take your steps with `world_model.rssm.imagine_step(state, action)`."
@@ -128,6 +133,7 @@ def imagine_probe(version: Callable, model: WorldModel, actor: SureActor, start:
             "features."
         )
     parts = dict(zip(PARTS, (*out.states, *out[1:])))
+    trainable(parts)
     return parts | {"the parts that keep a gradient": keeping(parts)}
 
 
@@ -702,6 +708,7 @@ EXERCISES = (
         "step_weights",
         step_weights,
         weight_cases,
+        probe=weights_probe,
         letters="NH",
         kept_for="imagination:step_weights",
         mistakes=(

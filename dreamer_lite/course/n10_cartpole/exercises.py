@@ -51,7 +51,12 @@ class SureRSSM(RSSM):
     def observe(
         self, tokens: Tensor, actions: Tensor, is_first: Tensor, start: State, noise: Tensor | None = None
     ) -> tuple[State, Tensor]:
+        self.observed = True
         return super().observe(tokens, actions, is_first, start, DICE.expand(*tokens.shape[:2], -1, -1))
+
+    def posterior(self, h: Tensor, tokens: Tensor) -> Tensor:
+        self.guessed = True
+        return super().posterior(h, tokens)
 
 
 def tiny_agent() -> Dreamer:
@@ -72,8 +77,19 @@ def act_cases() -> list[tuple]:
     return cases
 
 
+BY_HAND = (
+    "Your own step may be right, but the check knows only the dice that `agent.world_model.observe` throws. It takes a "
+    "sequence: give it one of length 1."
+)
+
+
 def act_probe(version: Callable, *case: Any) -> dict:
+    agent = case[0]
+    rssm = agent.world_model.rssm
+    rssm.observed = rssm.guessed = False
     out = version(*case)
+    if rssm.guessed and not rssm.observed and isinstance(out, Carry):
+        raise Complaint(BY_HAND)
     if not isinstance(out, Carry):
         raise Complaint(f"It returns {kind(out)}; a Carry is expected: `return Carry(state, action)`.")
     state = a_state(out.state, "The carry's state")
@@ -191,6 +207,11 @@ def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
                 f"There is no entry {missing[0]!r}; the dictionary has {', '.join(map(repr, part)) or 'none'}."
             )
     losses, found = out
+    if more := [name for name in losses if name not in ("actor", "critic")]:
+        raise Complaint(f"Only the losses 'actor' and 'critic' have a weight in the sum; {more[0]!r} has none.")
+    for name, part in (losses | found).items():
+        if not isinstance(part, Tensor):
+            raise Complaint(f"The entry {name!r} is {kind(part)}; all of them are tensors.")
     seen = {
         "the imagined return": found["imagined_return"],
         "the return scale": found["return_scale"],
@@ -312,6 +333,9 @@ def due_cases() -> list[tuple]:
         (58, 100, 10, 10),
         (77, 100, 7, 9),
         (49, 1, 7, 7),
+        (100, 3, 10, 10),
+        (500, 3, 10, 10),
+        (50, 10, 10, 10),
         (1000, 0.5, 16, 8),
         (90, 1.5, 4, 5),
     ]
