@@ -343,7 +343,7 @@ def show_progress(bar: tqdm, training: Training) -> None:
 def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C or SIGTERM is noted, so that the run can stop between two steps.
 
-    A second Ctrl-C stops at once; a second SIGTERM changes nothing. What the program ignores stays ignored.
+    A second Ctrl-C stops at once; a second SIGTERM changes nothing.
     """
     seen: list[int] = []
 
@@ -355,9 +355,7 @@ def watch_interrupts(tell: bool) -> Iterator[Callable[[], bool]]:
         seen.append(number)
 
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    # What a shell runs in the background ignores SIGINT.
-    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in heard}
+    before = {number: signal.signal(number, note) for number in signals}
     try:
         yield lambda: bool(seen)
     finally:

@@ -909,19 +909,6 @@ def test_an_interruption_leaves_a_worker_process(tmp_path):
     assert again.card == card and str(again) == str(Interrupted(card, tmp_path)) and "make_env" in str(again)
 
 
-def test_a_signal_that_the_program_ignores_does_not_stop_a_run():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
-    try:
-        with loop.watch_interrupts(False) as interrupted:
-            signal.raise_signal(signal.SIGINT)
-            assert not interrupted()
-            signal.raise_signal(signal.SIGTERM)
-            assert interrupted()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def test_a_run_in_a_program_without_console_gradients_and_name(tmp_path, monkeypatch):
     """pythonw has no console, a program that embeds Python no name; some turn gradients off for good."""
     monkeypatch.setattr(sys, "stdout", None)
