@@ -17,7 +17,7 @@ from .rssm import State
 class Learner:
     """Trains an agent, and holds what only training needs, which is several times the size of the agent.
 
-    Three hooks change how a step is computed, but not what it computes, up to the last digits:
+    Three hooks change how a step is computed; but for averaging over processes, results differ in last digits at most:
     objective: the weighted sum of the losses; `training/compiled.py` replaces it by a compiled one.
     reduce_gradients: called with all gradients as one flat vector before they are clipped; `training/parallel.py`
     averages them over processes here.

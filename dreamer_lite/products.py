@@ -8,7 +8,7 @@ import torch
 
 from .config import Config
 
-LARGE = 3e7  # weights × rows for each step through time; below, a product is over before oneDNN has begun
+LARGE = 3e7  # weights × rows / steps through time; below, beginning a product takes longer than oneDNN gains
 FEW = 4  # sequences; with fewer, products have too few rows
 
 
@@ -31,7 +31,7 @@ def products_are_free() -> bool:
 
 @cache
 def mkl_is_held_back() -> bool:
-    """Whether oneDNN computes float32 products here as exactly as MKL, and twice as fast: on AMD since Zen 5.
+    """Whether this is an AMD processor since Zen 5, and oneDNN's products are as exact as MKL's, which is tried once.
 
     There MKL reaches less than half of oneDNN's rate (findings/allowing_bfloat16_speeds_up_float32.sh).
     """

@@ -51,7 +51,7 @@ ERRORS = {  # part of Python's or PyTorch's message: what usually helps
         "The input doesn't have the width that the network was built for. Is part of it missing, or an axis?"
     ),
     "Index tensor must have the same number of dimensions": (
-        "The index needs as many axes as the tensor: `index[..., None]` adds the last one."
+        "The index needs as many axes as the tensor: `index[..., None]` adds one at the end."
     ),
     "same number of dimensions": (
         "Tensors to be joined must have the same number of axes; one of them lacks an axis, or has one too many."

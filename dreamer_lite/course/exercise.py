@@ -58,7 +58,7 @@ class Exercise:
         if torch.is_grad_enabled() != learns:
             torch.set_grad_enabled(learns)
             raise Complaint(
-                "It turns gradients off, and leaves them off for all that follows: `with torch.no_grad():`."
+                "It turns gradients off and not on again. Use `with torch.no_grad():`, which ends by itself."
             )
         if not unchanged(given, case):
             raise Complaint(
@@ -119,8 +119,8 @@ def with_gradients(*names: str) -> Probe:
         for name, part in taken:
             if not part.requires_grad:
                 raise Complaint(
-                    f"It cuts its input `{name}` off the gradient for everybody. `{name}.detach()` makes a new tensor "
-                    "without one."
+                    f"It changes its input `{name}` itself, so that no other code gets a gradient through it. "
+                    f"`{name}.detach()` makes a new tensor."
                 )
         weighed = out * torch.linspace(1, 2, out.numel()).view(out.shape) if isinstance(out, Tensor) else out
         return {"the result": out} | {f"the gradient at {name}": gradient(weighed, part) for name, part in taken}

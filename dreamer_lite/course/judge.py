@@ -158,7 +158,10 @@ def default_problem(version: Callable, exercise: Exercise) -> str | None:
     for name, mine, right in zip(exercise.names(), yours, ours):
         if right.default is not inspect.Parameter.empty and mine.kind is mine.POSITIONAL_OR_KEYWORD:
             if mine.name != right.name:
-                return f"You call `{right.name}` `{mine.name}`; other code gives it by the name that the exercise has."
+                return (
+                    f"Your argument `{mine.name}` must be called `{right.name}`, as in the exercise: other code gives "
+                    "it by name."
+                )
         if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
             given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
             return (

@@ -67,7 +67,7 @@ def check(version: Any, name: str | None = None) -> Callable:
     if name is None and (version is None or isinstance(version, (dict, torch.Tensor))):
         say(
             "no such exercise",
-            ["<code>check</code> takes the function itself, without calling it."],
+            ["Give <code>check</code> the function itself: <code>check(f)</code>, not <code>check(f(x))</code>."],
             COLOURS["not yet"],
         )
         return version

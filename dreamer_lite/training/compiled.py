@@ -39,7 +39,7 @@ OPTIONS = {
 
 PREPARATION = 90  # seconds that compiling takes the first time
 SAVED = 5e-6  # seconds saved for each operation that the eager step launches
-MOST_OPERATIONS = 20_000  # of any shape in docs/speed.md
+MOST_OPERATIONS = 20_000  # more than a step of any shape in assets/bench.txt
 
 COMPILING = "compiling the train step: a minute or two the first time, about ten seconds after that …"
 

@@ -270,7 +270,7 @@ def step_probe(version: Callable, columns: tuple[int, ...], ways: tuple, balls: 
         if not isinstance(out[4], dict):
             raise Complaint(NO_FIFTH)
         if not all(isinstance(flag, (bool, np.bool_)) for flag in out[2:4]):
-            raise Complaint("terminated and truncated must be True or False; gymnasium's check expects no numbers.")
+            raise Complaint("terminated and truncated must be True or False; gymnasium's check warns about numbers.")
         floats = floats and isinstance(out[1], (float, np.floating))
         for name, part in zip(names, (as_tensor(out[0], "The observation"), *map(float, out[1:4]))):
             found[name].append(part)

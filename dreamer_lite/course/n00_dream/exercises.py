@@ -56,7 +56,9 @@ def lean_probe(version: Callable, angle: Tensor) -> dict:
     """The actions. They choose rows of other tensors, which small integers can't."""
     out = version(angle)
     if isinstance(out, Tensor) and out.dtype in (torch.uint8, torch.int8, torch.int16):
-        raise Complaint(f"The actions are {str(out.dtype).removeprefix('torch.')}; `.long()` makes them fit to index.")
+        raise Complaint(
+            f"The actions are {str(out.dtype).removeprefix('torch.')}; `.long()` makes them usable as indices."
+        )
     return {"the result": out}
 
 

@@ -78,8 +78,8 @@ def act_cases() -> list[tuple]:
 
 
 BY_HAND = (
-    "Your own step may be right, but the check knows only the dice that `agent.world_model.observe` throws. It takes a "
-    "sequence: give it one of length 1."
+    "Your own step may be right, but the check knows only the dice that `agent.world_model.observe` throws. "
+    "`observe` takes a sequence: give it one of length 1."
 )
 
 
@@ -211,7 +211,7 @@ def losses_probe(version: Callable, agent: Dreamer, dream: Dream) -> dict:
         raise Complaint(f"Only the losses 'actor' and 'critic' have a weight in the sum; {more[0]!r} has none.")
     for name, part in (losses | found).items():
         if not isinstance(part, Tensor):
-            raise Complaint(f"The entry {name!r} is {kind(part)}; all of them are tensors.")
+            raise Complaint(f"The entry {name!r} is {kind(part)}, but every entry must be a tensor.")
     seen = {
         "the imagined return": found["imagined_return"],
         "the return scale": found["return_scale"],
