@@ -1,5 +1,6 @@
 """`python -m dreamer_lite`, and the console command `dreamer-lite`. What they understand is in command_line.py."""
 
+from contextlib import suppress
 import os
 import signal
 import sys
@@ -18,8 +19,12 @@ def main(words: list[str] | None = None) -> int:
     """
     if words is None:
         signal.signal(signal.SIGINT, stop)
-        if not {"", os.getcwd()} & set(sys.path):  # a console script doesn't look for modules here, python -m does
-            sys.path.insert(0, os.getcwd())
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a terminal without ± or × shows a question mark
+                stream.reconfigure(errors="replace")
+        with suppress(FileNotFoundError):  # the current folder is gone
+            if not {"", os.getcwd()} & set(sys.path):  # a console script doesn't look for modules here, python -m does
+                sys.path.insert(0, os.getcwd())
     from .command_line import main
 
     if words is not None:
@@ -29,7 +34,8 @@ def main(words: list[str] | None = None) -> int:
             code = main(sys.argv[1:], ready=default)
         except SystemExit as end:  # --help, or options that tyro refuses
             code = end.code
-        sys.stdout.flush()
+        if sys.stdout:  # it may be closed
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -230,7 +230,7 @@ class Train(Settings):
             except loop.Interrupted as stop:
                 return report(stop.card, out, " --tensorboard" * self.tensorboard) if processes.leads else 0
             finally:
-                if processes.leads:
+                if processes.leads and not (self.out or self.resume):
                     with suppress(OSError):  # a run that was refused leaves no empty folder
                         out.rmdir()
             return report(card, out) if processes.leads else 0
@@ -688,7 +688,7 @@ def report(card: dict[str, Any], out: Path, again: str = "") -> int:
     trusted = "".join(f" --{name} {shlex.quote(config[name])}" for name in ("env", "wrap") if ":" in config[name])
     if any(set(word) & set(":/\\") for word in config["env_args"]):
         trusted += f" --env_args {shlex.join(config['env_args'])}"
-    run = shlex.quote(str(out)) + trusted
+    run = shlex.quote(f"./{out}" if str(out).startswith("-") else str(out)) + trusted  # no option
     for note in card["notes"]:
         print(f"note: {note}")
     if not card["finished"]:

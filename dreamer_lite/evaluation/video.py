@@ -99,7 +99,10 @@ def gif(path: Path, rate: float) -> Iterator[Write]:
     kept = pictures[::every]
     times = [10 * round(100 * every * k / rate) for k in range(len(kept) + 1)]  # a GIF counts in hundredths of a second
     with replacing(path) as beside:
-        save_gif(kept, beside, [after - before for before, after in zip(times, times[1:])])
+        try:
+            save_gif(kept, beside, [after - before for before, after in zip(times, times[1:])])
+        except OSError as error:
+            raise Refused(f"{path} cannot be written ({error}); free some space, or choose another folder") from error
 
 
 @contextmanager
@@ -121,6 +124,8 @@ def mp4(path: Path, rate: float) -> Iterator[Write]:
             yield write
         finally:
             video.release()
+        if not cv2.VideoCapture(str(beside)).read()[0]:  # OpenCV reports no error of writing
+            raise Refused(f"{path} cannot be written: no frame of it can be read again; is the disk full?")
 
 
 @contextmanager

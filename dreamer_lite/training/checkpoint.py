@@ -56,6 +56,8 @@ def not_data(value: Any) -> Any:
 def as_path(path: Any, what: str) -> Path:
     """The path as a Path. Raises Refused for anything else; what: what it names, for the message."""
     require(path, (str, os.PathLike), f"{what} is named by text or a Path")
+    if not str(path):
+        raise Refused(f"{what} has an empty name; the current folder is called .")
     if "\0" in str(path):
         raise Refused(f"{what} can't be named {str(path)!r}, which holds a null character")
     return Path(path)

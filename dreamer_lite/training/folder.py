@@ -53,11 +53,12 @@ def refuse_existing(out: Path) -> None:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Make the folder; inside, no other run can write there. A folder that stays empty is removed.
+    """Make the folder; inside, no other run can write there. One that was not there before and stays empty is removed.
 
     Raises Refused if another run writes there now, with its process.
     """
     with writing(out):
+        made = not out.is_dir()
         out.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(out / LOCK), out / HOLDER
     try:
@@ -83,8 +84,9 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
         if os.name != "posix":  # an open file can't be removed there
             (out / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # it holds something
-            out.rmdir()
+        if made:
+            with suppress(OSError):  # it holds something
+                out.rmdir()
 
 
 def write_config(out: Path, training: Training) -> None:

@@ -190,6 +190,15 @@ def announcement(training: Training, out: Path) -> str:
     )
 
 
+def save_first(training: Training, out: Path) -> None:
+    """Save before the first step. Where that fails, the folder is left as it was, so that it can be used again."""
+    try:
+        training.save(out)
+    except Exception:
+        training.processes.from_first(lambda: (out / "config.json").unlink(missing_ok=True))
+        raise
+
+
 def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None:
     """Everything between creating the network and the first step: folder, compiled train step, first checkpoint."""
     with folder.writing(out):
@@ -205,7 +214,7 @@ def prepare(training: Training, out: Path, how: RunOptions, begin: bool) -> None
         )
     with folder.writing(out):
         if begin:
-            training.save(out)
+            save_first(training, out)
         if training.processes.leads:
             training.log.open(out, how.tensorboard)
 
@@ -331,7 +340,7 @@ def show_progress(bar: tqdm, training: Training) -> None:
     evaluations = training.log.evaluations
     bar.set_postfix(
         {
-            "return": f"{np.mean(training.returns or [0]):.4g}",
+            "return": f"{np.mean(training.returns):.4g}" if training.returns else "-",
             "evaluation": f"{evaluations[-1]['eval_mean']:.4g}" if evaluations else "-",
             "train steps/s": f"{training.train_steps / max(training.seconds, 1e-9):.1f}",
         },

@@ -228,3 +228,11 @@ def test_dollars_in_a_name_are_no_mathematics(name):
     for text in (axes.title, axes.get_legend().get_texts()[0]):
         shown, is_math = text._preprocess_math(text.get_text())
         assert shown == name and not is_math
+
+
+def test_a_run_named_in_two_ways_is_one_run(tmp_path, monkeypatch):
+    train(Config.preset("debug", steps=60, eval_episodes=1), tmp_path / "run", progress=False)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    (one,) = read_runs([Path("run"), tmp_path / "run", Path("link"), tmp_path])
+    assert one.folder == Path("run")

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import pickle
 import re
@@ -22,6 +23,7 @@ import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.command_line import report
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import evaluate as evaluate_module
@@ -948,3 +950,57 @@ def test_an_environment_stays_without_gradients_where_the_program_turned_them_of
     with off():
         card = train(few, tmp_path / "run", make_env=Simulator, progress=False)
     assert card["finished"] and card["train_steps"] > 0
+
+
+def test_a_folder_that_was_there_before_stays(tmp_path, monkeypatch, capsys):
+    """Also where the run is refused; one that the run has made is removed."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    for folder in (".", str(tmp_path / "new")):
+        assert main(["--out", folder, "--env", "Nope-v0"]) == 2
+    assert (tmp_path / "mine").is_dir() and not (tmp_path / "new").exists()
+
+
+def test_a_run_that_could_not_be_saved_at_first_can_be_started_again(tmp_path, monkeypatch):
+    def full(*_):
+        raise Refused("the disk is full")
+
+    monkeypatch.setattr(Training, "save", full)
+    with pytest.raises(Refused, match="the disk is full"):
+        train(Config.preset("debug", steps=60), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+@pytest.mark.parametrize("name", ["film.mp4", "film.gif"])
+def test_a_film_that_the_disk_cannot_take_leaves_the_old_one(name, uninterrupted, tmp_path):
+    pytest.importorskip("cv2")
+    (tmp_path / name).write_bytes(b"the old film")
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from dreamer_lite.__main__ import main; "
+        f"sys.exit(main(['dream', {str(uninterrupted)!r}, '--video', {str(tmp_path / name)!r}, '--steps', '20']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / name).read_bytes() == b"the old film"
+
+
+def test_what_is_printed_runs_where_a_folder_begins_with_a_dash(uninterrupted, capsys):
+    card = json.loads((uninterrupted / "card.json").read_text())
+    report(card, Path("-x"))
+    assert "dream ./-x" in capsys.readouterr().out
+
+
+def test_a_terminal_without_signs_shows_a_question_mark(uninterrupted):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command("evaluate", uninterrupted, "--episodes", 2), capture_output=True, text=True, env=os.environ | plain
+    )
+    assert done.returncode == 0 and " ? " in done.stdout, done.stderr
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", ""]) == 2
+    assert "has an empty name; the current folder is called ." in capsys.readouterr().err
