@@ -48,9 +48,9 @@ def read_runs(folders: Sequence[Path | str], x: X = "steps") -> list[Recorded]:
         raise Refused("compare needs at least one run's folder")
     given = [as_path(folder, "a run's folder") for folder in folders]
     named: dict[Path, Path] = {}
-    for folder in (run for folder in given for run in runs_in(folder)):
-        named.setdefault(folder.resolve(), folder)
-    runs = [read_run(folder) for folder in named.values()]
+    for run in (run for folder in given for run in runs_in(folder)):
+        named.setdefault(run.resolve(), run)
+    runs = [read_run(run) for run in named.values()]
     for run in runs:
         if x not in run.x:
             raise Refused(f"{run.folder / 'metrics.csv'} has no seconds; leave out --x seconds, or this run")
