@@ -79,6 +79,11 @@ def make_env(
     try:
         env = wrapped(env, wrap) if wrap else env
         env = SelectParts(env, see, ignore) if see or ignore else env
+        if (see or ignore) and pixels and not any(is_image(part) for _, part in leaves(env.observation_space)):
+            raise Refused(
+                "--pixels would put an image in the place of all that --see and --ignore left, since it holds none; "
+                "leave one of them out, or let the agent see an image of the environment's own"
+            )
         return with_images(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error

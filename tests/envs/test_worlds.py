@@ -608,3 +608,11 @@ def test_a_card_tells_how_its_environment_was_made(tmp_path):
 
 def test_an_observation_keeps_its_kind():
     assert map_obs(len, [1, 2]) == 2 and map_obs(len, {"vector": [1], "image": [1, 2]}) == {"vector": 1, "image": 2}
+
+
+def test_pixels_do_not_take_the_place_of_the_numbers_that_were_asked_for():
+    with pytest.raises(Refused, match="--pixels would put an image in the place of all that --see and --ignore left"):
+        make_env("custom_envs:Mixed-v0", pixels=16, see="speed")
+    env = make_env("custom_envs:Mixed-v0", pixels=16, see="speed|eye")
+    assert env.observation_space["eye"].shape == (16, 16, 3) and env.observation_space["speed"].shape == (2,)
+    env.close()
