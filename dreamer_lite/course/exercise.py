@@ -106,6 +106,12 @@ def gradient(out: Any, x: Tensor) -> Tensor:
     return torch.zeros_like(x) if found is None else found
 
 
+def up_to_a_constant(slope: Tensor) -> Tensor:
+    """A gradient at dice, less its mean over each die: p adds up to 1, so that part has no effect, and right versions
+    differ in it."""
+    return slope - slope.mean(-1, keepdim=True)
+
+
 def with_gradients(*names: str) -> Probe:
     """A probe of the result, and of its gradient at the first inputs, which have these names.
 

@@ -156,13 +156,14 @@ def default_problem(version: Callable, exercise: Exercise) -> str | None:
     except (TypeError, ValueError):
         return None
     for name, mine, right in zip(exercise.names(), yours, ours):
-        if right.default is not inspect.Parameter.empty and mine.kind is mine.POSITIONAL_OR_KEYWORD:
-            if mine.name != right.name:
-                return (
-                    f"Your argument `{mine.name}` must be called `{right.name}`, as in the exercise: other code gives "
-                    "it by name."
-                )
-        if mine.default != right.default and mine.kind is mine.POSITIONAL_OR_KEYWORD:
+        if mine.kind is not mine.POSITIONAL_OR_KEYWORD:
+            continue
+        if right.default is not right.empty and mine.name != right.name:
+            return (
+                f"Your argument `{mine.name}` must be called `{right.name}`, as in the exercise: other code gives it "
+                "by name."
+            )
+        if mine.default != right.default:
             given = "is missing" if mine.default is inspect.Parameter.empty else f"is {short(mine.default)}"
             return (
                 f"The default of `{name}` {given}; in the exercise it is {short(right.default)}, and other code "

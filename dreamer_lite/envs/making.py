@@ -79,11 +79,6 @@ def make_env(
     try:
         env = wrapped(env, wrap) if wrap else env
         env = SelectParts(env, see, ignore) if see or ignore else env
-        if (see or ignore) and pixels and not any(is_image(part) for _, part in leaves(env.observation_space)):
-            raise Refused(
-                "--pixels would put an image in the place of all that --see and --ignore left, since it holds none; "
-                "leave one of them out, or let the agent see an image of the environment's own"
-            )
         return with_images(env, pixels, gray) if pixels or gray else env
     except NOT_THERE as error:
         raise cannot_be_made(name, error) from error
@@ -173,6 +168,11 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
             if isinstance(env.observation_space, (Dict, Tuple)):
                 return ResizeImages(env, pixels, gray)
         elif pixels:
+            if isinstance(env, SelectParts):
+                raise Refused(
+                    "--pixels would put an image in the place of all that --see and --ignore left, since it holds "
+                    "none; leave one of them out, or let the agent see an image of the environment's own"
+                )
             if env.render_mode != "rgb_array":
                 raise Refused(
                     "--pixels needs an environment that renders images (rgb_array); "

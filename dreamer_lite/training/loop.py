@@ -45,10 +45,12 @@ class Interrupted(KeyboardInterrupt):
         return Interrupted, (self.card, self.out)
 
 
-def run(training: Training, out: Path, progress: bool, on_step: Callable[[Training], None] | None) -> dict[str, Any]:
+def run(training: Training, out: Path, on_step: Callable[[Training], None] | None) -> dict[str, Any]:
     """Collect and learn until the run is finished or interrupted; save; returns the run card. Raises Interrupted."""
     c = training.config
-    bar = tqdm(total=c.steps, initial=training.env_steps, unit=" env steps", disable=not progress, dynamic_ncols=True)
+    bar = tqdm(
+        total=c.steps, initial=training.env_steps, unit=" env steps", disable=not training.progress, dynamic_ncols=True
+    )
     started, pace = time.perf_counter() - training.seconds, Pace(training)
     with watch_interrupts(training.processes.leads) as interrupted, bar:
         training.stop = interrupted
@@ -143,7 +145,7 @@ def train(
             if (out / "checkpoint.pt").exists():  # not where a checkpoint of another folder is resumed
                 training.say(sizes(training, out / "checkpoint.pt"))
             try:
-                return run(training, out, training.progress, on_step)
+                return run(training, out, on_step)
             except Exception as error:
                 if processes.leads:
                     folder.keep_error(out, training, finished(training), error)

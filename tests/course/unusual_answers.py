@@ -1,7 +1,5 @@
 """Answers in unusual styles, right and wrong, beside those in right_answers.py. Most were once judged otherwise."""
 
-import functools
-
 import numpy as np
 import right_answers
 from right_answers import dream_returns, kl, lambda_return, symlog
@@ -16,14 +14,41 @@ from dreamer_lite.latents import unimix as finished_unimix
 from dreamer_lite.rssm import State
 
 
-def steps_of_its_own(world_model, start, actions):
-    """dream_along without `imagine_step`."""
-    state, seen = start, []
-    for action in actions.unbind(1):
-        h = world_model.rssm.recurrent(state, action)
-        state = State(h, finished_sample(finished_unimix(world_model.rssm.prior(h))))
-        seen.append(world_model.predict_obs(state.feature))
-    return torch.stack(seen, 1)
+def with_own_steps(chances):
+    """dream_along without `imagine_step`. chances(rssm, before, h, t): of the dice at step t, from the state before and
+    the new h."""
+
+    def dream_along(world_model, start, actions):
+        state, seen = start, []
+        for t, action in enumerate(actions.unbind(1)):
+            h = world_model.rssm.recurrent(state, action)
+            state = State(h, finished_sample(chances(world_model.rssm, state, h, t)))
+            seen.append(world_model.predict_obs(state.feature))
+        return torch.stack(seen, 1)
+
+    return dream_along
+
+
+def right_chances(rssm, before, h, t):
+    return finished_unimix(rssm.prior(h))
+
+
+def chances_of_the_prior_net(rssm, before, h, t):
+    return finished_unimix(rssm.prior_net(h).unflatten(-1, (rssm.groups, rssm.classes)))
+
+
+def chances_of_the_old_h(rssm, before, h, t):
+    return finished_unimix(rssm.prior(before.h))
+
+
+def later_all_alike(rssm, before, h, t):
+    chances = right_chances(rssm, before, h, t)
+    return torch.ones_like(chances) / chances.shape[-1] if t else chances
+
+
+def chances_of_the_first_row(rssm, before, h, t):
+    chances = right_chances(rssm, before, h[:1], t)
+    return chances.expand(len(h), *chances.shape[1:]).contiguous()
 
 
 def dice_of_torch(world_model, start, actions):
@@ -52,16 +77,6 @@ def one_dream_after_the_other(world_model, start, actions):
             seen.append(world_model.predict_obs(state.feature))
         rows.append(torch.stack(seen, 1))
     return torch.cat(rows)
-
-
-def through_the_prior_net(world_model, start, actions):
-    state, seen, rssm = start, [], world_model.rssm
-    for t in range(actions.shape[1]):
-        h = rssm.recurrent(state, actions[:, t])
-        logits = rssm.prior_net(h).unflatten(-1, (rssm.groups, rssm.classes))
-        state = State(h, finished_sample(finished_unimix(logits)))
-        seen.append(world_model.predict_obs(state.feature))
-    return torch.stack(seen, 1)
 
 
 def observes(mixed):
@@ -104,10 +119,10 @@ RIGHT = [
     ("diagnoses", lambda: {f" {letter.lower()} ": float(number) for letter, number in SEVEN.items()}),
     ("diagnoses", lambda: {letter: np.int64(number) for letter, number in SEVEN.items()} | {"I": None}),
     ("causes", lambda: {"a": " Sluggish", "b": "CURIOUS ", "c": "forgetful", "healthy": ""}),
-    ("dream_along", steps_of_its_own),
+    ("dream_along", with_own_steps(right_chances)),
     ("dream_along", dice_of_torch),
     ("dream_along", one_dream_after_the_other),
-    ("dream_along", through_the_prior_net),
+    ("dream_along", with_own_steps(chances_of_the_prior_net)),
     ("observe", observes(lambda logits: 0.99 * logits.softmax(-1) + 0.01 / logits.shape[-1])),
     ("observe", observes(lambda logits: torch.lerp(logits.softmax(-1), torch.ones(()) / logits.shape[-1], 0.01))),
     ("observe", observes(lambda l: (0.99 * l.double().softmax(-1) + 0.01 / l.shape[-1]).float())),
@@ -151,26 +166,6 @@ def left_is_under(world, action):
         world.caught += 1
         return obs, 1.0, False, world.caught == world.balls, info
     return obs, reward, terminated, truncated, info
-
-
-def old_prior(world_model, start, actions, fair=False):
-    state, seen = start, []
-    for t in range(actions.shape[1]):
-        h = world_model.rssm.recurrent(state, actions[:, t])
-        prior = finished_unimix(world_model.rssm.prior(h if fair else state.h))
-        state = State(h, finished_sample(torch.ones_like(prior) / prior.shape[-1] if fair and t else prior))
-        seen.append(world_model.predict_obs(state.feature))
-    return torch.stack(seen, 1)
-
-
-def first_prior_for_all(world_model, start, actions):
-    state, seen = start, []
-    for t in range(actions.shape[1]):
-        h = world_model.rssm.recurrent(state, actions[:, t])
-        prior = finished_unimix(world_model.rssm.prior(h[:1]))
-        state = State(h, finished_sample(prior.expand(len(h), *prior.shape[1:]).contiguous()))
-        seen.append(world_model.predict_obs(state.feature))
-    return torch.stack(seen, 1)
 
 
 def own_imagined_steps(world_model, actor, start, horizon):
@@ -327,9 +322,9 @@ WRONG = [
         lambda world, seed=None, options=None: (right_answers.reset(world, seed=seed)[0].astype(int), {}),
         "holds int64; the space declares float32",
     ),
-    ("dream_along", old_prior, ""),
-    ("dream_along", functools.partial(old_prior, fair=True), ""),
-    ("dream_along", first_prior_for_all, ""),
+    ("dream_along", with_own_steps(chances_of_the_old_h), ""),
+    ("dream_along", with_own_steps(later_all_alike), ""),
+    ("dream_along", with_own_steps(chances_of_the_first_row), ""),
     ("imagine", own_imagined_steps, "the check can follow a dream only through `imagine_step`"),
     ("imagine", torch.inference_mode()(right_answers.imagine), "`torch.inference_mode` makes"),
     ("two_hot_loss", torch.inference_mode()(right_answers.two_hot_loss), "no gradient reaches it"),

@@ -6,7 +6,17 @@ import torch
 from torch import Tensor
 
 from ...latents import entropy, gumbel, kl, sample, unimix
-from ..exercise import Complaint, Exercise, Mistake, dice, gradient, hundredths, normal, with_gradients
+from ..exercise import (
+    Complaint,
+    Exercise,
+    Mistake,
+    dice,
+    gradient,
+    hundredths,
+    normal,
+    up_to_a_constant,
+    with_gradients,
+)
 
 
 def unimix_cases() -> list[tuple]:
@@ -65,15 +75,12 @@ def sample_probe(version: Callable, probs: Tensor, noise: Tensor, direction: Ten
 
 
 def up_to_constants(*names: str) -> Callable:
-    """A probe of the result and of its gradient at each input, less its mean over each die: p adds up to 1, so that
-    part of a gradient has no effect, and right versions differ in it."""
+    """A probe of the result and of its gradient at each input, where these are dice."""
     plain = with_gradients(*names)
 
     def probe(version: Callable, *case: Tensor) -> dict:
         found = plain(version, *case)
-        return {
-            name: part if name == "the result" else part - part.mean(-1, keepdim=True) for name, part in found.items()
-        }
+        return {name: part if name == "the result" else up_to_a_constant(part) for name, part in found.items()}
 
     return probe
 

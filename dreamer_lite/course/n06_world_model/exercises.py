@@ -16,7 +16,7 @@ from ...replay import Experience
 from ...symlog import symlog
 from ...two_hot import two_hot_loss
 from ...world_model import WorldModel, continue_target, kl_losses
-from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal
+from ..exercise import Complaint, Exercise, Mistake, dice, gradient, kind, normal, up_to_a_constant
 
 right_losses = WorldModel.prediction_losses  # kept, since judging puts a reader's version into the class
 SCALES = {"reconstruction": 1.0, "reward": 1.0, "continue": 1.0, "dyn": 1.0, "rep": 0.1}
@@ -53,8 +53,7 @@ def kl_probe(version: Callable, posterior: Tensor, prior: Tensor, free: float) -
         raise Complaint(f"It returns {kind(out)}; two things are expected, `return dyn, rep`.")
     found = dict(zip(("dyn", "rep"), out))
     return found | {
-        # p adds up to 1, so a gradient that is the same for all faces has no effect, and right versions differ in it.
-        f"the gradient of {name} at the {where}": (pull := gradient(loss, x)) - pull.mean(-1, keepdim=True)
+        f"the gradient of {name} at the {where}": up_to_a_constant(gradient(loss, x))
         for name, loss in list(found.items())
         for where, x in (("posterior", q), ("prior", p))
     }
