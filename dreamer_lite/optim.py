@@ -95,7 +95,8 @@ class LaProp:
         """Scale each tensor's gradient so that its norm is at most clip · max(min_norm, norm of its weights)."""
         norms = torch.stack(torch._foreach_norm(self.gradient_views))
         limits = self.clip * torch.stack(torch._foreach_norm(self.weight_views)).clamp(min=self.min_norm)
-        self.gradients.mul_((1 / (norms / limits).clamp(min=1))[self.tensor_of])
+        scales = 1 / (norms / limits).clamp(min=1)
+        self.gradients.mul_(scales.index_select(0, self.tensor_of))  # a fourth of the time that brackets take
 
 
 def views(flat: Tensor, params: list[nn.Parameter]) -> list[Tensor]:
