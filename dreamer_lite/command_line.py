@@ -23,6 +23,7 @@ from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg, subcommand
 from . import __version__
 from .config import PRESETS, Config, one_lr
 from .errors import Refused
+from .files import write_text
 
 if TYPE_CHECKING:
     from .agent import Dreamer
@@ -362,7 +363,7 @@ class Diagnose(Trained):
             findings.append(finding)
             print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
         with writing(out.parent):
-            place.write_text(page(findings, f"Diagnosis of {self.run_}"), encoding="utf-8")
+            write_text(place, page(findings, f"Diagnosis of {self.run_}"))
         print(f"{summary([finding.healthy for finding in findings])}; open {out} in a browser")
         return 0
 
@@ -385,7 +386,7 @@ class Export(Trained):
         make_room_for(out)
         page = player_page(self.agent())
         with writing(out.parent):
-            out.write_text(page, encoding="utf-8")
+            write_text(out, page)
         print(f"wrote {out}, {len(page) / 1e6:.1f} MB; open it in a browser")
         return 0
 
@@ -406,12 +407,12 @@ class Compare:
     )
 
     def run(self) -> int:
+        from .evaluation.drawing import save_figure
         from .training import compare, plots
         from .training.folder import writing
 
         out = self.out or Path("compare.png")
-        if out.suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise Refused(f"--out takes a file that ends in .png, .svg or .pdf, got {out}")
+        require_picture(out)
         panels, drawn = compare.in_panels(compare.read_runs(self.runs, self.x)), {}
         for title, groups in panels.items():
             print(compare.table(title, groups, self.x), end="\n\n")
@@ -420,7 +421,7 @@ class Compare:
         xlabel = "environment steps" if self.x == "steps" else "seconds"
         make_room_for(out)
         with writing(out.parent):
-            plots.comparison(drawn, xlabel).savefig(out, dpi=120)
+            save_figure(plots.comparison(drawn, xlabel), out)
         print(f"learning curves: {out}")
         return 0
 
@@ -444,7 +445,7 @@ class Bench:
         Literal["float32", "bfloat16"], arg(help="precision of matrix products and convolutions, as in a run")
     ] = "float32"
     growth: option(
-        Path, "instead of the table: draw into this PNG how the time grows with B, T, H and the network's size", "PATH"
+        Path, "instead of the table: draw into this file how the time grows with B, T, H and the network's size", "FILE"
     ) = None
 
     def run(self) -> int:
@@ -456,6 +457,8 @@ class Bench:
         device = use_device(self.device, self.threads)
         config = replace(bench.SHAPES.get(self.shape) or Config.preset(self.shape), precision=self.precision)
         if self.growth:
+            require_picture(self.growth, "--growth")
+            make_room_for(self.growth, "--growth")
             bench.draw_how_it_grows(self.shape, config, device, self.repeats, self.growth)
         else:
             bench.report(self.shape, config, device, self.repeats, self.compile)
@@ -651,9 +654,14 @@ def make_room_for(file: Path, option: str = "--out") -> None:
         raise Refused(f"{file} cannot be written ({error}); choose another folder, or free some space") from error
 
 
+def require_picture(file: Path, option: str = "--out") -> None:
+    if file.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise Refused(f"{option} takes a file that ends in .png, .svg or .pdf, got {file}")
+
+
 def write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise Refused(f"{path} cannot be written ({error}); choose another file") from error
 

@@ -159,7 +159,7 @@ def test_what_assets_import_from_the_package_is_there():
 
 
 LAYERS = [  # each may import from itself and from those before it
-    ["errors", "rng", "symlog", "two_hot", "nets", "codecs", "scan", "optim", "replay", "config", "products"],
+    ["errors", "rng", "symlog", "two_hot", "nets", "codecs", "scan", "optim", "replay", "config", "products", "files"],
     ["latents", "rssm", "world_model", "imagination", "critic", "actor"],
     ["agent", "learner"],
     ["evaluation"],

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure, FigureBase
 import numpy as np
 from PIL import Image
 
+from ..files import replacing
 from .dreams import OpenLoop
 
 REALITY, DREAM, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # colour-blind safe, and the same everywhere
@@ -21,13 +22,13 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     if not (pair.is_cartpole or pair.real_pictures is not None):
         return draw_curves(pair, path, frames)
     if pair.is_cartpole or not pair.real.shape[1]:
-        return filmstrip(pair, frames).savefig(path, dpi=120)
+        return save_figure(filmstrip(pair, frames), path)
     height = 1.3 * len(chosen_numbers(pair)) + 1
     figure = Figure(figsize=(1.5 * min(frames, len(pair.real)), 3.1 + height), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[3.1, height])
     filmstrip(pair, frames, above)
     curves(below, pair, len(pair.real))
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def moments(length: int, most: int) -> np.ndarray:
@@ -69,6 +70,11 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
     save_gif(pictures, path, 20 * every)
 
 
+def save_figure(figure: Figure, path: Path | str) -> None:
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120)
+
+
 def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int | list[int]) -> None:
     """Write RGB arrays of one size as a GIF that repeats, all with the same 64 colours.
 
@@ -76,7 +82,8 @@ def save_gif(pictures: list[np.ndarray], path: Path | str, milliseconds: int | l
     """
     shared = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 8, 1)])).quantize(64)
     images = [Image.fromarray(picture).quantize(palette=shared, dither=Image.Dither.NONE) for picture in pictures]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
+    with replacing(path) as beside:
+        images[0].save(beside, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
 
 
 def draw_moment(axes, pair: OpenLoop, name: str, t: int) -> None:
@@ -127,7 +134,7 @@ def draw_curves(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
         figure_below = figure
     curves(figure_below, pair, len(pair.real))
     figure_below.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=0.6 / height, hspace=0.35)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def chosen_numbers(pair: OpenLoop, most: int = 12) -> list[int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-import os
 from pathlib import Path
 
 import gymnasium
@@ -12,6 +11,7 @@ import torch
 
 from ..agent import Dreamer
 from ..errors import Refused
+from ..files import replacing
 from ..replay import Obs, obs_by_kind
 from ..rng import seeded
 from .drawing import save_gif
@@ -98,11 +98,10 @@ def gif(path: Path, rate: float) -> Iterator[Write]:
     every = int(-(-rate // GIF_RATE))
     kept = pictures[::every]
     times = [10 * round(100 * every * k / rate) for k in range(len(kept) + 1)]  # a GIF counts in hundredths of a second
-    with replacing(path) as beside:
-        try:
-            save_gif(kept, beside, [after - before for before, after in zip(times, times[1:])])
-        except OSError as error:
-            raise Refused(f"{path} cannot be written ({error}); free some space, or choose another folder") from error
+    try:
+        save_gif(kept, path, [after - before for before, after in zip(times, times[1:])])
+    except OSError as error:
+        raise Refused(f"{path} cannot be written ({error}); free some space, or choose another folder") from error
 
 
 @contextmanager
@@ -126,14 +125,3 @@ def mp4(path: Path, rate: float) -> Iterator[Write]:
             video.release()
         if not cv2.VideoCapture(str(beside)).read()[0]:  # OpenCV reports no error of writing
             raise Refused(f"{path} cannot be written: no frame of it can be read again; is the disk full?")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Inside, a file beside `path` is written, which then takes its place; after an error `path` is as it was."""
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import torch
 
 from .. import __version__
 from ..errors import Refused, first_line
+from ..files import write_text
 from ..products import by_onednn
 from .device import device_name, memory_is_kept
 from .plots import draw_learning_curve
@@ -103,7 +104,7 @@ def write_config(out: Path, training: Training) -> None:
             "another folder (--out), or a smaller --replay_size"
         )
     with writing(out):
-        (out / "config.json").write_text(json.dumps(training.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(out / "config.json", json.dumps(training.config.to_dict(), indent=2) + "\n")
 
 
 def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
 
 def write_card(out: Path, card: dict[str, Any]) -> None:
     with writing(out):
-        (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
 
 
 def draw_curve(out: Path, training: Training) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Refused
+from ..files import replacing
 
 
 class Metrics:
@@ -51,6 +52,7 @@ class Log:
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.folder: Path | None = None
+        self.written: list[str] = []  # the columns of metrics.csv as it stands
         self.board: Any = None
 
     def open(self, folder: Path, tensorboard: bool = False) -> None:
@@ -61,6 +63,7 @@ class Log:
             self.board = summary_writer(folder, purge_step=0)  # all earlier rows are written again
             for row in self.rows:
                 self.show(row)
+        self.written = []
         self.write()
 
     def add(self, row: dict[str, float]) -> None:
@@ -77,13 +80,19 @@ class Log:
         self.board.flush()
 
     def write(self) -> None:
+        """Append the last row to metrics.csv, or write all of them, if the file is not there or lacks a column."""
         if self.folder is None:
             return
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with open(self.folder / "metrics.csv", "w", newline="") as file:
+        path, names = self.folder / "metrics.csv", list(dict.fromkeys(name for row in self.rows for name in row))
+        if self.rows and names == self.written and path.exists():
+            with open(path, "a", newline="") as file:
+                csv.DictWriter(file, names).writerow(self.rows[-1])
+            return
+        with replacing(path) as beside, open(beside, "w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
+        self.written = names
 
     def close(self) -> None:
         if self.board is not None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from ..evaluation.drawing import DREAM, GREY, REALITY
+from ..evaluation.drawing import DREAM, GREY, REALITY, save_figure
 
 Curve = tuple[np.ndarray, np.ndarray]  # x and y, each (N,)
 GROUP_COLOURS = (REALITY, DREAM, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # colour-blind safe
@@ -17,7 +17,7 @@ def draw_learning_curve(
     runs: list[list[dict[str, float]]], path: Path | str, threshold: float | None = None, title: str = ""
 ) -> None:
     """Write `learning_curve` as a PNG."""
-    learning_curve(runs, threshold, title).savefig(path, dpi=120)
+    save_figure(learning_curve(runs, threshold, title), path)
 
 
 def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None = None, title: str = "") -> Figure:
@@ -143,4 +143,4 @@ def draw_growth(panels: dict[str, dict[str, list[tuple[float, float]]]], path: P
         if number == 0:
             axes.set_ylabel("one train step")
             axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -1,10 +1,12 @@
 """The stopwatch measures what it says."""
 
+import pytest
 import torch
 
 from dreamer_lite.__main__ import main
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
+from dreamer_lite.training import bench
 from dreamer_lite.training.bench import matrix_work, time_parts
 from dreamer_lite.training.operations import operations
 
@@ -52,23 +54,13 @@ def test_the_bench_draws_how_the_time_grows(capsys, tmp_path):
         line.count("×") == 4 for line in lines
     )
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    assert (
-        main(
-            [
-                "bench",
-                "--shape",
-                "debug",
-                "--repeats",
-                "1",
-                "--device",
-                "cpu",
-                "--growth",
-                str(tmp_path / "nope" / "growth.png"),
-            ]
-        )
-        == 2
-    )
-    assert "an existing folder" in capsys.readouterr().err
+
+
+def test_the_bench_looks_at_the_name_of_its_picture_before_it_measures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "growth", lambda *args: pytest.fail("it measured first"))
+    for name in ("nope/deeper/growth.png", "growth.bmp", "."):
+        assert main(["bench", "--shape", "debug", "--device", "cpu", "--growth", str(tmp_path / name)]) == 2
+        assert "growth" in capsys.readouterr().err
 
 
 def test_the_bench_counts_the_arithmetic_of_a_known_product():

@@ -1,5 +1,7 @@
 """Whole runs, as a user starts them: learning, stopping, killing, resuming, logging."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 import csv
 from dataclasses import replace
 import json
@@ -30,10 +32,12 @@ from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.dreams import open_loop
 from dreamer_lite.evaluation.evaluate import evaluate
 from dreamer_lite.evaluation.video import film, gif
+from dreamer_lite.files import write_text
 from dreamer_lite.training import cost, loop
 from dreamer_lite.training import folder as folder_module
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import load, read, save
+from dreamer_lite.training.folder import write_card
 from dreamer_lite.training.log import Log
 from dreamer_lite.training.loop import Interrupted, train
 from dreamer_lite.training.plots import learning_curve
@@ -971,19 +975,65 @@ def test_a_run_that_could_not_be_saved_at_first_can_be_started_again(tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
+@contextmanager
+def full_disk(most=4096):
+    """Inside, no file may grow beyond so many bytes; Python then gets an OSError, as on a full disk."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
-@pytest.mark.parametrize("name", ["film.mp4", "film.gif"])
-def test_a_film_that_the_disk_cannot_take_leaves_the_old_one(name, uninterrupted, tmp_path):
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("film.mp4", ["dream", "--steps", "20", "--video", "film.mp4"]),
+        ("film.gif", ["dream", "--steps", "20", "--video", "film.gif"]),
+        ("dream.png", ["dream", "--steps", "20", "--out", "."]),
+        ("page.html", ["diagnose", "--out", "page.html"]),
+        ("page.html", ["export", "--out", "page.html"]),
+        ("picture.png", ["compare", "--out", "picture.png"]),
+    ],
+)
+def test_what_a_full_disk_cannot_take_leaves_the_old_file(name, words, uninterrupted, tmp_path, monkeypatch, capsys):
     pytest.importorskip("cv2")
-    (tmp_path / name).write_bytes(b"the old film")
-    script = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from dreamer_lite.__main__ import main; "
-        f"sys.exit(main(['dream', {str(uninterrupted)!r}, '--video', {str(tmp_path / name)!r}, '--steps', '20']))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert (tmp_path / name).read_bytes() == b"the old film"
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"the old one")
+    with full_disk():
+        assert main([words[0], str(uninterrupted), *words[1:]]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert os.listdir() == [name] and Path(name).read_bytes() == b"the old one"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes")
+def test_a_pipe_and_a_link_are_written_to_and_not_replaced(tmp_path):
+    (tmp_path / "kept").write_text("old")
+    (tmp_path / "link").symlink_to("kept")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "kept").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as other:
+        read_end = other.submit((tmp_path / "pipe").read_text)
+        write_text(tmp_path / "pipe", "sent")
+        assert read_end.result(10) == "sent"
+
+
+def test_a_run_that_the_disk_cannot_take_keeps_its_card(tmp_path):
+    log, row = Log(), {"env_steps": 1.0, "eval_episodes": 0.0}
+    log.open(tmp_path)
+    log.add(row)
+    write_card(tmp_path, {"old": True})
+    with full_disk(0), pytest.raises(Refused, match="cannot be written"):
+        write_card(tmp_path, {"new": True})
+    with full_disk(0), pytest.raises(OSError):
+        log.add(row | {"env_steps": 2.0, "another": 0.0})  # the file gets another column: written anew
+    assert json.loads((tmp_path / "card.json").read_text()) == {"old": True}
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["env_steps,eval_episodes", "1.0,0.0"]
 
 
 def test_what_is_printed_runs_where_a_folder_begins_with_a_dash(uninterrupted, capsys):
