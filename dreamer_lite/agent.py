@@ -27,6 +27,7 @@ def make_world_model(config: Config, spaces: Spaces) -> WorldModel:
     c = config
     encoder, decoder = make_codec(
         obs_size=spaces.obs_size,
+        choices=spaces.obs_choices,
         image=spaces.image,
         deter=c.deter,
         latent=c.groups * c.classes,

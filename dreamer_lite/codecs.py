@@ -11,38 +11,79 @@ from .errors import Refused
 from .nets import MLP, BlockLinear, Conv, DoublingConv, Linear, RMSNorm
 from .symlog import symexp, symlog
 
+Choices = Sequence[tuple[int, int]]  # as in `Spaces.obs_choices`
+
+
+def options_at(obs_size: int, choices: Choices) -> Tensor:
+    """How many options the choice has that each of O observed numbers belongs to, (O,); 0 where it is just a number."""
+    found = torch.zeros(obs_size, dtype=torch.int64)
+    for start, options in choices:
+        found[start : start + options] = options
+    return found
+
 
 class VectorEncoder(MLP):
-    """symlog(observation) → tokens, (..., O) → (..., hidden). Official: `dreamerv3/rssm.py: Encoder`."""
+    """symlog(observation) → tokens, (..., O) → (..., hidden). Official: `dreamerv3/rssm.py: Encoder`.
 
-    def __init__(self, *, obs_size: int, hidden: int, layers: int):
+    choices: which numbers are choices, as in `Spaces.obs_choices`; those are 0 or 1, and stay as they are.
+    """
+
+    numbers: Tensor
+
+    def __init__(self, *, obs_size: int, hidden: int, layers: int, choices: Choices = ()):
         super().__init__(inputs=obs_size, hidden=hidden, layers=layers)
-        self.token_size = hidden
+        self.token_size, self.choices = hidden, choices
+        if choices:
+            self.register_buffer("numbers", options_at(obs_size, choices) == 0, persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
-        return super().forward(symlog(obs))  # (..., hidden)
+        squashed = torch.where(self.numbers, symlog(obs), obs) if self.choices else symlog(obs)  # (..., O)
+        return super().forward(squashed)  # (..., hidden)
 
 
 class VectorDecoder(nn.Sequential):
     """Feature → predicted symlog(observation), (..., F) → (..., O). Official: `dreamerv3/rssm.py: Decoder`.
 
+    choices: which numbers are choices, as in `Spaces.obs_choices`; their predictions are logits.
     Gotcha: the prediction stays in symlog space; `read` gives an observation. The official decoder reads [z, h] where
     every other head reads [h, z]; here all read [h, z], the same function with its input columns in another order.
     """
 
-    def __init__(self, *, feature_size: int, obs_size: int, hidden: int, layers: int):
+    numbers: Tensor
+    flags: Tensor
+
+    def __init__(self, *, feature_size: int, obs_size: int, hidden: int, layers: int, choices: Choices = ()):
         super().__init__(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, obs_size))
+        self.choices = choices
+        self.one_hots = [slice(start, start + options) for start, options in choices if options > 1]
+        if choices:
+            options = options_at(obs_size, choices)
+            self.register_buffer("numbers", options == 0, persistent=False)
+            self.register_buffer("flags", options == 1, persistent=False)
 
     def loss(self, prediction: Tensor, obs: Tensor) -> Tensor:
-        """Squared error in symlog space, summed over the observation, without a factor 1/2.
+        """Squared error in symlog space, summed over the observation, without a factor 1/2; nats for choices.
 
-        Shapes: (..., O) → (...). Paper: Eq. 8.
+        Shapes: (..., O) → (...). Paper: Eq. 8. Official: `embodied/jax/heads.py: Head`, symlog_mse and categorical.
         """
-        return (prediction - symlog(obs)).square().sum(-1)  # (..., O) → (...)
+        error = (prediction - symlog(obs)).square()  # (..., O)
+        if not self.choices:
+            return error.sum(-1)
+        nats = F.softplus(prediction) - prediction * obs  # of a yes or no
+        loss = torch.where(self.numbers, error, nats * self.flags).sum(-1)
+        for part in self.one_hots:
+            loss = loss - (prediction[..., part].log_softmax(-1) * obs[..., part]).sum(-1)
+        return loss
 
     def read(self, prediction: Tensor) -> Tensor:
-        """The predicted observation in its own units, (..., O) → (..., O)."""
-        return symexp(prediction)
+        """The predicted observation in its own units, (..., O) → (..., O); of a choice, the probabilities."""
+        values = symexp(prediction)
+        if not self.choices:
+            return values
+        values = torch.where(self.flags, prediction.sigmoid(), values)
+        for part in self.one_hots:
+            values[..., part] = prediction[..., part].softmax(-1)
+        return values
 
 
 class ImageEncoder(nn.Module):
@@ -188,6 +229,7 @@ def pooled(x: Tensor) -> Tensor:
 def make_codec(
     *,
     obs_size: int,
+    choices: Choices,
     image: Sequence[int],
     deter: int,
     latent: int,
@@ -202,12 +244,14 @@ def make_codec(
 ) -> tuple[Any, Any]:
     """Encoder and decoder for these observations: a vector, an image, or both.
 
-    Raises Refused for an unsuitable image size.
+    choices: which numbers of the vector are choices, as in `Spaces.obs_choices`. Raises Refused for an unsuitable image
+    size.
     """
     pairs = []
     if obs_size:
-        decoder = VectorDecoder(feature_size=deter + latent, obs_size=obs_size, hidden=hidden, layers=decoder_layers)
-        pairs.append((VectorEncoder(obs_size=obs_size, hidden=hidden, layers=encoder_layers), decoder))
+        sizes = dict(obs_size=obs_size, hidden=hidden, choices=choices)
+        decoder = VectorDecoder(feature_size=deter + latent, layers=decoder_layers, **sizes)
+        pairs.append((VectorEncoder(layers=encoder_layers, **sizes), decoder))
     if image:
         sizes = dict(image=image, depth=depth, mults=fitting_mults(image, mults), kernel=kernel, strided=strided)
         channels = depth * sizes["mults"][-1]

@@ -15,7 +15,8 @@ class Spaces(NamedTuple):
     An action is one-hot choices side by side, whose sizes are in `choices` (() for a single one), then numbers. -1 to 1
     is the environment's range; what the agent samples may lie beyond, and `envs.spaces.native_action` clips it.
     discrete: there are only choices. image: height, width and channels of the image in an observation, () if there is
-    none.
+    none. obs_choices: which of the observed numbers are choices: (the position of the first, how many options) of each
+    that is one-hot, and (position, 1) of each yes or no. Agents of version 0.3.0 have none: they saw all as numbers.
     """
 
     obs_size: int  # O, numbers in an observation
@@ -23,6 +24,7 @@ class Spaces(NamedTuple):
     discrete: bool
     image: tuple[int, ...] = ()
     choices: tuple[int, ...] = ()
+    obs_choices: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         return f"sees {self.observation_words} and chooses {self.action_words}"
@@ -32,6 +34,10 @@ class Spaces(NamedTuple):
         """The same with Python's own numbers, and with () for a single choice, also if it stands in a list of one."""
         own = Spaces(*map(as_python, self))
         return own._replace(choices=()) if own.discrete and own.choices == (own.action_size,) else own
+
+    def fit(self, env: "Spaces") -> bool:
+        """Whether an agent made for these spaces can act where an environment has those."""
+        return self in (env, env._replace(obs_choices=()))
 
     @property
     def observation_words(self) -> str:
@@ -99,7 +105,7 @@ class Config:
     hidden: int = 64
     """width of the hidden layers (official size1m: 64 [units])"""
     rssm_hidden: int = 32
-    """width of the hidden layers inside the RSSM; 0: same as --hidden (official: same [units])"""
+    """width of the hidden layers inside the RSSM; 0: same as --hidden (official: as wide [dyn.rssm.hidden])"""
     encoder_layers: int = 3
     """layers of the encoder for numbers (official 3)"""
     decoder_layers: int = 3
@@ -433,7 +439,7 @@ def official(deter: int, hidden: int, classes: int, depth: int) -> dict[str, Any
         discount_horizon=333,
         train_ratio=256,
         online_queue=True,
-        learn_start=1100,
+        learn_start=2048,  # B · T + envs · T, as the official replay buffer must hold B · T sequences
         envs=16,
     )
     return sizes | rates | data | dict(steps=1_000_000, log_every=1000, eval_every=10_000, save_every=20_000)

@@ -418,7 +418,8 @@ def check_14_action_heads(g):
 
 def check_15_decoder_losses(g):
     prediction = leaf(g["vec_pred"])
-    loss = VectorDecoder.loss(None, prediction, g["vec_target"])
+    decoder = VectorDecoder(feature_size=1, obs_size=prediction.shape[-1], hidden=1, layers=1)
+    loss = decoder.loss(prediction, g["vec_target"])
     g.check("vec_loss", loss)
     g.check("vec_grad", grad(loss, prediction)[0])
     g.check("vec_official_pred", prediction)

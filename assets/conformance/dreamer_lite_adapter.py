@@ -47,7 +47,8 @@ def rms_norm(x, gain):
 
 
 def vector_loss(prediction, target):
-    return VectorDecoder.loss(None, prediction, target)
+    decoder = VectorDecoder(feature_size=1, obs_size=prediction.shape[-1], hidden=1, layers=1)
+    return decoder.loss(prediction, target)
 
 
 def image_loss(prediction, image):

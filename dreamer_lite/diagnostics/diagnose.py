@@ -90,7 +90,7 @@ def recall(replay: dict[str, Any]) -> Experience:
 def play(agent: Dreamer, make: EnvFactory, count: int = COPIES, steps: int = STEPS) -> tuple[Experience, State]:
     """What the agent experiences in `count` environments, across episodes, (E, T, …), and its states meanwhile."""
     envs = Envs(make, count, 0, remember=False, seconds=agent.config.env_seconds)
-    if envs.spaces != agent.spaces:
+    if not agent.spaces.fit(envs.spaces):
         envs.close()
         raise Refused(
             f"an agent in this environment {envs.spaces}, but this agent {agent.spaces}; give one with the same spaces"

@@ -18,7 +18,7 @@ def spaces_of(observation: Space, action: Space) -> Spaces:
     numbers, image = observation_sizes(observation)
     check_action_space(action)
     choices, count = action_sizes(action)
-    return Spaces(numbers, sum(choices) + count, not count, image, choices).plain
+    return Spaces(numbers, sum(choices) + count, not count, image, choices, observed_choices(observation)).plain
 
 
 def observation_sizes(observation: Space) -> tuple[int, tuple[int, ...]]:
@@ -52,6 +52,24 @@ def observation_sizes(observation: Space) -> tuple[int, tuple[int, ...]]:
     return numbers, tuple(map(int, image))
 
 
+def observed_choices(observation: Space) -> tuple[tuple[int, int], ...]:
+    """Which numbers of an observation are choices, as in `Spaces.obs_choices`.
+
+    Official: `embodied/jax/nets.py: DictConcat`, which knows them by their type too. There whole numbers in a `Box` are
+    choices as well; here only bools are.
+    """
+    found, at = [], 0
+    for _, space in leaves(observation):
+        if is_image(space):
+            continue
+        sizes = (1,) * flatdim(space) if isinstance(space, MultiBinary) else choices_of(space)
+        if isinstance(space, Box):
+            sizes = (1,) * (flatdim(space) if space.dtype == np.bool_ else 0)
+        found += [(at + before, size) for before, size in zip(np.cumsum([0, *sizes]).tolist(), sizes)]
+        at += flatdim(space)
+    return tuple(found)
+
+
 def check_action_space(action: Space) -> None:
     """Raises Refused for actions that are not supported; this is the one place that decides it."""
     parts = [part for _, part in leaves(action)]
@@ -78,7 +96,7 @@ def action_sizes(space: Space) -> tuple[tuple[int, ...], int]:
 
 
 def choices_of(space: Space) -> tuple[int, ...]:
-    """How many options each choice of an action space has; () if it isn't made of choices."""
+    """How many options each choice of a space has; () if it isn't made of choices."""
     if isinstance(space, Discrete):
         return (int(space.n),)
     if isinstance(space, MultiDiscrete):

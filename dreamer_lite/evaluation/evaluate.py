@@ -125,7 +125,7 @@ def matching_envs(
     else:
         make = env_factory(named, render) if env is None or isinstance(env, str) else env_factory(env)
     envs = Envs(make, count, evaluation_seed(seed), remember=False, seconds=c.env_seconds, borrowed=given)
-    if envs.spaces != agent.spaces:
+    if not agent.spaces.fit(envs.spaces):
         envs.close()
         where = named.env if env is None or isinstance(env, str) else "the given environment"
         raise Refused(

@@ -29,7 +29,7 @@ def resume_training(
     Raises Refused if there is none, or if settings differ that can't change during a run.
     """
     check_resumable(out, config, saved)
-    training = Training(config, device, processes, make_env)
+    training = Training(config, device, processes, make_env, saved.spaces)
     with closed_on_error(training.envs):
         restore(training, out, saved)
     return training
@@ -38,7 +38,7 @@ def resume_training(
 def restore(training: Training, out: Path, saved: checkpoint.Saved) -> None:
     """Give a new `Training` the saved weights and state; prints what could not be restored."""
     processes, rest = training.processes, saved.rest
-    if training.envs.spaces != saved.spaces:
+    if not saved.spaces.fit(training.envs.spaces):
         raise Refused(
             f"an agent in this environment {training.envs.spaces}, but the agent in {out} {saved.spaces}; resume the "
             "run in the environment it began in"

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..agent import Carry, Dreamer
-from ..config import Config
+from ..config import Config, Spaces
 from ..envs.making import EnvFactory, env_factory
 from ..envs.stepping import Envs, closed_on_error
 from ..envs.workers import WorkerEnvs
@@ -49,6 +49,7 @@ def drawing_words() -> str:
 class Training:
     """Everything that changes during a run. `state_dict` holds all of it, so a resumed run is the same run.
 
+    spaces: those of the agent to be continued, or else the environment's.
     Raises Refused for an environment that can't be made or isn't supported, and if memory doesn't suffice.
     """
 
@@ -72,6 +73,7 @@ class Training:
         device: str = "cpu",
         processes: Processes = SINGLE_PROCESS,
         make_env: EnvFactory | None = None,
+        spaces: Spaces | None = None,
     ):
         c, self.config, self.device, self.processes = config, config, device, processes
         seed = processes.seed(c.seed)
@@ -80,7 +82,7 @@ class Training:
         self.envs = (WorkerEnvs if c.workers else Envs)(self.make_env, c.envs, seed, seconds=c.env_seconds)
         require_float32()
         with closed_on_error(self.envs), refuse_out_of_memory("the agent with its replay buffer", device):
-            self.learner = Learner(Dreamer(c, self.envs.spaces, device))
+            self.learner = Learner(Dreamer(c, spaces or self.envs.spaces, device))
             processes.share(self.learner)
             self.replay = self.make_replay("cpu" if c.replay_on_host else device)
         self.train_step = TrainStep(self.learner, self.replay)
@@ -140,8 +142,13 @@ class Training:
         self.look_at_what_comes(reward)
         self.returns.extend(self.running[is_last].tolist())
         self.episodes += self.processes.sum(int(is_last.sum()))
-        if self.env_steps >= self.config.learn_start:
+        if self.can_learn:
             self.due += len(self.envs) * self.config.train_ratio / (self.config.batch_size * self.config.seq_len)
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether there is enough experience. Before that, no train step is due, so they don't pile up."""
+        return self.env_steps >= self.config.learn_start and self.replay.added > self.config.seq_len
 
     def look_at_what_comes(self, reward: np.ndarray) -> None:
         """Report what a run can't learn from: images that never change, rewards or returns beyond the bins."""
@@ -183,7 +190,7 @@ class Training:
 
     def learn(self) -> None:
         """Take the train steps that are due. Raises Diverged if a loss or another metric is not finite."""
-        while self.due >= 1 and self.replay.added > self.config.seq_len:
+        while self.due >= 1 and self.can_learn:
             if self.capture != "off":
                 self.capture_train_step()
             self.due -= 1

@@ -77,6 +77,33 @@ def test_bounds_say_what_is_an_image(space, image):
     assert spaces == Spaces(0 if image else int(np.prod(space.shape)), 2, True, image)
 
 
+@pytest.mark.parametrize(
+    "space, choices",
+    [
+        (Discrete(4, start=2), ((0, 4),)),
+        (MultiDiscrete([[2, 3], [4, 2]]), ((0, 2), (2, 3), (5, 4), (9, 2))),
+        (MultiBinary((2, 2)), ((0, 1), (1, 1), (2, 1), (3, 1))),
+        (Box(0, 1, (3,), bool), ((0, 1), (1, 1), (2, 1))),
+        (Box(0, 3, (3,), np.int64), ()),
+        (Box(-1, 1, (3,)), ()),
+        (
+            Dict(z=Discrete(3), a=Box(-1, 1, (2,)), eye=Box(0, 255, (16, 16), np.uint8), m=MultiBinary(1)),
+            ((2, 1), (3, 3)),
+        ),
+    ],
+)
+def test_choices_in_an_observation_are_known_by_their_type(space, choices):
+    spaces = spaces_of(space, Discrete(2))
+    assert spaces.obs_choices == choices
+    space.seed(0)
+    numbers = obs_by_kind(to_agent_obs(space, space.sample()))["vector"]
+    for start, options in choices:  # so that they stand where they are said to stand
+        part = numbers[start : start + options]
+        assert set(part) <= {0, 1} and (part.sum() == 1 or options == 1)
+    assert spaces.fit(spaces) and spaces._replace(obs_choices=()).fit(spaces)
+    assert not Spaces(99, 2, True).fit(spaces) and not spaces._replace(obs_choices=((0, 99),)).fit(spaces)
+
+
 @pytest.mark.parametrize("shape", [(3, 64, 64), (6, 64, 64), (9, 84, 84), (12, 64, 64), (24, 32, 64), (4, 64, 64, 3)])
 @pytest.mark.parametrize("high, kind", [(255, np.uint8), (1, np.float32)])
 def test_channels_first_are_refused_however_many_there_are(shape, high, kind):

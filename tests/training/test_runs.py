@@ -175,6 +175,18 @@ def test_what_an_unfinished_episode_has_paid_is_kept(tmp_path):
     assert fresh.discounted[0] == fresh.running[0]
 
 
+def test_train_steps_do_not_pile_up_before_there_is_enough_to_replay():
+    """With many environments each gave too little for long, and then up to 900 train steps were taken at once."""
+    training = Training(Config.preset("debug", envs=32, learn_start=40, train_ratio=8))
+    each = 32 * 8 / (training.config.batch_size * training.config.seq_len)
+    while training.replay.added <= training.config.seq_len:
+        assert training.due == 0
+        training.collect()
+    assert training.due == each
+    training.collect()
+    assert training.due == 2 * each
+
+
 def test_a_solved_run_continues_where_more_steps_are_asked_for(tmp_path, capsys):
     run, config = tmp_path / "run", Config.preset("debug", env="Easy-v0", steps=1000)
     assert train(config, run, progress=False)["env_steps"] == 200
@@ -194,6 +206,19 @@ def test_a_solved_run_continues_to_fewer_steps_than_it_was_allowed(tmp_path):
     config = Config.preset("debug", env="Easy-v0", steps=1000)
     assert train(config, tmp_path, progress=False)["env_steps"] == 200
     assert train(replace(config, steps=260), tmp_path, resume=True, progress=False)["env_steps"] == 260
+
+
+def test_a_run_that_saw_choices_as_numbers_goes_on_as_it_was(tmp_path):
+    """As version 0.3.0 saved it."""
+    config = Config.preset("debug", env="FrozenLake-v1", steps=40)
+    train(config, tmp_path, progress=False)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["spaces"].pop("obs_choices") == ((0, 16),)
+    torch.save(state, tmp_path / "checkpoint.pt")
+    train(replace(config, steps=80), tmp_path, resume=True, progress=False)
+    agent = load(tmp_path)
+    assert agent.spaces.obs_choices == agent.world_model.decoder.choices == ()
+    assert len(evaluate(agent, episodes=2)) == 2
 
 
 def test_a_run_whose_environments_came_from_a_function_needs_it_again(tmp_path, capsys):

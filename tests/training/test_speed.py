@@ -308,10 +308,14 @@ def test_a_compiled_step_with_pictures_numbers_choices_and_torques_gives_what_th
     """All kinds of parts that the steps above lack, in one small agent: each is official step by step, in
     test_golden.py; that a choice and torques add up is tested in envs/test_worlds.py."""
     config = Config.preset("debug", depth=2, mults=(2,), prior_layers=1, warmup=0, seq_len=2, imag_last=2)
-    spaces = Spaces(3, 4, False, (8, 8, 2), (2,))
+    spaces = Spaces(7, 4, False, (8, 8, 2), (2,), ((3, 3), (6, 1)))
     torch.manual_seed(0)
     shape = config.batch_size, config.seq_len
-    obs = {"vector": torch.randn(*shape, 3), "image": torch.randint(256, (*shape, 8, 8, 2), dtype=torch.uint8)}
+    chosen = torch.eye(3)[torch.randint(3, shape)], torch.randint(2, (*shape, 1))
+    obs = {
+        "vector": torch.cat([torch.randn(*shape, 3), *chosen], -1),
+        "image": torch.randint(256, (*shape, 8, 8, 2), dtype=torch.uint8),
+    }
     first, last, terminal = torch.zeros(3, *shape, dtype=torch.bool)
     first[:, 0] = last[0, -1] = terminal[0, -1] = True
     action = torch.cat([torch.eye(2)[torch.randint(2, shape)], torch.rand(*shape, 2) * 2 - 1], -1)
