@@ -22,7 +22,8 @@ def scan(
     """`carry, outs = step(carry, x)` for each time t; returns the last carry, and the outs stacked over time.
 
     x: the tensors of xs at t. xs: tensors (N, T, …), including all random numbers, since a step draws none itself.
-    carry and outs of a step: tensors (N, …). Official: `nj.scan` of the library ninjax, as `dreamerv3/rssm.py: RSSM.observe` calls it.
+    carry and outs of a step: tensors (N, …). Official: `nj.scan` of the library ninjax, which
+    `dreamerv3/rssm.py: RSSM.observe` calls.
     """
     if torch.compiler.is_compiling():
 
