@@ -77,10 +77,9 @@ class VectorDecoder(nn.Sequential):
 
     def read(self, prediction: Tensor) -> Tensor:
         """The predicted observation in its own units, (..., O) → (..., O); of a choice, the probabilities."""
-        values = symexp(prediction)
         if not self.choices:
-            return values
-        values = torch.where(self.flags, prediction.sigmoid(), values)
+            return symexp(prediction)
+        values = torch.where(self.flags, prediction.sigmoid(), symexp(prediction))
         for part in self.one_hots:
             values[..., part] = prediction[..., part].softmax(-1)
         return values

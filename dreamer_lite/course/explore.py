@@ -129,7 +129,7 @@ def choice(label: str, options: list, value: Any = None) -> widgets.ToggleButton
         value=value or options[0],
         description=label,
         tooltips=[f"{label}: {option[0] if isinstance(option, tuple) else option}" for option in options],
-        style={"description_width": "initial"},
+        style={"description_width": "initial", "button_width": "auto"},
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from .errors import cap, raised, short
 from .exercise import Complaint, Exercise, Mistake, kind
 from .relations import relation
-from .sandbox import SECONDS, TookTooLong, copied, deadline, off_the_clock, untouched
+from .sandbox import SECONDS, WAITING, TookTooLong, copied, deadline, off_the_clock, untouched
 from .suspects import suspects
 
 NUMBER = (bool, int, float, np.bool_, np.integer, np.floating)
@@ -81,7 +81,10 @@ def judge(exercise: Exercise, version: Any) -> Verdict:
     except TookTooLong:
         verdict = Verdict(
             "not yet",
-            [f"It was stopped: a check may compute for {SECONDS:g} seconds. Is there a loop that never ends?"],
+            [
+                f"It was stopped: a check may compute for {SECONDS:g} seconds, or wait for {WAITING:g}. Is there a "
+                "loop that never ends, or a sleep?"
+            ],
         )
     except KeyboardInterrupt:
         verdict = Verdict("not yet", ["It was interrupted before the check was done."])

@@ -71,13 +71,23 @@ def check(version: Any, name: str | None = None) -> Callable:
             COLOURS["not yet"],
         )
         return version
+    if isinstance(version, str):
+        words = f"Give <code>check</code> the function itself, without quotes: <code>check({escape(version)})</code>."
+        return say("no such exercise", [words], COLOURS["not yet"]) or version
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
+        return version
+    if version is exercise.finished:  # what the last check put in place of a blank or wrong answer
+        plug(exercise.finished, exercise.finished)
+        words = "This is the finished version, not yours. Run the cell with your <code>def</code> again, then this one."
+        say(f"{exercise.name}: not checked", [words], COLOURS["blank"])
         return version
     verdict = judged(exercise, version)
     plug(exercise.finished, version if verdict.state == "right" else exercise.finished)
     if verdict.state == "right":
-        more = f" Keep it with <code>keep({exercise.name})</code>." if exercise.kept_for else ""
+        named = getattr(version, "__name__", None) == exercise.name
+        how = f"Keep it with <code>keep({exercise.name})</code>." if named else "Only under that name can it be kept."
+        more = f" {how}" if exercise.kept_for else ""
         inside = ", and so does the package" if in_the_package(version) else ""
         problem = remember(exercise.name)
         lines = [f"The cells below use your version{inside}.{more}", *([escape(problem)] if problem else [])]

@@ -389,6 +389,20 @@ def test_blank_is_seen():
     assert is_blank(blank_with_words) and is_blank(half_done) and is_blank(lambda x: None) and not is_blank(constant)
 
 
+def test_a_check_run_twice_does_not_take_the_finished_version_for_an_answer(capsys):
+    """The first call gives the name to the finished version, where the answer is blank or wrong."""
+
+    def symlog(x):
+        return x
+
+    symlog = check(symlog)
+    capsys.readouterr()
+    assert check(symlog) is symlog is finished_symlog
+    said = capsys.readouterr().out
+    assert "symlog: not checked" in said and "not yours" in said and not standing().right
+    assert check("symlog") == "symlog" and "without quotes: check(symlog)" in capsys.readouterr().out
+
+
 def test_check_hands_back_a_version_that_works(capsys):
     blank = lambda x: ...
     blank.__name__ = "symlog"
@@ -409,7 +423,8 @@ def test_check_hands_back_a_version_that_works(capsys):
     "name, inside", [("symlog", True), ("project", True), ("picture_loss", False), ("step", False)]
 )
 def test_a_right_answer_is_said_to_run_in_the_package_only_if_it_does(name, inside, capsys):
-    check(EXERCISES[name].finished, name)
+    finished = EXERCISES[name].finished
+    check(lambda *args, **kwargs: finished(*args, **kwargs), name)
     out = capsys.readouterr().out
     assert "The cells below use your version" in out and ("and so does the package" in out) == inside
 

@@ -56,6 +56,46 @@ def weights(folder):
     return torch.cat([p.detach().flatten() for p in load(folder).parameters()])
 
 
+def test_a_run_goes_on_as_it_began_whatever_is_asked_for(tmp_path, capsys, monkeypatch):
+    """Compiling may be done by now, or a part may have been kept since. A run that has ended says that it has."""
+    look, part, run = Dashboard.__call__, own("step_weights"), tmp_path / "run"
+
+    def interrupt(self, training):
+        look(self, training)
+        if training.env_steps in (60, 120):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Dashboard, "__call__", interrupt)
+    train_live(SHORT, run, device="cpu")
+    card = train_live(SHORT, run, device="cpu", compile=True)
+    assert not card["finished"] and card["env_steps"] > 100 and not card["compiled"]
+    assert "run began step by step, and goes on step by step\n" in capsys.readouterr().out
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    state["rest"]["compiled"] = True  # as if it had been
+    torch.save(state, run / "checkpoint.pt")
+    card = train_live(SHORT, run, [part], device="cpu")
+    assert card["finished"] and not card["compiled"]
+    train_live(SHORT, run, [part], device="cpu")
+    assert (
+        "run holds a run that has ended, after 200 environment steps, so nothing was trained" in capsys.readouterr().out
+    )
+
+
+def test_one_process_prepares_however_often_the_setup_cell_runs(monkeypatch):
+    begun = []
+    monkeypatch.setattr(background.Preparation, "process", None)
+    monkeypatch.setattr(background.subprocess, "Popen", lambda words, **_: begun.append(words) or Waiting())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for _ in range(3):
+        background.Preparation()
+    assert len(begun) == 1
+
+
+class Waiting:
+    def poll(self):
+        return None
+
+
 def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():
     called = set()
 

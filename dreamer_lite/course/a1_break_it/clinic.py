@@ -230,7 +230,7 @@ class Clinic:
     def __init__(self, patients: str = HUNTED):
         self.patients = patients
         self.used: dict[str, set[str]] = {letter: set() for letter in patients}
-        self.tries: dict[str, int] = dict.fromkeys(patients, 0)
+        self.tried: dict[str, set[str]] = {letter: set() for letter in patients}
         self.named: set[str] = set()
         self.clicks = 0
 
@@ -245,14 +245,14 @@ class Clinic:
         return draw_check(letter, check, judged=settled)
 
     def name(self, letter: str, suspect: str) -> str:
-        """Name a patient's bug; returns the answer, with the changed line if it is right. Naming again costs no try."""
+        """Name a patient's bug; returns the answer, with the changed line if it is right. Repeating costs no try."""
         if letter == TWIN:
             return "The twin is known to be healthy. Choose a patient to name."
         if not suspect:
             return "Choose a bug first."
         if letter in self.named:
             return f"{letter} is already named. {reveal(letter)}"
-        self.tries[letter] += 1
+        self.tried[letter].add(suspect)
         if NAMES.index(suspect) != PATIENTS[letter]:
             return f"Not that one for {letter}. Look again, or use another check."
         self.named.add(letter)
@@ -260,7 +260,7 @@ class Clinic:
 
     @property
     def score(self) -> str:
-        used, tries = sum(map(len, self.used.values())), sum(self.tries.values())
+        used, tries = (sum(map(len, found.values())) for found in (self.used, self.tried))
         counts = f"{used} check{'s' * (used != 1)}, {tries} name{'s' * (tries != 1)} tried"
         named = f" ({', '.join(sorted(self.named))})" * bool(self.named)
         return f"Score: {len(self.named)} of {len(self.patients)} named{named}; {counts}."

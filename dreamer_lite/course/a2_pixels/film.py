@@ -106,7 +106,7 @@ def draw_film(t: int, seed: int, actions: str) -> tuple[Figure, str]:
     axes.plot(angle(dream), color=DREAM, label="read off the dream")
     axes.axvspan(0, LOOKED - 1, color=GREY, alpha=0.15, label="seen")
     axes.axvline(t, color="black", linewidth=1)
-    axes.legend(fontsize=8, loc="upper left", ncol=3)
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=3, frameon=False)  # above the curves
     words = "seen" if t < LOOKED else f"{t - LOOKED + 1} steps into the dream"
     return figure, (
         f"Episode {seed}, step {t} ({words}), actions {actions}: real angle "

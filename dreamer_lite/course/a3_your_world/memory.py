@@ -49,10 +49,9 @@ def draw_data(episode: Episode, t: int) -> tuple[Figure, str]:
         if steps.is_terminal[-1]
         else "five balls were caught: we stop, the world would continue"
     )
-    return figure, (
-        f"Step {t}: the action '{moves[t]}' led to paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}. In "
-        f"the last step {end}."
-    )
+    here = f"paddle {rows['seen: paddle'][t]}, ball {rows['seen: ball'][t]}"
+    how = f"the action '{moves[t]}' led to {here}" if steps.action[t].any() else f"an episode begins at {here}"
+    return figure, f"Step {t}: {how}. In the last step {end}."
 
 
 def data_xray(episode: Episode) -> Explorer:

@@ -57,10 +57,11 @@ def read(stream: Experience, t: int, late: int = 0) -> str:
     """The lit column in one sentence."""
     angle, action, reward, first, _, terminal, _ = (row[t] for row in cells(stream, late))
     if late:
-        return (
-            f"Step {t}: these actions are {abs(late)} step {'late' if late > 0 else 'early'}; '{action}' did not "
-            f"lead to angle {angle}."
-        )
+        right, when = cells(stream)[1][t], "late" if late > 0 else "early"
+        row = f"Step {t}: these actions are {abs(late)} step {when}. The row says '{action}'; "
+        if right == action:
+            return f"{row}so it was, but only because two steps in a row had the same action."
+        return f"{row}what led to angle {angle} was {'no action' if right == '–' else repr(right)}."
     if first == "yes":
         return f"Step {t}: an episode begins at angle {angle}. No action led here, so the reward means nothing."
     return f"Step {t}: the action '{action}' led to angle {angle} and reward {reward}. " + (

@@ -28,11 +28,12 @@ def draw_surprise(t: int, kick: float) -> tuple[Figure, str]:
     nats = surprise(seen)
     figure = canvas(7.5, 4.2)
     grid = figure.add_gridspec(2, 3, height_ratios=(1.1, 1))
-    axes = tidy(figure.add_subplot(grid[0, :]), xlabel="step", ylabel="surprise (nats)", xlim=(0, 80), ylim=(0, 14))
-    axes.plot(range(1, len(nats)), nats[1:].clamp(max=14), color=POSTERIOR)
+    axes = tidy(figure.add_subplot(grid[0, :]), xlabel="step", ylabel="surprise (nats)", xlim=(0, 80))
+    axes.set_ylim(0, max(14, 1.1 * float(nats[1:].max())))  # as high for all but the hardest kicks, to compare them
+    axes.plot(range(1, len(nats)), nats[1:], color=POSTERIOR)
     axes.axvline(t, color=OWN, linewidth=1)
     if kick:
-        axes.annotate("kick", (KICK_AT, 13), color=GREY, ha="right")
+        axes.annotate("kick", (KICK_AT, 0.93 * axes.get_ylim()[1]), color=GREY, ha="right")
     parts = (seen.posterior * (seen.posterior.log() - seen.prior.log())).sum(-1)[t]  # (S,)
     for place, group in enumerate(parts.topk(3).indices.tolist()):
         bars = tidy(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import torch
 
@@ -12,13 +13,18 @@ from .parts import Part
 
 
 class Preparation:
-    """Runs `python -m dreamer_lite warm`. What it compiles is kept for this run and later ones."""
+    """Runs `python -m dreamer_lite warm`, once, however often the notebook makes a Preparation.
+
+    What it compiles is kept for this run and later ones.
+    """
+
+    process: ClassVar[subprocess.Popen | None] = None
 
     def __init__(self) -> None:
         words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads())]
-        self.process = None
-        if not torch.cuda.is_available():  # on a GPU the step is recorded instead
-            self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = self.process is not None and self.process.poll() in (None, 0)
+        if not begun and not torch.cuda.is_available():  # on a GPU the step is recorded instead
+            Preparation.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def done(self, seconds: float = 0) -> bool:
         """Whether everything is compiled, after waiting for at most `seconds`."""

@@ -286,7 +286,8 @@ def train_live(
     """Train with the dashboard in this cell's output, and with the reader's parts; returns the run card.
 
     make_env: makes the environments, as in `train`. Interrupting the kernel saves and stops; calling this again
-    continues. Raises Refused if `out` holds a run with other settings.
+    continues as the run began, compiled or step by step, but step by step with parts of the reader's. Raises Refused if
+    `out` holds a run with other settings.
     """
     out, dashboard, seen, device = Path(out), Dashboard(), [], use_device(device)
     config = config_for(config, make_env)
@@ -294,6 +295,14 @@ def train_live(
         saved = run_in(out, config) if (out / "checkpoint.pt").exists() else refuse_existing(out)
     except Refused as error:
         raise Refused(f"{error}. To start over, delete the folder {out.name}") from error
+
+    if saved:
+        began, mine = bool(saved.rest.get("compiled")), any(part.yours is not None for part in parts)
+        saved.rest["compiled"] = began and not mine
+        if compile != saved.rest["compiled"]:
+            compile = saved.rest["compiled"]
+            print(f"{out.name} began {'compiled' if began else 'step by step'}, and goes on", end=" ")
+            print("compiled" if compile else "step by step" + " with your parts" * mine)
 
     def look(training: Training) -> None:
         seen[:] = [training]
@@ -313,6 +322,11 @@ def train_live(
             )
         except Interrupted as stop:  # saved; running the cell again continues
             card = stop.card
+    if not seen:
+        print(
+            f"{out.name} holds a run that has ended, after {card['env_steps']:,} environment steps, so nothing was "
+            f"trained. To train anew, with what you have changed since, delete the folder {out.name} and run this again"
+        )
     if seen:
         dashboard.show(seen[0], "finished" if card["finished"] else "stopped, and saved")
     return card | {
