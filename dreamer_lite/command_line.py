@@ -273,10 +273,13 @@ class Evaluate(Trained):
             scores, cut = play_episodes(agent, None, self.episodes, self.seed, greedy, progress=True)
             if cut:
                 print(f"dreamer_lite: {cut_off_words(cut, self.episodes, agent.config.eval_steps)}", file=sys.stderr)
-            print(
-                f"{agent.config.env}, {name} actions: {number(scores.mean())} ± {number(scores.std())} over "
-                f"{self.episodes} fresh episodes (worst {number(scores.min())}, best {number(scores.max())})"
-            )
+            found = f"{number(scores.mean())} in one fresh episode"
+            if len(scores) > 1:
+                found = (
+                    f"{number(scores.mean())} ± {number(scores.std())} over {self.episodes} fresh episodes (worst "
+                    f"{number(scores.min())}, best {number(scores.max())})"
+                )
+            print(f"{agent.config.env}, {name} actions: {found}")
         return 0
 
 
@@ -318,7 +321,7 @@ class Dream(Trained):
         return 0
 
     def draw(self, steps: int) -> int:
-        from .evaluation.drawing import draw_filmstrip, draw_gif
+        from .evaluation.drawing import chosen_numbers, draw_filmstrip, draw_gif
         from .evaluation.dreams import open_loop
         from .training.checkpoint import find
         from .training.folder import writing
@@ -333,7 +336,10 @@ class Dream(Trained):
             draw_gif(pair, place / "dream.gif")
         if pair.undrawn:
             print(f"left out the environment's own images, which it cannot render here: {pair.undrawn}")
-        print(f"dreamed {len(pair.real) - 1} steps; open {out / 'dream.png'} and {out / 'dream.gif'}")
+        if len(shown := chosen_numbers(pair)) < (size := pair.real.shape[1]):
+            print(f"drew the {len(shown)} of {size} numbers that vary most")
+        steps = len(pair.real) - 1
+        print(f"dreamed {steps} step{'s' * (steps != 1)}; open {out / 'dream.png'} and {out / 'dream.gif'}")
         return 0
 
 
@@ -416,8 +422,16 @@ class Compare:
         panels, drawn = compare.in_panels(compare.read_runs(self.runs, self.x)), {}
         for title, groups in panels.items():
             print(compare.table(title, groups, self.x), end="\n\n")
-            curves = {label: [(run.x[self.x], run.returns) for run in runs] for label, runs in groups}
-            drawn[title] = curves, compare.threshold_of(groups)
+            curves = {
+                label: [(run.x[self.x], run.returns) for run in runs]
+                for label, runs in groups
+                if any(len(run.returns) for run in runs)
+            }
+            if any(len(run.returns) for _, runs in groups for run in runs):
+                drawn[title] = curves, compare.threshold_of(groups)
+        if not drawn:
+            print("no picture was drawn, since no run has an evaluation yet")
+            return 0
         xlabel = "environment steps" if self.x == "steps" else "seconds"
         make_room_for(out)
         with writing(out.parent):

@@ -51,11 +51,14 @@ def filmstrip(pair: OpenLoop, frames: int = 8, figure: FigureBase | None = None)
 
 
 def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
-    """The same as a GIF, one frame per `every` steps. Numbers other than CartPole's: a growing pair of curves."""
+    """The same as a GIF, a frame for each `every` steps and for the last.
+
+    Numbers other than CartPole's: a growing pair of curves.
+    """
     pictures = []
     shown, drawn = pair.is_cartpole or pair.real_pictures is not None, not pair.is_cartpole and pair.real.shape[1] > 0
     heights = [4.0] * shown + [max(4.0 * (not shown), 0.8 * len(chosen_numbers(pair)) + 0.8)] * drawn
-    for t in range(0, len(pair.real), every):
+    for t in sorted({*range(0, len(pair.real), every), len(pair.real) - 1}):
         figure = Figure(figsize=(4.2, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
         for row, (name, colour) in enumerate((("reality", REALITY), ("dream", DREAM)) if shown else ()):
@@ -67,7 +70,7 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
         if drawn:
             curves(parts[-1], pair, t + 1)
         pictures.append(pixels(figure))
-    save_gif(pictures, path, 20 * every)
+    save_gif(pictures, path, [20 * every] * (len(pictures) - 1) + [1000])  # it rests at the end
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
@@ -155,11 +158,16 @@ def curves(figure: FigureBase, pair: OpenLoop, until: int) -> None:
         axes.set(
             xlim=(0, max(len(pair.real) - 1, 1)),
             ylim=(both.min() - margin, both.max() + margin),
-            ylabel=pair.names[i] if pair.names else f"x[{i}]",
+            ylabel=shortened(pair.names[i]) if pair.names else f"x[{i}]",
         )
         if row == 0:
             axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("step")
+
+
+def shortened(name: str, most: int = 14) -> str:
+    """A name that fits beside a panel: its beginning and its end, where that of one of several numbers stands."""
+    return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -174,7 +174,8 @@ def read_data(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
     except Exception as error:  # whatever a damaged zip or pickle causes
-        raise Refused(f"checkpoint {file} cannot be read ({first_line(error)}); {ADVICE}") from error
+        why = "" if isinstance(error, PermissionError) else ": it is damaged, or cut off"
+        raise Refused(f"checkpoint {file} cannot be read{why} ({first_line(error)}); {ADVICE}") from error
 
 
 def load(

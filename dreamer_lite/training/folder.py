@@ -115,7 +115,7 @@ def finish(out: Path, training: Training, done: bool) -> dict[str, Any]:
     for evaluated in (False, True) if done else (False,):
         card = run_card(training, done, evaluated)
         write_card(out, card)
-    draw_curve(out, training)
+    draw_curve(out, training, card)
     return card
 
 
@@ -124,11 +124,16 @@ def write_card(out: Path, card: dict[str, Any]) -> None:
         write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
 
 
-def draw_curve(out: Path, training: Training) -> None:
-    c = training.config
+def draw_curve(out: Path, training: Training, card: dict[str, Any]) -> None:
+    """Draw learning_curve.png, with the evaluation at the end of the run if it is later than those in metrics.csv."""
+    c, rows, final = training.config, training.log.rows, card["final_evaluation"]["sampled"]
+    if final and all(row["env_steps"] < card["env_steps"] for row in training.log.evaluations):
+        end = {"env_steps": card["env_steps"], "eval_mean": final["mean"], "eval_episodes": final["episodes"]}
+        rows = [*rows, end]
+    pixels = [f"{c.pixels} × {c.pixels} pixels"] if c.pixels else []
+    title = " ".join([c.env, *c.env_args, *pixels]) + f", {c.nearest_preset()} preset, seed {c.seed}"
     with writing(out):
-        title = f"{c.env}, {c.nearest_preset()} preset, seed {c.seed}"
-        draw_learning_curve([training.log.rows], out / "learning_curve.png", training.envs.threshold, title)
+        draw_learning_curve([rows], out / "learning_curve.png", training.envs.threshold, title)
 
 
 def keep_error(out: Path, training: Training, done: bool, error: Exception) -> None:
@@ -138,8 +143,9 @@ def keep_error(out: Path, training: Training, done: bool, error: Exception) -> N
         f"{first_line(error, most=300)}"
     )
     with suppress(Exception):  # the error itself is what the user must see
-        write_card(out, run_card(training, done, evaluated=False))
-        draw_curve(out, training)
+        card = run_card(training, done, evaluated=False)
+        write_card(out, card)
+        draw_curve(out, training, card)
 
 
 def held(training: Training) -> dict[str, float] | None:

@@ -49,7 +49,12 @@ def run(training: Training, out: Path, on_step: Callable[[Training], None] | Non
     """Collect and learn until the run is finished or interrupted; save; returns the run card. Raises Interrupted."""
     c = training.config
     bar = tqdm(
-        total=c.steps, initial=training.env_steps, unit=" env steps", disable=not training.progress, dynamic_ncols=True
+        total=c.steps,
+        initial=training.env_steps,
+        unit=" steps",
+        disable=not training.progress,
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr and sys.stderr.isatty() else 10,  # in a file, each update is a new line
     )
     started, pace = time.perf_counter() - training.seconds, Pace(training)
     with watch_interrupts(training.processes.leads) as interrupted, bar:

@@ -32,20 +32,24 @@ def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None =
             (row["env_steps"], row["return"]) for row in runs[0] if row.get("return", np.nan) == row.get("return")
         ]
         if episodes:
-            axes.plot(*zip(*episodes), color=GREY, linewidth=1, label="training episodes, sampled actions")
+            marker = "." if len(episodes) == 1 else None  # a line of one point is invisible
+            words = "the latest 10 training episodes, sampled actions"
+            axes.plot(*zip(*episodes), color=GREY, linewidth=1, marker=marker, label=words)
     for number, rows in enumerate(runs):
         points = [(row["env_steps"], row["eval_mean"]) for row in rows if row["eval_episodes"]]
         if points:
             alpha, label = (1, "evaluations") if len(runs) == 1 else (0.55, None)
             axes.plot(*zip(*points), color=REALITY, marker=".", alpha=alpha, label=label)
+    drawn = bool(axes.lines)
     if threshold is not None:
         draw_threshold(axes, threshold)
     last = max((row["env_steps"] for rows in runs for row in rows), default=1)
-    axes.set(xlabel="environment steps", ylabel="mean return", title=literal(title), xlim=(0, 1.02 * last))
+    axes.set(xlabel="environment steps", ylabel="mean return", title=in_lines(title, 70), xlim=(0, 1.02 * last))
     if axes.lines:
         axes.set_ylim(*with_zero(axes.get_ylim()))
-    if not axes.has_data():
-        axes.text(0.5, 0.5, "no episode has ended yet", ha="center", va="center", transform=axes.transAxes, color=GREY)
+    if not drawn:
+        words = "no evaluation yet, and no training episode that has ended"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY)
         axes.set_yticks([])
     elif len(runs) == 1 and axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)

@@ -176,8 +176,8 @@ class Training:
             if abs(worst) > limit:
                 more = ", or start again with --bin_limit 20 (±485 million)" if self.config.bin_limit < 20 else ""
                 self.warn(
-                    f"{name} reach {worst:,.6g}, and the bins of the reward and value heads end at ±{limit:,.0f}: "
-                    f"beyond, all look alike. Scale the rewards{more}"
+                    f"{name} have reached {worst:,.6g}, and the bins of the reward and value heads end at "
+                    f"±{limit:,.0f}: beyond, all look alike. Scale the rewards{more}"
                 )
                 break
 

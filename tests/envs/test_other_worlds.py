@@ -404,7 +404,9 @@ def test_rewards_beyond_the_bins_are_reported_once(tmp_path, capsys):
             return obs, self.pay * (-1) ** self.t, *rest
 
     card = train(debug(), tmp_path / "a", make_env=Pays, **SHORT)
-    assert len(card["notes"]) == 1 and "rewards reach -30,000" in card["notes"][0] and "±22,025" in card["notes"][0]
+    assert (
+        len(card["notes"]) == 1 and "rewards have reached -30,000" in card["notes"][0] and "±22,025" in card["notes"][0]
+    )
     assert capsys.readouterr().err.count("--bin_limit 20") == 1
     assert not train(debug(bin_limit=20), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
 
@@ -425,7 +427,7 @@ def test_returns_beyond_the_bins_are_reported_once(tmp_path, capsys):
 
     card = train(debug(), tmp_path / "a", make_env=Pays, **SHORT)
     reached = sum(5_000 * 0.99**k for k in range(5))
-    assert len(card["notes"]) == 1 and card["notes"][0].startswith(f"returns reach {reached:,.6g}, and the bins")
+    assert len(card["notes"]) == 1 and card["notes"][0].startswith(f"returns have reached {reached:,.6g}, and the bins")
     assert capsys.readouterr().err.count("--bin_limit 20") == 1
     assert not train(debug(discount_horizon=1.1), tmp_path / "b", make_env=Pays, **SHORT)["notes"]
 

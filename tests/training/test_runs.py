@@ -832,6 +832,22 @@ def test_what_an_agent_sees_and_does_in_words():
     assert str(Spaces(0, 2, True, (84, 84, 1))) == "sees an 84 × 84 × 1 image and chooses 1 of 2"
 
 
+def test_the_picture_of_a_run_has_the_evaluation_at_its_end(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(folder_module, "draw_learning_curve", lambda *args: drawn.append(args))
+    config = Config.preset("debug", env_args=("max_episode_steps=50",), steps=70, eval_every=0, eval_episodes=2)
+    card = train(config, tmp_path / "run", progress=False)
+    ((rows,), _, threshold, title) = drawn[-1]
+    assert [rows[-1][name] for name in ("env_steps", "eval_mean", "eval_episodes")] == [
+        70,
+        card["final_evaluation"]["sampled"]["mean"],
+        2,
+    ]
+    assert threshold == 475 and title == "CartPole-v1 max_episode_steps=50, debug preset, seed 0"
+    train(replace(config, eval_every=70), tmp_path / "again", progress=False)
+    assert len([row for row in drawn[-1][0][0] if row["eval_episodes"]]) == 1  # it is in the rows already
+
+
 def test_metrics_keep_all_digits(tmp_path):
     """Rewards of 1e-9 are small returns, not none."""
     log = Log()
@@ -856,10 +872,14 @@ def test_the_learning_curve_starts_at_zero_and_is_never_empty():
     (axes,) = learning_curve([[row(500, -400.0, episode=-300.0), row(1000, -200.0, episode=-250.0)]]).axes
     assert axes.get_ylim()[1] == 0
     (axes,) = learning_curve([[row(500, nan, 0)]]).axes  # not evaluated yet: what training episodes returned
-    assert [line.get_label() for line in axes.lines] == ["training episodes, sampled actions"]
+    (line,) = axes.lines
+    assert line.get_label() == "the latest 10 training episodes, sampled actions" and line.get_marker() == "."
     for rows in ([], [row(10, nan, 0, nan)]):
-        (axes,) = learning_curve([rows]).axes
-        assert [text.get_text() for text in axes.texts] == ["no episode has ended yet"]
+        for threshold in (None, 475.0):
+            (axes,) = learning_curve([rows], threshold).axes
+            assert any("no evaluation yet" in text.get_text() for text in axes.texts)
+    (axes,) = learning_curve([], title="word " * 30).axes
+    assert max(map(len, axes.get_title().split("\n"))) <= 70
 
 
 def test_printed_commands_quote_a_folder_with_a_space(tmp_path, capsys):
