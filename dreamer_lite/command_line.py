@@ -429,9 +429,6 @@ class Compare:
             }
             if any(len(run.returns) for _, runs in groups for run in runs):
                 drawn[title] = curves, compare.threshold_of(groups)
-        if not drawn:
-            print("no picture was drawn, since no run has an evaluation yet")
-            return 0
         xlabel = "environment steps" if self.x == "steps" else "seconds"
         make_room_for(out)
         with writing(out.parent):

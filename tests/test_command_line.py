@@ -10,11 +10,14 @@ import sys
 import time
 
 from custom_envs import register
+import numpy as np
 import pytest
 
+from dreamer_lite import command_line
 from dreamer_lite.__main__ import main
-from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, summary
+from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, number, report, summary
 from dreamer_lite.config import Config
+from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.evaluate import FIRST_SEED, evaluation_seed
 from dreamer_lite.training.checkpoint import read
 from dreamer_lite.training.resume import CHANGEABLE
@@ -195,3 +198,79 @@ def test_every_seed_that_is_accepted_can_be_evaluated_with(tmp_path):
     words = [*DEBUG, "--steps", "210", "--seed", str(2**40 - 2), "--out", str(tmp_path / "run")]
     assert main(words) == 0 and read(tmp_path / "run").rest["rows"][-1]["eval_episodes"] == 2
     assert evaluation_seed(7) == FIRST_SEED + 7 != evaluation_seed(2**40 - 1) == FIRST_SEED - 1
+
+
+def test_the_command_evaluate_says_which_actions_and_how_they_did(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def play(agent, env, episodes, seed, greedy, progress):
+        asked.append((episodes, seed, greedy))
+        return np.array([10.0, 20.0, 60.0]) + 100 * greedy, 0
+
+    monkeypatch.setattr(evaluate_module, "play_episodes", play)
+    words = ["evaluate", "assets/cartpole.pt", "--episodes", "3", "--seed", "4", "--device", "cpu"]
+    assert main(words) == 0 and asked == [(3, 4, False), (3, 4, True)]
+    sampled, greedy = capsys.readouterr().out.splitlines()
+    assert sampled == ("CartPole-v1, sampled actions: 30.0 ± 21.6 over 3 fresh episodes (worst 10.0, best 60.0)")
+    assert "greedy actions: 130.0 ± 21.6" in greedy
+
+
+def test_returns_have_their_significant_digits():
+    values = (478.16, -478.16, 10.0, 9.876, -0.041234, 0.0)
+    assert [number(value) for value in values] == ["478.2", "-478.2", "10.0", "9.88", "-0.0412", "0.0"]
+
+
+def test_the_report_says_how_it_held(tmp_path, capsys):
+    card = {
+        "config": {"env": "CartPole-v1", "wrap": "", "env_args": []},
+        "notes": [],
+        "finished": True,
+        "solved_at_env_steps": 5000,
+        "solved_at_seconds": 60.0,
+        "held": {"evaluations": 8, "share_at_threshold": 0.875, "worst": 412.25},
+        "final_evaluation": {},
+    }
+    assert report(card, tmp_path) == 0
+    assert "since then 8 evaluations: 88% reached the threshold, the worst was 412.2" in capsys.readouterr().out
+
+
+def test_threads_of_a_run_are_those_of_its_continuation(tmp_path, monkeypatch):
+    from dreamer_lite.training import device
+
+    few = "--preset debug --steps 20 --quiet --device cpu --compile off --threads 1 --out".split()
+    assert main([*few, str(tmp_path / "run")]) == 0
+    asked = []
+    use = device.use_device
+    monkeypatch.setattr(device, "use_device", lambda name, threads: asked.append(threads) or use(name, threads))
+    assert main(["--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("words", [["--steps", "3"], ["--video", "a.gif", "--steps", "3"]])
+def test_dream_takes_the_episode_of_its_seed(words, tmp_path, monkeypatch, capsys):
+    from dreamer_lite.evaluation import dreams, video
+
+    seeds = []
+    for module in (dreams, video):
+        make = module.matching_envs
+        monkeypatch.setattr(
+            module,
+            "matching_envs",
+            lambda agent, env, count, seed, render=False, make=make: (
+                seeds.append(seed) or make(agent, env, count, seed, render)
+            ),
+        )
+    pytest.importorskip("pygame")
+    agent = os.path.abspath("assets/cartpole.pt")
+    monkeypatch.chdir(tmp_path)
+    assert main(["dream", agent, *words, "--seed", "7", *(["--out", "."] if len(words) == 2 else [])]) == 0
+    assert seeds == [7]
+
+
+def test_a_dream_has_60_steps_and_a_film_1000_unless_asked(monkeypatch):
+    asked = []
+    for name in ("draw", "film"):
+        monkeypatch.setattr(command_line.Dream, name, lambda self, *given: asked.append(given[-1]) or 0)
+    for words in ([], ["--video", "a.gif"], ["--steps", "5"]):
+        assert main(["dream", "run", *words]) == 0
+    assert asked == [60, 1000, 5]

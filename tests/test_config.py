@@ -1,5 +1,7 @@
 """Settings and presets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,7 @@ def test_whole_numbers_are_levels_of_the_return_scale_too():
     scale = Dreamer(Config.preset("debug", return_low=0, return_high=1), CARTPOLE).return_scale
     scale.update(torch.arange(5.0))
     assert torch.allclose(scale.range, torch.tensor([0.0, 0.04]))
+
+
+def test_changes_tell_the_old_value_before_the_new_one():
+    assert replace(Config.preset("debug"), steps=7).changes(Config.preset("debug")) == {"steps": (400, 7)}

@@ -12,7 +12,7 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
 from dreamer_lite.learner import Learner
-from dreamer_lite.training.bench import make_batch
+from dreamer_lite.training.bench import CARTPOLE, make_batch
 
 CONFIG = Config.preset("debug", warmup=0, average=0.5)
 
@@ -188,3 +188,9 @@ def test_flags_may_be_numbers(kind):
             carry = learner.agent.act(torch.ones(1, 4), torch.tensor([t == 0]).to(flags), carry)
         carries.append(carry.state.h)
     assert torch.equal(*means) and torch.equal(*carries)
+
+
+def test_half_precision_is_bfloat16():
+    """Float16 would overflow where bfloat16 only rounds."""
+    with Learner(Dreamer(replace(Config.preset("debug"), precision="bfloat16"), CARTPOLE)).autocast():
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16

@@ -148,3 +148,17 @@ def test_a_step_may_be_of_arrays():
     step = Experience(*(np.full((1, *shape), 1.0) for shape in ((1,), (1,), ())), *[np.array([True])] * 3)
     replay.add(step, State(torch.ones(1, 2), torch.eye(3)[None, :1]))
     assert replay.data["vector"][0, 0] == 1 and replay.data["is_first"][0, 0]
+
+
+def test_256_classes_are_the_most_that_a_byte_holds():
+    how = dict(capacity=4, obs_size=1, action_size=1, deter=2, groups=1)
+    for classes, kind in ((256, torch.uint8), (257, torch.int32)):
+        assert Replay(**how, classes=classes).data["z"].dtype == kind
+
+
+def test_the_length_of_a_replay_buffer_is_over_all_environments():
+    replay = Replay(capacity=30, envs=3, obs_size=1, action_size=1, deter=2, groups=1, classes=2)
+    replay.added = 4
+    assert len(replay) == 12
+    replay.added = 99
+    assert len(replay) == 30

@@ -770,3 +770,22 @@ def test_diagnose_says_what_it_cannot_work_with():
             diagnose(agent)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_the_newest_rows_of_a_large_replay_buffer_are_examined():
+    from dreamer_lite.diagnostics.diagnose import MOST, recall
+
+    ring = {name: torch.zeros(1, MOST + 50) for name in ("vector", "action", "is_first", "is_last", "is_terminal")}
+    ring["reward"] = torch.arange(MOST + 50.0)[None]
+    rewards = recall({"data": ring, "added": MOST + 50}).reward
+    assert len(rewards) == MOST and rewards[0] == 50 and rewards[-1] == MOST + 49
+
+
+def test_a_time_limit_hands_over_to_the_critic_and_windows_stay_within_an_episode():
+    rewards, values = torch.tensor([[0.0, 1, 2, 0, 100]]), torch.full((1, 5), 10.0)
+    last, never = torch.tensor([[False, False, True, False, False]]), torch.zeros(1, 5, dtype=torch.bool)
+    assert measures.real_returns(rewards, values, last, never, 0.5).tolist() == [[4.5, 7, 0, 105]]
+    assert measures.real_returns(rewards, values, last, last, 0.5).tolist() == [[2, 2, 0, 105]]
+    for begins, found in ((7, 0), (8, 1)):  # the window that starts at step 4 reaches to step 7
+        is_first = torch.arange(12)[None] == begins
+        assert len(measures.windows(is_first, 3)[0]) == found

@@ -1,6 +1,7 @@
 """What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or
 reshaped."""
 
+from custom_envs import Plain
 import gymnasium
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 import numpy as np
@@ -11,8 +12,9 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.codecs import fitting_mults
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.envs.making import make_envs
-from dreamer_lite.envs.spaces import native_action, spaces_of, to_agent_obs
+from dreamer_lite.envs.spaces import endless, is_image, native_action, spaces_of, to_agent_obs
 from dreamer_lite.envs.stepping import Envs
+from dreamer_lite.envs.wrappers import ResizeImages
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation.rollout import rollout
 from dreamer_lite.replay import obs_by_kind
@@ -260,3 +262,21 @@ def test_one_choice_in_a_list_is_one_choice():
     assert spaces_of(sees, MultiDiscrete([2])) == spaces_of(sees, Discrete(2)) == Spaces(3, 2, True)
     assert spaces_of(sees, MultiDiscrete([2, 2])).choices == (2, 2)
     assert Spaces(3, 2, True, (), (2,)).plain == Spaces(3, 2, True)  # as older checkpoints have it
+
+
+def test_brightness_is_rounded_and_bright_bytes_are_an_image():
+    space = gymnasium.spaces.Box(0, 1, (8, 8, 1), np.float32)
+    assert (to_agent_obs(space, np.full((8, 8, 1), 0.999, np.float32)) == 255).all()
+    for high, image in ((127, False), (128, True), (200, True)):
+        assert is_image(gymnasium.spaces.Box(0, high, (8, 8, 3), np.uint8)) == image
+    assert endless(gymnasium.spaces.Box(0, 2**31 - 1, (2,), np.int32))
+
+
+def test_red_is_darker_than_green_in_gray():
+    space = gymnasium.spaces.Dict(camera=gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8))
+    env = Plain()
+    env.observation_space = space
+    for channel, gray in enumerate((54, 182, 18)):
+        picture = np.zeros((8, 8, 3), np.uint8)
+        picture[..., channel] = 255
+        assert (ResizeImages(env, gray=True).observation({"camera": picture})["camera"] == gray).all()

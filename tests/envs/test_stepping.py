@@ -13,7 +13,8 @@ from test_laws import settings  # noqa: F401  the same quick, repeatable profile
 from dreamer_lite.envs import stepping as envs_module
 from dreamer_lite.envs.making import make_envs
 from dreamer_lite.envs.spaces import native_action, number_names, spaces_of, to_agent_obs
-from dreamer_lite.envs.stepping import Envs, within
+from dreamer_lite.envs.stepping import Envs, episode_seed, within
+from dreamer_lite.errors import Refused
 
 
 def play(envs, steps, seed=0):
@@ -204,3 +205,53 @@ def test_a_timer_of_the_program_goes_on_after_each_limited_step():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def seven():
+    """CartPole never falls within seven steps, so each episode returns 7."""
+    return gymnasium.make("CartPole-v1", max_episode_steps=7)
+
+
+def test_workers_mark_the_end_of_a_time_limit_and_go_on_with_later_episodes():
+    from dreamer_lite.envs.workers import WorkerEnvs
+
+    again = None
+    envs, plain = WorkerEnvs(seven, 1, seed=3), Envs(seven, 1, seed=3)
+    try:
+        action = np.eye(2, dtype=np.float32)[:1]
+        for t in range(9):
+            one, other = envs.step(action), plain.step(action)
+            assert all(np.array_equal(a, b) for a, b in zip(one, other))
+            assert one.is_last[0] == (t == 7) and not one.is_terminal[0]
+        again = WorkerEnvs(seven, 1, seed=3)
+        again.load_state_dict(envs.state_dict())
+        plain.done = [True]
+        assert np.array_equal(again.step(action).obs, plain.step(action).obs)  # the third episode, not the first
+    finally:
+        envs.close()
+        if again:
+            again.close()
+
+
+def test_no_two_episodes_of_a_run_have_the_same_seed():
+    assert len({episode_seed(0, env, episode) for env in range(8) for episode in range(50)}) == 8 * 50
+
+
+def test_actions_that_are_written_over_later_are_replayed_as_they_were():
+    envs, actions = Envs(Plain), np.eye(2, dtype=np.float32)[:1]
+    for _ in range(3):
+        envs.step(actions)
+    actions[:] = 9
+    assert envs.state_dict()["history"][0].tolist() == [[1, 0], [1, 0]]
+
+
+def test_a_time_limit_reaches_the_environments():
+    import time
+
+    class Slow(Plain):
+        def reset(self, **options):
+            time.sleep(0.5)
+            return super().reset(**options)
+
+    with pytest.raises(Refused, match="--env_seconds"):
+        make_envs(Slow, seconds=0.05).step(np.zeros((1, 2), np.float32))

@@ -15,6 +15,7 @@ from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config
 from dreamer_lite.course.n10_cartpole import run_view
 from dreamer_lite.errors import Refused
+from dreamer_lite.training import checkpoint
 from dreamer_lite.training.bench import CARTPOLE
 from dreamer_lite.training.checkpoint import FORMAT, load, save
 from dreamer_lite.training.loop import train
@@ -162,3 +163,8 @@ def test_a_path_through_a_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Refused, match="cannot be written"):
         save(tmp_path / "file" / "agent.pt", Dreamer(Config.preset("debug"), CARTPOLE))
+
+
+def test_keys_of_what_is_saved_are_data_too(tmp_path):
+    with pytest.raises(Refused, match="but extra holds a dtype"):
+        checkpoint.save(tmp_path / "a.pt", Dreamer(Config.preset("debug"), CARTPOLE), extra={torch.float32: 1})

@@ -1,9 +1,11 @@
 """`compare`: learning curves of several runs in one picture, and what it says of folders that hold no whole run."""
 
 import csv
+from dataclasses import replace
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from dreamer_lite.__main__ import main
 from dreamer_lite.config import Config
 from dreamer_lite.errors import Refused
+from dreamer_lite.training import compare, plots
 from dreamer_lite.training.compare import in_panels, read_runs, table
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import comparison, on_common_points
@@ -39,6 +42,14 @@ def record(folder, returns, threshold=475.0, every=500, ended=True, final=None, 
 
 def grouped(*folders, x="steps"):
     return in_panels(read_runs(folders, x))
+
+
+def test_a_run_without_an_evaluation_is_listed_and_not_drawn(tmp_path, capsys, monkeypatch):
+    empty, other, panels = record(tmp_path / "empty", []), record(tmp_path / "other", [5.0, 6.0], lam=0.9), []
+    monkeypatch.setattr(plots, "comparison", lambda drawn, xlabel: panels.append(drawn) or Figure())
+    out = ["--out", str(tmp_path / "a.png")]
+    assert main(["compare", str(empty), str(other), *out]) == 0 and "no evaluation yet" in capsys.readouterr().out
+    assert [list(groups) for groups, _ in panels[0].values()] == [["lam 0.9 (seed 0)"]]
 
 
 def test_runs_that_differ_in_their_seed_form_a_group_and_labels_name_what_differs(tmp_path):
@@ -236,3 +247,33 @@ def test_a_run_named_in_two_ways_is_one_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (one,) = read_runs([Path("run"), tmp_path / "run", Path("link"), tmp_path])
     assert one.folder == Path("run")
+
+
+def test_thick_is_the_median_and_the_band_reaches_from_the_worst_run_to_the_best():
+    x = np.array([1.0, 2.0])
+    curves = [(x, np.full(2, level)) for level in (0.0, 1.0, 5.0)]
+    axes = Figure().add_subplot()
+    plots.draw_group(axes, curves, "a", "blue", "-")
+    (thick,) = [line for line in axes.lines if line.get_label() == "a"]
+    assert thick.get_ydata().tolist() == [1, 1]
+    (band,) = axes.collections
+    assert {y for _, y in band.get_paths()[0].vertices} == {0, 5}
+
+
+def test_an_evaluation_at_the_threshold_has_reached_it():
+    run = compare.Recorded(None, None, {"steps": np.array([500.0, 1000])}, np.array([475.0, 500]), 475.0)
+    assert compare.when([run], "steps", 475.0) == "500 steps"
+
+
+def test_the_axis_of_a_comparison_says_what_it_is(tmp_path, monkeypatch):
+    labels = []
+
+    def comparison(panels, xlabel):
+        labels.append(xlabel)
+        return Figure()
+
+    monkeypatch.setattr(plots, "comparison", comparison)
+    train(replace(Config.preset("debug"), steps=20), tmp_path / "run", until="steps", progress=False)
+    for x in ("steps", "seconds"):
+        assert main(["compare", str(tmp_path / "run"), "--x", x, "--out", str(tmp_path / "a.png")]) == 0
+    assert labels == ["environment steps", "seconds"]
