@@ -5,6 +5,7 @@ driver, replay buffer, streams and ratio are the official code's; logging, repor
 Evaluations are episodes in fresh copies, with the newest parameters.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 import csv
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 import sys
 import tempfile
 import time
+from typing import Any
 
 from dreamerv3.main import make_stream
 import elements
@@ -20,15 +22,38 @@ import embodied
 import numpy as np
 from official_agent import make_agent, official_config
 
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Spaces
 from dreamer_lite.envs.making import make_envs
 from dreamer_lite.envs.stepping import Envs
 
 COLUMNS = "env_steps train_steps cpu_seconds eval_mean eval_std eval_episodes".split()
 
 
+def seen(spaces: Spaces) -> dict[str, tuple[elements.Space, Callable[[np.ndarray], Any]]]:
+    """What the official agent sees, by name: its space, and how it is read from what ours sees.
+
+    Numbers are one vector, each choice is an integer, all yes and no are one array of bools.
+    """
+    if spaces.image:
+        return {"image": (elements.Space(np.uint8, spaces.image), lambda obs: obs)}
+    parts, at = {}, np.arange(spaces.obs_size)
+    flags = np.isin(at, [start for start, options in spaces.obs_choices if options == 1])
+    numbers = ~flags
+    for number, (start, options) in enumerate(spaces.obs_choices):
+        if options > 1:
+            part = slice(start, start + options)
+            numbers[part] = False
+            read = lambda obs, part=part: np.int32(obs[part].argmax())
+            parts[f"choice{number:03}"] = elements.Space(np.int32, (), 0, options), read
+    if flags.any():
+        parts["flags"] = elements.Space(bool, (int(flags.sum()),)), lambda obs: obs[flags] > 0.5
+    if numbers.any():
+        parts["vector"] = elements.Space(np.float32, (int(numbers.sum()),)), lambda obs: obs[numbers]
+    return parts
+
+
 class World(embodied.Env):
-    """One of our environments: the same numbers or images, episodes and scaling of actions for both agents."""
+    """One of our environments: the same observations, episodes and scaling of actions for both agents."""
 
     obs_space, act_space = {}, {}  # filled below; properties in the base class
 
@@ -37,10 +62,9 @@ class World(embodied.Env):
         (self.choices, *more), numbers = spaces.action_parts[0] or (0,), spaces.action_parts[1]
         if more or self.choices and numbers or spaces.image and spaces.obs_size:
             raise ValueError(f"only one kind of observation and action is handled here, not {spaces}")
-        seen = ("image", spaces.image, np.uint8) if spaces.image else ("vector", (spaces.obs_size,), np.float32)
-        self.kind, shape, dtype = seen
+        self.parts = seen(spaces)
         self.obs_space = {
-            self.kind: elements.Space(dtype, shape),
+            **{name: space for name, (space, _) in self.parts.items()},
             "reward": elements.Space(np.float32),
             **{flag: elements.Space(bool) for flag in ("is_first", "is_last", "is_terminal")},
         }
@@ -54,7 +78,8 @@ class World(embodied.Env):
         chosen = np.eye(self.choices, dtype=np.float32)[chosen] if self.choices else chosen
         row = self.envs.step(chosen[None], [self.number])
         flags = {name: bool(getattr(row, name)[0]) for name in ("is_first", "is_last", "is_terminal")}
-        return {self.kind: row.obs[0], "reward": row.reward[0], **flags}
+        obs = {name: read(row.obs[0]) for name, (_, read) in self.parts.items()}
+        return {**obs, "reward": row.reward[0], **flags}
 
 
 def make_driver(config: Config, count: int, seed: int) -> embodied.Driver:
