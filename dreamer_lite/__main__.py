@@ -1,9 +1,18 @@
 """`python -m dreamer_lite`, and the console command `dreamer-lite`. What they understand is in command_line.py."""
 
+import codecs
 from contextlib import suppress
 import os
 import signal
 import sys
+
+PLAIN = {"±": "+/-", "×": "x", "–": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">="}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal shows that lacks a sign: plainer letters, or else a question mark."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def stop(*_: object) -> None:
@@ -19,9 +28,10 @@ def main(words: list[str] | None = None) -> int:
     """
     if words is None:
         signal.signal(signal.SIGINT, stop)
+        codecs.register_error("plain", plain)
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal without ± or × shows a question mark
-                stream.reconfigure(errors="replace")
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="plain")
         with suppress(FileNotFoundError):  # the current folder is gone
             if not {"", os.getcwd()} & set(sys.path):  # a console script doesn't look for modules here, python -m does
                 sys.path.insert(0, os.getcwd())

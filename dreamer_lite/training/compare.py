@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import gymnasium
 import numpy as np
 
 from ..config import Config
@@ -73,7 +74,8 @@ def read_run(folder: Path) -> Recorded:
         config = read_config(json.load(file))
     with reading(folder / "metrics.csv") as file:
         x, returns = evaluations(csv.DictReader(file, strict=True))
-    threshold = None
+    spec = None if config.env_from_function or config.wrap else gymnasium.registry.get(config.env)
+    threshold = spec and spec.reward_threshold
     if (folder / "card.json").is_file():  # not there before the run has stopped for the first time
         with reading(folder / "card.json") as file:
             card = json.load(file)
@@ -163,7 +165,7 @@ def labels(groups: list[list[Recorded]]) -> list[str]:
 
 
 def threshold_of(groups: list[Group]) -> float | None:
-    """The task's own threshold, as a run that has ended noted it."""
+    """The task's own threshold: as a run that has ended noted it, or as Gymnasium has it."""
     return next((run.threshold for group in groups for run in group.runs if run.threshold is not None), None)
 
 

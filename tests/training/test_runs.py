@@ -1087,12 +1087,12 @@ def test_what_is_printed_runs_where_a_folder_begins_with_a_dash(uninterrupted, c
     assert "dream ./-x" in capsys.readouterr().out
 
 
-def test_a_terminal_without_signs_shows_a_question_mark(uninterrupted):
+def test_a_terminal_without_signs_shows_plainer_ones(uninterrupted):
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
         command("evaluate", uninterrupted, "--episodes", 2), capture_output=True, text=True, env=os.environ | plain
     )
-    assert done.returncode == 0 and " ? " in done.stdout, done.stderr
+    assert done.returncode == 0 and " +/- " in done.stdout, done.stderr
 
 
 def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, capsys):
