@@ -356,7 +356,7 @@ class Diagnose(Trained):
     def run(self) -> int:
         from .diagnostics.checks import CHECKS
         from .diagnostics.diagnose import gather_evidence, run_check
-        from .diagnostics.page import page, sentence, verdict
+        from .diagnostics.page import page, sentence, summary, verdict
         from .training.checkpoint import find
         from .training.folder import writing
 
@@ -370,7 +370,7 @@ class Diagnose(Trained):
             print(sentence(finding) if finding.healthy is False else f"{finding.title}: {verdict(finding)}", flush=True)
         with writing(out.parent):
             write_text(place, page(findings, f"Diagnosis of {self.run_}"))
-        print(f"{summary([finding.healthy for finding in findings])}; open {out} in a browser")
+        print(f"{summary(findings)}; open {out} in a browser")
         return 0
 
 
@@ -686,19 +686,6 @@ def at_least(**bounds: tuple[int, int]) -> None:
 def number(value: float) -> str:
     """A return with its significant digits: 478.2, 0.0412."""
     return f"{value:.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
-
-
-def summary(healthy: list[bool | None]) -> str:
-    """The verdicts of all checks in one line."""
-    sick, unknown = healthy.count(False), healthy.count(None)
-    words = (
-        f"all {len(healthy)} checks look healthy"
-        if sick == unknown == 0
-        else f"{healthy.count(True)} of {len(healthy)} checks look healthy"
-    )
-    return (
-        words + f", {sick} do{'es' * (sick == 1)} not" * bool(sick) + f", {unknown} could not be judged" * bool(unknown)
-    )
 
 
 def report(card: dict[str, Any], out: Path, again: str = "") -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from dreamer_lite import command_line
 from dreamer_lite.__main__ import main
-from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, number, report, summary
+from dreamer_lite.command_line import FIRST, GROUPS, HELP, OTHERS, number, report
 from dreamer_lite.config import Config
 from dreamer_lite.evaluation import evaluate as evaluate_module
 from dreamer_lite.evaluation.evaluate import FIRST_SEED, evaluation_seed
@@ -186,11 +186,6 @@ def test_the_settings_are_grouped_and_none_is_forgotten():
     grouped = [name for words in GROUPS.values() for name in words.split()]
     assert sorted([*grouped, *FIRST, "env_from_function"]) == sorted(field.name for field in fields(Config))
     assert set(HELP) == {field.name for field in fields(Config)} and all(len(text) > 10 for text in HELP.values())
-
-
-def test_what_the_checks_found_is_said_positively():
-    assert summary([True] * 10) == "all 10 checks look healthy"
-    assert summary([True] * 8 + [False, None]) == "8 of 10 checks look healthy, 1 does not, 1 could not be judged"
 
 
 def test_every_seed_that_is_accepted_can_be_evaluated_with(tmp_path):

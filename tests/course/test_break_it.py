@@ -16,6 +16,7 @@ import tokenize
 from custom_envs import register
 import gymnasium
 from gymnasium.spaces import Box, Discrete
+from matplotlib.figure import Figure
 import numpy as np
 import pytest
 import torch
@@ -30,7 +31,7 @@ from dreamer_lite.course.bundled import bundled_agent
 from dreamer_lite.course.n06_world_model.gradient_flow import PLACES
 from dreamer_lite.diagnostics import checks, drawing, measures
 from dreamer_lite.diagnostics.diagnose import cut_short, diagnose, gather_evidence, recall, run_check
-from dreamer_lite.diagnostics.page import page, sentence
+from dreamer_lite.diagnostics.page import page, sentence, summary
 from dreamer_lite.envs import stepping
 from dreamer_lite.envs.making import make_envs
 from dreamer_lite.errors import Refused
@@ -236,8 +237,24 @@ def test_any_kind_of_agent_can_be_diagnosed(env):
         env != "Pendulum-v1"
     )  # pictures, short games, or actions that move nothing that is seen
     assert (sure is None) == (env == "Pendulum-v1")  # torques have no largest entropy
-    assert page(findings, "a test").count("<section>") == len(checks.CHECKS)
+    assert page(findings, "a test").count("<section") == len(checks.CHECKS)
     assert findings[2].healthy and findings[7].healthy  # causality, by hand
+
+
+def test_what_the_checks_found_is_said_positively_and_what_to_look_at_comes_first():
+    def finding(title, *measured):
+        return checks.Finding(title, "Well?", [*measured], Figure(), "Look there.")
+
+    well, low = checks.Measure("share", 0.9, low=0.5), checks.Measure("ratio", 0.1, 0.5, 2)
+    fine, sick, unknown = finding("Fine", well), finding("Sick", well, low), finding("Unknown")
+    assert summary([fine] * 10) == "all 10 checks look healthy"
+    assert summary([fine] * 8 + [sick, unknown]) == "8 of 10 checks look healthy, 1 does not, 1 could not be judged"
+    assert sentence(sick) == "Sick: does not look healthy; ratio: 0.1 (healthy: 0.5 to 2)"
+    assert sentence(fine) == "Fine: looks healthy; share: 0.9 (healthy: at least 0.5)"
+    text = page([fine, sick, unknown], "a run")
+    first = text[: text.index("<section")]
+    assert "1 of 3 checks look healthy" in first and "#0" not in first and '<a href="#1">Sick</a>' in first
+    assert "<li><b>ratio: 0.1 (healthy: 0.5 to 2): out of it</b></li>" in text and "<li>share" in text
 
 
 def test_copies_that_disturb_each_other_are_not_made():
