@@ -322,21 +322,21 @@ class Dream(Trained):
 
     def draw(self, steps: int) -> int:
         from .evaluation.drawing import chosen_numbers, draw_filmstrip, draw_gif
-        from .evaluation.dreams import open_loop
+        from .evaluation.dreams import one_number_per_choice, open_loop
         from .training.checkpoint import find
         from .training.folder import writing
 
         agent = self.agent()
         out = self.out or find(self.run_).parent
         place = out.absolute()  # the environment may change the current folder
-        pair = open_loop(agent, None, steps, self.context, self.seed, render=True)
+        pair = one_number_per_choice(open_loop(agent, None, steps, self.context, self.seed, render=True))
         with writing(out):
             place.mkdir(parents=True, exist_ok=True)
             draw_filmstrip(pair, place / "dream.png")
             draw_gif(pair, place / "dream.gif")
         if pair.undrawn:
             print(f"left out the environment's own images, which it cannot render here: {pair.undrawn}")
-        if len(shown := chosen_numbers(pair)) < (size := pair.real.shape[1]):
+        if len(shown := chosen_numbers(pair)) < (size := pair.real.shape[1]) and not pair.is_cartpole:
             print(f"drew the {len(shown)} of {size} numbers that vary most")
         steps = len(pair.real) - 1
         print(f"dreamed {steps} step{'s' * (steps != 1)}; open {out / 'dream.png'} and {out / 'dream.gif'}")

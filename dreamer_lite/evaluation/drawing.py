@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import replacing
-from .dreams import OpenLoop
+from .dreams import OpenLoop, one_number_per_choice
 
 REALITY, DREAM, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # colour-blind safe, and the same everywhere
 
@@ -19,6 +19,7 @@ def draw_filmstrip(pair: OpenLoop, path: Path | str, frames: int = 8) -> None:
     Images are shown as they are, with curves of the numbers below them if there are some; CartPole as carts, other
     numbers as curves below what the environment renders.
     """
+    pair = one_number_per_choice(pair)
     if not (pair.is_cartpole or pair.real_pictures is not None):
         return draw_curves(pair, path, frames)
     if pair.is_cartpole or not pair.real.shape[1]:
@@ -55,7 +56,7 @@ def draw_gif(pair: OpenLoop, path: Path | str, every: int = 2) -> None:
 
     Numbers other than CartPole's: a growing pair of curves.
     """
-    pictures = []
+    pair, pictures = one_number_per_choice(pair), []
     shown, drawn = pair.is_cartpole or pair.real_pictures is not None, not pair.is_cartpole and pair.real.shape[1] > 0
     heights = [4.0] * shown + [max(4.0 * (not shown), 0.8 * len(chosen_numbers(pair)) + 0.8)] * drawn
     for t in sorted({*range(0, len(pair.real), every), len(pair.real) - 1}):
@@ -154,7 +155,7 @@ def curves(figure: FigureBase, pair: OpenLoop, until: int) -> None:
         axes.plot(pair.real[:until, i], color=REALITY, label="reality")
         axes.plot(pair.dreamed[:until, i], color=DREAM, linestyle="--", label="dream")
         both = np.concatenate([pair.real[:, i], pair.dreamed[:, i]])
-        margin = 0.05 * (both.max() - both.min()) + 1e-6
+        margin = 0.05 * (both.max() - both.min()) or 0.5  # where nothing changes
         axes.set(
             xlim=(0, max(len(pair.real) - 1, 1)),
             ylim=(both.min() - margin, both.max() + margin),

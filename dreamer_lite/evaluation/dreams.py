@@ -31,6 +31,7 @@ class OpenLoop(NamedTuple):
     names: list[str] = []  # of the numbers
     undrawn: str = ""  # the error, if the environment failed to render frames
     is_cartpole: bool = False  # whether the numbers are those of CartPole itself, and can be drawn as carts
+    choices: tuple[tuple[int, int], ...] = ()  # which numbers are choices, as in `Spaces.obs_choices`
 
 
 @torch.no_grad()
@@ -85,7 +86,26 @@ def open_loop(
         names,
         undrawn,
         is_cartpole,
+        envs.spaces.obs_choices,
     )
+
+
+def one_number_per_choice(pair: OpenLoop) -> OpenLoop:
+    """The same, with one number for each one-hot choice: which option it is; in the dream, which is the likeliest."""
+    options = {start: count for start, count in pair.choices if count > 1}
+    if not options:
+        return pair
+    stems = [pair.names[start].rsplit("[", 1)[0] for start in options]  # "x" for "x[0]"
+    real, dreamed, names, at = [], [], [], 0
+    while at < pair.real.shape[1]:
+        part = slice(at, at + options.get(at, 1))
+        real.append(pair.real[:, part].argmax(-1) if at in options else pair.real[:, at])
+        dreamed.append(pair.dreamed[:, part].argmax(-1) if at in options else pair.dreamed[:, at])
+        stem = pair.names[at].rsplit("[", 1)[0]
+        alone = f"{stem}[{sum(name.startswith(f'{stem}[') for name in names)}]" if stems.count(stem) > 1 else stem
+        names.append(alone if at in options else pair.names[at])
+        at = part.stop
+    return pair._replace(real=np.stack(real, -1), dreamed=np.stack(dreamed, -1), names=names, choices=())
 
 
 def plain_cartpole(config: Config) -> bool:

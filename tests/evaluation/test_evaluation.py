@@ -15,7 +15,7 @@ from dreamer_lite.config import Config
 from dreamer_lite.envs.stepping import episode_seed
 from dreamer_lite.errors import Refused
 from dreamer_lite.evaluation import drawing
-from dreamer_lite.evaluation.dreams import OpenLoop, open_loop
+from dreamer_lite.evaluation.dreams import OpenLoop, one_number_per_choice, open_loop
 from dreamer_lite.evaluation.evaluate import evaluation_seed, play_episodes
 from dreamer_lite.rssm import RSSM
 from dreamer_lite.training import plots
@@ -88,6 +88,18 @@ def test_drawings_show_the_numbers_that_vary_most_and_the_last_step(tmp_path):
     pair = OpenLoop("", real, real, np.zeros((2, 1)))
     assert drawing.chosen_numbers(pair, 3) == [17, 18, 19] and drawing.chosen_numbers(pair, 20) == [*range(20)]
     assert drawing.moments(60, 4).tolist() == [0, 20, 39, 59] and drawing.moments(3, 8).tolist() == [0, 1, 2]
+
+
+def test_a_choice_is_drawn_as_the_number_of_its_option():
+    eye, names = np.eye(3), ["go[0]", "go[1]", "go[2]", "speed", "on", "go[3]", "go[4]", "go[5]"]
+    real = np.hstack([eye, [[5.0], [6], [7]], [[0.0], [1], [1]], eye[[2, 2, 0]]])
+    pair = OpenLoop("", real, 0.4 * real, np.zeros((3, 1)), names=names, choices=((0, 3), (4, 1), (5, 3)))
+    drawn = one_number_per_choice(pair)
+    assert drawn.names == ["go[0]", "speed", "on", "go[1]"]
+    assert drawn.real.tolist() == [[0, 5, 0, 2], [1, 6, 1, 2], [2, 7, 1, 0]]
+    assert np.allclose(drawn.dreamed, drawn.real * [1, 0.4, 0.4, 1])
+    single = pair._replace(real=eye, dreamed=eye, names=["x[0]", "x[1]", "x[2]"], choices=((0, 3),))
+    assert one_number_per_choice(single).names == ["x"]
 
 
 def test_a_gif_of_a_dream_runs_at_fifty_steps_a_second(tmp_path):
