@@ -41,12 +41,18 @@ class Spaces(NamedTuple):
 
     @property
     def observation_words(self) -> str:
-        """What the agent sees: "4 numbers", "a 64 × 64 × 3 image and 5 numbers"."""
+        """What the agent sees: "4 numbers", "a 64 × 64 × 3 image, 1 of 4 and 5 numbers", "400 bits"."""
         size = " × ".join(map(str, self.image))
         article = "an" if re.match(r"8|1[18]\b", size) else "a"
         image = [f"{article} {size} image"] * bool(self.image)
-        numbers = [f"{self.obs_size} number{'s' * (self.obs_size != 1)}"] * bool(self.obs_size)
-        return " and ".join(image + numbers)
+        one_hots = [options for _, options in self.obs_choices if options > 1]
+        bits = len(self.obs_choices) - len(one_hots)
+        counts = {"number": self.obs_size - sum(one_hots) - bits, "bit": bits}
+        if len(one_hots) > 4:
+            counts, one_hots = {"choice": len(one_hots), **counts}, []
+        counted = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+        *first, last = image + [f"1 of {options}" for options in one_hots] + counted
+        return f"{', '.join(first)} and {last}" if first else last
 
     @property
     def action_words(self) -> str:

@@ -828,6 +828,14 @@ def test_what_an_agent_sees_and_does_in_words():
     assert str(Spaces(5, 5, True, (64, 64, 3), (2, 3))) == (
         "sees a 64 × 64 × 3 image and 5 numbers and chooses 1 of 2 and 1 of 3"
     )
+    seen = {
+        "1 of 16": Spaces(16, 2, True, (), (), ((0, 16),)),
+        "1 of 3, 1 of 2, 4 numbers and 1 bit": Spaces(10, 2, True, (), (), ((0, 3), (3, 2), (9, 1))),
+        "5 choices": Spaces(10, 2, True, (), (), tuple((2 * k, 2) for k in range(5))),
+        "an 84 × 84 × 1 image and 1 of 4": Spaces(4, 2, True, (84, 84, 1), (), ((0, 4),)),
+        "400 bits": Spaces(400, 3, True, (), (), tuple((k, 1) for k in range(400))),
+    }
+    assert {spaces.observation_words: spaces for spaces in seen.values()} == seen
     assert str(Spaces(1, 1, False)) == "sees 1 number and chooses 1 number"
     assert str(Spaces(0, 2, True, (84, 84, 1))) == "sees an 84 × 84 × 1 image and chooses 1 of 2"
 
