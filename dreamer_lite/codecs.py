@@ -44,9 +44,10 @@ class VectorEncoder(MLP):
 class VectorDecoder(nn.Sequential):
     """Feature → predicted symlog(observation), (..., F) → (..., O). Official: `dreamerv3/rssm.py: Decoder`.
 
-    choices: which numbers are choices, as in `Spaces.obs_choices`; their predictions are logits.
-    Gotcha: the prediction stays in symlog space; `read` gives an observation. The official decoder reads [z, h] where
-    every other head reads [h, z]; here all read [h, z], the same function with its input columns in another order.
+    choices: which numbers are choices, as in `Spaces.obs_choices`; their predictions are logits instead.
+    Gotcha: the prediction stays in symlog space, or logits; `read` gives an observation. The official decoder reads
+    [z, h] where every other head reads [h, z]; here all read [h, z], the same function with its input columns in
+    another order.
     """
 
     numbers: Tensor

@@ -427,7 +427,7 @@ class Compare:
                 for label, runs in groups
                 if any(len(run.returns) for run in runs)
             }
-            if any(len(run.returns) for _, runs in groups for run in runs):
+            if curves:
                 drawn[title] = curves, compare.threshold_of(groups)
         xlabel = "environment steps" if self.x == "steps" else "seconds"
         make_room_for(out)

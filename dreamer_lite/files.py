@@ -1,24 +1,28 @@
-"""Files that are written whole or not at all, so a full disk costs nobody an old picture."""
+"""Pages, pictures and cards are written whole or not at all, so a full disk costs nobody the old ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 import os
 from pathlib import Path
+import shutil
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Inside, a file beside `path` is written, which then takes its place; after an error `path` is as it was.
 
-    A link is followed. What is no file, such as a pipe, can't be replaced and is written directly.
+    A link is followed, and permissions stay. What is no file, such as a pipe, is written directly.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
+    path = Path(path)
+    if path.exists() and not path.is_file():  # asked before links are resolved: /dev/stdout may lead to a pipe
         yield path
         return
-    beside = path.with_name(f".{os.getpid()}-{path.name}")  # the same ending, by which writers choose the format
+    path = Path(os.path.realpath(path))
+    beside = path.with_name(f".{os.getpid()}{path.suffix}")  # the same ending, by which writers choose the format
     try:
         yield beside
+        if path.exists():
+            shutil.copymode(path, beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

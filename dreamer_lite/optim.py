@@ -96,7 +96,7 @@ class LaProp:
         norms = torch.stack(torch._foreach_norm(self.gradient_views))
         limits = self.clip * torch.stack(torch._foreach_norm(self.weight_views)).clamp(min=self.min_norm)
         scales = 1 / (norms / limits).clamp(min=1)
-        self.gradients.mul_(scales.index_select(0, self.tensor_of))  # a fourth of the time that brackets take
+        self.gradients.mul_(scales.index_select(0, self.tensor_of))  # faster than brackets
 
 
 def views(flat: Tensor, params: list[nn.Parameter]) -> list[Tensor]:

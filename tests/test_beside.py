@@ -1,14 +1,17 @@
 """What is compared with the official code is compared with equal settings."""
 
+import ast
 import json
 from pathlib import Path
 import shutil
 import statistics
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from dreamer_lite.config import Config
+from dreamer_lite.config import Config, Spaces
 
 ASSETS = Path(__file__).parents[1] / "assets"
 PAGE = ASSETS.parent / "docs" / "official.md"
@@ -47,6 +50,25 @@ def test_the_official_code_is_told_every_setting_that_differs(name):
     assert changes["replay.online"] and config.seed == 3
     # It begins when its replay buffer holds as many sequences as a batch has steps.
     assert config.learn_start == config.batch_size * config.seq_len + config.envs * config.seq_len
+
+
+def test_the_official_code_sees_choices_as_its_own():
+    """As `embodied/envs/from_gym.py` declares them; here without its packages."""
+    source = ast.parse((ASSETS / "official_run.py").read_text(encoding="utf-8"))
+    (function,) = [node for node in source.body if getattr(node, "name", "") == "seen"]
+    function.returns = None
+    made = {"np": np, "elements": SimpleNamespace(Space=lambda *given: given), "Spaces": Spaces}
+    exec(compile(ast.Module([function], []), "official_run.py", "exec"), made)
+    parts = made["seen"](Spaces(8, 2, True, (), (), ((0, 3), (5, 1), (6, 2))))
+    obs = np.array([0, 1, 0, 5, 6, 1, 0, 1], np.float32)
+    assert {name: space for name, (space, _) in parts.items()} == {
+        "choice000": (np.int32, (), 0, 3),
+        "choice002": (np.int32, (), 0, 2),
+        "flags": (bool, (1,)),
+        "vector": (np.float32, (2,)),
+    }
+    read = {name: np.asarray(look(obs)).tolist() for name, (_, look) in parts.items()}
+    assert read == {"choice000": 1, "choice002": 1, "flags": [True], "vector": [5, 6]}
 
 
 @pytest.mark.parametrize("name", beside.WORLDS)

@@ -12,6 +12,7 @@ import time
 from custom_envs import register
 import numpy as np
 import pytest
+import torch
 
 from dreamer_lite import command_line
 from dreamer_lite.__main__ import main
@@ -237,7 +238,11 @@ def test_threads_of_a_run_are_those_of_its_continuation(tmp_path, monkeypatch):
     asked = []
     use = device.use_device
     monkeypatch.setattr(device, "use_device", lambda name, threads: asked.append(threads) or use(name, threads))
-    assert main(["--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    threads = torch.get_num_threads()
+    try:
+        assert main(["--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    finally:
+        torch.set_num_threads(threads)
     assert asked == [1]
 
 

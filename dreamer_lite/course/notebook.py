@@ -73,7 +73,8 @@ def check(version: Any, name: str | None = None) -> Callable:
         return version
     if isinstance(version, str):
         words = f"Give <code>check</code> the function itself, without quotes: <code>check({escape(version)})</code>."
-        return say("no such exercise", [words], COLOURS["not yet"]) or version
+        say("no such exercise", [words], COLOURS["not yet"])
+        return version
     exercise = find(name or getattr(version, "__name__", None))
     if exercise is None:
         return version
@@ -86,7 +87,8 @@ def check(version: Any, name: str | None = None) -> Callable:
     plug(exercise.finished, version if verdict.state == "right" else exercise.finished)
     if verdict.state == "right":
         named = getattr(version, "__name__", None) == exercise.name
-        how = f"Keep it with <code>keep({exercise.name})</code>." if named else "Only under that name can it be kept."
+        how = f"Keep it with <code>keep({exercise.name})</code>."
+        how = how if named else f"To keep it, call it <code>{exercise.name}</code>."
         more = f" {how}" if exercise.kept_for else ""
         inside = ", and so does the package" if in_the_package(version) else ""
         problem = remember(exercise.name)

@@ -62,9 +62,8 @@ def observed_choices(observation: Space) -> tuple[tuple[int, int], ...]:
     for _, space in leaves(observation):
         if is_image(space):
             continue
-        sizes = (1,) * flatdim(space) if isinstance(space, MultiBinary) else choices_of(space)
-        if isinstance(space, Box):
-            sizes = (1,) * (flatdim(space) if space.dtype == np.bool_ else 0)
+        flags = space.dtype == np.bool_ if isinstance(space, Box) else isinstance(space, MultiBinary)
+        sizes = (1,) * flatdim(space) if flags else choices_of(space)
         found += [(at + before, size) for before, size in zip(np.cumsum([0, *sizes]).tolist(), sizes)]
         at += flatdim(space)
     return tuple(found)

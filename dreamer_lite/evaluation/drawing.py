@@ -1,6 +1,7 @@
 """Drawings of reality beside the dream, as a filmstrip and as a GIF."""
 
 from pathlib import Path
+import textwrap
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
@@ -159,16 +160,20 @@ def curves(figure: FigureBase, pair: OpenLoop, until: int) -> None:
         axes.set(
             xlim=(0, max(len(pair.real) - 1, 1)),
             ylim=(both.min() - margin, both.max() + margin),
-            ylabel=shortened(pair.names[i]) if pair.names else f"x[{i}]",
+            ylabel=as_label(pair.names[i]) if pair.names else f"x[{i}]",
         )
         if row == 0:
             axes.legend(loc="upper right", fontsize=8)
     axes.set_xlabel("step")
 
 
-def shortened(name: str, most: int = 14) -> str:
-    """A name that fits beside a panel: its beginning and its end, where that of one of several numbers stands."""
-    return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
+def as_label(name: str, width: int = 14, most: int = 3) -> str:
+    """A name that fits beside a panel, in at most three lines; the middle of a longer one is left out."""
+    lines = textwrap.wrap(name, width)
+    if len(lines) > most:
+        end = name[-width * (most - 1) :]
+        lines = [name[: width - 1] + "…", *(end[at : at + width] for at in range(0, len(end), width))]
+    return "\n".join(lines)
 
 
 def pixels(figure: Figure) -> np.ndarray:

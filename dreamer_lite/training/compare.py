@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import csv
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ class Recorded(NamedTuple):
     config: Config
     x: dict[str, np.ndarray]  # "steps", and "seconds" if the run noted them, each (N,)
     returns: np.ndarray  # (N,) mean returns
-    threshold: float | None  # known once the run has ended
+    threshold: float | None  # of a registered environment, or known once the run has ended
 
 
 class Group(NamedTuple):
@@ -74,8 +74,10 @@ def read_run(folder: Path) -> Recorded:
         config = read_config(json.load(file))
     with reading(folder / "metrics.csv") as file:
         x, returns = evaluations(csv.DictReader(file, strict=True))
-    spec = None if config.env_from_function or config.wrap else gymnasium.registry.get(config.env)
-    threshold = spec and spec.reward_threshold
+    threshold = None
+    if not (config.env_from_function or config.wrap):
+        with suppress(gymnasium.error.Error):  # only a registered name has one before the run has ended
+            threshold = gymnasium.spec(config.env.rpartition(":")[2]).reward_threshold
     if (folder / "card.json").is_file():  # not there before the run has stopped for the first time
         with reading(folder / "card.json") as file:
             card = json.load(file)

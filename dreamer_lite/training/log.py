@@ -2,6 +2,7 @@
 
 from collections import deque
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,13 @@ class Log:
             return
         path, names = self.folder / "metrics.csv", list(dict.fromkeys(name for row in self.rows for name in row))
         if self.rows and names == self.written and path.exists():
-            with open(path, "a", newline="") as file:
-                csv.DictWriter(file, names).writerow(self.rows[-1])
+            size = path.stat().st_size
+            try:
+                with open(path, "a", newline="") as file:
+                    csv.DictWriter(file, names).writerow(self.rows[-1])
+            except OSError:  # a full disk takes a part of it
+                os.truncate(path, size)
+                raise
             return
         with replacing(path) as beside, open(beside, "w", newline="") as file:
             writer = csv.DictWriter(file, names)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+import os
 from pathlib import Path
 import signal
+import stat
 import sys
 import threading
 import time
@@ -54,7 +56,7 @@ def run(training: Training, out: Path, on_step: Callable[[Training], None] | Non
         unit=" steps",
         disable=not training.progress,
         dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr and sys.stderr.isatty() else 10,  # in a file, each update is a new line
+        mininterval=10 if goes_to_a_file(sys.stderr) else 0.1,
     )
     started, pace = time.perf_counter() - training.seconds, Pace(training)
     with watch_interrupts(training.processes.leads) as interrupted, bar:
@@ -341,6 +343,14 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
             why = f"solved after {solved['env_steps']:,} environment steps"
             advice = f"--until steps, or other --steps above {training.env_steps:,}"
         training.say(f"nothing is left to train: {why}; to continue, give {advice}")
+
+
+def goes_to_a_file(stream: Any) -> bool:
+    """Whether this is the process's own error stream, sent to a file, where each update of a bar is a new line."""
+    try:
+        return stream is sys.__stderr__ and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # None, closed, or a stream without a file below it
+        return False
 
 
 def show_progress(bar: tqdm, training: Training) -> None:

@@ -33,7 +33,7 @@ def learning_curve(runs: list[list[dict[str, float]]], threshold: float | None =
         ]
         if episodes:
             marker = "." if len(episodes) == 1 else None  # a line of one point is invisible
-            words = "the latest 10 training episodes, sampled actions"
+            words = "training episodes, mean of the latest 10, sampled actions"
             axes.plot(*zip(*episodes), color=GREY, linewidth=1, marker=marker, label=words)
     for number, rows in enumerate(runs):
         points = [(row["env_steps"], row["eval_mean"]) for row in rows if row["eval_episodes"]]

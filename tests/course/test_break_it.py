@@ -241,6 +241,14 @@ def test_any_kind_of_agent_can_be_diagnosed(env):
     assert findings[2].healthy and findings[7].healthy  # causality, by hand
 
 
+def test_the_same_wrong_name_counts_once():
+    hunt = clinic.Clinic()
+    letter = next(letter for letter in hunt.patients if clinic.PATIENTS[letter] != 0)
+    for _ in range(3):
+        hunt.name(letter, clinic.NAMES[0])
+    assert "0 checks, 1 name tried" in hunt.score
+
+
 def test_what_the_checks_found_is_said_positively_and_what_to_look_at_comes_first():
     def finding(title, *measured):
         return checks.Finding(title, "Well?", [*measured], Figure(), "Look there.")

@@ -75,10 +75,15 @@ def test_a_run_goes_on_as_it_began_whatever_is_asked_for(tmp_path, capsys, monke
     torch.save(state, run / "checkpoint.pt")
     card = train_live(SHORT, run, [part], device="cpu")
     assert card["finished"] and not card["compiled"]
-    train_live(SHORT, run, [part], device="cpu")
-    assert (
-        "run holds a run that has ended, after 200 environment steps, so nothing was trained" in capsys.readouterr().out
-    )
+    assert "run began compiled, and goes on step by step, with your parts\n" in capsys.readouterr().out
+    train_live(SHORT, run, [part], device="cpu", compile=True)
+    said = capsys.readouterr().out
+    assert "run holds a run that has ended, after 200 environment steps, so nothing was" in said and "began" not in said
+    torch.save(state, run / "checkpoint.pt")
+    asked = []
+    monkeypatch.setattr(live, "train", lambda *_, compile, **__: asked.append(compile) or {"env_steps": 0})
+    train_live(SHORT, run, device="cpu")
+    assert asked == [True]  # as it began
 
 
 def test_one_process_prepares_however_often_the_setup_cell_runs(monkeypatch):
@@ -86,14 +91,15 @@ def test_one_process_prepares_however_often_the_setup_cell_runs(monkeypatch):
     monkeypatch.setattr(background.Preparation, "process", None)
     monkeypatch.setattr(background.subprocess, "Popen", lambda words, **_: begun.append(words) or Waiting())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for _ in range(3):
+    for code, count in ((None, 1), (None, 1), (0, 1), (2, 2)):  # begun, at work, ready, failed
+        Waiting.code = code
         background.Preparation()
-    assert len(begun) == 1
+        assert len(begun) == count
 
 
 class Waiting:
     def poll(self):
-        return None
+        return self.code
 
 
 def test_every_part_that_can_be_kept_is_used_when_an_agent_trains_and_plays():

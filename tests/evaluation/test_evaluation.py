@@ -103,12 +103,14 @@ def test_a_choice_is_drawn_as_the_number_of_its_option():
 
 
 def test_a_gif_of_a_dream_runs_at_fifty_steps_a_second(tmp_path):
-    real = np.linspace(0, 1, 5)[:, None] * np.ones(4)
-    drawing.draw_gif(OpenLoop("", real, real, np.zeros((5, 2)), is_cartpole=True), tmp_path / "a.gif", every=2)
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 3 and gif.info["duration"] == 40
-        gif.seek(2)
-        assert gif.info["duration"] == 1000  # it rests at the end
+    for steps, frames in ((6, 4), (1, 1)):  # every other step, and the last
+        real = np.linspace(0, 1, steps)[:, None] * np.ones(4)
+        pair = OpenLoop("", real, real, np.zeros((steps, 2)), is_cartpole=True)
+        drawing.draw_gif(pair, tmp_path / "a.gif", every=2)
+        with Image.open(tmp_path / "a.gif") as gif:
+            assert gif.n_frames == frames and (frames == 1 or gif.info["duration"] == 40)
+            gif.seek(frames - 1)
+            assert gif.info["duration"] == 1000  # it rests at the end
 
 
 def test_colours_of_a_film_stay(tmp_path):
@@ -141,7 +143,7 @@ def test_curves_are_those_of_their_labels():
     lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
     assert lines == {"reality": [0, 1], "dream": [10, 11]}
     names = ["short", "the_distance_from_the_gripper_to_the_door[0]"]
-    assert [*map(drawing.shortened, names)] == ["short", "the_di…door[0]"]
+    assert [*map(drawing.as_label, names)] == ["short", "the_distance_…\nm_the_gripper_\nto_the_door[0]"]
     rows = [{"env_steps": step, "eval_mean": step / 10, "eval_episodes": 2, "return": -1.0} for step in (100, 200)]
     episodes, evaluations = plots.learning_curve([rows]).axes[0].lines
     assert evaluations.get_ydata().tolist() == [10, 20] and episodes.get_ydata().tolist() == [-1, -1]

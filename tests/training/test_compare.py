@@ -14,7 +14,7 @@ from dreamer_lite.__main__ import main
 from dreamer_lite.config import Config
 from dreamer_lite.errors import Refused
 from dreamer_lite.training import compare, plots
-from dreamer_lite.training.compare import in_panels, read_runs, table
+from dreamer_lite.training.compare import in_panels, read_run, read_runs, table
 from dreamer_lite.training.loop import train
 from dreamer_lite.training.plots import comparison, on_common_points
 
@@ -42,6 +42,13 @@ def record(folder, returns, threshold=475.0, every=500, ended=True, final=None, 
 
 def grouped(*folders, x="steps"):
     return in_panels(read_runs(folders, x))
+
+
+@pytest.mark.parametrize("env, threshold", [("CartPole-v1", 475), ("gymnasium:CartPole-v1", 475), ("Nowhere-v0", None)])
+def test_before_a_run_has_ended_gymnasium_knows_the_threshold(env, threshold, tmp_path):
+    run = record(tmp_path / "run", [5.0], ended=False, env=env)
+    assert read_run(run).threshold == threshold
+    assert read_run(record(tmp_path / "wrapped", [5.0], ended=False, wrap="a:b")).threshold is None
 
 
 def test_a_run_without_an_evaluation_is_listed_and_not_drawn(tmp_path, capsys, monkeypatch):

@@ -101,6 +101,15 @@ def test_the_bar_counts_environment_steps_and_shows_the_latest_evaluation(tmp_pa
     assert shown == {"return": "3", "evaluation": "2", "train steps/s": "4.0"}
 
 
+def test_progress_in_a_file_is_written_seldom_and_any_stream_will_do(tmp_path, monkeypatch):
+    with open(tmp_path / "log", "w") as file:
+        monkeypatch.setattr(loop.sys, "__stderr__", file)
+        assert loop.goes_to_a_file(file) and not loop.goes_to_a_file(io.StringIO())  # as in a notebook
+        for odd in (None, SimpleNamespace(write=print, flush=print), io.StringIO()):
+            monkeypatch.setattr(loop.sys, "__stderr__", odd)
+            assert not loop.goes_to_a_file(odd)
+
+
 def test_a_run_is_saved_at_its_own_interval(tmp_path, monkeypatch):
     saved, save = [], Training.save
     monkeypatch.setattr(Training, "save", lambda self, out: saved.append(self.env_steps) or save(self, out))

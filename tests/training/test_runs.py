@@ -1,6 +1,5 @@
 """Whole runs, as a user starts them: learning, stopping, killing, resuming, logging."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import csv
 from dataclasses import replace
@@ -856,6 +855,21 @@ def test_the_picture_of_a_run_has_the_evaluation_at_its_end(tmp_path, monkeypatc
     assert len([row for row in drawn[-1][0][0] if row["eval_episodes"]]) == 1  # it is in the rows already
 
 
+def test_rows_are_added_to_a_file_that_is_there_and_all_are_written_otherwise(tmp_path):
+    log, file = Log(), tmp_path / "metrics.csv"
+    log.open(tmp_path)
+    for step in (1.0, 2.0):
+        log.add({"env_steps": step})
+    before = file.stat().st_ino
+    log.add({"env_steps": 3.0})
+    assert file.stat().st_ino == before and file.read_text().split() == ["env_steps", "1.0", "2.0", "3.0"]
+    file.unlink()
+    log.add({"env_steps": 4.0})
+    assert file.read_text().split() == ["env_steps", "1.0", "2.0", "3.0", "4.0"]
+    log.add({"env_steps": 5.0, "loss": 0.5})
+    assert file.read_text().split() == ["env_steps,loss", "1.0,", "2.0,", "3.0,", "4.0,", "5.0,0.5"]
+
+
 def test_metrics_keep_all_digits(tmp_path):
     """Rewards of 1e-9 are small returns, not none."""
     log = Log()
@@ -881,7 +895,7 @@ def test_the_learning_curve_starts_at_zero_and_is_never_empty():
     assert axes.get_ylim()[1] == 0
     (axes,) = learning_curve([[row(500, nan, 0)]]).axes  # not evaluated yet: what training episodes returned
     (line,) = axes.lines
-    assert line.get_label() == "the latest 10 training episodes, sampled actions" and line.get_marker() == "."
+    assert line.get_label() == "training episodes, mean of the latest 10, sampled actions" and line.get_marker() == "."
     for rows in ([], [row(10, nan, 0, nan)]):
         for threshold in (None, 475.0):
             (axes,) = learning_curve([rows], threshold).axes
@@ -1069,20 +1083,34 @@ def test_a_pipe_and_a_link_are_written_to_and_not_replaced(tmp_path):
     (tmp_path / "link").symlink_to("kept")
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "kept").read_text() == "new"
+    (tmp_path / "kept").chmod(0o600)
+    write_text(tmp_path / "kept", "private")
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o600
     os.mkfifo(tmp_path / "pipe")
-    with ThreadPoolExecutor(1) as other:
-        read_end = other.submit((tmp_path / "pipe").read_text)
-        write_text(tmp_path / "pipe", "sent")
-        assert read_end.result(10) == "sent"
+    read_end = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "sent")
+    assert (tmp_path / "pipe").is_fifo() and os.read(read_end, 9) == b"sent"
+    os.close(read_end)
+    read_end, write_end = os.pipe()
+    if Path(f"/dev/fd/{write_end}").exists():  # as in `>(other program)`
+        write_text(f"/dev/fd/{write_end}", "sent")
+        assert os.read(read_end, 9) == b"sent"
+    os.close(read_end)
+    os.close(write_end)
 
 
-def test_a_run_that_the_disk_cannot_take_keeps_its_card(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+def test_a_full_disk_leaves_the_old_card_and_whole_rows(tmp_path):
     log, row = Log(), {"env_steps": 1.0, "eval_episodes": 0.0}
     log.open(tmp_path)
     log.add(row)
     write_card(tmp_path, {"old": True})
     with full_disk(0), pytest.raises(Refused, match="cannot be written"):
         write_card(tmp_path, {"new": True})
+    size = (tmp_path / "metrics.csv").stat().st_size
+    with full_disk(size + 5), pytest.raises(OSError):
+        log.add(row | {"env_steps": 2.0})  # a row is added, of which half would fit
+    assert (tmp_path / "metrics.csv").stat().st_size == size
     with full_disk(0), pytest.raises(OSError):
         log.add(row | {"env_steps": 2.0, "another": 0.0})  # the file gets another column: written anew
     assert json.loads((tmp_path / "card.json").read_text()) == {"old": True}

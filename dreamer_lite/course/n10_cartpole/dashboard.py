@@ -299,12 +299,13 @@ def train_live(
     if saved:
         began, mine = bool(saved.rest.get("compiled")), any(part.yours is not None for part in parts)
         saved.rest["compiled"] = began and not mine
-        if compile != saved.rest["compiled"]:
-            compile = saved.rest["compiled"]
-            print(f"{out.name} began {'compiled' if began else 'step by step'}, and goes on", end=" ")
-            print("compiled" if compile else "step by step" + " with your parts" * mine)
+        told = began == compile == saved.rest["compiled"]
+        compile = saved.rest["compiled"]
+        now = "compiled" if compile else "step by step" + ", with your parts" * mine
 
     def look(training: Training) -> None:
+        if saved and not seen and not told:
+            print(f"{out.name} began {'compiled' if began else 'step by step'}, and goes on {now}")
         seen[:] = [training]
         dashboard(training)
 
