@@ -22,6 +22,16 @@ def options_at(obs_size: int, choices: Choices) -> Tensor:
     return found
 
 
+def neighbours(choices: Choices) -> list[tuple[slice, int]]:
+    """The places of one-hot choices, and their options; those side by side with as many options are one place."""
+    found: list[tuple[slice, int]] = []
+    for start, options in choices:
+        near = found and (found[-1][0].stop, found[-1][1]) == (start, options)
+        first = found.pop()[0].start if near else start
+        found.append((slice(first, start + options), options))
+    return found
+
+
 class VectorEncoder(MLP):
     """symlog(observation) → tokens, (..., O) → (..., hidden). Official: `dreamerv3/rssm.py: Encoder`.
 
@@ -56,7 +66,7 @@ class VectorDecoder(nn.Sequential):
     def __init__(self, *, feature_size: int, obs_size: int, hidden: int, layers: int, choices: Choices = ()):
         super().__init__(MLP(inputs=feature_size, hidden=hidden, layers=layers), Linear(hidden, obs_size))
         self.choices = choices
-        self.one_hots = [slice(start, start + options) for start, options in choices if options > 1]
+        self.one_hots = neighbours([choice for choice in choices if choice[1] > 1])
         if choices:
             options = options_at(obs_size, choices)
             self.register_buffer("numbers", options == 0, persistent=False)
@@ -72,8 +82,9 @@ class VectorDecoder(nn.Sequential):
             return error.sum(-1)
         nats = F.softplus(prediction) - prediction * obs  # of a yes or no
         loss = torch.where(self.numbers, error, nats * self.flags).sum(-1)
-        for part in self.one_hots:
-            loss = loss - (prediction[..., part].log_softmax(-1) * obs[..., part]).sum(-1)
+        for part, options in self.one_hots:
+            logits, chosen = (x[..., part].unflatten(-1, (-1, options)) for x in (prediction, obs))
+            loss = loss - (logits.log_softmax(-1) * chosen).sum((-2, -1))
         return loss
 
     def read(self, prediction: Tensor) -> Tensor:
@@ -81,8 +92,8 @@ class VectorDecoder(nn.Sequential):
         if not self.choices:
             return symexp(prediction)
         values = torch.where(self.flags, prediction.sigmoid(), symexp(prediction))
-        for part in self.one_hots:
-            values[..., part] = prediction[..., part].softmax(-1)
+        for part, options in self.one_hots:
+            values[..., part] = prediction[..., part].unflatten(-1, (-1, options)).softmax(-1).flatten(-2)
         return values
 
 

@@ -288,26 +288,28 @@ def test_the_three_learning_rates_move_their_own_group():
     torch.testing.assert_close(torch.stack([1 - p.detach()[0] for p in params]), torch.tensor([0.1, 0.0, 0.01]))
 
 
-CHOICES = dict(obs_size=8, hidden=6, layers=1, choices=((0, 4), (6, 1), (7, 1)))  # 1 of 4, two numbers, two yes or no
+# 1 of 4, two numbers, two yes or no, 1 of 2, and twice 1 of 3.
+CHOICES = dict(obs_size=16, hidden=6, layers=1, choices=((0, 4), (6, 1), (7, 1), (8, 2), (10, 3), (13, 3)))
 
 
 def test_choices_in_an_observation_are_learned_as_officially():
     """The numbers of the official `heads.Head`, "categorical" and "symlog_mse": 0.3692 is its loss of option 2 with
     these logits, 0.2014 and 0.4032 of a yes with logit 1.5 and a no with -0.7, beside a no with 0."""
     decoder = VectorDecoder(feature_size=3, **CHOICES)
+    more = torch.tensor([[1.0, 0, 0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 0, 0, 1]])
     obs = torch.tensor([[0, 0, 1, 0, 1.5, -3, 1, 0], [0, 1, 0, 0, 1.5, -3, 1, 0]])
     logits = torch.tensor([[0.3, -1.2, 2, 0.5], [0, 0, 0, 0]])
-    numbers = torch.tensor([0.5, -1.0])
-    prediction = torch.cat([logits, numbers.expand(2, 2), torch.tensor([1.5, -0.7]).expand(2, 2)], -1)
-    nats, error = (
-        torch.tensor([0.3691993, 1.3862944]) + 0.20141333 + 0.40318608,
-        (numbers - symlog(obs[0, 4:6])).square(),
-    )
-    torch.testing.assert_close(decoder.loss(prediction, obs), nats + error.sum())
+    numbers, flags, others = torch.tensor([0.5, -1.0]), torch.tensor([1.5, -0.7]), torch.randn(2, 8)
+    prediction = torch.cat([logits, numbers.expand(2, 2), flags.expand(2, 2), others], -1)
+    nats, error = torch.tensor([0.3691993, 1.3862944]) + 0.20141333 + 0.40318608, (numbers - symlog(obs[0, 4:6])) ** 2
+    groups = [slice(0, 2), slice(2, 5), slice(5, 8)]
+    rest = -sum((others[:, group].log_softmax(-1) * more[:, group]).sum(-1) for group in groups)
+    torch.testing.assert_close(decoder.loss(prediction, torch.cat([obs, more], -1)), nats + error.sum() + rest)
     read = decoder.read(prediction)
     torch.testing.assert_close(read[:, :4], logits.softmax(-1))
     torch.testing.assert_close(read[:, 4:6], symexp(numbers).expand(2, 2))
-    torch.testing.assert_close(read[:, 6:], torch.tensor([1.5, -0.7]).sigmoid().expand(2, 2))
+    torch.testing.assert_close(read[:, 6:8], flags.sigmoid().expand(2, 2))
+    torch.testing.assert_close(read[:, 8:], torch.cat([others[:, group].softmax(-1) for group in groups], -1))
 
 
 def test_choices_in_an_observation_are_seen_as_they_are():
@@ -315,6 +317,6 @@ def test_choices_in_an_observation_are_seen_as_they_are():
     torch.manual_seed(0)
     encoder, plain = VectorEncoder(**CHOICES), VectorEncoder(**{**CHOICES, "choices": ()})
     plain.load_state_dict(encoder.state_dict())  # an agent of version 0.3.0 fits
-    obs = torch.tensor([[0, 0, 1, 0, 1.5, -3, 1, 0]])
+    obs = torch.tensor([[0, 0, 1, 0, 1.5, -3, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0]])
     squashed = torch.cat([obs[:, :4], symlog(obs[:, 4:6]), obs[:, 6:]], -1)
     torch.testing.assert_close(encoder(obs), plain(symexp(squashed)))
