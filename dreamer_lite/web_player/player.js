@@ -144,7 +144,7 @@ function chart(game, left, top, width, height) {
   line(left, top + height, left + width, top + height);
   pen.fillStyle = COLOURS.grey;
   pen.font = "12px system-ui, sans-serif";
-  pen.fillText("distance from reality, and surprise", left, top - 4);
+  pen.fillText("distance from reality, up to 50 %, and surprise, up to 10 nats", left, top - 4);
   curve(game.surprises, COLOURS.posterior, v => top + height - height * Math.min(v / 10, 1), x);
   curve(game.drift, COLOURS.dream, v => top + height - height * Math.min(v / 0.5, 1), x);
 }
@@ -190,6 +190,9 @@ for (const [id, side] of [["left", 0], ["right", 1]]) {
   $(id).addEventListener("keyup", event => { if (event.key === "Enter") player.release(side); });
 }
 for (const button of modes) button.addEventListener("click", () => player.setMode(button.dataset.mode));
+// A clicked button keeps the focus, and the space bar would press it again. detail: clicks of the mouse, 0 by the keyboard
+for (const button of document.querySelectorAll("button"))
+  button.addEventListener("click", event => { if (event.detail) button.blur(); });
 $("eyes").addEventListener("click", () => player.setEyes(!player.game.open));
 $("pause").addEventListener("click", () => player.setPaused(!player.paused));
 $("one").addEventListener("click", () => { player.setPaused(true); player.step(); });

@@ -210,6 +210,14 @@ def test_pause_step_restart_and_speed(page):
     before = steps(page)
     page.wait_for_timeout(300)
     assert steps(page) == before
+    page.get_by_role("button", name="start again").click()
+    assert steps(page) == 0
+    page.keyboard.press(" ")  # goes on, and does not press that button once more
+    page.wait_for_function("player.game.steps > 2")
+    page.get_by_role("button", name="start again").focus()
+    page.keyboard.press(" ")  # but who came to it by the keyboard presses it
+    assert steps(page) <= 1
+    page.get_by_role("button", name="pause").click()
     page.locator("#speed").select_option("50")
     assert page.evaluate("player.speed") == 50
 
