@@ -3,7 +3,8 @@
 `record` runs the `small` preset with `--until held` for each seed (six minutes a seed), and keeps metrics and run card;
 `record gpu 0 1 2` does this for the `gpu` preset (twenty minutes a seed on a CPU).
 `worlds` learns other environments, all of WORLDS or those named, with up to five seeds each, and keeps the same files;
-`table` prints a table of them and draws their curves. `general` learns some of them with the `general` preset, and
+`table` prints a table of them and draws their curves; `choices` learns six of them again, since choices in an
+observation are learned as such. `general` learns some of them with the `general` preset, and
 `variants` six of these with other settings that might be defaults (two minutes a run).
 `pendulum` trains the agent of notebook A3 (two minutes), and keeps it, its metrics, and what it did along the way.
 `catch` trains the three small world models of notebook A2 (six minutes), and keeps what they paint.
@@ -159,6 +160,10 @@ WORLDS: dict[str, dict[str, Any]] = {
     "Catch": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
+
+
+# Those of them in which choices are observed, run again since they are learned as choices.
+CHOICES = ("FrozenLake", "FrozenLake-slippery", "CliffWalking", "Taxi", "Blackjack", "MinAtar-Breakout")
 
 
 # The `general` preset, for longer where `small` wasn't done.
@@ -648,6 +653,8 @@ if __name__ == "__main__":
         record_worlds({name: WORLDS[name] for name in words or WORLDS}, "worlds")
     elif sys.argv[1:2] == ["general"] and set(words) <= set(GENERAL):
         record_worlds({name: GENERAL[name] for name in words or GENERAL}, "general")
+    elif sys.argv[1:] == ["choices"]:
+        record_worlds({name: WORLDS[name] for name in CHOICES}, "choices")
     elif sys.argv[1:] == ["variants"]:
         record_variants()
     elif sys.argv[1:] == ["pendulum"]:

@@ -78,3 +78,33 @@ def test_the_agent_that_stays_at_the_cliff_hardly_saw_the_goal():
         last = list(csv.DictReader(file))[-1]
     assert (float(last["env_steps"]), float(last["episodes"])) == (3000, 14)
     assert "It finished 14 episodes in 3,000 steps" in (ROOT / "docs/results.md").read_text(encoding="utf-8")
+
+
+CHOICES = {
+    "FrozenLake-v1, slippery": "FrozenLake-slippery",
+    "CliffWalking-v1": "CliffWalking",
+    "Taxi-v4": "Taxi",
+    "Blackjack-v1": "Blackjack",
+    "MinAtar Breakout": "MinAtar-Breakout",
+}
+
+
+def test_choices_are_compared_as_recorded():
+    """Before and after they were learned as choices."""
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8").splitlines()
+    frozen = " | ".join(", ".join(solved(folder, "FrozenLake-")) for folder in ("worlds", "choices"))
+    assert f"| FrozenLake-v1, not slippery | solved after | {frozen} |" in page
+    assert set(CHOICES.values()) == set(make.CHOICES) - {"FrozenLake"}
+    for name, files in CHOICES.items():
+        cells = []
+        for folder in ("worlds", "choices"):
+            found = []
+            for file in sorted((ROOT / "assets/runs" / folder).glob(f"{files}-seed?.csv")):
+                with file.open() as lines:
+                    means = [float(row["eval_mean"]) for row in csv.DictReader(lines) if float(row["eval_episodes"])]
+                found.append(f"{means[-1]:.{2 if abs(means[-1]) < 10 else 0}f}")
+            cells.append(", ".join(found))
+        assert f"| {name} | last evaluation | {' | '.join(cells)} |" in page
+    with (ROOT / "assets/runs/choices/Taxi-seed0.csv").open() as lines:
+        left = [row for row in csv.DictReader(lines) if row["env_steps"] == "2500.0"]
+    assert 0.001 < float(left[0]["reconstruction"]) < 0.004
