@@ -241,6 +241,11 @@ def test_any_kind_of_agent_can_be_diagnosed(env):
     assert findings[2].healthy and findings[7].healthy  # causality, by hand
 
 
+def test_an_answer_that_names_nobody_is_told_how_one_is_named():
+    for empty in ({}, {"B": None}, {"A": clinic.PATIENTS["A"]}):
+        assert exercises.judge_diagnoses(lambda: empty).startswith("It names no patient yet")
+
+
 def test_the_same_wrong_name_counts_once():
     hunt = clinic.Clinic()
     letter = next(letter for letter in hunt.patients if clinic.PATIENTS[letter] != 0)

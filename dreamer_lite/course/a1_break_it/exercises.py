@@ -272,6 +272,8 @@ def judge_diagnoses(version: Callable) -> str | None:
     if wrong:
         more = f" {len(wrong) - 1} more of your answers {'is' if len(wrong) == 2 else 'are'} wrong." * (len(wrong) > 1)
         return refuted(wrong[0], found[wrong[0]]) + more
+    if not found:
+        return f'It names no patient yet. One is a letter and a number: `{{"B": 3}}`. {ENOUGH} right ones are enough.'
     if len(found) < ENOUGH:
         return f"{len(found)} of {len(HUNTED)} are named, and all of these are right. Keep going: {ENOUGH} are enough."
     return None
