@@ -22,6 +22,7 @@ import embodied
 import numpy as np
 from official_agent import make_agent, official_config
 
+from dreamer_lite.codecs import options_at
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.envs.making import make_envs
 from dreamer_lite.envs.stepping import Envs
@@ -36,13 +37,11 @@ def seen(spaces: Spaces) -> dict[str, tuple[elements.Space, Callable[[np.ndarray
     """
     if spaces.image:
         return {"image": (elements.Space(np.uint8, spaces.image), lambda obs: obs)}
-    parts, at = {}, np.arange(spaces.obs_size)
-    flags = np.isin(at, [start for start, options in spaces.obs_choices if options == 1])
-    numbers = ~flags
+    parts, places = {}, options_at(spaces.obs_size, spaces.obs_choices).numpy()
+    flags, numbers = places == 1, places == 0
     for number, (start, options) in enumerate(spaces.obs_choices):
         if options > 1:
             part = slice(start, start + options)
-            numbers[part] = False
             read = lambda obs, part=part: np.int32(obs[part].argmax())
             parts[f"choice{number:03}"] = elements.Space(np.int32, (), 0, options), read
     if flags.any():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dreamer_lite.codecs import options_at
 from dreamer_lite.config import Config, Spaces
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -57,7 +58,12 @@ def test_the_official_code_sees_choices_as_its_own():
     source = ast.parse((ASSETS / "official_run.py").read_text(encoding="utf-8"))
     (function,) = [node for node in source.body if getattr(node, "name", "") == "seen"]
     function.returns = None
-    made = {"np": np, "elements": SimpleNamespace(Space=lambda *given: given), "Spaces": Spaces}
+    made = {
+        "np": np,
+        "elements": SimpleNamespace(Space=lambda *given: given),
+        "Spaces": Spaces,
+        "options_at": options_at,
+    }
     exec(compile(ast.Module([function], []), "official_run.py", "exec"), made)
     parts = made["seen"](Spaces(8, 2, True, (), (), ((0, 3), (5, 1), (6, 2))))
     obs = np.array([0, 1, 0, 5, 6, 1, 0, 1], np.float32)

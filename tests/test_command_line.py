@@ -234,11 +234,11 @@ def test_threads_of_a_run_are_those_of_its_continuation(tmp_path, monkeypatch):
     from dreamer_lite.training import device
 
     few = "--preset debug --steps 20 --quiet --device cpu --compile off --threads 1 --out".split()
+    threads = torch.get_num_threads()
     assert main([*few, str(tmp_path / "run")]) == 0
     asked = []
     use = device.use_device
     monkeypatch.setattr(device, "use_device", lambda name, threads: asked.append(threads) or use(name, threads))
-    threads = torch.get_num_threads()
     try:
         assert main(["--resume", str(tmp_path / "run"), "--quiet"]) == 0
     finally:

@@ -1,7 +1,5 @@
 """Settings and presets."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -142,4 +140,4 @@ def test_whole_numbers_are_levels_of_the_return_scale_too():
 
 
 def test_changes_tell_the_old_value_before_the_new_one():
-    assert replace(Config.preset("debug"), steps=7).changes(Config.preset("debug")) == {"steps": (400, 7)}
+    assert Config.preset("debug", steps=7).changes(Config.preset("debug")) == {"steps": (400, 7)}

@@ -192,5 +192,5 @@ def test_flags_may_be_numbers(kind):
 
 def test_half_precision_is_bfloat16():
     """Float16 would overflow where bfloat16 only rounds."""
-    with Learner(Dreamer(replace(Config.preset("debug"), precision="bfloat16"), CARTPOLE)).autocast():
+    with Learner(Dreamer(Config.preset("debug", precision="bfloat16"), CARTPOLE)).autocast():
         assert torch.get_autocast_dtype("cpu") == torch.bfloat16

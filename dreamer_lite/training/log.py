@@ -64,7 +64,6 @@ class Log:
             self.board = summary_writer(folder, purge_step=0)  # all earlier rows are written again
             for row in self.rows:
                 self.show(row)
-        self.written = []
         self.write()
 
     def add(self, row: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 
-from custom_envs import Counting, Drifting, Plain
+from custom_envs import Counting, Drifting, Plain, seven
 import gymnasium
 import numpy as np
 import pytest
@@ -207,11 +207,6 @@ def test_a_timer_of_the_program_goes_on_after_each_limited_step():
         signal.signal(signal.SIGALRM, before)
 
 
-def seven():
-    """CartPole never falls within seven steps, so each episode returns 7."""
-    return gymnasium.make("CartPole-v1", max_episode_steps=7)
-
-
 def test_workers_mark_the_end_of_a_time_limit_and_go_on_with_later_episodes():
     from dreamer_lite.envs.workers import WorkerEnvs
 
@@ -246,8 +241,6 @@ def test_actions_that_are_written_over_later_are_replayed_as_they_were():
 
 
 def test_a_time_limit_reaches_the_environments():
-    import time
-
     class Slow(Plain):
         def reset(self, **options):
             time.sleep(0.5)

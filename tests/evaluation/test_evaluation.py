@@ -1,7 +1,7 @@
 """Agents at play, and what is drawn of them."""
 
-from dataclasses import replace
 import math
+import time
 
 from custom_envs import Plain
 import gymnasium
@@ -41,7 +41,7 @@ class Seven(Plain):
 def test_an_episode_that_ends_at_the_limit_is_not_cut_off_and_one_that_is_begins_anew():
     for most, cut in ((7, 0), (6, 3), (8, 0)):
         Seven.resets = 0
-        agent = Dreamer(replace(Config.preset("debug"), eval_steps=most, eval_envs=1), CARTPOLE)
+        agent = Dreamer(Config.preset("debug", eval_steps=most, eval_envs=1), CARTPOLE)
         returns, found = play_episodes(agent, Seven, 3, 0, False)
         assert found == cut and Seven.resets == 3 and (returns == min(most, 7)).all()
 
@@ -125,14 +125,12 @@ def test_colours_of_a_film_stay(tmp_path):
 
 
 def test_an_evaluation_keeps_to_the_time_limit_of_the_run():
-    import time
-
     class Slow(Plain):
         def step(self, action):
             time.sleep(0.5)
             return super().step(action)
 
-    agent = Dreamer(replace(Config.preset("debug"), env_seconds=0.05, eval_steps=1), CARTPOLE)
+    agent = Dreamer(Config.preset("debug", env_seconds=0.05, eval_steps=1), CARTPOLE)
     with pytest.raises(Refused, match="--env_seconds"):
         play_episodes(agent, Slow, 1, 0, False)
 

@@ -1,7 +1,5 @@
 """The stopwatch measures what it says."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -84,7 +82,7 @@ def test_rates_of_the_bench_count_all_that_was_done(monkeypatch):
     took = lambda action, device: action() and None or 2.0
     monkeypatch.setattr(bench, "seconds", took)
     assert bench.matmul_rate("cpu") == 20 * 2 * 1024 * 512 * 512 / 2
-    assert bench.env_steps_per_second(replace(Config.preset("debug"), envs=2), "cpu", steps=10) == 10
+    assert bench.env_steps_per_second(Config.preset("debug", envs=2), "cpu", steps=10) == 10
 
 
 def test_the_bench_leaves_out_its_warm_up(monkeypatch):
@@ -104,7 +102,7 @@ def test_the_bench_says_what_is_fastest_and_how_the_ways_compare(monkeypatch, ca
 def test_what_grows_is_what_is_named(monkeypatch):
     made = []
     monkeypatch.setattr(bench, "make_step", lambda config, device: (None, lambda: made.append(config)))
-    bench.growth(replace(Config.preset("debug"), batch_size=4, seq_len=8, horizon=4, deter=16, hidden=16), "cpu", 1)
+    bench.growth(Config.preset("debug", batch_size=4, seq_len=8, horizon=4, deter=16, hidden=16), "cpu", 1)
     sizes = [[(c.batch_size, c.seq_len, c.horizon, c.deter) for c in made[k : k + 8 : 2]] for k in (0, 8, 16, 24)]
     for k, column in enumerate(sizes):
         assert [size[k] for size in column] == [[1, 2, 4, 8], [2, 4, 8, 16], [1, 2, 4, 8], [4, 8, 16, 32]][k]

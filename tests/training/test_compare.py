@@ -1,7 +1,6 @@
 """`compare`: learning curves of several runs in one picture, and what it says of folders that hold no whole run."""
 
 import csv
-from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -280,7 +279,7 @@ def test_the_axis_of_a_comparison_says_what_it_is(tmp_path, monkeypatch):
         return Figure()
 
     monkeypatch.setattr(plots, "comparison", comparison)
-    train(replace(Config.preset("debug"), steps=20), tmp_path / "run", until="steps", progress=False)
+    train(Config.preset("debug", steps=20), tmp_path / "run", until="steps", progress=False)
     for x in ("steps", "seconds"):
         assert main(["compare", str(tmp_path / "run"), "--x", x, "--out", str(tmp_path / "a.png")]) == 0
     assert labels == ["environment steps", "seconds"]

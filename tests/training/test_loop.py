@@ -1,14 +1,12 @@
 """The train loop and what a run keeps, in small: clocks, rows, cards, evaluations, signals."""
 
-from dataclasses import replace
 import io
 import math
 import os
 import signal
 from types import SimpleNamespace
 
-from custom_envs import Plain, register
-import gymnasium
+from custom_envs import Plain, register, seven
 import numpy as np
 import pytest
 import torch
@@ -26,17 +24,12 @@ from dreamer_lite.training.state import Diverged, Training
 register()
 
 
-def seven():
-    """CartPole never falls within seven steps, so each episode returns 7."""
-    return gymnasium.make("CartPole-v1", max_episode_steps=7)
-
-
 def test_the_seconds_of_a_resumed_run_go_on_where_they_were(tmp_path):
-    train(replace(Config.preset("debug"), steps=20), tmp_path, until="steps", progress=False)
+    train(Config.preset("debug", steps=20), tmp_path, until="steps", progress=False)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     saved["rest"]["seconds"] = 1000.0
     torch.save(saved, tmp_path / "checkpoint.pt")
-    card = train(replace(Config.preset("debug"), steps=40), tmp_path, resume=True, progress=False)
+    card = train(Config.preset("debug", steps=40), tmp_path, resume=True, progress=False)
     assert 1000 <= card["seconds"] < 1100
 
 
@@ -92,7 +85,7 @@ def test_the_bar_counts_environment_steps_and_shows_the_latest_evaluation(tmp_pa
 
     monkeypatch.setattr(loop, "tqdm", made)
     for steps in (20, 60):
-        train(replace(Config.preset("debug"), steps=steps), tmp_path, until="steps", resume=steps == 60)
+        train(Config.preset("debug", steps=steps), tmp_path, until="steps", resume=steps == 60)
     assert [(bar.total, bar.initial, bar.n) for bar in bars] == [(20, 0, 20), (60, 20, 60)]
     rows = [{"eval_mean": 1.0}, {"eval_mean": 2.0}]
     training = SimpleNamespace(log=SimpleNamespace(evaluations=rows), returns=[3.0], train_steps=8, seconds=2.0)
@@ -113,7 +106,7 @@ def test_progress_in_a_file_is_written_seldom_and_any_stream_will_do(tmp_path, m
 def test_a_run_is_saved_at_its_own_interval(tmp_path, monkeypatch):
     saved, save = [], Training.save
     monkeypatch.setattr(Training, "save", lambda self, out: saved.append(self.env_steps) or save(self, out))
-    config = replace(Config.preset("debug"), steps=60, learn_start=1000, save_every=20, log_every=50, eval_every=0)
+    config = Config.preset("debug", steps=60, learn_start=1000, save_every=20, log_every=50, eval_every=0)
     train(config, tmp_path, until="steps", progress=False)
     assert saved == [0, 20, 40, 60, 60]
 
@@ -191,7 +184,7 @@ def test_replaying_an_episode_throws_no_dice_of_the_run(tmp_path):
         if training.env_steps == 20:
             signal.raise_signal(signal.SIGINT)
 
-    config = replace(Config.preset("debug"), steps=40, envs=1, eval_every=0, eval_episodes=1, eval_steps=5)
+    config = Config.preset("debug", steps=40, envs=1, eval_every=0, eval_episodes=1, eval_steps=5)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, make_env=Dicing, progress=False, on_step=stop)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -254,7 +247,7 @@ def test_the_card_has_the_seconds_it_took_to_solve_the_task():
 
 def test_where_copies_disturb_each_other_is_decided_for_each_way_to_run(monkeypatch):
     monkeypatch.setattr(probe, "disturbance", lambda make: "they disturb each other")
-    decide = lambda **how: probe.choose_eval_in(replace(Config.preset("debug"), **how), None)
+    decide = lambda **how: probe.choose_eval_in(Config.preset("debug", **how), None)
     config, words = decide(envs=2, workers=2)
     assert config.eval_envs == 1 and words == "they disturb each other; evaluations play in one copy"
     config, words = decide(envs=1)
@@ -262,4 +255,4 @@ def test_where_copies_disturb_each_other_is_decided_for_each_way_to_run(monkeypa
     with pytest.raises(Refused, match=r"\(--envs 1\), or a process for each \(--workers 2\)"):
         decide(envs=2, eval_envs=1)
     for how in (dict(envs=2, workers=2, eval_envs=1), dict(envs=1, eval_in="training")):
-        assert decide(**how) == (replace(Config.preset("debug"), **how), "")
+        assert decide(**how) == (Config.preset("debug", **how), "")
