@@ -182,12 +182,18 @@ def compiled_for_a_gpu(learner: Any) -> Callable:
     import torch
 
     from dreamer_lite import scan
-    from dreamer_lite.training.compiled import OPTIONS, compiled_objective
+    from dreamer_lite.training.compiled import OPTIONS, blank, one_step, unchanged_afterwards
 
     if scan.operator is None:
         raise RuntimeError(f"PyTorch {torch.__version__} has no scan operator that the package can compile")
     for_a_cpu = ("cpp_wrapper", "cpp_wrapper_build_separate", "inplace_buffers")
-    return compiled_objective(learner, {name: OPTIONS[name] for name in OPTIONS if name not in for_a_cpu})
+    options = {name: OPTIONS[name] for name in OPTIONS if name not in for_a_cpu}
+    learner.objective = torch.compile(learner.objective, fullgraph=True, dynamic=False, options=options)
+    with unchanged_afterwards(learner):
+        for p in learner.optimizer.params():  # the scan operator refuses parameters that share their memory
+            p.data, p.grad = p.data.clone(), None
+        one_step(learner, blank(learner.agent))
+    return learner.objective
 
 
 def add_up_kernels(config: Any, spaces: Any, way: str) -> Row:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from .. import scan
 from ..agent import Dreamer
@@ -21,7 +23,7 @@ from ..learner import Learner
 from ..replay import Experience
 from ..rng import fork_rng
 from ..rssm import State
-from .operations import operations
+from .operations import fingerprint, operations
 
 NO_GUARDS = getattr(torch.compiler, "skip_all_guards_unsafe", None)
 OPTIONS = {
@@ -37,11 +39,12 @@ OPTIONS = {
     "unsafe_marked_cacheable_functions": {"torch.ops.higher_order.scan": torch.__version__},
 }
 
+PACKAGE = Path(__file__).parents[1]
 PREPARATION = 90  # seconds that compiling takes the first time
 SAVED = 5e-6  # seconds saved for each operation that the eager step launches
 MOST_OPERATIONS = 20_000  # more than a step of any shape in assets/bench.txt
 
-COMPILING = "compiling the train step: a minute or two the first time, about ten seconds after that …"
+COMPILING = "compiling the train step: a minute or two the first time, a few seconds after that …"
 
 
 def compile_learner(learner: Learner) -> float:
@@ -54,32 +57,89 @@ def compile_learner(learner: Learner) -> float:
 
     try:
         learner.objective = compiled_objective(learner, OPTIONS)
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+    except (OSError, RuntimeError) as error:  # OSError: a file could not be written, or has gone since it was imported
+        compilers = ("torch._dynamo", "torch._inductor")
+        if isinstance(error, RuntimeError) and not type(error).__module__.startswith(compilers):
             raise
         raise Refused(f"PyTorch's compiler failed: {str(error).splitlines()[0][:200]}{in_its_way()}") from error
     return time.perf_counter() - began
 
 
 def compiled_objective(learner: Learner, options: dict[str, Any]) -> Callable:
-    """The learner's objective as one program for these shapes, which reads the parameters anew at each call."""
-    objective = learner.objective
+    """The learner's objective as one program for these shapes, which reads the parameters anew at each call.
+
+    It is kept in a file, and found again by what an eager step does, so a function that was changed gets a program of
+    its own.
+    """
+    from torch._inductor import config  # here, since it takes a second to import
+
+    keep_in(folder := chosen_folder())
+    file = folder / f"{what_it_does(learner, options)}.step"
+    outside = {"eager": Eager(learner.objective)}
+    with config.patch({name: value for name, value in options.items() if name != "guard_filter_fn"}):
+        program = kept_program(file, outside)
+        if program is None:
+            program = new_program(learner, options, **outside)
+            program.save_compiled_function(str(file), outside)
+    program.disable_guard_check()  # there are none, and looking takes time
+    return program
+
+
+def kept_program(file: Path, outside: dict[str, Any]) -> Any:
+    """The program in this file; None if there is none, or none that can be used."""
+    try:
+        with open(file, "rb") as stream:
+            return torch.compiler.load_compiled_function(stream, f_globals=globals(), external_data=outside)
+    except Exception:  # cut off, or its compiled code was deleted and can't be built: PyTorch's errors are of any kind
+        return None
+
+
+class Eager:
+    """What a program is compiled from, and reads the parameters from. It is not kept with the program."""
+
+    def __init__(self, objective: Callable | None = None):
+        self.objective = objective
+
+    def __reduce__(self) -> tuple:  # PyTorch keeps what a guard could look at, though there are none
+        return Eager, ()
+
+
+def new_program(learner: Learner, options: dict[str, Any], eager: Eager) -> Any:
+    """Compile `eager.objective`, the objective of this learner."""
 
     def run(batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
-        return objective(batch, start)
+        return eager.objective(batch, start)
 
-    # PyTorch stores compiled programs by the function's code. Without guards, a second learner would get the program of
-    # the first.
-    run.__code__ = run.__code__.replace()
-    keep_in(chosen_folder())
-    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
-    with unchanged_afterwards(learner):
+    # A copy, since torch.compile takes the guards' filter out (findings/compile_changes_its_options.sh).
+    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=dict(options))
+    with unchanged_afterwards(learner), torch.enable_grad(), learner.autocast():
         # As views of one flat vector the parameters share their memory, which the scan operator refuses, and the
         # compiler would follow each view, those of the gradients too. It sees copies; afterwards they are views again.
         for p in learner.optimizer.params():
             p.data, p.grad = p.data.clone(), None
-        one_step(learner, compiled)
-    return compiled
+        return compiled.aot_compile((blank(learner.agent), {}))
+
+
+def what_it_does(learner: Learner, options: dict[str, Any]) -> str:
+    """A name for the program: equal if an eager step does the same, with the same PyTorch on the same processor.
+
+    So do files of the package that ask whether they are being compiled, since there an eager step does something else.
+    """
+    from torch._inductor import config
+
+    given, optimizer, agent = blank(learner.agent), learner.optimizer, learner.agent
+    with unchanged_afterwards(learner):
+        known = (optimizer.weights, optimizer.gradients, list(agent.parameters()), list(agent.buffers()), given)
+        step = fingerprint(lambda: one_step(learner, given), tree_leaves(known))
+    circumstances = (
+        torch.__version__,
+        torch.get_num_threads(),
+        getattr(torch.cpu, "get_capabilities", dict)(),
+        config.get_hash(),
+        [(name, value) for name, value in options.items() if not callable(value)],
+        [text for file in sorted(PACKAGE.glob("*.py")) if b"is_compiling" in (text := file.read_bytes())],
+    )
+    return hashlib.sha256(f"{step} {circumstances}".encode()).hexdigest()[:32]
 
 
 def check_possible(agent: Dreamer) -> None:
@@ -111,7 +171,7 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     except Refused as error:
         return False, f"the train step is not compiled: {error}"
     with unchanged_afterwards(learner):
-        count = len(operations(lambda: one_step(learner, learner.objective)))
+        count = len(operations(lambda: one_step(learner, blank(learner.agent))))
     pays = train_steps * count * SAVED > PREPARATION
     what = f"about {train_steps:,.0f} train steps of {count:,} operations"
     if pays:
@@ -119,12 +179,11 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     return False, f"the train step is not compiled, since only {what} are expected; --compile on does it all the same"
 
 
-def one_step(learner: Learner, objective: Callable) -> None:
-    """The losses of a blank batch, and their gradients."""
-    agent = learner.agent
+def one_step(learner: Learner, given: tuple[Experience, State]) -> None:
+    """The losses of a batch, and their gradients."""
     with torch.enable_grad():  # an environment or the program may have turned gradients off
         with learner.autocast():
-            total, *_ = objective(blank_batch(agent), agent.initial(agent.config.batch_size).state)
+            total, *_ = learner.objective(*given)
         total.backward()
 
 
@@ -179,13 +238,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dreamer_lite"
 
 
-def blank_batch(agent: Dreamer) -> Experience:
-    """Experience of zeros, in the shapes of a train step."""
+def blank(agent: Dreamer) -> tuple[Experience, State]:
+    """Experience of zeros, and the state to begin with, in the shapes of a train step."""
     c, spaces = agent.config, agent.spaces
     flags = torch.zeros(c.batch_size, c.seq_len, dtype=torch.bool)
     obs, action = agent.blank_obs(*flags.shape), torch.zeros(*flags.shape, spaces.action_size)
     batch = Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
-    return batch.to(agent.device)
+    return batch.to(agent.device), agent.initial(c.batch_size).state
 
 
 @contextmanager

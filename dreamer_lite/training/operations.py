@@ -1,11 +1,13 @@
 """Which operations a train step launches: for the table of `bench`, for notebook 10, and to decide about compiling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+import hashlib
 from typing import Any
 
-import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 
 class Operations(TorchDispatchMode):
@@ -17,8 +19,7 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = function(*args, **(kwargs or {}))
-        made = [part for part in tree_leaves(args[0] if out is None else out) if isinstance(part, torch.Tensor)]
-        if made and not function.is_view:
+        if made := written(function, args, out):
             self.sizes.append(sum(part.numel() for part in made))
         return out
 
@@ -28,3 +29,51 @@ def operations(step: Callable[[], Any]) -> list[int]:
     with Operations() as noted:
         step()
     return noted.sizes
+
+
+def written(function: Any, args: tuple, out: Any) -> list[Tensor]:
+    """The tensors that an operation made or changed; views are none."""
+    parts = [] if function.is_view else tree_leaves(args[0] if out is None else out)
+    return [part for part in parts if isinstance(part, Tensor)]
+
+
+class Recipe(TorchDispatchMode):
+    """Hashes the operations inside: each with its settings, and with what wrote the tensors that it reads."""
+
+    def __init__(self, given: Iterable[Tensor]):
+        super().__init__()
+        self.hash, self.count = hashlib.sha256(), 0
+        self.writer: dict[int, Any] = {}  # by memory
+        self.memories: list[StorageWeakRef] = []  # while one is here, no other memory gets its number
+        for number, tensor in enumerate(given):
+            self.note(tensor, f"given {number}")
+
+    def note(self, tensor: Tensor, writer: Any) -> None:
+        memory = StorageWeakRef(tensor.untyped_storage())
+        self.memories.append(memory)
+        self.writer[memory.cdata] = writer
+
+    def described(self, tensor: Tensor) -> tuple:
+        memory = tensor.untyped_storage()._cdata
+        if memory not in self.writer:  # a constant
+            self.note(tensor, (tensor.tolist(), "constant"))
+        return self.writer[memory], tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        self.hash.update(f"{function} {tree_map_only(Tensor, self.described, (args, kwargs))}".encode())
+        out = function(*args, **kwargs)
+        self.count += 1
+        for tensor in written(function, args, out):
+            self.note(tensor, self.count)
+        return out
+
+
+def fingerprint(step: Callable[[], Any], given: Iterable[Tensor]) -> str:
+    """A hash of what `step` computes. Equal if the same operations, with the same settings, read the same results.
+
+    given: the tensors whose values don't count, only where they are read: weights and inputs.
+    """
+    with Recipe(given) as recipe:
+        step()
+    return recipe.hash.hexdigest()
