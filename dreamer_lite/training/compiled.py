@@ -136,7 +136,7 @@ def what_it_does(learner: Learner, options: dict[str, Any]) -> str:
         torch.__version__,
         torch.get_num_threads(),
         getattr(torch.cpu, "get_capabilities", dict)(),
-        config.get_hash(),
+        sorted(config.save_config_portable().items()),
         [(name, value) for name, value in options.items() if not callable(value)],
         [text for file in sorted(PACKAGE.glob("*.py")) if b"is_compiling" in (text := file.read_bytes())],
     )

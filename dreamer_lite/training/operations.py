@@ -5,9 +5,9 @@ import hashlib
 from typing import Any
 
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 class Operations(TorchDispatchMode):
@@ -43,18 +43,15 @@ class Recipe(TorchDispatchMode):
     def __init__(self, given: Iterable[Tensor]):
         super().__init__()
         self.hash, self.count = hashlib.sha256(), 0
-        self.writer: dict[int, Any] = {}  # by memory
-        self.memories: list[StorageWeakRef] = []  # while one is here, no other memory gets its number
+        self.writer = WeakIdKeyDictionary()  # by the memory of a tensor; freed memory is forgotten
         for number, tensor in enumerate(given):
             self.note(tensor, f"given {number}")
 
     def note(self, tensor: Tensor, writer: Any) -> None:
-        memory = StorageWeakRef(tensor.untyped_storage())
-        self.memories.append(memory)
-        self.writer[memory.cdata] = writer
+        self.writer[tensor.untyped_storage()] = writer
 
     def described(self, tensor: Tensor) -> tuple:
-        memory = tensor.untyped_storage()._cdata
+        memory = tensor.untyped_storage()
         if memory not in self.writer:  # a constant
             self.note(tensor, (tensor.tolist(), "constant"))
         return self.writer[memory], tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset()

@@ -4,6 +4,8 @@ import copy
 from functools import lru_cache
 import os
 import re
+import subprocess
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -293,11 +295,13 @@ def compile_it(training):
 
 
 @can_compile
-def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(monkeypatch, capsys):
+def test_what_warm_compiled_is_found_again_and_gives_what_the_step_gives(tmp_path, monkeypatch, capsys):
     """From the same random numbers, until rounding changes a sample; and training continues with weights that were
     loaded on the way. It is the program that notebook 10 prepares: where that was here before, nothing is compiled
     anew."""
-    assert main(["warm"]) == 0 and "starts quickly now" in capsys.readouterr().out
+    words = [sys.executable, "-m", "dreamer_lite", "warm", "--threads", str(torch.get_num_threads())]
+    warm = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert warm.returncode == 0 and "starts quickly now" in warm.stdout
     _, numbers = run("cpu", plain, steps=50, preset="small", train_ratio=512)
     monkeypatch.setattr(compiled, "new_program", anew)
     training, others = run("cpu", compile_it, steps=50, preset="small", train_ratio=512)
