@@ -188,12 +188,20 @@ def compiled_for_a_gpu(learner: Any) -> Callable:
         raise RuntimeError(f"PyTorch {torch.__version__} has no scan operator that the package can compile")
     for_a_cpu = ("cpp_wrapper", "cpp_wrapper_build_separate", "inplace_buffers")
     options = {name: OPTIONS[name] for name in OPTIONS if name not in for_a_cpu}
-    learner.objective = torch.compile(learner.objective, fullgraph=True, dynamic=False, options=options)
+    objective = learner.objective
+
+    def run(*given: Any) -> tuple:
+        return objective(*given)
+
+    # PyTorch stores compiled programs by the function's code. Without guards, a second learner would get the program of
+    # the first.
+    run.__code__ = run.__code__.replace()
+    compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
     with unchanged_afterwards(learner):
         for p in learner.optimizer.params():  # the scan operator refuses parameters that share their memory
             p.data, p.grad = p.data.clone(), None
-        one_step(learner, blank(learner.agent))
-    return learner.objective
+        one_step(learner, compiled, blank(learner.agent))
+    return compiled
 
 
 def add_up_kernels(config: Any, spaces: Any, way: str) -> Row:

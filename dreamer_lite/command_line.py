@@ -178,7 +178,7 @@ class Train(Settings):
         Literal["auto", "on", "off"],
         arg(
             help="on a CPU: compile the losses and their gradients, which takes a minute or two the first time, and "
-            "about ten seconds after that; auto does so if the run is long enough to pay for it"
+            "a few seconds after that; auto does so if the run is long enough to pay for it"
         ),
     ] = "auto"
     threads: Threads = None

@@ -19,6 +19,7 @@ from ..agent import Dreamer
 from ..config import Config
 from ..envs.making import make_envs
 from ..errors import Refused
+from ..files import replacing
 from ..learner import Learner
 from ..replay import Experience
 from ..rng import fork_rng
@@ -55,48 +56,60 @@ def compile_learner(learner: Learner) -> float:
     """
     began, agent = time.perf_counter(), learner.agent
     check_possible(agent)
+    name = what_it_does(learner, OPTIONS)
 
     try:
-        learner.objective = compiled_objective(learner, OPTIONS)
-    except (OSError, RuntimeError) as error:  # OSError: a file could not be written, or has gone since it was imported
+        learner.objective = compiled_objective(learner, OPTIONS, name)
+    except (OSError, RuntimeError) as error:  # OSError: no file could be written, or the source of a function has gone
         compilers = ("torch._dynamo", "torch._inductor")
         if isinstance(error, RuntimeError) and not type(error).__module__.startswith(compilers):
             raise
-        raise Refused(f"PyTorch's compiler failed: {str(error).splitlines()[0][:200]}{in_its_way()}") from error
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise Refused(f"PyTorch's compiler failed: {first_line[:200]}{in_its_way()}") from error
     return time.perf_counter() - began
 
 
-def compiled_objective(learner: Learner, options: dict[str, Any]) -> Callable:
+def compiled_objective(learner: Learner, options: dict[str, Any], name: str) -> Callable:
     """The learner's objective as one program for these shapes, which reads the parameters anew at each call.
 
-    It is kept in a file, and found again by what an eager step does, so a function that was changed gets a program of
-    its own.
+    It is kept in a file of this name, for other processes.
     """
     from torch._inductor import config  # here, since it takes a second to import
 
     keep_in(folder := chosen_folder())
-    file = folder / f"{what_it_does(learner, options)}.step"
-    outside = {"eager": Eager(learner.objective)}
+    file, outside = folder / f"{name}.step", {"eager": Eager(learner.objective)}
     with config.patch({name: value for name, value in options.items() if name != "guard_filter_fn"}):
-        program = kept_program(file, outside)
+        program = kept_program(file, learner, outside)
         if program is None:
             program = new_program(learner, options, **outside)
-            program.save_compiled_function(str(file), outside)
+            keep(program, file, outside)
     program.disable_guard_check()  # there are none, and looking takes time
     return program
 
 
-def kept_program(file: Path, outside: dict[str, Any]) -> Any:
+def kept_program(file: Path, learner: Learner, outside: dict[str, Any]) -> Any:
     """The program in this file; None if there is none, or none that can be used."""
     try:
         with open(file, "rb") as stream:
-            return torch.compiler.load_compiled_function(stream, f_globals=globals(), external_data=outside)
+            program = torch.compiler.load_compiled_function(stream, f_globals=globals(), external_data=outside)
+        with unchanged_afterwards(learner):
+            one_step(learner, program, blank(learner.agent))
     except Exception:  # cut off, or its compiled code was deleted and can't be built: PyTorch's errors are of any kind
         return None
+    return program
+
+
+def keep(program: Any, file: Path, outside: dict[str, Any]) -> None:
+    """Write the program to this file. Where that fails, the next process compiles again."""
+    try:
+        with replacing(file) as beside:
+            beside.write_bytes(program.serialize(program, outside).serialized_data)
+    except Exception:  # the disk is full, or PyTorch can't pickle something; the program itself can be used
+        pass
 
 
 class Eager:
-    """What a program is compiled from, and reads the parameters from. It is not kept with the program."""
+    """What a program is compiled from, and reads the parameters from. An empty one is kept with it."""
 
     def __init__(self, objective: Callable | None = None):
         self.objective = objective
@@ -124,21 +137,26 @@ def new_program(learner: Learner, options: dict[str, Any], eager: Eager) -> Any:
 def what_it_does(learner: Learner, options: dict[str, Any]) -> str:
     """A name for the program: equal if an eager step does the same, with the same PyTorch on the same processor.
 
-    So do files of the package that ask whether they are being compiled, since there an eager step does something else.
+    The names of the weights count too, since the program reads them by name; and the files that ask whether they are
+    being compiled, since there an eager step does something else.
     """
     from torch._inductor import config
 
-    given, optimizer, agent = blank(learner.agent), learner.optimizer, learner.agent
+    agent, optimizer = learner.agent, learner.optimizer
+    optimizer.adopt()
+    given = blank(agent)
+    parameters, buffers = dict(agent.named_parameters()), dict(agent.named_buffers())
+    known = (optimizer.weights, optimizer.gradients, parameters, buffers, given)
     with unchanged_afterwards(learner):
-        known = (optimizer.weights, optimizer.gradients, list(agent.parameters()), list(agent.buffers()), given)
-        step = fingerprint(lambda: one_step(learner, given), tree_leaves(known))
+        step = fingerprint(lambda: one_step(learner, learner.objective, given), tree_leaves(known))
     circumstances = (
+        [*parameters, *buffers],
         torch.__version__,
         torch.get_num_threads(),
         getattr(torch.cpu, "get_capabilities", dict)(),
         sorted(config.save_config_portable().items()),
         [(name, value) for name, value in options.items() if not callable(value)],
-        [text for file in sorted(PACKAGE.glob("*.py")) if b"is_compiling" in (text := file.read_bytes())],
+        [text for file in sorted(PACKAGE.rglob("*.py")) if b"is_compiling" in (text := file.read_bytes())],
     )
     return hashlib.sha256(f"{step} {circumstances}".encode()).hexdigest()[:32]
 
@@ -149,8 +167,10 @@ def check_possible(agent: Dreamer) -> None:
         raise Refused("compiling is made for the CPU; on a GPU --capture removes the launches")
     if scan.operator is None or NO_GUARDS is None:
         raise Refused(f"PyTorch {torch.__version__} lacks what compiling needs, such as the scan operator; 2.13 has it")
-    from torch._inductor.cpp_builder import get_cpp_compiler  # here, since it takes a second to import
-
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # here, since it takes a second to import
+    except OSError as error:  # PyTorch makes the folder then
+        raise cannot_be_kept(os.environ.get("TORCHINDUCTOR_CACHE_DIR"), error) from error
     try:
         get_cpp_compiler()
     except Exception as error:  # PyTorch has an error of its own for each platform
@@ -172,7 +192,7 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     except Refused as error:
         return False, f"the train step is not compiled: {error}"
     with unchanged_afterwards(learner):
-        count = len(operations(lambda: one_step(learner, blank(learner.agent))))
+        count = len(operations(lambda: one_step(learner, learner.objective, blank(learner.agent))))
     pays = train_steps * count * SAVED > PREPARATION
     what = f"about {train_steps:,.0f} train steps of {count:,} operations"
     if pays:
@@ -180,12 +200,13 @@ def worth_compiling(learner: Learner, train_steps: float) -> tuple[bool, str]:
     return False, f"the train step is not compiled, since only {what} are expected; --compile on does it all the same"
 
 
-def one_step(learner: Learner, given: tuple[Experience, State]) -> None:
-    """The losses of a batch, and their gradients."""
+def one_step(learner: Learner, objective: Callable, given: tuple[Experience, State]) -> tuple:
+    """The losses of a batch, and their gradients; returns what the objective does."""
     with torch.enable_grad():  # an environment or the program may have turned gradients off
         with learner.autocast():
-            total, *_ = learner.objective(*given)
+            total, *rest = objective(*given)
         total.backward()
+    return total, *rest
 
 
 def in_its_way() -> str:
@@ -218,10 +239,14 @@ def keep_in(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise Refused(
-            f"compiled code would be kept in {folder}, but {error}; set TORCHINDUCTOR_CACHE_DIR to another folder"
-        ) from error
+        raise cannot_be_kept(folder, error) from error
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def cannot_be_kept(folder: Path | str | None, error: OSError) -> Refused:
+    return Refused(
+        f"compiled code would be kept in {folder}, but {error}; set TORCHINDUCTOR_CACHE_DIR to another folder"
+    )
 
 
 def warm(config: Config) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 
@@ -67,10 +67,13 @@ class Recipe(TorchDispatchMode):
 
 
 def fingerprint(step: Callable[[], Any], given: Iterable[Tensor]) -> str:
-    """A hash of what `step` computes. Equal if the same operations, with the same settings, read the same results.
+    """A hash of what `step` computes and returns.
 
-    given: the tensors whose values don't count, only where they are read: weights and inputs.
+    It counts which operations run, with which settings and on which results, and which of these are returned where.
+    given: weights and inputs, whose values don't count.
     """
     with Recipe(given) as recipe:
-        step()
+        returned = step()
+    leaves, places = tree_flatten(returned)
+    recipe.hash.update(f"{places} {tree_map_only(Tensor, recipe.described, leaves)}".encode())
     return recipe.hash.hexdigest()

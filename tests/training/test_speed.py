@@ -443,7 +443,7 @@ def test_where_nothing_can_be_compiled_it_is_told_and_the_run_goes_on(missing, t
         request.addfinalizer(lambda: tools.__exit__(None, None, None))
         tools.__enter__()
         whole = compiled.compiled_objective
-        monkeypatch.setattr(compiled, "compiled_objective", lambda learner, options: whole(quick(learner), options))
+        monkeypatch.setattr(compiled, "compiled_objective", lambda learner, *rest: whole(quick(learner), *rest))
     card = train(config, tmp_path / "asked", until="steps", progress=False, compile=True)
     told = [
         line
@@ -473,7 +473,7 @@ def test_an_error_of_the_compiler_is_not_taken_for_a_missing_one(monkeypatch):
     class Fails(RuntimeError):
         __module__ = "torch._inductor.exc"
 
-    def fail(learner, options):
+    def fail(*given):
         raise Fails("CppCompileError: C++ compile error\nand its details")
 
     monkeypatch.setattr(compiled, "compiled_objective", fail)
@@ -578,14 +578,34 @@ def test_each_learner_has_a_program_of_its_own_which_is_kept(monkeypatch):
 
 @can_compile
 def test_a_kept_program_is_only_used_for_what_it_does(monkeypatch):
-    """Whatever changes what a step computes gives it another name: settings, functions, constants; weights don't."""
+    """Whatever changes what a step computes gives it another name: settings, functions, the names of weights and of
+    metrics. The values of weights don't, nor where they lie."""
 
-    def name(**settings):
-        agent = Dreamer(Config.preset("debug", **settings), Spaces(4, 2, True))
-        return what_it_does(Learner(agent), OPTIONS)
+    def name(change=plain, **settings):
+        learner = Learner(Dreamer(Config.preset("debug", **settings), Spaces(4, 2, True)))
+        change(learner)
+        return what_it_does(learner, OPTIONS)
+
+    def rename_a_layer(learner):
+        actor, net = learner.agent.actor, learner.agent.actor.net
+        actor._modules = {"trunk" if layer is net else key: layer for key, layer in actor._modules.items()}
+        actor.__dict__["net"] = net  # still found by the code, no longer listed
+
+    def rename_a_metric(learner):
+        loss = learner.agent.loss
+
+        def renamed(*given):
+            losses, states, metrics = loss(*given)
+            return losses, states, {f"{name}_": value for name, value in metrics.items()}
+
+        learner.agent.loss = renamed
+
+    def move_the_weights(learner):
+        for p in learner.agent.parameters():
+            p.data = p.data.clone()
 
     known = name()
-    assert known == name(seed=1, world_lr=1.0)
+    assert known == name(seed=1, world_lr=1.0) == name(move_the_weights)
     names = {known, name(discount_horizon=20), name(bins=9), name(batch_size=3), name(precision="bfloat16")}
     monkeypatch.setattr("dreamer_lite.world_model.kl", lambda p, q: (p * (p.log() - q.log())).sum((-2, -1)) * 1.5)
     names |= {name()}
@@ -594,7 +614,9 @@ def test_a_kept_program_is_only_used_for_what_it_does(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     names |= {name()}
-    assert len(names) == 8
+    monkeypatch.undo()
+    names |= {name(rename_a_layer), name(rename_a_metric)}
+    assert len(names) == 10
 
 
 @pytest.mark.parametrize(
@@ -619,6 +641,35 @@ def test_a_fingerprint_tells_computations_apart(change):
         return (x * 2) @ y.T
 
     assert hashed(step) == hashed(step) and hashed(change) == hashed(change) != hashed(step)
+
+
+def test_a_fingerprint_tells_apart_what_is_returned():
+    x = torch.ones(3)
+    made = [
+        fingerprint(lambda: returned(x + 1, x * 2), [x])
+        for returned in (
+            lambda a, b: {"a": a, "b": b},
+            lambda a, b: {"a": b, "b": a},
+            lambda a, b: {"a": a, "c": b},
+            lambda a, b: {"b": b, "a": a},
+            lambda a, b: (a, b),
+        )
+    ]
+    assert len(set(made)) == 5
+
+
+@can_compile
+def test_a_program_that_cannot_be_kept_is_used_all_the_same(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "replacing", full)
+    agent = with_short_loss(Dreamer(Config.preset("debug"), Spaces(4, 2, True)), 0.5)
+    compile_learner(learner := Learner(agent))
+    total, *_ = learner.objective(*blank(agent))
+    torch.testing.assert_close(total, 0.5 * agent.actor.heads[0].weight.square().mean())
+    assert not list(tmp_path.glob("*.step"))
 
 
 def with_short_loss(agent, rate):

@@ -41,7 +41,7 @@ class Preparation:
         mine = sum(part.yours is not None for part in parts)
         ready = not mine and self.done(seconds)
         if ready:
-            print("compiled: the losses of a train step run as one program, which is ready in about ten seconds")
+            print("compiled: the losses of a train step run as one program, which is ready in a few seconds")
         elif mine:
             print(f"step by step, since {mine} of {len(parts)} parts are yours")
         else:
