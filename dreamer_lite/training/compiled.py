@@ -78,7 +78,7 @@ def compiled_objective(learner: Learner, options: dict[str, Any], name: str) -> 
 
     keep_in(folder := chosen_folder())
     file, outside = folder / f"{name}.step", {"eager": Eager(learner.objective)}
-    with config.patch({name: value for name, value in options.items() if name != "guard_filter_fn"}):
+    with config.patch({key: value for key, value in options.items() if key != "guard_filter_fn"}):
         program = kept_program(file, learner, outside)
         if program is None:
             program = new_program(learner, options, **outside)
