@@ -182,7 +182,7 @@ def compiled_for_a_gpu(learner: Any) -> Callable:
     import torch
 
     from dreamer_lite import scan
-    from dreamer_lite.training.compiled import OPTIONS, blank, one_step, unchanged_afterwards
+    from dreamer_lite.training.compiled import OPTIONS, blank, one_step, parameters_apart
 
     if scan.operator is None:
         raise RuntimeError(f"PyTorch {torch.__version__} has no scan operator that the package can compile")
@@ -197,9 +197,7 @@ def compiled_for_a_gpu(learner: Any) -> Callable:
     # the first.
     run.__code__ = run.__code__.replace()
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
-    with unchanged_afterwards(learner):
-        for p in learner.optimizer.params():  # the scan operator refuses parameters that share their memory
-            p.data, p.grad = p.data.clone(), None
+    with parameters_apart(learner):
         one_step(learner, compiled, blank(learner.agent))
     return compiled
 

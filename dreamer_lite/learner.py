@@ -55,7 +55,7 @@ class Learner:
             raise RuntimeError("a train step inside `averaged` would be lost")
         self.optimizer.zero_grad()
         with self.products():
-            with self.autocast():  # around the objective: PyTorch keeps no compiled program with autocast inside
+            with self.autocast():
                 total, states, means = self.objective(batch, start)
             total.backward()
         if self.reduce_gradients:

@@ -37,8 +37,6 @@ OPTIONS = {
     "cpp_cache_precompile_headers": False,  # pays from the third program on, and leaves 300 MB in the temporary folder
     "cpp.use_decompose_tanh": True,  # 2 σ(2x) - 1, 1e-7 apart: 4 % of a step at the common shape
     "cpp.vec_isa_ok": True,  # any compiler knows AVX2 and AVX-512; PyTorch would try each in a test program first
-    # Otherwise nothing is kept for the next run.
-    "unsafe_marked_cacheable_functions": {"torch.ops.higher_order.scan": torch.__version__},
 }
 
 PACKAGE = Path(__file__).parents[1]
@@ -126,11 +124,7 @@ def new_program(learner: Learner, options: dict[str, Any], eager: Eager) -> Any:
 
     # A copy, since torch.compile takes the guards' filter out (findings/compile_changes_its_options.sh).
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=dict(options))
-    with unchanged_afterwards(learner), torch.enable_grad(), learner.autocast():
-        # As views of one flat vector the parameters share their memory, which the scan operator refuses, and the
-        # compiler would follow each view, those of the gradients too. It sees copies; afterwards they are views again.
-        for p in learner.optimizer.params():
-            p.data, p.grad = p.data.clone(), None
+    with parameters_apart(learner), torch.enable_grad(), learner.autocast():
         return compiled.aot_compile((blank(learner.agent), {}))
 
 
@@ -271,6 +265,19 @@ def blank(agent: Dreamer) -> tuple[Experience, State]:
     obs, action = agent.blank_obs(*flags.shape), torch.zeros(*flags.shape, spaces.action_size)
     batch = Experience(obs, action, torch.zeros(flags.shape), flags, flags.clone(), flags.clone())
     return batch.to(agent.device), agent.initial(c.batch_size).state
+
+
+@contextmanager
+def parameters_apart(learner: Learner):
+    """Inside, the learner's objective can be compiled; afterwards everything is as before.
+
+    As views of one flat vector the parameters share their memory, which the scan operator refuses, and the compiler
+    would follow each view, those of the gradients too. It sees copies; afterwards they are views again.
+    """
+    with unchanged_afterwards(learner):
+        for p in learner.optimizer.params():
+            p.data, p.grad = p.data.clone(), None
+        yield
 
 
 @contextmanager

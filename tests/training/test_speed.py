@@ -381,9 +381,9 @@ class Sum(NamedTuple):
 @can_compile
 @pytest.mark.parametrize("rate", [0.5, 0.25])
 def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(rate):
-    """PyTorch itself does not keep programs with a loop; that the key tells two loops apart must be seen."""
+    """Compiled, each loop does what is inside it; the fingerprint, by which programs are found, tells them apart."""
 
-    def totals(start, xs):
+    def totals(start, xs, rate=rate):
         def step(now, x):
             total = rate * now.total + x[0]
             return Sum(total), (total,)
@@ -397,6 +397,8 @@ def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(rate):
     torch.testing.assert_close(
         torch.compile(totals, fullgraph=True, dynamic=False, options=dict(OPTIONS))(start, xs), totals(start, xs)
     )
+    names = [fingerprint(lambda: totals(start, xs, other), (start, xs)) for other in (rate, rate, 0.125)]
+    assert names[0] == names[1] != names[2]
 
 
 SHORT = dict(average=0.9, replay_size=80, learn_start=20, save_every=10)
