@@ -5,12 +5,14 @@ from torch import Tensor
 
 
 def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
-    """Probabilities that are never smaller than mix / K: (1 - mix) softmax(logits) + mix / K.
+    """Probabilities that are never smaller than mix / K, nor 0: (1 - mix) softmax(logits) + mix / K.
 
     Paper: "1 % unimix". Official: `embodied/jax/outs.py: Categorical`. logits: (..., S, K); returns the same shape.
     Gotcha: sampling, KL and straight-through gradient must all use the mixed probabilities.
     """
-    return (1 - mix) * softmax(logits) + mix / logits.shape[-1]
+    probs, floor, tiny = softmax(logits), mix / logits.shape[-1], torch.finfo(logits.dtype).tiny
+    # Without a floor, softmax is exactly 0 for logits 104 nats apart, and p ln p is then not a number.
+    return probs.clamp(min=tiny) if floor < tiny else (1 - mix) * probs + floor
 
 
 def softmax(logits: Tensor) -> Tensor:

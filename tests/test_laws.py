@@ -91,6 +91,20 @@ def test_unimix_keeps_a_floor(seed, scale):
     torch.testing.assert_close(probs.sum(-1), torch.ones(4, 3))
 
 
+@pytest.mark.parametrize("mix", [0, 1e-60])
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_without_unimix_nothing_is_lost_where_softmax_is_zero(scale, mix):
+    a, b = (x.requires_grad_() for x in logits_pair(0, scale))
+    p, q = unimix(a, mix), unimix(b, mix)
+    torch.testing.assert_close(p, a.softmax(-1))
+    if scale == 1:
+        torch.testing.assert_close(kl(p, q), (p * (a.log_softmax(-1) - b.log_softmax(-1))).sum((-2, -1)))
+    else:
+        assert a.softmax(-1).eq(0).any()
+    (kl(p, q) + entropy(p)).sum().backward()
+    assert all(x.isfinite().all() for x in (kl(p, q), entropy(p), a.grad, b.grad))
+
+
 @given(seeds, st.floats(0, 30))
 def test_kl_is_not_negative_and_zero_between_equals(seed, scale):
     p, q = (unimix(x) for x in logits_pair(seed, scale))
