@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+REGISTER = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # float32 numbers in a vector register
+
 
 def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
     """Probabilities that are never smaller than mix / K, nor 0: (1 - mix) softmax(logits) + mix / K.
@@ -18,9 +20,10 @@ def unimix(logits: Tensor, mix: float = 0.01) -> Tensor:
 def softmax(logits: Tensor) -> Tensor:
     """softmax over the last axis, (..., S, K) → (..., S, K).
 
-    Over so short an axis, PyTorch's softmax is 3 to 18 times as fast if the axis isn't the last.
+    Where the axis is shorter than a vector register, PyTorch's softmax on a CPU is 2 to 9 times as fast if the axis
+    isn't the last; where it is longer, half as fast (forward, one core of an AMD EPYC).
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or logits.shape[-1] >= REGISTER:
         return logits.softmax(-1)
     return logits.mT.softmax(-2).mT.contiguous()
 

@@ -9,7 +9,7 @@ import torch
 from dreamer_lite.actor import BoundedNormal, Categorical, ReturnScale
 from dreamer_lite.codecs import VectorDecoder, VectorEncoder
 from dreamer_lite.critic import lambda_return
-from dreamer_lite.latents import entropy, kl, sample, unimix
+from dreamer_lite.latents import entropy, kl, sample, softmax, unimix
 from dreamer_lite.nets import BlockLinear, Conv, DoublingConv
 from dreamer_lite.optim import LaProp
 from dreamer_lite.rssm import RSSM, State
@@ -82,6 +82,13 @@ def test_two_hot_loss_shows_a_target_that_is_not_a_number():
 def logits_pair(seed, scale):
     g = torch.Generator().manual_seed(seed)
     return scale * torch.randn(4, 3, 5, generator=g), scale * torch.randn(4, 3, 5, generator=g)
+
+
+@pytest.mark.parametrize("classes", [1, 4, 15, 16, 33])
+def test_softmax_is_the_same_for_short_and_long_axes(classes):
+    logits = 5 * torch.randn(2, 3, classes, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(softmax(logits), logits.softmax(-1))
+    assert softmax(logits).is_contiguous()
 
 
 @given(seeds, st.floats(0, 100))
