@@ -61,9 +61,11 @@ def read_runs(folders: Sequence[Path | str], x: X = "steps") -> list[Recorded]:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder itself, or the runs in it if it is no run but holds some."""
-    inside = [] if (folder / "config.json").exists() else sorted(file.parent for file in folder.glob("*/config.json"))
-    return inside or [folder]
+    """The folder itself, or the runs in it if it is no run but holds some, those of a sweep in it included."""
+    if (folder / "config.json").exists():
+        return [folder]
+    inside = {file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/config.json")}
+    return sorted(inside) or [folder]
 
 
 def read_run(folder: Path) -> Recorded:

@@ -212,6 +212,7 @@ def test_a_folder_of_runs_stands_for_them(tmp_path):
     (tmp_path / "runs/sweep/notes").mkdir()
     runs = read_runs([one, tmp_path / "runs/sweep", tmp_path / "runs/sweep/a"])  # as runs/* gives them
     assert [run.folder.name for run in runs] == ["one", "a", "b"]
+    assert [run.folder.name for run in read_runs([tmp_path / "runs"])] == ["one", "a", "b"]
     with pytest.raises(Refused, match="notes is not a run's folder"):
         read_runs([tmp_path / "runs/sweep/notes"])
 
