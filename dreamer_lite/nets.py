@@ -129,7 +129,7 @@ class RMSNorm(nn.Module):
 class Normalize(torch.autograd.Function):
     """RMSNorm with a hand-written gradient: with y = r x and r = 1 / sqrt(mean(x²) + eps), dx = r (dy - y mean(y dy)).
 
-    On a CPU it takes a third of the time of PyTorch's own, which needs a dozen operations.
+    On a CPU it takes 0.4 to 0.95 of the time of PyTorch's own, which needs a dozen operations.
     """
 
     @staticmethod

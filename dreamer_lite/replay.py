@@ -234,7 +234,7 @@ class Replay:
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` returned. The steps in it are used up, so that they are never held twice.
 
-        Raises ValueError if it is of a buffer with another capacity.
+        Raises ValueError if the steps in it aren't those that a buffer of this capacity would hold.
         """
         held = len(state["data"]["reward"][0])
         if held > self.length or held < min(state["added"], self.length):

@@ -755,7 +755,7 @@ PIECES = (
         "params: name to array; grads: name to (steps, …), the gradients of each step; lr: number; warmup: steps",
         "name to (steps, …), the parameters after each step of AGC (0.3, floor 1e-3), RMS scaling (0.999, 1e-20), then "
         "momentum (0.9), with the rate lr · min(1, (step - 1) / warmup)",
-        "Official: embodied/jax/opt.py: clip_by_agc, scale_by_rms, scale_by_momentum; dreamerv3/agent.py: make_opt",
+        "Official: embodied/jax/opt.py: clip_by_agc, scale_by_rms, scale_by_momentum; dreamerv3/agent.py: _make_opt",
     ),
     Piece(
         "slow_critic",

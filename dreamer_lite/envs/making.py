@@ -51,7 +51,7 @@ def make_env(
     and returns a wrapped one. pixels: render observations as images of this height and width; gray: convert images to
     grayscale. render: make it with render_mode="rgb_array", if it has that. see, ignore: which parts of a Dict to see.
     Raises Refused if there is no such environment, or if a package it needs is missing; errors inside its own code stay
-    as they are.
+    as they are, unless `args` were given, which may be what it failed on.
     """
     module, colon, plain = name.rpartition(":")
     if pixels or render:
