@@ -9,6 +9,7 @@ from .actor import Actor, ReturnScale, actor_loss
 from .codecs import make_codec
 from .config import Config, Spaces
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
+from .errors import require
 from .imagination import Dream, imagine, step_weights
 from .replay import Experience, Obs, map_obs, obs_of_kinds
 from .rssm import RSSM, State
@@ -118,12 +119,13 @@ class Dreamer(nn.Module):
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
         """Look at obs (E, …) and choose an action (E, A), returned in the new carry.
 
-        obs: tensors on the agent's device, float32 numbers (E, O) or bytes of an image (E, H, W, C); if there are both,
+        obs: tensors on the agent's device, numbers (E, O) or bytes of an image (E, H, W, C); if there are both,
         a dict of "vector" and "image". is_first: (E,), whether an episode begins. The action is sampled, or the most
         likely one if greedy.
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
-        obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
+        require(obs, (Tensor, dict), "act needs observations as tensors")
+        obs = map_obs(lambda part: (part.float() if part.is_floating_point() else part)[:, None], obs)  # (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None].bool(), carry.state)
         state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
@@ -141,7 +143,7 @@ class Dreamer(nn.Module):
         actor and critic reach only these two.
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
-        # Flags are inverted with ~, which means something else for the bytes that some replay buffers keep.
+        # Some replay buffers keep flags as bytes or floats.
         batch = batch._replace(**{name: getattr(batch, name).bool() for name in ("is_first", "is_last", "is_terminal")})
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)

@@ -356,6 +356,7 @@ ZERO_IS_FINE = {
     "workers",
     "env_seconds",
 }  # and the weights of the losses
+SMALLEST = 1e-30  # where a product of two settings is still above 0 in float32
 BETWEEN = {  # lowest and highest
     "classes": (2, math.inf),
     "seq_len": (2, math.inf),
@@ -416,6 +417,8 @@ def check_range(name: str, value: Any) -> None:
         raise Refused(f"{name} must be a finite number below 2^40, got {value!r}")
     if value < 0 or value == 0 and not zero_is_fine:
         raise Refused(f"{name} must be {'0 or more' if zero_is_fine else 'positive'}, got {value}")
+    if 0 < value < SMALLEST:
+        raise Refused(f"{name} must be at least {SMALLEST:g}{' or 0' if zero_is_fine else ''}, got {value}")
     if value < low or value > high:
         words = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise Refused(f"{name} must be {words}, got {value}")

@@ -36,8 +36,11 @@ def imagine(world_model: WorldModel, actor: Actor, start: State, horizon: int) -
 
     Paper: "critic and actor learning". Official: `dreamerv3/rssm.py: RSSM.imagine`, `dreamerv3/agent.py: Agent.loss`.
     Gotcha: no gradient is kept. The actor learns by REINFORCE from its own log-probabilities, for continuous actions
-    too, and the critic from its own values, so nothing has to flow back through the dream.
+    too, and the critic from its own values, so nothing has to flow back through the dream. Raises ValueError for a
+    horizon below 1.
     """
+    if horizon < 1:
+        raise ValueError(f"a dream has a horizon of at least 1, got {horizon}")
     rssm = world_model.rssm
 
     def step(moment, dice):

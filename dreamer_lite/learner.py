@@ -22,7 +22,8 @@ class Learner:
     reduce_gradients: called with all gradients as one flat vector before they are clipped; `training/parallel.py`
     averages them over processes here.
     products: around each train step, the library that computes its matrix products (`products.py`).
-    The averaged weights start as the agent's weights when its learner is made.
+    The averaged weights start as the agent's weights when its learner is made. Raises ValueError if the agent has
+    weights that none of its three parts holds, since nothing would train them.
     """
 
     def __init__(self, agent: Dreamer):
@@ -36,6 +37,12 @@ class Learner:
             (c.beta1, c.beta2),
             c.epsilon,
         )
+        trained = {id(p) for p in self.optimizer.params()}
+        if lost := [name for name, p in agent.named_parameters() if p.requires_grad and id(p) not in trained]:
+            raise ValueError(
+                f"{', '.join(lost)}: only the weights in world_model, actor and critic.net are trained; put these "
+                "there, or freeze them with requires_grad_(False)"
+            )
         self.average = self.optimizer.weights.clone() if c.average else None
         self.trained: Tensor | None = None  # the trained weights, while the agent has their average
         self.loss_scales = c.loss_scales
@@ -48,6 +55,7 @@ class Learner:
     def train_step(self, batch: Experience, start: State) -> tuple[State, dict[str, Tensor]]:
         """One gradient step on everything; returns new posterior states (B, T, …) and the mean of each loss and metric.
 
+        batch: (B, T, …); start: the state (B, …) before it, as `Replay.sample` gives both.
         Shapes are static and nothing is read back from the device, so the step can be captured and replayed. Raises
         RuntimeError inside `averaged`, where the step would be lost.
         """
@@ -56,7 +64,7 @@ class Learner:
         self.optimizer.zero_grad()
         with self.products():
             with self.autocast():
-                total, states, means = self.objective(batch, start)
+                total, states, means = self.objective(batch, State(*start))
             total.backward()
         if self.reduce_gradients:
             self.reduce_gradients(self.optimizer.gradients)
@@ -71,6 +79,8 @@ class Learner:
         Also returns the posterior states (B, T, …) and the mean of each loss and metric.
         """
         losses, states, metrics = self.agent.loss(batch, start)
+        if unweighted := losses.keys() - self.loss_scales.keys():
+            raise ValueError(f"loss_scales has no weight for {', '.join(sorted(unweighted))}; the learner needs one")
         means = {name: loss.mean() for name, loss in losses.items()}
         total = sum(self.loss_scales[name] * mean for name, mean in means.items())
         return total, states, means | {name: value.mean() for name, value in metrics.items()}
@@ -120,7 +130,17 @@ class Learner:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.tensors().items():
+        """Take over what `state_dict` returned; after the agent's own, whose weights may be averaged ones.
+
+        Raises ValueError, and changes nothing, if it is of another agent or of other settings.
+        """
+        tensors = self.tensors()
+        if wrong := [name for name, value in tensors.items() if name not in state or state[name].shape != value.shape]:
+            raise ValueError(
+                "the state is of a learner with other weights or another setting `average`: "
+                f"{', '.join(wrong)} of other size or missing"
+            )
+        for name, value in tensors.items():
             value.copy_(state[name])
 
     def tensors(self) -> dict[str, Tensor]:

@@ -85,6 +85,8 @@ def check_03_norms_block(g):
     norm.gain.data = g["rms_scale"]
     g.check("rms_y", norm(x))
     g.check("rms_grad", grad(norm(x) * weights, x)[0])
+    with pytest.raises(RuntimeError, match="RMSNorm has no second derivative"):
+        torch.autograd.grad(norm(x).square().sum(), x, create_graph=True)
     # The agent has no LayerNorm; PyTorch's own stands for it, so that the arrays are not left unread.
     layer_norm = F.layer_norm(x, x.shape[-1:], g["layer_scale"], g["layer_shift"], eps)
     g.check("layer_y", layer_norm)

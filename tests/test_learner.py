@@ -3,7 +3,9 @@ nothing."""
 
 import copy
 from dataclasses import replace
+import pickle
 
+import numpy as np
 import pytest
 from tape import Tape
 import torch
@@ -11,7 +13,9 @@ import torch
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.errors import Refused
+from dreamer_lite.imagination import imagine
 from dreamer_lite.learner import Learner
+from dreamer_lite.replay import Replay
 from dreamer_lite.training.bench import CARTPOLE, make_batch
 
 CONFIG = Config.preset("debug", warmup=0, average=0.5)
@@ -35,6 +39,10 @@ def deep_copy(learner):
     return copy.deepcopy(learner)
 
 
+def pickled(learner):
+    return pickle.loads(pickle.dumps(learner))
+
+
 def copy_the_agent(learner):
     return Learner(copy.deepcopy(learner.agent))
 
@@ -51,7 +59,7 @@ def there_and_back(learner):
     learner.agent.double().float()
 
 
-@pytest.mark.parametrize("change", [deep_copy, copy_the_agent, zero_grad, assign, there_and_back])
+@pytest.mark.parametrize("change", [deep_copy, pickled, copy_the_agent, zero_grad, assign, there_and_back])
 def test_training_goes_on_whatever_is_done_to_the_agent(change):
     """Each of these takes parameters or gradients out of the flat vectors, without a word."""
     expected, learner = take(new()), new()
@@ -66,6 +74,54 @@ def test_also_in_the_middle_of_training(change):
         return take(change(learner) or learner)
 
     assert all(map(torch.equal, twice(new(), change), twice(new(), lambda learner: None)))
+
+
+def test_what_is_frozen_on_the_way_stays_as_it_is():
+    """Also by the momentum of what it learned before. What is not frozen learns on."""
+    learner = new()
+    before, actor = take(learner), learner.agent.actor.requires_grad_(False)
+    names = [name for name, _ in learner.agent.named_parameters()]
+    for name, old, weight in zip(names, before, take(learner), strict=True):
+        if name.startswith(("actor", "critic.net")):
+            assert torch.equal(old, weight) == name.startswith("actor"), name
+    actor.requires_grad_(True)
+    assert not any(torch.equal(*pair) for name, *pair in zip(names, before, take(learner)) if name.startswith("actor"))
+
+
+def test_weights_that_nothing_would_train_are_refused():
+    agent = new().agent
+    agent.extra = torch.nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="extra.weight, extra.bias: only the weights in world_model"):
+        Learner(agent)
+    agent.extra.requires_grad_(False)
+    take(Learner(agent))
+
+
+def test_a_loss_without_a_weight_is_named():
+    learner = new()
+    del learner.loss_scales["rep"]
+    with pytest.raises(ValueError, match="loss_scales has no weight for rep"):
+        take(learner)
+
+
+@pytest.mark.parametrize("other", [dict(average=0), dict(hidden=16)])
+def test_the_state_of_another_learner_is_refused_and_nothing_changes(other):
+    learner = new()
+    before = take(learner, steps=1)
+    with pytest.raises(ValueError, match="of a learner with other weights or another setting"):
+        learner.load_state_dict(Learner(Dreamer(replace(CONFIG, **other), Spaces(4, 2, True))).state_dict())
+    assert all(map(torch.equal, take(learner, steps=0), before))
+
+
+def test_a_sample_of_the_replay_buffer_is_what_a_train_step_takes():
+    learner, c = new(), CONFIG
+    replay = Replay(capacity=100, obs_size=4, action_size=2, deter=c.deter, groups=c.groups, classes=c.classes)
+    batch = make_batch(c, "cpu")
+    for t in range(c.seq_len + 1):
+        replay.add(batch.map(lambda part: part[:1, t % c.seq_len]), learner.agent.initial(1).state)
+    batch, start, _ = replay.sample(c.batch_size, c.seq_len)
+    states, means = learner.train_step(batch, start)
+    assert states.h.shape == (c.batch_size, c.seq_len, c.deter) and means["dyn"] > 0
 
 
 def test_gradients_that_are_thrown_away_and_made_anew_count():
@@ -186,8 +242,27 @@ def test_flags_may_be_numbers(kind):
         carry = learner.agent.initial(1)
         for t in range(3):
             carry = learner.agent.act(torch.ones(1, 4), torch.tensor([t == 0]).to(flags), carry)
-        carries.append(carry.state.h)
-    assert torch.equal(*means) and torch.equal(*carries)
+        torch.manual_seed(2)
+        start = learner.agent.initial(CONFIG.batch_size).state
+        seen, _ = learner.agent.world_model.observe(batch.obs, batch.action, batch.is_first, start)
+        carries += [carry.state.h, seen.h]
+    assert torch.equal(*means) and torch.equal(*carries[::2]) and torch.equal(*carries[1::2])
+
+
+def test_an_agent_takes_the_numbers_of_any_environment():
+    learner = new()
+    first, carries = torch.ones(1, dtype=torch.bool), []
+    for kind in (torch.float32, torch.float64):
+        carries.append(learner.agent.act(torch.ones(1, 4, dtype=kind), first, learner.agent.initial(1), greedy=True))
+    assert torch.equal(*(carry.state.h for carry in carries))
+    with pytest.raises(Refused, match="act needs observations as tensors, got ndarray"):
+        learner.agent.act(np.ones((1, 4)), first, learner.agent.initial(1))
+
+
+def test_a_dream_has_a_step():
+    agent = new().agent
+    with pytest.raises(ValueError, match="a horizon of at least 1, got 0"):
+        imagine(agent.world_model, agent.actor, agent.initial(2).state, 0)
 
 
 def test_half_precision_is_bfloat16():

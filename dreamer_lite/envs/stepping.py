@@ -99,11 +99,12 @@ class Envs:
 
     def reset_one(self, i: int) -> Experience:
         self.episode[i] += 1
-        self.history[i], self.done[i], self.steps[i] = [], False, 0
+        self.history[i], self.steps[i] = [], 0
         with reporting_errors(self, i), within(self.seconds):
             obs = checked_reset(self.envs[i].reset(seed=episode_seed(self.seed, i, self.episode[i])))
             refuse_other_spaces(self.envs[i], self.native[i])
             self.obs[i] = finite(to_agent_obs(self.native[i][0], obs))
+        self.done[i] = False
         self.checksum[i] = checksum(0, self.obs[i], 0.0, False, False) if self.remember else 0
         nothing = np.zeros(self.spaces.action_size, np.float32)
         return Experience(self.obs[i], nothing, np.float32(0), np.bool_(True), np.bool_(False), np.bool_(False))

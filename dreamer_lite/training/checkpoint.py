@@ -217,6 +217,5 @@ def refuse_other_versions(file: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise Refused(
-            f"checkpoint {file} does not fit this version of dreamer_lite ({first_line(error)}); {ADVICE}"
-        ) from error
+        what = " ".join(str(error).split())[:200] or type(error).__name__  # PyTorch names the weights from line 2 on
+        raise Refused(f"checkpoint {file} does not fit this version of dreamer_lite ({what}); {ADVICE}") from error

@@ -27,7 +27,9 @@ class Metrics:
         self.count = 0  # train steps in these sums
 
     def add(self, names: list[str], values: Tensor) -> None:
-        self.names = names
+        if names != self.names:  # an objective of the user's has changed what it returns: the means begin anew
+            self.names, self.unread, self.sums, self.count = names, [], [], 0
+            self.recent.clear()
         self.unread.append(values.clone())
 
     def read(self) -> list[list[float]]:

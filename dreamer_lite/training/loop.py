@@ -110,6 +110,9 @@ def train(
 
     Ctrl-C finishes the current step, saves, and raises `Interrupted`, a KeyboardInterrupt. Raises Refused for bad input
     and for a folder that can't be written, Diverged if a loss, another metric or a weight is not finite.
+
+    It seeds PyTorch's global random state, and leaves it where the run ends: draw random settings from a generator of
+    your own.
     """
     check_arguments(config, resume, on_step, processes)
     # The environment may change the current folder.

@@ -66,6 +66,26 @@ def test_continuous_actions_reach_the_bounds_of_the_space():
     assert native_action(gymnasium.spaces.Discrete(3, start=-1), np.array([0.0, 0.0, 1.0])) == 1
 
 
+def test_an_environment_whose_reset_failed_is_reset_again():
+    """Its ended episode never goes on."""
+
+    class Failing(gymnasium.Wrapper):
+        resets = 0
+
+        def reset(self, **given):
+            self.resets += 1
+            if self.resets == 2:
+                raise RuntimeError("the simulator is busy")
+            return super().reset(**given)
+
+    envs = Envs(lambda: Failing(gymnasium.make("CartPole-v1", max_episode_steps=1)), 1, seed=0)
+    envs.step(np.zeros((1, 2)))
+    assert envs.step(np.array([[1.0, 0]])).is_last[0]
+    with pytest.raises(RuntimeError, match="the simulator is busy"):
+        envs.step(np.zeros((1, 2)))
+    assert envs.step(np.zeros((1, 2))).is_first[0]
+
+
 class Odd(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1, 1, (3,))
     action_space = gymnasium.spaces.Discrete(2)

@@ -215,6 +215,16 @@ def test_means_are_over_the_train_steps_since_the_last_row():
     assert metrics.take_means() == {"a": 5.0, "b": 7.0} and metrics.take_means() == {}
 
 
+def test_means_keep_to_their_names_where_an_objective_begins_to_return_more():
+    metrics = Metrics()
+    metrics.add(["a", "b"], torch.tensor([1.0, 2.0]))
+    metrics.read()
+    metrics.add(["a", "b"], torch.tensor([1.0, 2.0]))
+    metrics.add(["mine", "a", "b"], torch.tensor([5.0, 3.0, 4.0]))
+    metrics.read()
+    assert metrics.take_means() == {"mine": 5.0, "a": 3.0, "b": 4.0} and list(metrics.recent) == [[5.0, 3.0, 4.0]]
+
+
 def test_memory_is_what_is_held_now_with_the_rest_of_the_replay_buffer(monkeypatch):
     monkeypatch.setattr(cost, "own_peak", lambda: 100e6)
     monkeypatch.setattr(cost, "full_bytes", lambda training: (20e6, 50e6))
