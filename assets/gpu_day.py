@@ -197,7 +197,7 @@ def compiled_for_a_gpu(learner: Any) -> Callable:
     # the first.
     run.__code__ = run.__code__.replace()
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=options)
-    with parameters_apart(learner):
+    with parameters_apart(learner), scan.compiling():
         one_step(learner, compiled, blank(learner.agent))
     return compiled
 

@@ -1,6 +1,7 @@
 """The loop through time, in one place: step by step, or as one program when compiled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ if TorchVersion(torch.__version__) < "2.13":  # before, it put time first in wha
     operator = None
 
 Tensors = tuple[Tensor, ...]
+as_operator = False  # set by `compiling`
 
 
 def scan(
@@ -25,7 +27,7 @@ def scan(
     carry and outs of a step: tensors (N, …). Official: `nj.scan` of the library ninjax, which
     `dreamerv3/rssm.py: RSSM.observe` calls.
     """
-    if torch.compiler.is_compiling():
+    if as_operator and torch.compiler.is_compiling():
 
         def plain(parts, x):
             parts, outs = step(carry._make(parts), x)
@@ -38,3 +40,17 @@ def scan(
         carry, outs = step(carry, x)
         steps.append(outs)
     return carry, tuple(torch.stack(parts, 1) for parts in zip(*steps))  # (N, T, …)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Inside, a loop is compiled as the operator, which takes no tensors that share their memory.
+
+    Anywhere else PyTorch's compiler sees it step by step.
+    """
+    global as_operator
+    before, as_operator = as_operator, True
+    try:
+        yield
+    finally:
+        as_operator = before

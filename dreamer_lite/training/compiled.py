@@ -21,7 +21,7 @@ from ..envs.making import make_envs
 from ..errors import Refused
 from ..files import replacing
 from ..learner import Learner
-from ..replay import Experience
+from ..replay import Experience, obs_by_kind
 from ..rng import fork_rng
 from ..rssm import State
 from .operations import fingerprint, operations
@@ -50,8 +50,11 @@ COMPILING = "compiling the train step: a minute or two the first time, a few sec
 def compile_learner(learner: Learner) -> float:
     """Compile the learner's objective and its gradient now; returns the seconds it took.
 
-    Only training is compiled; acting and evaluation stay as they are. Raises Refused where it can't be done.
+    Only training is compiled; acting and evaluation stay as they are. Shapes, settings, the weights of the losses and
+    which parameters are frozen are built in: after changing one, compile again. Raises Refused where it can't be done.
     """
+    if isinstance(learner.objective, Compiled):
+        learner.objective = learner.objective.eager
     began, agent = time.perf_counter(), learner.agent
     check_possible(agent)
     name = what_it_does(learner, OPTIONS)
@@ -67,7 +70,7 @@ def compile_learner(learner: Learner) -> float:
     return time.perf_counter() - began
 
 
-def compiled_objective(learner: Learner, options: dict[str, Any], name: str) -> Callable:
+def compiled_objective(learner: Learner, options: dict[str, Any], name: str) -> "Compiled":
     """The learner's objective as one program for these shapes, which reads the parameters anew at each call.
 
     It is kept in a file of this name, for other processes.
@@ -82,7 +85,34 @@ def compiled_objective(learner: Learner, options: dict[str, Any], name: str) -> 
             program = new_program(learner, options, **outside)
             keep(program, file, outside)
     program.disable_guard_check()  # there are none, and looking takes time
-    return program
+    return Compiled(program, learner.objective, blank(learner.agent))
+
+
+class Compiled:
+    """An objective as a program, which would read any other memory as if it had the shapes that it was made for."""
+
+    def __init__(self, program: Callable, eager: Callable, given: tuple[Experience, State]):
+        self.program, self.eager, self.layout = program, eager, layout(*given)
+
+    def __call__(self, batch: Experience, start: State) -> tuple[Tensor, State, dict[str, Tensor]]:
+        if (found := layout(batch, start)) != self.layout:
+            pairs = zip(found, self.layout)
+            wrong = [f"{in_words(*one)} instead of {in_words(*other)}" for one, other in pairs if one != other]
+            raise ValueError(f"the train step was compiled for other tensors than these: {'; '.join(wrong)}")
+        return self.program(batch, start)
+
+    def __reduce__(self) -> tuple:
+        raise TypeError("a compiled learner can't be copied or pickled; do that first, and compile afterwards")
+
+
+def layout(batch: Experience, start: State) -> list[tuple]:
+    """Of each tensor the name, shape and kind, and whether it is contiguous."""
+    parts = obs_by_kind(batch.obs) | dict(zip(Experience._fields[1:], batch[1:])) | dict(zip(State._fields, start))
+    return [(name, part.shape, part.dtype, part.is_contiguous()) for name, part in parts.items()]
+
+
+def in_words(name: str, shape: torch.Size, dtype: torch.dtype, contiguous: bool) -> str:
+    return f"{name} {tuple(shape)} {dtype}{'' if contiguous else ', not contiguous'}"
 
 
 def kept_program(file: Path, learner: Learner, outside: dict[str, Any]) -> Any:
@@ -124,7 +154,7 @@ def new_program(learner: Learner, options: dict[str, Any], eager: Eager) -> Any:
 
     # A copy, since torch.compile takes the guards' filter out (findings/compile_changes_its_options.sh).
     compiled = torch.compile(run, fullgraph=True, dynamic=False, options=dict(options))
-    with parameters_apart(learner), torch.enable_grad(), learner.autocast():
+    with parameters_apart(learner), scan.compiling(), torch.enable_grad(), learner.autocast():
         return compiled.aot_compile((blank(learner.agent), {}))
 
 

@@ -3,6 +3,7 @@
 import copy
 from functools import lru_cache
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -394,9 +395,9 @@ def test_what_is_kept_differs_if_only_the_inside_of_the_loop_differs(rate):
         totals.__code__.replace()
     )  # else, in one process, the other rate's program is taken: no guard tells them apart
     start, xs = torch.ones(2, 3), torch.arange(24.0).view(2, 4, 3)
-    torch.testing.assert_close(
-        torch.compile(totals, fullgraph=True, dynamic=False, options=dict(OPTIONS))(start, xs), totals(start, xs)
-    )
+    with scan_module.compiling():
+        compiled = torch.compile(totals, fullgraph=True, dynamic=False, options=dict(OPTIONS))(start, xs)
+    torch.testing.assert_close(compiled, totals(start, xs))
     names = [fingerprint(lambda: totals(start, xs, other), (start, xs)) for other in (rate, rate, 0.125)]
     assert names[0] == names[1] != names[2]
 
@@ -576,6 +577,44 @@ def test_each_learner_has_a_program_of_its_own_which_is_kept(monkeypatch):
             torch.testing.assert_close(total, rate * weight.square().mean())
             torch.testing.assert_close(weight.grad, 2 * rate * weight / weight.numel())
     assert "guard_filter_fn" in OPTIONS  # torch.compile takes it out (findings/compile_changes_its_options.sh)
+
+
+@can_compile
+def test_a_compiled_learner_takes_what_it_was_compiled_for_and_can_be_compiled_again(monkeypatch):
+    """The program itself looks at nothing; flags in four bytes would be read as four flags."""
+    torch.manual_seed(0)
+    learner = without_time(Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True))))
+    batch, start = blank(learner.agent)
+    compile_learner(learner)
+    learner.objective(batch, start)
+    for wrong, words in (
+        (
+            batch._replace(is_first=batch.is_first.int()),
+            r"is_first \(2, 8\) torch.int32 instead of is_first \(2, 8\) torch.bool$",
+        ),
+        (batch._replace(obs=batch.obs.double()), r"vector \(2, 8, 4\) torch.float64 instead"),
+        (batch.map(lambda part: part[:1]), r"vector \(1, 8, 4\) torch.float32 instead of vector \(2, 8, 4\)"),
+        (batch._replace(obs=batch.obs.mT.contiguous().mT), "torch.float32, not contiguous instead of"),
+    ):
+        with pytest.raises(ValueError, match=f"was compiled for other tensors than these: .*{words}"):
+            learner.objective(wrong, start)
+    for copied in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="a compiled learner can't be copied or pickled"):
+            copied(learner)
+    before = learner.objective.eager
+    monkeypatch.setattr(compiled, "new_program", anew)  # it has just been kept
+    assert compile_learner(learner) > 0 and learner.objective.eager is before
+
+
+@can_compile
+def test_users_may_compile_parts_of_an_agent_themselves():
+    learner = Learner(Dreamer(Config.preset("debug"), Spaces(4, 2, True)))
+    agent, carry = learner.agent, learner.agent.initial(1)
+    act = torch.compile(agent.act, backend="eager", fullgraph=True)
+    obs, is_first = torch.ones(1, 4), torch.ones(1, dtype=torch.bool)
+    torch.testing.assert_close(
+        act(obs, is_first, carry, greedy=True).state.h, agent.act(obs, is_first, carry, greedy=True).state.h
+    )
 
 
 @can_compile
