@@ -143,7 +143,7 @@ class Dreamer(nn.Module):
         actor and critic reach only these two.
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
-        # Some replay buffers keep flags as bytes or floats.
+        # Flags are inverted with ~, which means something else for the bytes that some replay buffers keep.
         batch = batch._replace(**{name: getattr(batch, name).bool() for name in ("is_first", "is_last", "is_terminal")})
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)

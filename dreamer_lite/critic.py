@@ -100,7 +100,7 @@ def replay_critic_loss(
     Official: `dreamerv3/agent.py: repl_loss`. Gotcha: where an episode ends, λ becomes 0, so nothing is taken from the
     next one; if a time limit cut it off, the bootstrap still counts. Last steps get no loss.
     """
-    continues = is_terminal[:, 1:].logical_not().to(rewards.dtype) * (1 - 1 / discount_horizon)  # (B, T-1)
-    lam = is_last[:, 1:].logical_not().to(rewards.dtype) * lam  # (B, T-1)
+    continues = (~is_terminal[:, 1:]).to(rewards.dtype) * (1 - 1 / discount_horizon)  # (B, T-1)
+    lam = (~is_last[:, 1:]).to(rewards.dtype) * lam  # (B, T-1)
     returns = lambda_return(rewards[:, 1:], continues, bootstrap[:, 1:], bootstrap[:, -1], lam)  # (B, T-1)
-    return critic_loss(logits, returns, slow_values, bins, is_last[:, :-1].logical_not().to(rewards.dtype))
+    return critic_loss(logits, returns, slow_values, bins, (~is_last[:, :-1]).to(rewards.dtype))

@@ -134,7 +134,8 @@ class RSSM(nn.Module):
             state = State(h, sample(unimix(logits, self.mix), noise))  # (B, D), (B, S, K)
             return state, (*state, logits)
 
-        keep = is_first.logical_not().to(tokens.dtype)[..., None]  # (B, T, 1)
+        is_first = is_first.bool()  # ~ means something else for bytes
+        keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         if noise is None:
             noise = gumbel(tokens, *is_first.shape, self.groups, self.classes)  # (B, T, S, K)
         embedded = self.embed(actions * keep)  # (B, T, hidden); the loop changes no actions, so all at once
