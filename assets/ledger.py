@@ -42,7 +42,7 @@ def rescaled(env: gymnasium.Env, factor: float) -> gymnasium.Env:
 
 small_rewards, large_rewards = partial(rescaled, factor=0.01), partial(rescaled, factor=100)
 
-EVERY = dict(steps=2000, eval_every=250, eval_episodes=20, log_every=250)
+EVERY = dict(steps=2000, discount_horizon=100, eval_every=250, eval_episodes=20, log_every=250)
 TASKS: dict[str, tuple[dict[str, Any], float]] = {  # settings, and the mean return that counts as solved
     "CartPole": (dict(env="CartPole-v1"), 475),
     "CartPole, rewards × 0.01": (dict(env="CartPole-v1", wrap="ledger:small_rewards"), 4.75),

@@ -179,6 +179,7 @@ GENERAL: dict[str, dict[str, Any]] = {
 
 
 # Settings that might be defaults of `general`, tried with three seeds in those of its worlds that have a threshold.
+BEFORE = dict(discount_horizon=100)  # what `small` and `general` had at the time
 VARIANTS: dict[str, dict[str, Any]] = {
     "entropy bonus 0.01": dict(entropy=0.01),
     "discount horizon 333": dict(discount_horizon=333),
@@ -198,7 +199,7 @@ def record_variants() -> None:
             continue
         settings = {key: value for key, value in GENERAL[name].items() if key not in ("preset", "seeds")}
         folder = WORK / "variants" / f"{name}-{variant}-seed{seed}".replace(" ", "-")
-        card = train_compiled(Config.preset("general", seed=seed, **settings | changes), folder, "solved")
+        card = train_compiled(Config.preset("general", seed=seed, **BEFORE | settings | changes), folder, "solved")
         solved.append(card["solved_at_env_steps"])
         VARIANTS_SOLVED.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{variant}, {name}, seed {seed}: {solved[-1]}", flush=True)
@@ -218,7 +219,9 @@ def record_worlds(worlds: dict[str, dict[str, Any]], folder: str) -> None:
 
 
 # As in notebook A3.
-PENDULUM = Config.preset("small", env="Pendulum-v1", seed=2, steps=1000, eval_every=250, eval_episodes=20)
+PENDULUM = Config.preset(
+    "small", env="Pendulum-v1", seed=2, steps=1000, discount_horizon=100, eval_every=250, eval_episodes=20
+)
 
 
 def record_pendulum() -> None:
@@ -410,7 +413,7 @@ def draw_together() -> None:
 
 
 # Short episodes, so that time limits occur.
-PATIENT = dict(env_args=("max_episode_steps=100",), steps=700, log_every=50, eval_every=700, eval_episodes=20)
+PATIENT = BEFORE | dict(env_args=("max_episode_steps=100",), steps=700, log_every=50, eval_every=700, eval_episodes=20)
 
 
 def train_patient(number: int, seed: int) -> None:

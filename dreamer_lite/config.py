@@ -137,7 +137,7 @@ class Config:
     strided: bool = False
     """downsample with strided convolutions instead of max pooling (official False)"""
     bins: int = 63
-    """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for values below 100)"""
+    """bins of the two-hot reward and value heads (official 255; fewer are faster, and enough for values below 1,000)"""
     bin_limit: float = 10
     """symlog of the outermost bin: with 10 the bins reach ±22,025 (official 20: ±485 million)"""
 
@@ -162,8 +162,8 @@ class Config:
     """H, imagined steps (official 15 [imag_length])"""
     imag_last: int = 2
     """start dreams from the last N steps of each sequence; 0: from every step (official 0)"""
-    discount_horizon: float = 100
-    """N, which sets the discount to 1 - 1/N; 100: 0.99 (official 333 [horizon]: 0.997)"""
+    discount_horizon: float = 333
+    """N, which sets the discount to 1 - 1/N; 333: 0.997 (official 333 [horizon])"""
     lam: float = 0.95
     """λ of the λ-returns, 0 to 1 (official 0.95)"""
     entropy: float = 3e-4
@@ -469,6 +469,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         blocks=8,
         batch_size=64,
         seq_len=16,
+        discount_horizon=100,
         world_lr=5e-4,
         actor_lr=3e-4,
         critic_lr=1e-3,
@@ -486,6 +487,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         batch_size=250,
         seq_len=50,
         imag_last=0,
+        discount_horizon=100,
         **one_lr(3e-4),
         epsilon=1e-20,
         learn_start=500,
@@ -501,6 +503,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         batch_size=32,
         train_ratio=256,
         scale_reconstruction=1,
+        discount_horizon=100,
         entropy=0.01,  # images are learned slowly; with less, the actor settles before it can be right
         actor_lr=3e-4,
         learn_start=500,

@@ -65,10 +65,10 @@ def test_07_how_little_a_linear_map_knows_without_the_velocities():
     say("07", "a linear map of position and angle explains only about half of how the angle changes per step.")
 
 
-def test_10_seed_6_is_one_of_the_fastest_and_the_runs_continued():
+def test_10_seed_5_is_one_of_the_fastest_and_the_runs_continued():
     solved = [next(step for step, mean in run if mean >= 475) for run in run_view.recorded()]
-    assert len(solved) == 10 and sorted(solved).index(solved[6]) < 3
-    say("10", "seed 6, one of the fastest of ten seeds")
+    assert len(solved) == 10 and sorted(solved).index(solved[5]) < 3
+    say("10", "seed 5, one of the fastest of ten seeds")
     assert all(run[-1][0] > step for run, step in zip(run_view.recorded(), solved))
     say("10", "They continued for a while after solving the task.")
 
