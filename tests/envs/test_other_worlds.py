@@ -425,7 +425,7 @@ def test_returns_beyond_the_bins_are_reported_once(tmp_path, capsys):
             obs, _, *rest = super().step(action)
             return obs, 5_000.0, *rest
 
-    card = train(debug(), tmp_path / "a", make_env=Pays, **SHORT)
+    card = train(debug(discount_horizon=100), tmp_path / "a", make_env=Pays, **SHORT)
     reached = sum(5_000 * 0.99**k for k in range(5))
     assert len(card["notes"]) == 1 and card["notes"][0].startswith(f"returns have reached {reached:,.6g}, and the bins")
     assert capsys.readouterr().err.count("--bin_limit 20") == 1
