@@ -29,7 +29,7 @@ def learn(learner: Learner, obs: torch.Tensor) -> torch.Tensor:
     start = learner.agent.initial(1).state
     learner.objective = lambda obs, _: (learner.agent.world_model.encoder(obs).square().mean(), start, {})
     for _ in range(2):
-        learner.train_step(obs, None)
+        learner.train_step(obs, (None, None))
     return learner.optimizer.weights
 
 
