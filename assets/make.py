@@ -210,6 +210,7 @@ def record_worlds(worlds: dict[str, dict[str, Any]], folder: str) -> None:
     for name, changes in worlds.items():
         changes = dict(changes)
         preset, seeds = changes.pop("preset", "small"), changes.pop("seeds", 3)
+        changes = (BEFORE if preset in ("small", "general") else {}) | changes
         for seed in range(seeds):
             target = f"runs/{folder}/{name}-seed{seed}"
             if (ASSETS / f"{target}.json").exists():
