@@ -133,6 +133,7 @@ def record(config: Config, name: str, until: str) -> None:
     )
 
 
+BEFORE = dict(discount_horizon=100)  # what `small` and `general` had when most recordings were made
 HERE = "dreamer_lite.course.worlds:"
 # A name for each, and its changes to a preset: to `pixels` if it shows images, otherwise to `small`.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -179,7 +180,6 @@ GENERAL: dict[str, dict[str, Any]] = {
 
 
 # Settings that might be defaults of `general`, tried with three seeds in those of its worlds that have a threshold.
-BEFORE = dict(discount_horizon=100)  # what `small` and `general` had at the time
 VARIANTS: dict[str, dict[str, Any]] = {
     "entropy bonus 0.01": dict(entropy=0.01),
     "discount horizon 333": dict(discount_horizon=333),
@@ -220,9 +220,7 @@ def record_worlds(worlds: dict[str, dict[str, Any]], folder: str) -> None:
 
 
 # As in notebook A3.
-PENDULUM = Config.preset(
-    "small", env="Pendulum-v1", seed=2, steps=1000, discount_horizon=100, eval_every=250, eval_episodes=20
-)
+PENDULUM = Config.preset("small", **BEFORE, env="Pendulum-v1", seed=2, steps=1000, eval_every=250, eval_episodes=20)
 
 
 def record_pendulum() -> None:

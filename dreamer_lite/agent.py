@@ -126,7 +126,7 @@ class Dreamer(nn.Module):
         """
         require(obs, (Tensor, dict), "act needs observations as tensors")
         obs = map_obs(lambda part: (part.float() if part.is_floating_point() else part)[:, None], obs)  # (E, 1, …)
-        states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None].bool(), carry.state)
+        states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
         state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
@@ -144,7 +144,7 @@ class Dreamer(nn.Module):
         Official: `dreamerv3/agent.py: Agent.loss`.
         """
         # Flags are inverted with ~, which means something else for the bytes that some replay buffers keep.
-        batch = batch._replace(**{name: getattr(batch, name).bool() for name in ("is_first", "is_last", "is_terminal")})
+        batch = batch._replace(is_last=batch.is_last.bool(), is_terminal=batch.is_terminal.bool())
         losses, states, metrics = self.world_model.loss(batch, start)
         c, recent = self.config, slice(-self.config.imag_last if self.config.imag_last else None, None)
         begin = State(*(part[:, recent].detach().flatten(0, 1) for part in states))  # (B, T, …) → (N, …)

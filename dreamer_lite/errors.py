@@ -34,6 +34,11 @@ def require_whole(**numbers: tuple[Any, int]) -> list[int]:
     return found
 
 
+def in_one_line(error: Exception) -> str:
+    """An error's whole message, on one line."""
+    return " ".join(str(error).split())
+
+
 def first_line(error: Exception, most: int = 100) -> str:
     """The first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0][:most]

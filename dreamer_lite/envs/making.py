@@ -19,7 +19,7 @@ from gymnasium.envs.registration import load_env_creator, parse_env_id
 from gymnasium.spaces import Dict, Tuple
 
 from ..config import Config
-from ..errors import Refused
+from ..errors import Refused, in_one_line
 from .spaces import is_image, leaves
 from .stepping import Envs, cannot_be_called, close, in_use, new_env
 from .wrappers import ResizeImages, SelectParts
@@ -197,7 +197,7 @@ def with_images(env: gymnasium.Env, pixels: int, gray: bool) -> gymnasium.Env:
         if isinstance(error, Refused) or not before_own_code(error):
             raise
         raise Refused(
-            f"--pixels and --gray can't convert images of {env.observation_space}: {' '.join(str(error).split())}"
+            f"--pixels and --gray can't convert images of {env.observation_space}: {in_one_line(error)}"
         ) from error
 
 
@@ -210,7 +210,7 @@ def wrapped(env: gymnasium.Env, wrap: str) -> gymnasium.Env:
         if not isinstance(error, SystemExit) and not before_own_code(error):
             raise
         raise Refused(
-            f"--wrap {wrap} can't wrap this environment: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"--wrap {wrap} can't wrap this environment: {type(error).__name__}: {in_one_line(error)}"
         ) from error
     if not isinstance(made, gymnasium.Env):
         raise Refused(
@@ -247,7 +247,7 @@ def named_function(name: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
 
 
 def cannot_be_made(name: str, error: Exception) -> Refused:
-    return Refused(f"environment {name!r} cannot be made: {' '.join(str(error).split())}")
+    return Refused(f"environment {name!r} cannot be made: {in_one_line(error)}")
 
 
 def env_factory(env: str | Config | EnvFactory, render: bool = False) -> EnvFactory:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..agent import Dreamer
 from ..config import Config, Spaces
-from ..errors import Refused, first_line, require
+from ..errors import Refused, first_line, in_one_line, require
 from .device import check_device, require_float32
 
 FORMAT = "dreamer_lite checkpoint 2"
@@ -217,5 +217,5 @@ def refuse_other_versions(file: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        what = " ".join(str(error).split())[:200] or type(error).__name__  # PyTorch names the weights from line 2 on
+        what = in_one_line(error)[:200] or type(error).__name__  # PyTorch names the weights from line 2 on
         raise Refused(f"checkpoint {file} does not fit this version of dreamer_lite ({what}); {ADVICE}") from error

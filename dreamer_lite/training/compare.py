@@ -64,8 +64,7 @@ def runs_in(folder: Path) -> list[Path]:
     """The folder itself, or the runs in it if it is no run but holds some, those of a sweep in it included."""
     if (folder / "config.json").exists():
         return [folder]
-    inside = {file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/config.json")}
-    return sorted(inside) or [folder]
+    return sorted(file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/config.json")) or [folder]
 
 
 def read_run(folder: Path) -> Recorded:
