@@ -197,11 +197,12 @@ def record(names: Sequence[str]) -> None:
 def queue_run(name: str, seed: int, prefix: str) -> tuple[Config, Path]:
     """Settings and place of a run with the online queue, or without it where there is a prefix.
 
-    With the settings above; Catch, which isn't learned with them so soon, with those of its recorded runs.
+    With the settings above; Catch, which isn't learned with them so soon, with those that `pixels` had then.
     """
     config, folder = config_of(name, seed), f"official/{name}"
     if name == "Catch":
-        config = Config.preset("pixels", env="dreamer_lite.course.worlds:Catch-v0", steps=5000, seed=seed)
+        then = dict(scale_reconstruction=1, learn_start=500, discount_horizon=100)
+        config = Config.preset("pixels", **then, env="dreamer_lite.course.worlds:Catch-v0", steps=5000, seed=seed)
         folder = "queue/Catch"
     return replace(config, online_queue=not prefix), ASSETS / folder / f"{prefix}seed{seed}"
 

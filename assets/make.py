@@ -111,20 +111,19 @@ WIDGETS = {
 }
 
 
-def train_compiled(config: Config, folder: Path, until: str) -> dict[str, Any]:
-    """Train compiled, on one thread, in this folder; returns the run card."""
+def train_alone(config: Config, folder: Path, until: str) -> dict[str, Any]:
+    """Train on one thread in this folder, compiled unless from images, which gain nothing; returns the run card."""
     keep_memory()
     shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
-    return train(
-        config, folder, device=use_device("cpu", threads=1), until=until, progress=sys.stderr.isatty(), compile=True
-    )
+    device, compiled = use_device("cpu", threads=1), config.nearest_preset() != "pixels"
+    return train(config, folder, device=device, until=until, progress=sys.stderr.isatty(), compile=compiled)
 
 
 def record(config: Config, name: str, until: str) -> None:
-    """Train compiled, on one thread, and keep metrics and run card under this name."""
+    """Train on one thread, and keep metrics and run card under this name."""
     folder = WORK / name
     (ASSETS / name).parent.mkdir(parents=True, exist_ok=True)
-    card = train_compiled(config, folder, until)
+    card = train_alone(config, folder, until)
     shutil.copy(folder / "metrics.csv", ASSETS / f"{name}.csv")
     shutil.copy(folder / "card.json", ASSETS / f"{name}.json")
     print(
@@ -199,7 +198,7 @@ def record_variants() -> None:
             continue
         settings = {key: value for key, value in GENERAL[name].items() if key not in ("preset", "seeds")}
         folder = WORK / "variants" / f"{name}-{variant}-seed{seed}".replace(" ", "-")
-        card = train_compiled(Config.preset("general", seed=seed, **BEFORE | settings | changes), folder, "solved")
+        card = train_alone(Config.preset("general", seed=seed, **BEFORE | settings | changes), folder, "solved")
         solved.append(card["solved_at_env_steps"])
         VARIANTS_SOLVED.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{variant}, {name}, seed {seed}: {solved[-1]}", flush=True)

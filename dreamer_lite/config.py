@@ -147,7 +147,7 @@ class Config:
     free_nats: float = 1
     """KL, in nats, below which a KL loss has no gradient (official 1)"""
     scale_reconstruction: float = 100
-    """weight of the reconstruction loss (official 1 [rec], which images need; small: 100, for a few numbers)"""
+    """weight of the reconstruction loss (official 1 [rec]; small: 100, for a few numbers; pixels: 10)"""
     scale_reward: float = 1
     """weight of the reward loss (official 1 [rew])"""
     scale_continue: float = 1
@@ -502,11 +502,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         groups=16,
         batch_size=32,
         train_ratio=256,
-        scale_reconstruction=1,
-        discount_horizon=100,
+        scale_reconstruction=10,  # with 1, what is small in the image, such as a pole, is learned late
         entropy=0.01,  # images are learned slowly; with less, the actor settles before it can be right
         actor_lr=3e-4,
-        learn_start=500,
+        learn_start=1000,  # with 500, an actor may never try what succeeded in none of its few random episodes
         replay_size=50_000,
         eval_episodes=20,
         save_every=1000,
