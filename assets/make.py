@@ -34,15 +34,11 @@ communication, and draws it (ten minutes).
 `maps` draws the map of the agent for each notebook, and the other drawings in their texts.
 `notebooks` runs all notebooks, or those named, and saves them as they are committed: with figures, without timings, and
 without controls, which need a kernel.
-`widgets` saves a picture of each widget.
 `site` turns the notebooks, as they are committed, into web pages in the folder site/, or in the folder named.
 """
 
-from base64 import b64decode
-from collections.abc import Callable
 from contextlib import nullcontext
 import csv
-from importlib import import_module
 from itertools import product
 import json
 import math
@@ -66,7 +62,7 @@ from dreamer_lite.course.a1_break_it.clinic import PATIENTS, TWIN, patches_of
 from dreamer_lite.course.a2_pixels import picture_lab
 from dreamer_lite.course.a3_your_world.torque import pushes
 from dreamer_lite.course.episodes import play
-from dreamer_lite.course.explore import OWN, Explorer
+from dreamer_lite.course.explore import OWN
 from dreamer_lite.course.n06_world_model import model_lab
 from dreamer_lite.course.n09_actor import actor_lab
 from dreamer_lite.diagnostics.checks import CHECKS
@@ -87,28 +83,6 @@ ASSETS = Path(__file__).parent
 NOTEBOOKS = ASSETS.parent / "notebooks"
 WORK = ASSETS.parent / "runs" / "assets"  # not kept in git
 EPISODE = 3  # the seed of the episode drawn
-
-# By notebook: each widget's module in the course, and the call that shows it.
-WIDGETS = {
-    "01_experience": [("n01_experience.alignment", "alignment_xray()")],
-    "02_symlog": [("n02_symlog.scale_fit", "scale_explorer()")],
-    "03_two_hot": [("n03_two_hot.two_hot_mover", "two_hot_mover()"), ("n03_two_hot.two_hot_mover", "peaks_explorer()")],
-    "04_discrete_latents": [("n04_latents.dice", "dice_explorer()")],
-    "05_rssm": [("n05_rssm.surprise", "causality_explorer()"), ("n05_rssm.surprise", "surprise_meter()")],
-    "06_world_model": [("n06_world_model.gradient_flow", "gradient_flow()")],
-    "07_imagination": [("n07_imagination.fan", "dream_fan()")],
-    "08_critic": [("n08_critic.returns", "return_mixer()")],
-    "09_actor": [("n09_actor.actor_lab", "scale_toy()"), ("n09_actor.actor_lab", "policy_map(schooling)")],
-    "A1_break_it": [("a1_break_it.clinic", "clinic()")],
-    "A2_pixels": [("a2_pixels.film", "dream_film()"), ("a2_pixels.film", "latent_painter()")],
-    "A3_your_world": [
-        ("a3_your_world.torque", "push_explorer(torque_terms)"),
-        ("a3_your_world.torque", "torque_map(swinger, fresh)"),
-        ("a3_your_world.torque", "torque_fan(swinger)"),
-        ("a3_your_world.memory", "data_xray("),
-        ("a3_your_world.memory", "ball_explorer(catcher, MyCatch)"),
-    ],
-}
 
 
 def train_alone(config: Config, folder: Path, until: str) -> dict[str, Any]:
@@ -556,44 +530,6 @@ def draw_maps() -> None:
     (folder / "one_step.svg").write_text(one_step(), encoding="utf-8")
 
 
-def widget(module: str, call: str) -> Callable[..., Explorer]:
-    """The function of an entry of WIDGETS."""
-    return getattr(import_module(f"dreamer_lite.course.{module}"), call.partition("(")[0])
-
-
-def draw_widgets() -> None:
-    from dreamer_lite.course.n06_world_model import gradient_flow
-    from dreamer_lite.course.n09_actor import actor_lab
-
-    (ASSETS / "widgets").mkdir(exist_ok=True)
-    for notebook, entries in WIDGETS.items():
-        for make in [widget(*entry) for entry in entries if notebook[0] != "A" and entry[1].endswith("()")]:
-            (ASSETS / "widgets" / f"{make.__name__}.png").write_bytes(make().png)
-    flow = gradient_flow.gradient_flow()
-    flow.controls["show"].value = "the gradients"
-    (ASSETS / "widgets" / "gradient_flow.png").write_bytes(flow.png)
-    for name, notebook, call in (
-        ("dashboard", "10_cartpole", "train_live(config"),
-        ("clinic", "A1_break_it", 'draw_check("A", "alignment")'),
-        ("growing_dream", "A2_pixels", "lab.Growing()"),
-        ("dream_film", "A2_pixels", "dream_film()"),
-        ("latent_painter", "A2_pixels", "latent_painter()"),
-        ("torque_map", "A3_your_world", "torque_map("),
-        ("ball_explorer", "A3_your_world", "ball_explorer("),
-    ):
-        (ASSETS / "widgets" / f"{name}.png").write_bytes(picture_of(notebook, call))
-    (ASSETS / "widgets" / "policy_map.png").write_bytes(actor_lab.policy_map(actor_lab.school(0, progress=False)).png)
-
-
-def picture_of(notebook: str, call: str) -> bytes:
-    """The figure that the cell with this call left in a notebook."""
-    book = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))
-    cell = next(cell for cell in book["cells"] if call in "".join(cell["source"]) and cell["cell_type"] == "code")
-    return b64decode(
-        "".join(next(out["data"]["image/png"] for out in cell["outputs"] if "image/png" in out.get("data", {})))
-    )
-
-
 def run_notebooks(names: list[str]) -> None:
     from nbclient import NotebookClient
     import nbformat
@@ -729,8 +665,6 @@ if __name__ == "__main__":
         measure_speed()
     elif sys.argv[1:] == ["maps"]:
         draw_maps()
-    elif sys.argv[1:] == ["widgets"]:
-        draw_widgets()
     elif sys.argv[1:2] == ["notebooks"]:
         run_notebooks(sys.argv[2:])
     elif sys.argv[1:2] == ["site"] and len(sys.argv) <= 3 and not "".join(sys.argv[2:]).startswith("-"):

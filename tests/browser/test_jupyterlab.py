@@ -14,8 +14,7 @@ from browsing import SHOTS, browser, frames_per_second  # noqa: F401  browser is
 import nbformat
 import pytest
 from quick_cells import needed, quick, unprepared
-
-from assets.make import WIDGETS
+from widgets import WIDGETS
 
 ROOT = Path(__file__).parents[2]
 CALLS = {name: [call for _, call in entries] for name, entries in WIDGETS.items()}  # that show a widget

@@ -7,8 +7,8 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
+from widgets import WIDGETS, widget
 
-from assets.make import WIDGETS, widget
 from dreamer_lite.agent import Dreamer
 from dreamer_lite.config import Config, Spaces
 from dreamer_lite.course.a1_break_it import clinic
