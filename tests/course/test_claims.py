@@ -12,6 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from dreamer_lite.config import PRESETS
 from dreamer_lite.course.a1_break_it import clinic
 from dreamer_lite.course.a3_your_world.memory import balls, read_metrics
 from dreamer_lite.course.n10_cartpole import run_view
@@ -135,6 +136,17 @@ def test_a1_what_the_ledger_records():
     first = ledger.line(task, squared, runs).means[0]
     low, high = min(unchanged), max(unchanged)
     say("A1", f"with rewards × 100 it scored {first:,.0f}, unchanged runs {low:,.0f} to {high:,.0f}.")
+
+
+def test_a2_how_soon_cartpole_is_learned_from_images():
+    files = sorted((ROOT / "assets/runs/worlds").glob("CartPole-pixels-seed*.json"))
+    cards = [json.loads(file.read_text()) for file in files]
+    assert all(card["config"][name] == value for card in cards for name, value in PRESETS["pixels"].items())
+    steps = sorted(card["solved_at_env_steps"] for card in cards)
+    minutes = sorted(card["solved_at_seconds"] / 60 for card in cards)
+    assert len(cards) == 3
+    say("A2", f"Three seeds solved it after {steps[0]:,} to {steps[-1]:,} steps")
+    say("A2", f"in {minutes[0]:.0f} to {minutes[-1]:.0f} minutes on one core")
 
 
 def test_a3_how_large_the_return_scale_was():
