@@ -15,8 +15,8 @@ what the notebook needs; with seeds named, it only trains those. `verdicts` then
 minutes each, as many at a time as there are cores). `ledger-table` writes their table and draws it.
 `environments` tries the command line on environments that others wrote, all of them or those named: installs each in a
 virtual environment of its own, and writes the table of docs/worlds.md (about a minute each).
-`gpu --out FOLDER` measures everything that is said of a GPU, in eight minutes, and writes pages of it into the folder;
-`--only NAME …` repeats some of it, and `--rehearse` runs the list on a CPU with tiny agents.
+`gpu --out FOLDER` measures what is said of a GPU, as much as fits into eight minutes, and writes pages of it into the
+folder; `--only NAME …` repeats some of it, and `--rehearse` runs the list on a CPU with tiny agents.
 `wheels --out FOLDER` downloads and unpacks the packages that a machine for `gpu` may lack.
 `conformance` compares other implementations with the official numbers, all of them or those named: installs each in a
 virtual environment of its own, and writes the tables of docs/conformance.md (a minute each, the official code ten).
@@ -322,7 +322,7 @@ def record_together(seeds: range = range(3)) -> None:
         for seed in seeds:
             folder = WORK / "together" / f"{count}x-seed{seed}"
             shutil.rmtree(folder, ignore_errors=True)  # of an interrupted recording
-            words = f"-m dreamer_lite --seed {seed} --threads 1 --device cpu --quiet --out".split()
+            words = f"-m dreamer_lite --seed {seed} --threads 1 --device cpu --compile off --quiet --out".split()
             subprocess.run([sys.executable, *(TORCHRUN if count > 1 else []), *words, folder], check=True)
             shutil.copy(folder / "card.json", ASSETS / "together" / f"{folder.name}.json")
     subprocess.run([sys.executable, *TORCHRUN, __file__, "talk"], check=True)
