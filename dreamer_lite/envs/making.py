@@ -303,8 +303,10 @@ def refuse_idle_settings(config: Config) -> None:
 def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     """The settings for environments that a function makes, marked as such.
 
-    Where they name no environment, they get a name: its ID, or else its class. Raises Refused for a function that
-    returns the same object twice.
+    Where they name no environment, they get a name: its ID, or else its class. The function is called twice, to see
+    that each call makes another one. A run that needs a single one calls it itself, and nothing does before, if the
+    name is known: some environments can't be made again. Raises Refused for a function that returns the same object
+    twice.
     """
     if isinstance(make_env, str):
         raise Refused(
@@ -313,12 +315,14 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
         )
     if make_env is None or config.env_from_function:
         return config
-    factory = env_factory(make_env)
+    factory, given = env_factory(make_env), config.env if config.env != Config.env else ""
+    if config.eval_in == "training" and config.envs == 1 and (given or isinstance(make_env, type)):
+        return replace(config, env=given or make_env.__name__, env_from_function=True)
     env = new_env(factory)
-    name = env.spec.id if env.spec else type(env.unwrapped).__name__
+    name = given or (env.spec.id if env.spec else type(env.unwrapped).__name__)
     close(env, name)  # so that an environment that can exist only once can be made again
     try:
         close(new_env(factory), name)
     finally:
         in_use.pop(id(env.unwrapped), None)
-    return replace(config, env=name if config.env == Config.env else config.env, env_from_function=True)
+    return replace(config, env=name, env_from_function=True)

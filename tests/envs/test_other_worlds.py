@@ -212,6 +212,22 @@ def test_an_environment_that_exists_once_is_trained_and_evaluated_in(tmp_path):
     assert train(debug(steps=230, eval_every=53, eval_in="training"), tmp_path, make_env=OnlyOne, resume=True, **SHORT)
 
 
+@pytest.mark.parametrize("given", ["class", "function"])
+def test_an_environment_that_can_be_made_once_only_is_made_by_the_run_alone(given, tmp_path):
+    robot = []
+
+    class Robot(Seven):
+        def __init__(self):
+            robot.append(self)
+            if len(robot) > 1:
+                raise RuntimeError("there is one robot only")
+
+    config = debug(steps=200, eval_every=53, eval_in="training", env="CartPole-v1" if given == "class" else "Robot-1")
+    card = train(config, tmp_path, make_env=Robot if given == "class" else lambda: Robot(), **SHORT)
+    assert card["env"] == ("Robot" if given == "class" else "Robot-1") and len(robot) == 1
+    assert card["final_evaluation"]["greedy"]["mean"] == 7
+
+
 def test_where_a_world_is_evaluated_is_checked():
     with pytest.raises(Refused, match="eval_in must be copies or training, got 'nowhere'"):
         Config(eval_in="nowhere")
