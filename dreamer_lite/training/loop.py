@@ -338,9 +338,13 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
     if finished(training):
         if training.env_steps >= c.steps:
             why = f"it has taken {training.env_steps:,} environment steps"
+            if c.steps < before.steps:
+                why += f", and --steps is now {c.steps:,}, no longer {before.steps:,}"
             advice = "a higher --steps, counted from its beginning"
         elif out_of_episodes(training):
             why = f"it has played {training.episodes:,} episodes"
+            if not before.episodes or c.episodes < before.episodes:
+                why += f", and --episodes is now {c.episodes:,}, no longer {before.episodes or 'unlimited'}"
             advice = "a higher --episodes, counted from its beginning"
         else:
             why = f"solved after {solved['env_steps']:,} environment steps"

@@ -137,13 +137,16 @@ def test_steps_of_a_resumed_run_count_from_its_beginning(tmp_path, capsys):
     """Fewer than it has taken end it, and that is said; more continue it, also after that."""
     run, config = tmp_path / "run", Config.preset("debug", steps=200)
     train(config, run, until="steps", progress=False)
-    for steps, taken in ((200, 200), (100, 200), (150, 200), (260, 260)):
+    for steps, taken, lowered in (
+        (200, 200, ""),
+        (100, 200, ", and --steps is now 100, no longer 200"),
+        (150, 200, ""),
+        (260, 260, ""),
+    ):
         card = train(replace(config, steps=steps), run, resume=True)
         assert (card["env_steps"], card["finished"]) == (taken, True)
         said = capsys.readouterr().out
-        words = (
-            "nothing is left to train: it has taken 200 environment steps; to continue, give a higher --steps, counted"
-        )
+        words = f"nothing is left to train: it has taken 200 environment steps{lowered}; to continue, give a higher"
         assert (words in said) == (taken == 200)
         assert card["final_evaluation"]["greedy"]["episodes"] == 2
 
@@ -154,6 +157,8 @@ def test_a_run_that_its_episodes_ended_is_told_to_take_more_of_them(tmp_path, ca
     train(config, tmp_path, resume=True)
     words = "nothing is left to train: it has played 2 episodes; to continue, give a higher --episodes"
     assert words in capsys.readouterr().out
+    train(replace(config, episodes=1), tmp_path, resume=True)
+    assert "it has played 2 episodes, and --episodes is now 1, no longer 2; to continue" in capsys.readouterr().out
     train(replace(config, steps=2000), tmp_path, resume=True)  # though it is solved, and --steps are higher
     said = capsys.readouterr().out
     assert words in said and "training continues" not in said
