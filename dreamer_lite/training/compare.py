@@ -102,7 +102,15 @@ def reading(path: Path) -> Iterator[Any]:
 
 
 def evaluations(table: csv.DictReader) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The evaluations in metrics.csv: environment steps and seconds, and mean returns, each (N,)."""
+    """The evaluations in metrics.csv: environment steps and seconds, and mean returns, each (N,).
+
+    Raises ValueError if that can't be what a run wrote. Before its first row, a run writes an empty line.
+    """
+    if table.fieldnames is None:
+        raise ValueError("the file is empty")
+    for name in ("env_steps", "eval_mean", "eval_episodes") if table.fieldnames else ():
+        if name not in table.fieldnames:
+            raise ValueError(f"there is no column {name!r}")
     rows = [row for row in table if float(row["eval_episodes"])]
     known = [x for x, name in COLUMNS.items() if x == "steps" or not rows or name in rows[0]]
     x = {one: np.array([float(row[COLUMNS[one]]) for row in rows]) for one in known}

@@ -142,6 +142,7 @@ def test_the_picture_is_written(name, tmp_path, capsys, monkeypatch):
 def test_a_real_run_before_and_after_it_was_resumed(tmp_path, capsys):
     run, picture = tmp_path / "run", str(tmp_path / "a.png")
     train(Config.preset("debug", steps=100), run, until="steps", progress=False)
+    assert (run / "metrics.csv").read_text() == "\n"  # no evaluation, and no row
     assert main(["compare", str(run), "--out", picture]) == 0  # what the run ended with
     card = json.loads((run / "card.json").read_text())
     (recorded,) = read_runs([run])
@@ -156,7 +157,9 @@ def test_a_real_run_before_and_after_it_was_resumed(tmp_path, capsys):
 DAMAGED = {
     "metrics.csv": [
         (b"\xff\xfe\x00bin\x00", "metrics.csv is damaged"),
-        (b"env_steps,eval_mean\n500,3\n", "metrics.csv is damaged.*'eval_episodes'"),
+        (b"", "metrics.csv is damaged.*the file is empty"),
+        (b"foo,bar\n", "metrics.csv is damaged.*there is no column 'env_steps'"),
+        (b"env_steps,eval_mean\n500,3\n", "metrics.csv is damaged.*there is no column 'eval_episodes'"),
         (b"env_steps,seconds,eval_mean,eval_episodes\n500,1,many,100\n", "damaged.*could not convert.*'many'"),
         (b"env_steps,seconds,eval_mean,eval_episodes\n500,1\n", "metrics.csv is damaged"),
         (b"env_steps,seconds,eval_mean,eval_episodes\n500,1,inf,9\n", "damaged.*eval_mean is not finite"),
