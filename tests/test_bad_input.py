@@ -1017,11 +1017,11 @@ def cut(share):
 
 FILES = {
     "missing": (Path.unlink, "there is no checkpoint at"),
-    "empty": (cut(0), "cannot be read"),
+    "empty": (cut(0), "cannot be read: it is empty; give a file that dreamer_lite wrote"),
     "one byte": (lambda file: file.write_bytes(b"P"), "cannot be read|is refused"),
-    "half": (cut(0.5), "cannot be read"),
+    "half": (cut(0.5), "cannot be read: it is damaged, or cut off, or no checkpoint; give a file"),
     "all but the end": (cut(0.999), "cannot be read"),
-    "text": (lambda file: file.write_text("not a checkpoint"), "is refused|cannot be read"),
+    "text": (lambda file: file.write_text("print(1)"), "is refused|cannot be read: it is damaged, or cut off, or no c"),
     "a picture": (lambda file: Image.new("RGB", (8, 8)).save(file, "png"), "is refused|cannot be read"),
     "json": (lambda file: file.write_text(json.dumps({"format": 1})), "is refused|cannot be read"),
     "an archive": (lambda file: np.savez(file.open("wb"), a=np.zeros(3)), "cannot be read|is refused"),

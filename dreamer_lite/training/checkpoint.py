@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..agent import Dreamer
 from ..config import Config, Spaces
-from ..errors import Refused, first_line, in_one_line, require
+from ..errors import Refused, in_one_line, require
 from .device import check_device, require_float32
 
 FORMAT = "dreamer_lite checkpoint 2"
@@ -173,9 +173,11 @@ def read_data(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=os.name == "posix")
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
-    except Exception as error:  # whatever a damaged zip or pickle causes
-        why = "" if isinstance(error, PermissionError) else ": it is damaged, or cut off"
-        raise Refused(f"checkpoint {file} cannot be read{why} ({first_line(error)}); {ADVICE}") from error
+    except PermissionError as error:
+        raise Refused(f"checkpoint {file} cannot be read ({error.strerror}); {ADVICE}") from error
+    except Exception as error:  # whatever a damaged zip or pickle causes, and PyTorch's advice for those who wrote it
+        why = "it is damaged, or cut off, or no checkpoint" if file.stat().st_size else "it is empty"
+        raise Refused(f"checkpoint {file} cannot be read: {why}; {ADVICE}") from error
 
 
 def load(
