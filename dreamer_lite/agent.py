@@ -1,5 +1,6 @@
 """The whole agent: one world model, one actor, one critic; how it acts, and all its losses (notebook 10)."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,9 +10,9 @@ from .actor import Actor, ReturnScale, actor_loss
 from .codecs import make_codec
 from .config import Config, Spaces
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
-from .errors import require
+from .errors import Refused, require
 from .imagination import Dream, imagine, step_weights
-from .replay import Experience, Obs, map_obs, obs_of_kinds
+from .replay import Experience, Obs, map_obs, obs_by_kind, obs_of_kinds
 from .rssm import RSSM, State
 from .world_model import WorldModel
 
@@ -121,15 +122,34 @@ class Dreamer(nn.Module):
 
         obs: tensors on the agent's device, numbers (E, O) or bytes of an image (E, H, W, C); if there are both,
         a dict of "vector" and "image". is_first: (E,), whether an episode begins. The action is sampled, or the most
-        likely one if greedy.
+        likely one if greedy. Raises Refused for other shapes, and on a CPU for NaN and infinity.
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
-        require(obs, (Tensor, dict), "act needs observations as tensors")
+        self.check_seen(obs, is_first, len(carry.action))
         obs = map_obs(lambda part: (part.float() if part.is_floating_point() else part)[:, None], obs)  # (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
         state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
+
+    def check_seen(self, obs: Obs, is_first: Tensor, count: int) -> None:
+        """Raises Refused unless `act` can look at these observations of `count` environments."""
+        require(obs, (Tensor, dict), "act needs observations as tensors")
+        require(is_first, Tensor, "act needs is_first as a tensor")
+        parts = obs_by_kind(obs)
+        numbers, image = self.spaces.obs_size, self.spaces.image
+        needed = ({"vector": (count, numbers)} if numbers else {}) | ({"image": (count, *image)} if image else {})
+        given = {kind: tuple(part.shape) for kind, part in parts.items()}
+        if (given, is_first.shape) != (needed, (count,)):
+            raise Refused(
+                f"act needs observations of shape {needed} and is_first of shape ({count},), since the carry is for "
+                f"{count}; got {given} and {tuple(is_first.shape)}"
+            )
+        for part in parts.values():
+            if not part.is_floating_point() or part.device.type != "cpu":  # on a GPU this would wait for it
+                continue
+            if not math.isfinite(part.sum()) and not part.isfinite().all():  # the sum is quick, and seldom too large
+                raise Refused("act needs finite numbers; an observation holds NaN or infinity")
 
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
         """All losses, unreduced, with the posterior states (B, T, …) and metrics.

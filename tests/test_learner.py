@@ -257,6 +257,30 @@ def test_an_agent_takes_the_numbers_of_any_environment():
     assert torch.equal(*(carry.state.h for carry in carries))
     with pytest.raises(Refused, match="act needs observations as tensors, got ndarray"):
         learner.agent.act(np.ones((1, 4)), first, learner.agent.initial(1))
+    large = torch.full((1, 4), 3e38)  # their sum is not finite
+    assert learner.agent.act(large, first, learner.agent.initial(1)).action.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "obs, first, words",
+    [
+        (torch.ones(4), [1], r"act needs observations of shape {'vector': \(1, 4\)}.*; got {'vector': \(4,\)}"),
+        (torch.ones(1, 3), [1], r"got {'vector': \(1, 3\)} and \(1,\)"),
+        (torch.ones(4, 4), [1] * 4, r"since the carry is for 1; got {'vector': \(4, 4\)} and \(4,\)"),
+        (torch.ones(1, 4), [1, 0], r"is_first of shape \(1,\).*; got .* and \(2,\)"),
+        (torch.ones(1, 4).byte(), [1], r"got {'image': \(1, 4\)}"),
+        ({"numbers": torch.ones(1, 4)}, [1], "got {'numbers'"),
+        (torch.full((1, 4), float("nan")), [1], "finite numbers; an observation holds NaN"),
+        (torch.tensor([[1, 2, 3, float("inf")]]), [1], "finite numbers; an observation holds NaN"),
+    ],
+)
+def test_an_agent_refuses_what_it_cannot_look_at(obs, first, words):
+    """NaN became ordinary actions, since the latents are choices; four observations met the carry of one."""
+    agent = new().agent
+    with pytest.raises(Refused, match=words):
+        agent.act(obs, torch.tensor(first).bool(), agent.initial(1))
+    with pytest.raises(Refused, match="act needs is_first as a tensor, got bool"):
+        agent.act(torch.ones(1, 4), True, agent.initial(1))
 
 
 def test_a_dream_has_a_step():
