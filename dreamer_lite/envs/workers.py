@@ -1,7 +1,6 @@
 """Environments in worker processes, for slow ones: Gymnasium's AsyncVectorEnv."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 import multiprocessing
 from multiprocessing import TimeoutError as NoAnswer
@@ -41,7 +40,7 @@ class Translated(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env, seed: int, i: int):
         super().__init__(env)
-        self.run_seed, self.i, self.episode, self.steps = seed, i, -1, 0
+        self.run_seed, self.i, self.episode = seed, i, -1
         self.native = env.observation_space, env.action_space  # as declared at the start
         sizes = spaces_of(*self.native)
         kinds = {"vector": Box(-np.inf, np.inf, (sizes.obs_size,))} if sizes.obs_size else {}
@@ -51,42 +50,35 @@ class Translated(gymnasium.Wrapper):
         self.blank = obs_of_kinds({kind: np.zeros(box.shape, box.dtype) for kind, box in kinds.items()})
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
-        self.episode, self.steps = self.episode + 1, 0
+        self.episode += 1
         try:
-            with self.reporting_errors():
-                obs = checked_reset(self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode)))
-                refuse_other_spaces(self.env, self.native)
-                return finite(to_agent_obs(self.native[0], obs)), {}
-        except BadOutput as error:
-            return self.blank, {"bad": str(error)}
+            obs = checked_reset(self.env.reset(seed=episode_seed(self.run_seed, self.i, self.episode)))
+            refuse_other_spaces(self.env, self.native)
+            return finite(to_agent_obs(self.native[0], obs)), {}
+        except (Exception, SystemExit) as error:
+            return self.blank, what_went_wrong(error)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        self.steps += 1
         try:
-            with self.reporting_errors():
-                out = step_in(self.env, native_action(self.native[1], action))
-                obs, reward, terminated, truncated = checked_step(out)
-                return finite(to_agent_obs(self.native[0], obs)), reward, terminated, truncated, {}
-        except BadOutput as error:
-            return self.blank, 0.0, True, False, {"bad": str(error)}
+            obs, reward, terminated, truncated = checked_step(step_in(self.env, native_action(self.native[1], action)))
+            return finite(to_agent_obs(self.native[0], obs)), reward, terminated, truncated, {}
+        except (Exception, SystemExit) as error:
+            return self.blank, 0.0, True, False, what_went_wrong(error)
 
     def close(self) -> None:
         close(self.env, f"environment {self.i}")
 
-    @contextmanager
-    def reporting_errors(self) -> Iterator[None]:
-        """Errors inside are reported with their traceback as text, which always survives the way between processes."""
-        try:
-            yield
-        except BadOutput:
-            raise
-        except SystemExit as error:
-            raise BadOutput(ENDED) from error
-        except Exception as error:
-            where = place(self.i, self.steps, self.episode)
-            raise RuntimeError(
-                f"{where} raised this error; the last checkpoint is kept\n{traceback.format_exc()}"
-            ) from error
+
+def what_went_wrong(error: BaseException) -> dict[str, str]:
+    """For the run, in words: those survive the way between processes, and Gymnasium prints a raised error four times.
+
+    An error of the environment's own as its traceback, under "raised"; anything else under "bad".
+    """
+    if isinstance(error, BadOutput):
+        return {"bad": str(error)}
+    if isinstance(error, SystemExit):
+        return {"bad": ENDED}
+    return {"raised": "".join(traceback.format_exception(error))}
 
 
 class WorkerEnvs:
@@ -137,10 +129,13 @@ class WorkerEnvs:
             obs, infos = self.ask(self.envs.reset_async, self.envs.reset_wait)
             reward, terminated, truncated = np.zeros(self.count), nothing, nothing
         self.began = True
-        for i, words in enumerate(infos.get("bad", ())):
-            if words:
-                where = place(i, self.steps[i], self.episode[i])
-                raise Refused(f"{where} {words}; the last checkpoint is kept")
+        for i in range(self.count):
+            bad, raised = (infos[kind][i] if kind in infos else None for kind in ("bad", "raised"))
+            where = place(i, self.steps[i], self.episode[i])
+            if bad:
+                raise Refused(f"{where} {bad}; the last checkpoint is kept")
+            if raised:
+                raise RuntimeError(f"\n{raised}\n{where} raised this error; the last checkpoint is kept")
         done = (terminated | truncated) & ~first
         self.done = done.tolist()
         taken = np.where(first[:, None], 0, actions).astype(np.float32)
