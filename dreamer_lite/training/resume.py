@@ -1,5 +1,6 @@
 """Continue a run from its checkpoint."""
 
+import json
 from pathlib import Path
 import sys
 
@@ -61,7 +62,7 @@ def restore(training: Training, out: Path, saved: checkpoint.Saved) -> None:
     if processes.size != before and processes.leads:
         lost.append(other_count_words(before, processes.size))
         training.notes.append(lost[-1])
-    for note in lost:
+    for note in [*lost, *(edited(out, training.config) if processes.leads else ())]:
         print(f"dreamer_lite: {note}", file=sys.stderr)
 
 
@@ -79,6 +80,17 @@ def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
             )
     if "replay" not in saved.rest:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
+
+
+def edited(out: Path, config: Config) -> list[str]:
+    """What to tell someone who changed settings in config.json, which a run writes and doesn't read."""
+    try:
+        written = checkpoint.read_config(json.loads((out / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged; it is written again
+        return []
+    changes = config.changes(written).items()
+    wanted = [f"{name} stays {now!r}, not {new!r}" for name, (new, now) in changes if name not in CHANGEABLE]
+    return [f"changing config.json has no effect on a run: {', '.join(wanted)}"] if wanted else []
 
 
 def other_count_words(before: int, now: int) -> str:

@@ -151,6 +151,18 @@ def test_steps_of_a_resumed_run_count_from_its_beginning(tmp_path, capsys):
         assert card["final_evaluation"]["greedy"]["episodes"] == 2
 
 
+def test_settings_changed_by_hand_in_a_runs_folder_have_no_effect_and_that_is_said(tmp_path, capsys):
+    train(Config.preset("debug", steps=100), tmp_path, until="steps", progress=False)
+    file = tmp_path / "config.json"
+    settings = json.loads(file.read_text())
+    for changed, words in (({}, ""), ({"world_lr": 0.5, "steps": 3}, "world_lr stays 0.001, not 0.5\n"), ("[", "")):
+        file.write_text(json.dumps(settings | changed) if isinstance(changed, dict) else changed)
+        assert main(["--resume", str(tmp_path), "--quiet"]) == 0
+        said = capsys.readouterr().err
+        assert said == (words and f"dreamer_lite: changing config.json has no effect on a run: {words}")
+        assert json.loads(file.read_text()) == settings
+
+
 def test_a_run_that_its_episodes_ended_is_told_to_take_more_of_them(tmp_path, capsys):
     config = Config.preset("debug", env="Easy-v0", steps=1000, episodes=2)
     steps = train(config, tmp_path, until="steps", progress=False)["env_steps"]
