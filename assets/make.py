@@ -131,7 +131,8 @@ WORLDS: dict[str, dict[str, Any]] = {
     "CartPole-size1m": dict(
         preset="size1m", env="CartPole-v1", steps=10_000, eval_every=1000, eval_episodes=20, seeds=1
     ),
-    "Catch": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000),
+    "Catch": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000, seeds=5),
+    "Catch-patient": dict(preset="pixels", env=f"{HERE}Catch-v0", steps=6000, seeds=5, learn_start=2000),
     "CartPole-pixels": dict(preset="pixels", env="CartPole-v1", pixels=64, gray=True, steps=10_000),
 }
 
@@ -275,7 +276,7 @@ def summarise_worlds() -> None:
     runs = {
         name: paths
         for name, paths in runs.items()
-        if paths and name not in ("HiddenCatch-curious", "HiddenCatch-sluggish")
+        if paths and name not in ("HiddenCatch-curious", "HiddenCatch-sluggish", "Catch-patient")
     }
     figure = Figure(figsize=(9, 1.9 * math.ceil(len(runs) / 4)), layout="constrained")
     for panel, (name, paths) in enumerate(runs.items()):
