@@ -1,14 +1,24 @@
 """Settings and presets."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
 
+from dreamer_lite.actor import Actor, BoundedNormal, ReturnScale, actor_loss
 from dreamer_lite.agent import Dreamer
+from dreamer_lite.codecs import ImageDecoder, ImageEncoder
 from dreamer_lite.command_line import parse
 from dreamer_lite.config import PRESETS, Config, Spaces, check_kind
+from dreamer_lite.critic import Critic, lambda_return, replay_critic_loss
 from dreamer_lite.errors import Refused
+from dreamer_lite.latents import unimix
+from dreamer_lite.optim import LaProp
+from dreamer_lite.rssm import RSSM
 from dreamer_lite.training.bench import CARTPOLE
+from dreamer_lite.two_hot import two_hot_bins
+from dreamer_lite.world_model import WorldModel, continue_target, kl_losses
 
 
 @pytest.mark.parametrize("name", ["small", "gpu", "original", "debug", "size1m"])
@@ -18,6 +28,39 @@ def test_presets_make_agents(name):
     assert (
         name != "size1m" or sum(p.numel() for p in agent.parameters() if p.requires_grad) == 637_381
     )  # r2dreamer's count
+
+
+# Parts that readers use alone, and what their arguments are called in the settings.
+PARTS = {
+    actor_loss: {"entropy_scale": "entropy"},
+    Actor: {"layers": "head_layers"},
+    BoundedNormal: {"low": "min_std", "high": "max_std"},
+    ReturnScale: {"rate": "return_rate", "limit": "return_limit", "low": "return_low", "high": "return_high"},
+    Critic: {"layers": "head_layers"},
+    lambda_return: {},
+    replay_critic_loss: {},
+    ImageEncoder: {},
+    ImageDecoder: {},
+    unimix: {"mix": "unimix"},
+    RSSM: {"mix": "unimix"},
+    LaProp: {"min_norm": "clip_floor", "betas": ("beta1", "beta2"), "eps": "epsilon"},
+    two_hot_bins: {"count": "bins", "limit": "bin_limit"},
+    WorldModel: {"layers": "reward_layers"},
+    continue_target: {},
+    kl_losses: {},
+}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_parts_used_alone_have_the_official_numbers(part):
+    official, checked = Config.preset("size1m"), 0
+    for name, parameter in signature(part).parameters.items():
+        if isinstance(parameter.default, (int, float, tuple)) and parameter.default != () and name != "discrete":
+            field = PARTS[part].get(name, name)
+            numbers = tuple(getattr(official, one) for one in field) if isinstance(field, tuple) else None
+            assert parameter.default == (numbers or getattr(official, field)), name
+            checked += 1
+    assert checked
 
 
 def test_presets_are_valid_and_unknown_names_are_refused():

@@ -283,6 +283,35 @@ def test_an_agent_refuses_what_it_cannot_look_at(obs, first, words):
         agent.act(torch.ones(1, 4), True, agent.initial(1))
 
 
+@pytest.mark.parametrize("image", [(), (64, 64, 3)])
+def test_every_weight_counts(image):
+    """Also those of second layers, where the default has one: each has a gradient."""
+    layers = {name: 2 for name in vars(CONFIG) if name.endswith("_layers")}
+    sizes = dict(deter=16, hidden=16, groups=4, classes=4, blocks=4, batch_size=4, seq_len=4, free_nats=0)
+    config = Config.preset("debug", **sizes, **layers)
+    torch.manual_seed(0)
+    agent = Dreamer(config, Spaces(0 if image else 4, 2, True, image=image))
+    for head in (agent.world_model.reward_head, agent.critic.net):  # their last layers begin with zeros
+        for p in head.parameters():
+            torch.nn.init.normal_(p, std=0.1)
+    batch = make_batch(config, "cpu", agent.spaces)
+    losses, _, _ = agent.loss(batch, agent.initial(config.batch_size).state)
+    sum(loss.mean() for loss in losses.values()).backward()
+    assert [name for name, p in agent.named_parameters() if p.requires_grad and not p.grad.abs().sum()] == []
+
+
+def test_all_weights_are_initialised_and_biases_begin_with_zeros():
+    torch.use_deterministic_algorithms(True)  # memory that is not initialised holds NaN then
+    try:
+        assert torch.empty(3).isnan().all()
+        agent = Dreamer(CONFIG, Spaces(4, 2, True, image=(32, 32, 3)))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, p in agent.named_parameters():
+        assert p.isfinite().all() and (not name.endswith("bias") or not p.any()), name
+    assert "world_model.encoder.image.convs.0.bias" in dict(agent.named_parameters())
+
+
 def test_a_dream_has_a_step():
     agent = new().agent
     with pytest.raises(ValueError, match="a horizon of at least 1, got 0"):
