@@ -101,11 +101,13 @@ def test_the_online_queue_gives_each_step_once_and_in_order(envs, length, turns)
             assert (steps.diff(dim=1) == 1).all()
 
 
-def test_what_the_ring_has_overwritten_is_not_taken_from_the_online_queue():
-    """Of 57 steps it holds the last 20 of each environment; the first whole sequence of 3 + 1 begins with step 37."""
-    first = filled(57, online_queue=True).sample(12, 3)[0].obs[:, 0, 0]
-    assert first[:10].tolist() == [t + 1000 * e for t in (38, 42, 46, 50, 54) for e in (0, 1)]
-    assert set(first[10:].tolist()) <= {t + 1000 * e for t in range(38, 55) for e in (0, 1)}
+@pytest.mark.parametrize("added", [55, 56, 57, 58])
+def test_what_the_ring_has_overwritten_is_not_taken_from_the_online_queue(added):
+    """It holds the last 20 steps of each environment; sequences of 3 + 1 begin with the steps 1, 5, 9, …"""
+    first = filled(added, online_queue=True).sample(12, 3)[0].obs[:, 0, 0]
+    whole = [t + 1 + 1000 * e for t in range(1, added - 3, 4) if t >= added - 20 for e in (0, 1)]
+    assert first[: len(whole)].tolist() == whole
+    assert set(first[len(whole) :].tolist()) <= {t + 1000 * e for t in range(added - 19, added - 2) for e in (0, 1)}
 
 
 def test_the_online_queue_goes_on_where_a_checkpoint_left_it():
