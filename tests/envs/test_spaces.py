@@ -1,6 +1,8 @@
 """What an environment returns is compared with what it declares; anything else is one line, and never cast, clipped or
 reshaped."""
 
+from itertools import product
+
 from custom_envs import Plain
 import gymnasium
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
@@ -243,6 +245,18 @@ def test_the_advice_for_an_image_of_an_unfit_size_works_in_one_go(size, words):
     assert words != "--mults" or len(fitting_mults((*size, 3), (2, 3, 4, 4, 4))) == 5
 
 
+def test_more_layers_are_advised_where_they_help_and_only_there():
+    def advice(height, width, layers):
+        try:
+            return fitting_mults((height, width, 3), (1,) * layers) and ""
+        except Refused as error:
+            return str(error)
+
+    for height, width in product(range(20, 200), (24, 48, 64, 96, 120, 132)):
+        if said := advice(height, width, 1):
+            assert ("give more --mults" in said) == (advice(height, width, 9) == ""), (height, width)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64, bool, np.uint8, np.int8, np.int64])
 def test_the_space_says_how_bright_an_image_is_not_the_type_of_its_values(kind):
     image = np.zeros((8, 9, 1), kind)
@@ -270,6 +284,7 @@ def test_brightness_is_rounded_and_bright_bytes_are_an_image():
     for high, image in ((127, False), (128, True), (200, True)):
         assert is_image(gymnasium.spaces.Box(0, high, (8, 8, 3), np.uint8)) == image
     assert endless(gymnasium.spaces.Box(0, 2**31 - 1, (2,), np.int32))
+    assert not endless(gymnasium.spaces.Box(-1e9, 1e9, (2,)))
 
 
 def test_red_is_darker_than_green_in_gray():
