@@ -12,7 +12,7 @@ from .config import Config, Spaces
 from .critic import Critic, critic_loss, lambda_return, replay_critic_loss
 from .errors import Refused, require
 from .imagination import Dream, imagine, step_weights
-from .replay import Experience, Obs, map_obs, obs_by_kind, obs_of_kinds
+from .replay import Experience, Obs, map_obs, obs_of_kinds
 from .rssm import RSSM, State
 from .world_model import WorldModel
 
@@ -125,19 +125,20 @@ class Dreamer(nn.Module):
         likely one if greedy. Raises Refused for other shapes, and on a CPU for NaN and infinity.
         Official: `dreamerv3/agent.py: Agent.policy`, which always samples.
         """
-        self.check_seen(obs, is_first, len(carry.action))
-        obs = map_obs(lambda part: (part.float() if part.is_floating_point() else part)[:, None], obs)  # (E, 1, …)
+        obs = self.checked(obs, is_first, len(carry.action))
+        obs = map_obs(lambda part: part[:, None], obs)  # (E, …) → (E, 1, …)
         states, _ = self.world_model.observe(obs, carry.action[:, None], is_first[:, None], carry.state)
         state = State(states.h[:, 0], states.z[:, 0])  # (E, 1, …) → (E, …)
         policy = self.actor(state.feature)
         return Carry(state, policy.mode if greedy else policy.sample())
 
-    def check_seen(self, obs: Obs, is_first: Tensor, count: int) -> None:
-        """Raises Refused unless `act` can look at these observations of `count` environments."""
-        require(obs, (Tensor, dict), "act needs observations as tensors")
-        require(is_first, Tensor, "act needs is_first as a tensor")
-        parts = obs_by_kind(obs)
+    def checked(self, obs: Obs, is_first: Tensor, count: int) -> Obs:
+        """The observations of `count` environments as the world model takes them. Raises Refused as `act` does."""
         numbers, image = self.spaces.obs_size, self.spaces.image
+        parts = obs if isinstance(obs, dict) else {"vector" if numbers else "image": obs}
+        for part in parts.values():
+            require(part, Tensor, "act needs observations as tensors")
+        require(is_first, Tensor, "act needs is_first as a tensor")
         needed = ({"vector": (count, numbers)} if numbers else {}) | ({"image": (count, *image)} if image else {})
         given = {kind: tuple(part.shape) for kind, part in parts.items()}
         if (given, is_first.shape) != (needed, (count,)):
@@ -145,11 +146,13 @@ class Dreamer(nn.Module):
                 f"act needs observations of shape {needed} and is_first of shape ({count},), since the carry is for "
                 f"{count}; got {given} and {tuple(is_first.shape)}"
             )
-        for part in parts.values():
-            if not part.is_floating_point() or part.device.type != "cpu":  # on a GPU this would wait for it
-                continue
-            if not math.isfinite(part.sum()) and not part.isfinite().all():  # the sum is quick, and seldom too large
-                raise Refused("act needs finite numbers; an observation holds NaN or infinity")
+        if numbers:
+            parts = parts | {"vector": (vector := parts["vector"].float())}
+            if vector.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to be waited for
+                # The sum is quick, and finite but for very large numbers.
+                if not math.isfinite(vector.sum()) and not vector.isfinite().all():
+                    raise Refused("act needs finite numbers; an observation holds NaN or infinity")
+        return obs_of_kinds(parts)
 
     def loss(self, batch: Experience, start: State) -> tuple[dict[str, Tensor], State, dict[str, Tensor]]:
         """All losses, unreduced, with the posterior states (B, T, …) and metrics.

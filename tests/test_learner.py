@@ -258,7 +258,13 @@ def test_an_agent_takes_the_numbers_of_any_environment():
     with pytest.raises(Refused, match="act needs observations as tensors, got ndarray"):
         learner.agent.act(np.ones((1, 4)), first, learner.agent.initial(1))
     large = torch.full((1, 4), 3e38)  # their sum is not finite
-    assert learner.agent.act(large, first, learner.agent.initial(1)).action.shape == (1, 2)
+    for obs in (large, {"vector": torch.ones(1, 4)}, torch.ones(1, 4).bool(), torch.ones(1, 4).byte()):
+        assert learner.agent.act(obs, first, learner.agent.initial(1)).action.shape == (1, 2)
+    image = torch.full((1, 32, 32, 3), 7)
+    agent = Dreamer(CONFIG, Spaces(0, 2, True, image=(32, 32, 3)))
+    for obs in (image.byte(), image.float(), {"image": image.byte()}):
+        carries.append(agent.act(obs, first, agent.initial(1), greedy=True))
+    assert torch.equal(*(carry.state.h for carry in carries[2:4])) and len(carries) == 5
 
 
 @pytest.mark.parametrize(
@@ -268,7 +274,8 @@ def test_an_agent_takes_the_numbers_of_any_environment():
         (torch.ones(1, 3), [1], r"got {'vector': \(1, 3\)} and \(1,\)"),
         (torch.ones(4, 4), [1] * 4, r"since the carry is for 1; got {'vector': \(4, 4\)} and \(4,\)"),
         (torch.ones(1, 4), [1, 0], r"is_first of shape \(1,\).*; got .* and \(2,\)"),
-        (torch.ones(1, 4).byte(), [1], r"got {'image': \(1, 4\)}"),
+        ({"vector": [[1.0] * 4]}, [1], "act needs observations as tensors, got list"),
+        (torch.full((1, 4), 1e39, dtype=torch.float64), [1], "finite numbers; an observation holds NaN"),
         ({"numbers": torch.ones(1, 4)}, [1], "got {'numbers'"),
         (torch.full((1, 4), float("nan")), [1], "finite numbers; an observation holds NaN"),
         (torch.tensor([[1, 2, 3, float("inf")]]), [1], "finite numbers; an observation holds NaN"),
