@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 import multiprocessing
 from multiprocessing import TimeoutError as NoAnswer
+from multiprocessing.pool import RemoteTraceback
 import signal
 import threading
 import traceback
@@ -72,13 +73,14 @@ class Translated(gymnasium.Wrapper):
 def what_went_wrong(error: BaseException) -> dict[str, str]:
     """For the run, in words: those survive the way between processes, and Gymnasium prints a raised error four times.
 
-    An error of the environment's own as its traceback, under "raised"; anything else under "bad".
+    An error of the environment's own under "raised", in one line, followed by its traceback; all else under "bad".
     """
     if isinstance(error, BadOutput):
         return {"bad": str(error)}
     if isinstance(error, SystemExit):
         return {"bad": ENDED}
-    return {"raised": "".join(traceback.format_exception(error))}
+    line = traceback.format_exception_only(error)[0].splitlines()[0]
+    return {"raised": "\n".join([line, *traceback.format_exception(error)])}
 
 
 class WorkerEnvs:
@@ -135,7 +137,8 @@ class WorkerEnvs:
             if bad:
                 raise Refused(f"{where} {bad}; the last checkpoint is kept")
             if raised:
-                raise RuntimeError(f"\n{raised}\n{where} raised this error; the last checkpoint is kept")
+                line, _, whole = raised.partition("\n")
+                raise RuntimeError(f"{where} raised {line}; the last checkpoint is kept") from RemoteTraceback(whole)
         done = (terminated | truncated) & ~first
         self.done = done.tolist()
         taken = np.where(first[:, None], 0, actions).astype(np.float32)

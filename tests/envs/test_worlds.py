@@ -537,9 +537,11 @@ def test_an_environment_that_raises_keeps_its_traceback_and_is_named(workers, tm
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert result.returncode == 1 and "np.zeros(3) + np.zeros(4)" in result.stderr
-    last = result.stderr.splitlines()[-1]
-    assert re.search(r"environment \d, step 7 of episode 0, raised this error; the last checkpoint is kept$", last)
-    assert result.stderr.count("Traceback") == (2 if workers else 1), result.stderr
+    what = "ValueError: operands could not be broadcast .*" if workers else "this error"
+    words = rf"environment \d, step 7 of episode 0, raised {what}; the last checkpoint is kept"
+    if workers or hasattr(Exception, "add_note"):  # Python 3.10 has no notes
+        assert re.search(rf"{words}$", result.stderr.splitlines()[-1])
+    assert re.search(words, result.stderr) and result.stderr.count("Traceback (") == (2 if workers else 1)
     assert load(tmp_path / "run", env="custom_envs:Broken-v0")
 
 
