@@ -304,9 +304,8 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     """The settings for environments that a function makes, marked as such.
 
     Where they name no environment, they get a name: its ID, or else its class. The function is called twice, to see
-    that each call makes another one. A run that needs a single one calls it itself, and nothing does before, if the
-    name is known: some environments can't be made again. Raises Refused for a function that returns the same object
-    twice.
+    that each call makes another one; raises Refused if it doesn't. A run that needs a single one calls it itself, and
+    nothing does before, if the name is known: some environments can't be made again.
     """
     if isinstance(make_env, str):
         raise Refused(
@@ -316,7 +315,8 @@ def config_for(config: Config, make_env: EnvFactory | None) -> Config:
     if make_env is None or config.env_from_function:
         return config
     factory, given = env_factory(make_env), config.env if config.env != Config.env else ""
-    if config.eval_in == "training" and config.envs == 1 and (given or isinstance(make_env, type)):
+    plain = isinstance(make_env, type) and not issubclass(make_env, gymnasium.Wrapper)  # a wrapper's name isn't used
+    if config.eval_in == "training" and config.envs == 1 and (given or plain):
         return replace(config, env=given or make_env.__name__, env_from_function=True)
     env = new_env(factory)
     name = given or (env.spec.id if env.spec else type(env.unwrapped).__name__)

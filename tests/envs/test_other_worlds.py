@@ -212,6 +212,16 @@ def test_an_environment_that_exists_once_is_trained_and_evaluated_in(tmp_path):
     assert train(debug(steps=230, eval_every=53, eval_in="training"), tmp_path, make_env=OnlyOne, resume=True, **SHORT)
 
 
+def test_a_run_is_resumed_wherever_it_is_evaluated(tmp_path):
+    class Wrapped(gymnasium.Wrapper):  # its runs are named after what is inside
+        def __init__(self):
+            super().__init__(gymnasium.make("CartPole-v1"))
+
+    train(debug(), tmp_path, make_env=Wrapped, **SHORT)
+    card = train(debug(steps=150, eval_in="training"), tmp_path, make_env=Wrapped, resume=True, **SHORT)
+    assert (card["env"], card["env_steps"]) == ("CartPole-v1", 150)
+
+
 @pytest.mark.parametrize("given", ["class", "function"])
 def test_an_environment_that_can_be_made_once_only_is_made_by_the_run_alone(given, tmp_path):
     robot = []
