@@ -1011,6 +1011,23 @@ def content(**changes):
     return write
 
 
+def test_what_the_machine_lacks_is_no_damage(tmp_path, monkeypatch):
+    run = tmp_path / "checkpoint.pt"
+    run.touch()
+    for error in (
+        FileNotFoundError(2, "No such file"),
+        MemoryError(),
+        RuntimeError("mmap: Cannot allocate memory (12)"),
+    ):
+
+        def fails(*_, **__):
+            raise error
+
+        monkeypatch.setattr(torch, "load", fails)
+        with pytest.raises(Refused, match="cannot be read: .*(No such file|MemoryError|allocate memory)"):
+            load(run)
+
+
 def cut(share):
     return lambda file: file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
 

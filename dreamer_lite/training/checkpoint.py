@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+import errno
 import os
 from pathlib import Path
 import pickle
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..agent import Dreamer
 from ..config import Config, Spaces
-from ..errors import Refused, in_one_line, require
+from ..errors import Refused, first_line, in_one_line, require
 from .device import check_device, require_float32
 
 FORMAT = "dreamer_lite checkpoint 2"
@@ -173,9 +174,10 @@ def read_data(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=os.name == "posix")
     except pickle.UnpicklingError as error:
         raise Refused(f"checkpoint {file} is refused: it is damaged, or holds more than data; {ADVICE}") from error
-    except PermissionError as error:
-        raise Refused(f"checkpoint {file} cannot be read ({error.strerror}); {ADVICE}") from error
-    except Exception as error:  # whatever a damaged zip or pickle causes, and PyTorch's advice for those who wrote it
+    except Exception as error:  # whatever a damaged zip or pickle causes, with advice for those who wrote the file
+        machine = isinstance(error, (OSError, MemoryError)) or "Cannot allocate memory" in str(error)
+        if machine and getattr(error, "errno", None) != errno.EINVAL:  # which a file that was cut off causes
+            raise Refused(f"checkpoint {file} cannot be read: {first_line(error)}") from error
         why = "it is damaged, or cut off, or no checkpoint" if file.stat().st_size else "it is empty"
         raise Refused(f"checkpoint {file} cannot be read: {why}; {ADVICE}") from error
 
