@@ -336,16 +336,18 @@ def take_more_steps(training: Training, before: Config, until: str | None) -> No
             f"solved after {solved['env_steps']:,} environment steps; training continues until {c.steps:,} (--steps)"
         )
     if finished(training):
+        reached = {}
         if training.env_steps >= c.steps:
-            why = f"it has taken {training.env_steps:,} environment steps"
-            if c.steps < before.steps:
-                why += f", and --steps is now {c.steps:,}, no longer {before.steps:,}"
-            advice = "a higher --steps, counted from its beginning"
-        elif out_of_episodes(training):
-            why = f"it has played {training.episodes:,} episodes"
-            if not before.episodes or c.episodes < before.episodes:
-                why += f", and --episodes is now {c.episodes:,}, no longer {before.episodes or 'unlimited'}"
-            advice = "a higher --episodes, counted from its beginning"
+            reached["steps"] = f"it has taken {training.env_steps:,} environment steps"
+        if out_of_episodes(training):
+            reached["episodes"] = f"it has played {training.episodes:,} episodes"
+        for name in reached:
+            now, old = getattr(c, name), getattr(before, name)
+            if not old or now < old:
+                reached[name] += f", and --{name} is now {now:,}, no longer {f'{old:,}' if old else 'unlimited'}"
+        if reached:
+            why = ", and ".join(reached.values())
+            advice = f"a higher --{' and --'.join(reached)}, counted from its beginning"
         else:
             why = f"solved after {solved['env_steps']:,} environment steps"
             advice = f"--until steps, or other --steps above {training.env_steps:,}"

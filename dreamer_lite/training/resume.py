@@ -7,7 +7,7 @@ import sys
 from ..config import Config
 from ..envs.making import EnvFactory
 from ..envs.stepping import closed_on_error
-from ..errors import Refused
+from ..errors import Refused, first_line
 from ..rng import fork_rng
 from . import checkpoint
 from .parallel import Processes, process_file
@@ -62,7 +62,7 @@ def restore(training: Training, out: Path, saved: checkpoint.Saved) -> None:
     if processes.size != before and processes.leads:
         lost.append(other_count_words(before, processes.size))
         training.notes.append(lost[-1])
-    for note in [*lost, *(edited(out, training.config) if processes.leads else ())]:
+    for note in [*lost, *(edited(out, saved.config, training.config) if processes.leads else ())]:
         print(f"dreamer_lite: {note}", file=sys.stderr)
 
 
@@ -82,15 +82,21 @@ def check_resumable(out: Path, config: Config, saved: checkpoint.Saved) -> None:
         raise Refused(f"{checkpoint.find(out)} holds an agent but no run; only a run's own folder can be resumed")
 
 
-def edited(out: Path, config: Config) -> list[str]:
-    """What to tell someone who changed settings in config.json, which a run writes and doesn't read."""
+def edited(out: Path, before: Config, now: Config) -> list[str]:
+    """What to tell someone who changed settings in config.json, which a run writes and doesn't read.
+
+    before, now: the settings in the checkpoint, and those that the run continues with.
+    """
+    file = out / "config.json"
     try:
-        written = checkpoint.read_config(json.loads((out / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged; it is written again
+        written = checkpoint.read_config(json.loads(file.read_text(encoding="utf-8")))
+    except OSError:  # not there, where another folder's checkpoint is resumed
         return []
-    changes = config.changes(written).items()
-    wanted = [f"{name} stays {now!r}, not {new!r}" for name, (new, now) in changes if name not in CHANGEABLE]
-    return [f"changing config.json has no effect on a run: {', '.join(wanted)}"] if wanted else []
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return [f"{file} is damaged, and written again ({first_line(error)})"]
+    wanted = {name: value for name, (value, _) in before.changes(written).items() if value != getattr(now, name)}
+    words = ", ".join(f"{name} stays {getattr(now, name)!r}, not {value!r}" for name, value in wanted.items())
+    return [f"changing config.json has no effect on a run: {words}"] if wanted else []
 
 
 def other_count_words(before: int, now: int) -> str:

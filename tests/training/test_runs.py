@@ -155,11 +155,17 @@ def test_settings_changed_by_hand_in_a_runs_folder_have_no_effect_and_that_is_sa
     train(Config.preset("debug", steps=100), tmp_path, until="steps", progress=False)
     file = tmp_path / "config.json"
     settings = json.loads(file.read_text())
-    for changed, words in (({}, ""), ({"world_lr": 0.5, "steps": 3}, "world_lr stays 0.001, not 0.5\n"), ("[", "")):
+    told = "changing config.json has no effect on a run: "
+    for changed, words in (
+        ({}, ""),
+        ({"world_lr": 0.5, "steps": 3}, f"{told}steps stays 100, not 3, world_lr stays 0.001, not 0.5\n"),
+        ({"word_lr": 0.5}, f"{file} is damaged, and written again ("),
+        ("[" * 100_000, f"{file} is damaged, and written again (maximum recursion depth exceeded"),
+    ):
         file.write_text(json.dumps(settings | changed) if isinstance(changed, dict) else changed)
         assert main(["--resume", str(tmp_path), "--quiet"]) == 0
         said = capsys.readouterr().err
-        assert said == (words and f"dreamer_lite: changing config.json has no effect on a run: {words}")
+        assert said.startswith(words and f"dreamer_lite: {words}") and said.count("\n") == bool(words)
         assert json.loads(file.read_text()) == settings
 
 
@@ -171,6 +177,12 @@ def test_a_run_that_its_episodes_ended_is_told_to_take_more_of_them(tmp_path, ca
     assert words in capsys.readouterr().out
     train(replace(config, episodes=1), tmp_path, resume=True)
     assert "it has played 2 episodes, and --episodes is now 1, no longer 2; to continue" in capsys.readouterr().out
+    train(replace(config, episodes=1, steps=10), tmp_path, resume=True)
+    said = capsys.readouterr().out
+    assert "environment steps, and --steps is now 10, no longer 1,000, and it has played 2 episodes; to con" in said
+    assert "to continue, give a higher --steps and --episodes, counted" in said
+    train(replace(config, episodes=1), tmp_path, resume=True)
+    capsys.readouterr()
     train(replace(config, steps=2000), tmp_path, resume=True)  # though it is solved, and --steps are higher
     said = capsys.readouterr().out
     assert words in said and "training continues" not in said
@@ -273,18 +285,21 @@ def test_what_is_printed_to_continue_keeps_tensorboard(tmp_path, capsys, monkeyp
 
 def test_a_run_that_an_error_ends_leaves_its_card(tmp_path):
     """The README asks for it in a bug report."""
-    for env, kind, words in (
-        ("Broken-v0", ValueError, "ValueError: operands could not be broadcast"),
-        ("Poisoned-v0", Refused, "Refused: environment 0, step "),
+    for env, workers, kind, words in (
+        ("Broken-v0", 0, ValueError, "ValueError: operands could not be broadcast"),
+        ("custom_envs:Broken-v0", 1, RuntimeError, "RuntimeError: environment 0, step 7 of episode 0, raised ValueErr"),
+        ("Poisoned-v0", 0, Refused, "Refused: environment 0, step "),
     ):
         out = tmp_path / env
+        config = Config.preset("debug", env=env, envs=1, workers=workers, eval_every=0)
         with pytest.raises(kind):
-            train(Config.preset("debug", env=env, envs=1, eval_every=0), out, until="steps", progress=False)
+            train(config, out, until="steps", progress=False)
         card = json.loads((out / "card.json").read_text())
         assert not card["finished"] and (out / "learning_curve.png").exists()
         (note,) = card["notes"]
         assert note.startswith(f"an error ended the run after {card['env_steps']} environment steps: {words}")
-        assert card["env_steps"] > 0 and "notes" in read(out).rest and not read(out).rest["notes"]
+        rest = read(out, env).rest
+        assert card["env_steps"] > 0 and "notes" in rest and not rest["notes"]
 
 
 def test_what_is_refused_when_a_run_is_resumed_leaves_its_card(tmp_path, monkeypatch):
