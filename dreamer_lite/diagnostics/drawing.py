@@ -139,7 +139,7 @@ def draw_returns(found: Promises) -> Figure:
     ends = [min(found.real.min().item(), 0), max(found.real.max().item(), 0.01)] if len(found.real) else [0, 1]
     axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="discounted return that came", ylabel="the critic's value")
-    axes.set_title("a dot for each step; on the dashed line the promise was kept", fontsize=10)
+    axes.set_title("each dot is a step; on the dashed line the promise was kept", fontsize=10)
     return figure
 
 

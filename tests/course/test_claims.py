@@ -15,6 +15,8 @@ import pytest
 from dreamer_lite.config import PRESETS
 from dreamer_lite.course.a1_break_it import clinic
 from dreamer_lite.course.a3_your_world.memory import balls, read_metrics
+from dreamer_lite.course.a3_your_world.torque import STRONGEST
+from dreamer_lite.course.n06_world_model.model_lab import unseen
 from dreamer_lite.course.n10_cartpole import run_view
 from dreamer_lite.diagnostics.measures import real_returns
 
@@ -93,7 +95,7 @@ def test_a1_what_the_twin_was_promised():
     say("A1", "The twin promises about a tenth too much.")
     last = sorted(value[:, -1].tolist())
     assert last[1] - last[0] > last[-1] - last[1]
-    say("A1", "one environment of eight, whose recording ends on a lower value than the others.")
+    say("A1", "one environment of eight, whose recording ends on a lower value.)")
 
 
 def test_a1_where_the_line_of_control_lies():
@@ -159,6 +161,27 @@ def test_a3_how_large_the_return_scale_was():
     )
     last = [row["return_scale"] for row in read_metrics(ROOT / "assets/runs/pendulum.csv")][-1]
     say("A3", f"the entropy bonus would weigh {last:.0f} times less")
+
+
+def test_a3_how_the_agent_pumps():
+    angle, speed, torque = np.load(ROOT / "assets/runs/pendulum.npz")["1000"].T  # in degrees
+    hangs = np.abs(angle) > 90
+    with_the_rod = np.sign(speed[hangs]) == np.sign(torque[hangs])
+    full = (np.abs(torque[hangs]) > 0.9 * STRONGEST).mean()
+    assert with_the_rod.mean() > 0.75 and 0.42 < full < 0.5
+    say("A3", "mostly pushes the way the rod is already moving, often with nearly full torque")
+
+
+def test_a2_how_little_a_degree_moves_the_tip_of_the_pole():
+    env = gymnasium.make("CartPole-v1").unwrapped
+    pole = 2 * env.length * 600 / (2 * env.x_threshold)  # in pixels of the drawing, 600 × 400
+    assert 0.18 < pole * math.sin(math.radians(1)) / (600 / 64) < 0.25
+    say("A2", "one degree moves its tip by a fifth of a pixel")
+
+
+def test_06_how_many_episodes_test_the_model():
+    obs = unseen()[0]
+    say("06", f"We test it on {len(obs)} random episodes ({obs.shape[1]} steps or more)")
 
 
 def test_a3_what_agents_catch_with_and_without_memory():

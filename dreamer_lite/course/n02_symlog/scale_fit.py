@@ -65,7 +65,7 @@ def draw_scale_fit(exponent: float) -> tuple[Figure, str]:
         if prediction[:, 0].abs().min() > 1.6:
             axes.annotate("the prediction lies outside", (0.05, 0.9), xycoords="axes fraction", color=DREAM, fontsize=8)
         axes.axhline(0, color=GREY, linewidth=0.5)
-        if column == 0:
+        if column == 1:  # where the prediction stays near the target, so nothing is covered
             axes.legend(loc="lower right", fontsize=8)
         words.append(f"{name}: {small:.0%} on the small task, {large:.0%} on the large one")
     return (

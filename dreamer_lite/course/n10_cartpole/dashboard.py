@@ -84,7 +84,7 @@ class Dashboard:
 
 def summary(training: Training, status: str) -> str:
     evaluations = [row["eval_mean"] for row in training.log.evaluations]
-    best = f"last evaluation {evaluations[-1]:.0f}" if evaluations else "no evaluation yet"
+    best = f"last evaluation {evaluations[-1]:.4g}" if evaluations else "no evaluation yet"
     return (
         f"{status}: {training.env_steps} environment steps, {training.train_steps} train steps, "
         f"{training.episodes} episodes, {training.seconds:.0f} s; {best}."
