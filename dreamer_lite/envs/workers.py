@@ -71,8 +71,10 @@ class Translated(gymnasium.Wrapper):
 
 
 def what_went_wrong(error: BaseException) -> dict[str, str]:
-    """For the run, in words: those survive the way between processes, and Gymnasium prints a raised error four times.
+    """For the run, in words.
 
+    Gymnasium prints a raised error four times, and makes it anew from its text, which some types don't allow
+    (findings/async_vector_env_changes_errors.sh).
     An error of the environment's own under "raised", in one line, followed by its traceback; all else under "bad".
     """
     if isinstance(error, BadOutput):
@@ -131,7 +133,7 @@ class WorkerEnvs:
             obs, infos = self.ask(self.envs.reset_async, self.envs.reset_wait)
             reward, terminated, truncated = np.zeros(self.count), nothing, nothing
         self.began = True
-        for i in range(self.count):
+        for i in range(self.count) if {"bad", "raised"} & infos.keys() else ():
             bad, raised = (infos[kind][i] if kind in infos else None for kind in ("bad", "raised"))
             where = place(i, self.steps[i], self.episode[i])
             if bad:
