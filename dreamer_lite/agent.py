@@ -111,10 +111,9 @@ class Dreamer(nn.Module):
 
     def blank_obs(self, *shape: int) -> Obs:
         """Zeros in the shape of observations, (*shape, …)."""
-        numbers, image = self.spaces.obs_size, self.spaces.image
-        kinds = {"vector": torch.zeros(*shape, numbers)} if numbers else {}
-        kinds |= {"image": torch.zeros(*shape, *image, dtype=torch.uint8)} if image else {}
-        return obs_of_kinds(kinds)
+        dtypes = {"image": torch.uint8}
+        sizes = self.spaces.obs_shapes.items()
+        return obs_of_kinds({kind: torch.zeros(*shape, *size, dtype=dtypes.get(kind)) for kind, size in sizes})
 
     @torch.no_grad()
     def act(self, obs: Obs, is_first: Tensor, carry: Carry, greedy: bool = False) -> Carry:
@@ -134,19 +133,18 @@ class Dreamer(nn.Module):
 
     def checked(self, obs: Obs, is_first: Tensor, count: int) -> Obs:
         """The observations of `count` environments as the world model takes them. Raises Refused as `act` does."""
-        numbers, image = self.spaces.obs_size, self.spaces.image
-        parts = obs if isinstance(obs, dict) else {"vector" if numbers else "image": obs}
+        needed = {kind: (count, *size) for kind, size in self.spaces.obs_shapes.items()}
+        parts = obs if isinstance(obs, dict) else {next(iter(needed)): obs}
         for part in parts.values():
             require(part, Tensor, "act needs observations as tensors")
         require(is_first, Tensor, "act needs is_first as a tensor")
-        needed = ({"vector": (count, numbers)} if numbers else {}) | ({"image": (count, *image)} if image else {})
         given = {kind: tuple(part.shape) for kind, part in parts.items()}
         if (given, is_first.shape) != (needed, (count,)):
             raise Refused(
                 f"act needs observations of shape {needed} and is_first of shape ({count},), since the carry is for "
                 f"{count}; got {given} and {tuple(is_first.shape)}"
             )
-        if numbers:
+        if "vector" in parts:
             parts = parts | {"vector": (vector := parts["vector"].float())}
             if vector.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to be waited for
                 # The sum is quick, and finite but for very large numbers.

@@ -40,6 +40,12 @@ class Spaces(NamedTuple):
         return self in (env, env._replace(obs_choices=()))
 
     @property
+    def obs_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of an observation's parts: "vector" (O,), "image" (H, W, C), or both."""
+        shapes = {"vector": (self.obs_size,) if self.obs_size else (), "image": self.image}
+        return {kind: shape for kind, shape in shapes.items() if shape}
+
+    @property
     def observation_words(self) -> str:
         """What the agent sees: "4 numbers", "a 64 × 64 × 3 image, 1 of 4 and 5 numbers", "400 bits"."""
         size = " × ".join(map(str, self.image))

@@ -44,8 +44,10 @@ class Translated(gymnasium.Wrapper):
         self.run_seed, self.i, self.episode = seed, i, -1
         self.native = env.observation_space, env.action_space  # as declared at the start
         sizes = spaces_of(*self.native)
-        kinds = {"vector": Box(-np.inf, np.inf, (sizes.obs_size,))} if sizes.obs_size else {}
-        kinds |= {"image": Box(0, 255, sizes.image, np.uint8)} if sizes.image else {}
+        kinds = {
+            kind: Box(0, 255, shape, np.uint8) if kind == "image" else Box(-np.inf, np.inf, shape)
+            for kind, shape in sizes.obs_shapes.items()
+        }
         self.observation_space = Dict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
         self.action_space = Box(-np.inf, np.inf, (sizes.action_size,))
         self.blank = obs_of_kinds({kind: np.zeros(box.shape, box.dtype) for kind, box in kinds.items()})
