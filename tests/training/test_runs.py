@@ -146,8 +146,8 @@ def test_steps_of_a_resumed_run_count_from_its_beginning(tmp_path, capsys):
         card = train(replace(config, steps=steps), run, resume=True)
         assert (card["env_steps"], card["finished"]) == (taken, True)
         said = capsys.readouterr().out
-        words = f"nothing is left to train: it has taken 200 environment steps{lowered}; to continue, give a higher"
-        assert (words in said) == (taken == 200)
+        why = f"nothing is left to train: it has taken 200 environment steps{lowered}"
+        assert (f"{why}; to continue, give a higher --steps, counted" in said) == (taken == 200)
         assert card["final_evaluation"]["greedy"]["episodes"] == 2
 
 
